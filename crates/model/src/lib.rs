@@ -1,1 +1,31 @@
+//! What the relay talks about: Segment events, the people they are about, what to do for them, and what went wrong.
+//!
+//! Everything in this crate is a value or a pure function from values to a value. It does no I/O, knows no clock, no
+//! queue and no HTTP, and it never puts personal data into a `Debug` or `Display` output.
 
+mod account;
+mod command;
+mod country;
+mod dead;
+mod email;
+mod event;
+mod fields;
+mod fingerprint;
+mod judge;
+mod name;
+mod personal;
+mod subject;
+
+pub use account::{AccountName, InvalidAccountName, KeyPair};
+pub use command::{Command, CommandKind, NewAffiliate, OmittedField};
+pub use country::refersion_country;
+pub use dead::{Class, DeadReason, UnknownClass};
+pub use email::{Email, InvalidEmail};
+pub use event::{Event, EventType, ParseError};
+pub use fingerprint::{Fingerprint, MAX_PLAIN_ID, MessageId};
+pub use judge::{Ignored, Judgement, Missing, judge};
+pub use personal::Personal;
+pub use subject::{Shard, Subject};
+
+/// The largest event that is accepted anywhere, in bytes of its body. Bounds what a worker holds in memory.
+pub const MAX_EVENT_BYTES: usize = 512 * 1024;

@@ -1,0 +1,102 @@
+use crate::{Email, Personal};
+
+/// What Refersion is to be told. Built by [`crate::judge`], so whatever Refersion insists on is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Create the affiliate, or take notice that it exists.
+    Create(Box<NewAffiliate>),
+    /// Deactivate every affiliate with exactly this address. Refersion has no delete.
+    Deactivate(Email),
+}
+
+/// The kind of a [`Command`], for labels and reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CommandKind {
+    /// See [`Command::Create`].
+    Create,
+    /// See [`Command::Deactivate`].
+    Deactivate,
+}
+
+/// An affiliate as Refersion's create operation takes it, without what the account adds (status, welcome, password).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewAffiliate {
+    /// Identifies the affiliate.
+    pub email: Email,
+    /// Required by Refersion.
+    pub first_name: Personal,
+    /// Required by Refersion.
+    pub last_name: Personal,
+    /// Where they work.
+    pub company: Option<Personal>,
+    /// As written.
+    pub phone: Option<Personal>,
+    /// Street and number.
+    pub address1: Option<Personal>,
+    /// City.
+    pub city: Option<Personal>,
+    /// State or province, as written.
+    pub state: Option<Personal>,
+    /// Postal code.
+    pub zip: Option<Personal>,
+    /// One of the codes Refersion takes.
+    pub country: Option<&'static str>,
+    /// The merchant's own id of this person; letters and digits only.
+    pub unique_merchant_id: Option<Personal>,
+    /// What the event had and Refersion would not take.
+    pub omitted: Vec<OmittedField>,
+}
+
+/// A field that was left out because Refersion would refuse the whole affiliate for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OmittedField {
+    /// Names no country that Refersion lists.
+    Country,
+    /// `userId` has characters other than letters and digits.
+    UniqueMerchantId,
+}
+
+impl Command {
+    /// Which kind of command this is.
+    #[must_use]
+    pub fn kind(&self) -> CommandKind {
+        match self {
+            Self::Create(_) => CommandKind::Create,
+            Self::Deactivate(_) => CommandKind::Deactivate,
+        }
+    }
+
+    /// Whom the command is about.
+    #[must_use]
+    pub fn email(&self) -> &Email {
+        match self {
+            Self::Create(affiliate) => &affiliate.email,
+            Self::Deactivate(email) => email,
+        }
+    }
+}
+
+impl CommandKind {
+    /// The word in labels and reports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Deactivate => "deactivate",
+        }
+    }
+}
+
+impl OmittedField {
+    /// Every field that can be left out.
+    pub const ALL: [Self; 2] = [Self::Country, Self::UniqueMerchantId];
+
+    /// Refersion's name of the field.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Country => "country",
+            Self::UniqueMerchantId => "unique_merchant_id",
+        }
+    }
+}

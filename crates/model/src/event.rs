@@ -1,0 +1,191 @@
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use crate::fields::{Fields, scalar};
+
+/// One Segment message, read tolerantly: unknown fields are ignored, and every scalar may be a string, a number or null.
+///
+/// Holds personal data, so `Debug` shows the type only.
+#[derive(Clone)]
+pub struct Event {
+    kind: EventType,
+    root: Map<String, Value>,
+}
+
+/// What a Segment message is. Only the first two mean something to Refersion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventType {
+    /// A person was recorded, or their traits changed.
+    Identify,
+    /// A person asked to be forgotten.
+    Delete,
+    /// Something somebody did.
+    Track,
+    /// A page view.
+    Page,
+    /// A screen view in an app.
+    Screen,
+    /// A person belongs to a group.
+    Group,
+    /// Two ids are one person.
+    Alias,
+    /// A type that Segment's specification does not name.
+    Other,
+}
+
+impl EventType {
+    /// Every type, in the order of this enum.
+    pub const ALL: [Self; 8] =
+        [Self::Identify, Self::Delete, Self::Track, Self::Page, Self::Screen, Self::Group, Self::Alias, Self::Other];
+
+    /// The word that stands in `type`, in the AMQP property of that name and in metric labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Identify => "identify",
+            Self::Delete => "delete",
+            Self::Track => "track",
+            Self::Page => "page",
+            Self::Screen => "screen",
+            Self::Group => "group",
+            Self::Alias => "alias",
+            Self::Other => "other",
+        }
+    }
+
+    fn read(text: &str) -> Self {
+        let text = text.to_ascii_lowercase();
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).unwrap_or(Self::Other)
+    }
+}
+
+/// Why bytes are not an event. Never quotes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// Not JSON, cut off, not UTF-8, or nested more than 128 levels deep.
+    #[error("the body is not valid JSON (line {line}, column {column})")]
+    NotJson {
+        /// Where reading stopped, from 1.
+        line: usize,
+        /// Where reading stopped, from 0.
+        column: usize,
+    },
+    /// JSON, but an array or a scalar.
+    #[error("the body is not a JSON object: send one Segment event")]
+    NotAnObject,
+    /// An object that does not say what it is.
+    #[error("the event has no `type`: send \"identify\" or \"delete\"")]
+    NoType,
+}
+
+impl Event {
+    /// Reads one event from its bytes.
+    pub fn parse(body: &[u8]) -> Result<Self, ParseError> {
+        let root = match serde_json::from_slice(body) {
+            Ok(Value::Object(root)) => root,
+            Ok(_) => return Err(ParseError::NotAnObject),
+            Err(error) => return Err(ParseError::NotJson { line: error.line(), column: error.column() }),
+        };
+        // Old libraries say `action` where the specification says `type`.
+        let kind = Fields::of_map(&root).text(&["type", "action"]).ok_or(ParseError::NoType)?;
+        Ok(Self { kind: EventType::read(&kind), root })
+    }
+
+    /// What the event is.
+    #[must_use]
+    pub fn kind(&self) -> EventType {
+        self.kind
+    }
+
+    pub(crate) fn root(&self) -> Fields<'_> {
+        Fields::of_map(&self.root)
+    }
+
+    pub(crate) fn traits(&self) -> Fields<'_> {
+        self.root().object(&["traits"])
+    }
+
+    /// The id its sender gave, as text, whatever its length and shape.
+    pub(crate) fn sender_message_id(&self) -> Option<String> {
+        self.root().text(&["messageId", "message_id"])
+    }
+
+    pub(crate) fn user_id(&self) -> Option<String> {
+        self.root().text(&["userId", "user_id"])
+    }
+
+    pub(crate) fn anonymous_id(&self) -> Option<String> {
+        self.root().text(&["anonymousId", "anonymous_id"])
+    }
+
+    /// The address that the command for this event will use, as it was written.
+    ///
+    /// An identify means its trait: Segment's documented example has another address at the top. A delete has no
+    /// traits, so there it is the other way round.
+    pub(crate) fn email_text(&self) -> Option<String> {
+        let (top, trait_) = (self.root().text(&["email"]), self.traits().text(&["email"]));
+        match self.kind {
+            EventType::Delete => top.or(trait_),
+            _ => trait_.or(top),
+        }
+    }
+
+    /// Whether the sender said that this event is not for Refersion: a literal `false` under its catalogue name.
+    pub(crate) fn opted_out(&self) -> bool {
+        let integrations = self.root.get("integrations").and_then(Value::as_object);
+        integrations.and_then(|of| of.get("Refersion")) == Some(&Value::Bool(false))
+    }
+
+    /// `traits.company` is a name in some libraries and an object with a `name` in others.
+    pub(crate) fn company(&self) -> Option<String> {
+        let company = self.traits().get(&["company"])?;
+        scalar(company).or_else(|| Fields::of(Some(company)).text(&["name"]))
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn kind_of(body: &str) -> EventType {
+        Event::parse(body.as_bytes()).unwrap().kind()
+    }
+
+    #[test]
+    fn the_type_is_read_in_any_casing_and_from_its_old_name() {
+        assert_eq!(kind_of(r#"{"type":"identify"}"#), EventType::Identify);
+        assert_eq!(kind_of(r#"{"Type":"DELETE"}"#), EventType::Delete);
+        assert_eq!(kind_of(r#"{"action":"track"}"#), EventType::Track);
+        assert_eq!(kind_of(r#"{"type":"checkout"}"#), EventType::Other);
+    }
+
+    #[test]
+    fn what_is_not_an_event_says_why_and_quotes_nothing() {
+        let deep = format!("{}1{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+        for bad in [b"".as_slice(), b"{", b"\xff\xfe", b"{\"type\":\"\xff\"}", deep.as_bytes()] {
+            assert!(matches!(Event::parse(bad), Err(ParseError::NotJson { .. })));
+        }
+        for bad in ["[]", "null", "1", "\"identify\"", r#"[{"type":"identify"}]"#] {
+            assert_eq!(Event::parse(bad.as_bytes()).unwrap_err(), ParseError::NotAnObject, "{bad}");
+        }
+        for bad in ["{}", r#"{"type":null}"#, r#"{"type":""}"#, r#"{"type":{}}"#] {
+            assert_eq!(Event::parse(bad.as_bytes()).unwrap_err(), ParseError::NoType, "{bad}");
+        }
+        let shown = Event::parse(br#"{"email":"peter@example.com" oops"#).unwrap_err().to_string();
+        assert!(!shown.contains("peter"), "{shown}");
+    }
+
+    #[test]
+    fn debug_shows_no_personal_data() {
+        let event = Event::parse(br#"{"type":"identify","traits":{"email":"peter@example.com"}}"#).unwrap();
+        assert_eq!(format!("{event:?}"), "Event { kind: Identify, .. }");
+    }
+}

@@ -1,0 +1,169 @@
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::{Event, KeyPair, Subject};
+
+/// The longest id, in characters, that is shown as its sender wrote it. Segment's own limit.
+pub const MAX_PLAIN_ID: usize = 100;
+
+/// Turns what may be personal into a token that only this account's key can make again.
+///
+/// A plain hash of an e-mail address can be undone with a list of addresses; this one cannot without the account's
+/// secret. The key is derived from that secret, so the secret itself can be learnt from no token.
+#[derive(Clone)]
+pub struct Fingerprint {
+    key: [u8; 32],
+}
+
+/// The id of a message in a form that may be shown: in logs, in the queue's `message_id`, in listings.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MessageId {
+    text: String,
+    minted: bool,
+}
+
+impl Fingerprint {
+    /// Derives the key from the account's secret.
+    #[must_use]
+    pub fn new(keys: &KeyPair) -> Self {
+        Self { key: mac(keys.expose_secret().as_bytes(), &[b"refersion-relay fingerprint v1"]) }
+    }
+
+    /// 16 hex digits that stand for a subject in headers and logs.
+    #[must_use]
+    pub fn subject(&self, subject: &Subject) -> String {
+        hex(&mac(&self.key, &[b"subject", &[0], subject.expose().as_bytes()])[..8])
+    }
+
+    /// The id of `event`: its sender's own where that may be shown, else a token for it. A message without an id gets
+    /// one from its bytes, so that a repeat of the same bytes has the same id.
+    #[must_use]
+    pub fn message_id(&self, event: &Event, body: &[u8]) -> MessageId {
+        match event.sender_message_id() {
+            Some(id) if may_be_shown(&id) => MessageId { text: id, minted: false },
+            Some(id) => {
+                MessageId { text: format!("hashed-{}", self.token(b"message id", id.as_bytes())), minted: false }
+            }
+            None => self.minted(body),
+        }
+    }
+
+    /// An id for bytes that carry none.
+    #[must_use]
+    pub fn minted(&self, body: &[u8]) -> MessageId {
+        MessageId { text: format!("minted-{}", self.token(b"body", body)), minted: true }
+    }
+
+    fn token(&self, what: &[u8], value: &[u8]) -> String {
+        hex(&mac(&self.key, &[what, &[0], value])[..16])
+    }
+}
+
+impl std::fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Fingerprint(***)")
+    }
+}
+
+impl MessageId {
+    /// The id, at most [`MAX_PLAIN_ID`] characters.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether the relay made it because the sender gave none. Such an id says nothing about when it was sent.
+    #[must_use]
+    pub fn is_minted(&self) -> bool {
+        self.minted
+    }
+}
+
+/// Whether an id can be shown as it is: short, printable ASCII, and not shaped like an e-mail address, a phone number
+/// or a person's name.
+fn may_be_shown(id: &str) -> bool {
+    let printable = id.chars().all(|c| c.is_ascii_graphic());
+    let address = id.contains('@') || id.to_ascii_lowercase().contains("%40");
+    id.len() <= MAX_PLAIN_ID && printable && !address && !has_phone_number(id)
+}
+
+/// Seven or more digits in a row, with nothing but the usual separators between them, are read as a phone number when
+/// they are the whole id or follow a `+`.
+fn has_phone_number(id: &str) -> bool {
+    let number = |text: &str| {
+        let run = text.chars().take_while(|c| c.is_ascii_digit() || matches!(c, '-' | '.' | '(' | ')' | '/'));
+        run.filter(char::is_ascii_digit).count()
+    };
+    let whole = id.chars().all(|c| c.is_ascii_digit() || matches!(c, '-' | '.' | '(' | ')' | '/' | '+'));
+    (whole && id.chars().filter(char::is_ascii_digit).count() >= 7)
+        || id.split('+').skip(1).any(|tail| number(tail) >= 7)
+}
+
+fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a String takes everything");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fingerprint() -> Fingerprint {
+        Fingerprint::new(&KeyPair::new("pub_1", "sec_1"))
+    }
+
+    #[track_caller]
+    fn id_of(body: &str) -> MessageId {
+        fingerprint().message_id(&Event::parse(body.as_bytes()).unwrap(), body.as_bytes())
+    }
+
+    #[test]
+    fn an_ordinary_id_stays_readable() {
+        for id in
+            ["test-message-txsmji", "delete-022bb90c-bbac-11e4-8dfc-aa07a5b093db", "delete-reg-65::job-2-P0", "42"]
+        {
+            assert_eq!(id_of(&format!(r#"{{"type":"identify","messageId":"{id}"}}"#)).as_str(), id);
+        }
+    }
+
+    #[test]
+    fn an_id_that_may_be_personal_is_hashed() {
+        let long = "x".repeat(101);
+        for id in [
+            "peter@example.com",
+            "peter%40example.com",
+            "+1 555 123 4567",
+            "5551234567",
+            "555-123-4567",
+            "a+15551234567",
+            "Peter Gibbons",
+            "pëter",
+            &long,
+        ] {
+            let shown = id_of(&format!(r#"{{"type":"identify","messageId":"{id}"}}"#));
+            assert!(shown.as_str().starts_with("hashed-") && shown.as_str().len() == 39, "{id}: {shown:?}");
+            assert!(!shown.is_minted());
+        }
+    }
+
+    #[test]
+    fn a_minted_id_depends_on_the_bytes_and_the_account() {
+        let body = r#"{"type":"identify","userId":"1"}"#;
+        assert!(id_of(body).is_minted());
+        assert_eq!(id_of(body), id_of(body));
+        assert_ne!(id_of(body), id_of(r#"{"type":"identify","userId":"2"}"#));
+        let other = Fingerprint::new(&KeyPair::new("pub_1", "sec_2"));
+        assert_ne!(other.minted(body.as_bytes()), id_of(body));
+    }
+}

@@ -1,0 +1,167 @@
+use crate::event::{Event, EventType};
+use crate::fields::{Fields, scalar};
+use crate::name::PersonName;
+use crate::{Command, Email, NewAffiliate, OmittedField, Personal, refersion_country};
+
+/// What is to be done about an event. Every door and the worker ask the same function, so that none contradicts another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// Refersion is to be told.
+    Work(Command),
+    /// Nothing is to be done, and that is right.
+    Ignore(Ignored),
+    /// Something would have to be done, and this much is missing for it. Never empty.
+    Refuse(Vec<Missing>),
+}
+
+/// Why nothing is done about an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ignored {
+    /// Refersion has nothing that corresponds to this type.
+    UnsupportedType(EventType),
+    /// An identify with neither an address nor a name: anonymous traffic, or one of Segment's computed traits.
+    Anonymous,
+    /// The sender excluded Refersion.
+    OptedOut,
+}
+
+/// Something an event lacks for Refersion to accept it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Missing {
+    /// No address at all.
+    Email,
+    /// An address that cannot be one.
+    ValidEmail,
+    /// No first name.
+    FirstName,
+    /// No last name; a one-word `name` has none.
+    LastName,
+}
+
+/// Decides what is to be done about `event`. Says everything that is missing at once.
+#[must_use]
+pub fn judge(event: &Event) -> Judgement {
+    if event.opted_out() {
+        return Judgement::Ignore(Ignored::OptedOut);
+    }
+    match event.kind() {
+        EventType::Identify => judge_identify(event),
+        EventType::Delete => match email(event) {
+            Ok(email) => Judgement::Work(Command::Deactivate(email)),
+            Err(missing) => Judgement::Refuse(vec![missing]),
+        },
+        kind @ (EventType::Track
+        | EventType::Page
+        | EventType::Screen
+        | EventType::Group
+        | EventType::Alias
+        | EventType::Other) => Judgement::Ignore(Ignored::UnsupportedType(kind)),
+    }
+}
+
+fn judge_identify(event: &Event) -> Judgement {
+    let (email, name) = (email(event), PersonName::of(event.traits()));
+    if email == Err(Missing::Email) && name.is_empty() {
+        return Judgement::Ignore(Ignored::Anonymous);
+    }
+    match (email, name) {
+        (Ok(email), PersonName { first: Some(first), last: Some(last) }) => {
+            Judgement::Work(Command::Create(Box::new(affiliate(event, email, first, last))))
+        }
+        (email, name) => Judgement::Refuse(
+            [
+                email.err(),
+                name.first.is_none().then_some(Missing::FirstName),
+                name.last.is_none().then_some(Missing::LastName),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+        ),
+    }
+}
+
+fn email(event: &Event) -> Result<Email, Missing> {
+    let text = event.email_text().ok_or(Missing::Email)?;
+    Email::parse(&text).map_err(|_| Missing::ValidEmail)
+}
+
+fn affiliate(event: &Event, email: Email, first: String, last: String) -> NewAffiliate {
+    let traits = event.traits();
+    let place = traits.get(&["address"]);
+    let address = Fields::of(place);
+    let mut omitted = Vec::new();
+    let country = address.text(&["country"]).and_then(|text| {
+        let code = refersion_country(&text);
+        if code.is_none() {
+            omitted.push(OmittedField::Country);
+        }
+        code
+    });
+    let unique_merchant_id = event.user_id().and_then(|id| {
+        let fits = id.chars().all(|c| c.is_ascii_alphanumeric());
+        if !fits {
+            omitted.push(OmittedField::UniqueMerchantId);
+        }
+        fits.then_some(id)
+    });
+    NewAffiliate {
+        email,
+        first_name: Personal::new(first),
+        last_name: Personal::new(last),
+        company: event.company().map(Personal::new),
+        phone: traits.text(&["phone"]).map(Personal::new),
+        // Some libraries send the whole address as one line.
+        address1: address.text(&["street"]).or_else(|| place.and_then(scalar)).map(Personal::new),
+        city: address.text(&["city"]).map(Personal::new),
+        state: address.text(&["state"]).map(Personal::new),
+        zip: address.text(&["postalCode", "postal_code"]).map(Personal::new),
+        country,
+        unique_merchant_id: unique_merchant_id.map(Personal::new),
+        omitted,
+    }
+}
+
+impl Ignored {
+    /// Every reason, for declaring metrics.
+    pub const REASONS: [&str; 3] = ["unsupported_type", "anonymous", "opted_out"];
+
+    /// The word in labels and reports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UnsupportedType(_) => "unsupported_type",
+            Self::Anonymous => "anonymous",
+            Self::OptedOut => "opted_out",
+        }
+    }
+}
+
+impl Missing {
+    /// The word in dead letters and reports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Email => "missing_email",
+            Self::ValidEmail => "invalid_email",
+            Self::FirstName => "missing_first_name",
+            Self::LastName => "missing_last_name",
+        }
+    }
+
+    /// What the merchant has to send, for an event of this type.
+    #[must_use]
+    pub fn advice(self, kind: EventType) -> &'static str {
+        match (self, kind) {
+            (Self::Email, EventType::Delete) => "`email` (Refersion finds affiliates by e-mail address only)",
+            (Self::Email, _) => "`traits.email`",
+            (Self::ValidEmail, EventType::Delete) => "an `email` that is an e-mail address",
+            (Self::ValidEmail, _) => "a `traits.email` that is an e-mail address",
+            (Self::FirstName, _) => "`traits.firstName` (or `first_name`, or `name`)",
+            (Self::LastName, _) => "`traits.lastName` (or `last_name`, or a `name` of two words)",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,20 @@
+//! The client of Refersion's REST API v2: typed requests, and every possible answer classified.
+//!
+//! It knows no queue and decides nothing about retries: it says what happened, as a [`Failure`] that the worker turns
+//! into an action. Refersion has no error codes, uses one status for many things and hides failures in a 2xx, so all of
+//! the reading of answers stands in one pure function, `classify` in `answer.rs`.
 
+mod affiliates;
+mod answer;
+mod client;
+mod failure;
+mod known;
+mod lookup;
+mod password;
+mod request;
+
+pub use affiliates::{Applied, Existing, NewAffiliateDefaults, Status};
+pub use client::{Client, ClientSettings, InvalidBaseUrl, Observer, Operation};
+pub use failure::{Failure, Rejection, Unreadable};
+pub use known::KnownText;
+pub use password::generate_password;

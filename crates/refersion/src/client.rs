@@ -1,0 +1,188 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use refersion_relay_model::KeyPair;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{Response, Url};
+use serde_json::Value;
+
+use crate::Failure;
+use crate::answer::{Answer, RawAnswer, classify, retry_after};
+use crate::failure::Unreadable;
+
+/// The largest answer that is read, in bytes. Refersion's largest documented one is a page of 100 affiliates.
+const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+
+/// Refersion's operations, each a POST to its own path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Create an affiliate.
+    New,
+    /// Find affiliates by a part of their e-mail address.
+    Search,
+    /// Read one affiliate.
+    Get,
+    /// Activate, deny or disable affiliates.
+    StatusChange,
+    /// Page through all affiliates; here only to ask whether the keys work.
+    List,
+}
+
+impl Operation {
+    /// Every operation, in the order of this enum.
+    pub const ALL: [Self; 5] = [Self::New, Self::Search, Self::Get, Self::StatusChange, Self::List];
+
+    /// The last part of the path, and the word in labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Search => "search",
+            Self::Get => "get",
+            Self::StatusChange => "status_change",
+            Self::List => "list",
+        }
+    }
+
+    /// A 2xx of this operation counts only if its object has at least one of these.
+    fn success_keys(self) -> &'static [&'static str] {
+        match self {
+            Self::New | Self::Get => &["id"],
+            Self::Search | Self::List => &["results", "total"],
+            Self::StatusChange => &["ids_changed", "ids_not_changed"],
+        }
+    }
+}
+
+/// Told about every call: the operation, `"ok"` or what went wrong in a word, and how long it took.
+pub type Observer = Arc<dyn Fn(Operation, &'static str, Duration) + Send + Sync>;
+
+/// How to reach Refersion.
+#[derive(Clone)]
+pub struct ClientSettings {
+    /// Without the operation, for example `https://api.refersion.com/v2`.
+    pub base_url: String,
+    /// For one call, from connecting to the last byte of the answer.
+    pub timeout: Duration,
+    /// Told about every call.
+    pub observer: Observer,
+}
+
+/// The base URL cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the base URL has to be an absolute http or https URL")]
+pub struct InvalidBaseUrl;
+
+/// Calls Refersion. Cheap to clone; clones share connections.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    observer: Observer,
+}
+
+impl Client {
+    /// Prepares a client; connects to nothing yet.
+    ///
+    /// # Panics
+    /// When the system's TLS roots cannot be loaded at all.
+    pub fn new(settings: ClientSettings) -> Result<Self, InvalidBaseUrl> {
+        // Only the first call in a process has an effect; a provider somebody else installed is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut base = Url::parse(&settings.base_url).map_err(|_| InvalidBaseUrl)?;
+        if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() || base.host().is_none() {
+            return Err(InvalidBaseUrl);
+        }
+        let path = format!("{}/", base.path().trim_end_matches('/'));
+        base.set_path(&path);
+        let http = reqwest::Client::builder()
+            // A redirect would carry the keys to wherever it points.
+            .redirect(Policy::none())
+            .timeout(settings.timeout)
+            .connect_timeout(settings.timeout.min(Duration::from_secs(5)))
+            .user_agent(concat!("refersion-relay/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .expect("the builder has nothing to refuse but the TLS set-up");
+        Ok(Self { http, base, observer: settings.observer })
+    }
+
+    /// Asks whether the keys work, with the cheapest call there is.
+    pub async fn check_keys(&self, keys: &KeyPair) -> Result<(), Failure> {
+        match self.call(keys, Operation::List, &crate::request::list_one()).await {
+            Answer::Success(_) | Answer::NotFound | Answer::Taken => Ok(()),
+            Answer::Failed(failure) => Err(failure),
+        }
+    }
+
+    pub(crate) async fn call(&self, keys: &KeyPair, operation: Operation, body: &Value) -> Answer {
+        let started = Instant::now();
+        let answer = match self.send(keys, operation, body).await {
+            Ok(raw) => classify(&raw, operation.success_keys()),
+            Err(failure) => Answer::Failed(failure),
+        };
+        let outcome = match &answer {
+            Answer::Success(_) => "ok",
+            Answer::Taken => "taken",
+            Answer::NotFound => "not_found",
+            Answer::Failed(failure) => failure.as_str(),
+        };
+        (self.observer)(operation, outcome, started.elapsed());
+        tracing::debug!(refersion.operation = operation.as_str(), refersion.outcome = outcome, "called Refersion");
+        answer
+    }
+
+    async fn send(&self, keys: &KeyPair, operation: Operation, body: &Value) -> Result<RawAnswer, Failure> {
+        let url = self.base.join(&format!("affiliate/{}", operation.as_str())).expect("the base ends with a slash");
+        let request = self
+            .http
+            .post(url)
+            .header("Refersion-Public-Key", header(keys.expose_public())?)
+            .header("Refersion-Secret-Key", header(keys.expose_secret())?)
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "application/json")
+            .body(body.to_string());
+        let response = request.send().await.map_err(|error| transport(&error))?;
+        read(response).await
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("host", &self.base.host_str()).finish_non_exhaustive()
+    }
+}
+
+/// A key with characters that no header can have is as good as a wrong key.
+fn header(key: &str) -> Result<HeaderValue, Failure> {
+    let mut value = HeaderValue::from_str(key).map_err(|_| Failure::Unauthorized { status: 401 })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+async fn read(mut response: Response) -> Result<RawAnswer, Failure> {
+    let status = response.status().as_u16();
+    let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let retry_after = header.and_then(|value| retry_after(value, SystemTime::now()));
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| transport(&error))? {
+        body.extend_from_slice(&chunk);
+        if MAX_ANSWER_BYTES < body.len() {
+            return Err(Failure::Unclear { status, bytes: body.len(), why: Unreadable::TooLarge });
+        }
+    }
+    Ok(RawAnswer { status, retry_after, body })
+}
+
+/// Says what broke in words of ours: the error's own text has the URL.
+fn transport(error: &reqwest::Error) -> Failure {
+    let what = if error.is_timeout() {
+        "it took too long"
+    } else if error.is_connect() {
+        "could not connect"
+    } else {
+        "the connection broke"
+    };
+    Failure::Transport { what }
+}

@@ -1,0 +1,154 @@
+use std::collections::BTreeSet;
+
+use refersion_relay_model::{Email, KeyPair};
+use serde_json::{Map, Value};
+
+use crate::answer::Answer;
+use crate::failure::Unreadable;
+use crate::{Client, Failure, Operation, Rejection, request};
+
+/// How many pages of one search are read before it is called inconclusive. At ten rows a page that is 5,000 affiliates
+/// whose addresses all contain the wanted one.
+const MAX_PAGES: u32 = 500;
+
+/// One affiliate, pinned down: this is the id that edit and status change take, and its owner has the wanted address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) id: u64,
+    pub(crate) status: String,
+}
+
+/// What one walk through the pages of a search saw.
+struct Walk {
+    /// The ids of rows with exactly the wanted address.
+    hits: Vec<Value>,
+    /// Every row's id, to notice repeated pages and rows that moved.
+    seen: BTreeSet<String>,
+    /// Whether as many rows were seen as Refersion says there are.
+    complete: bool,
+}
+
+impl Client {
+    /// Finds the affiliates whose address is exactly `email`. Refersion's search matches any part of an address, in
+    /// pages without a documented order or size, so nothing but an exact match counts.
+    pub(crate) async fn find(&self, keys: &KeyPair, email: &Email) -> Result<Vec<Found>, Failure> {
+        let mut rows = self.search(keys, email, email.expose()).await?;
+        let folded = email.folded();
+        if rows.is_empty() && folded != email.expose() {
+            // Whether the search minds capitals is not published.
+            rows = self.search(keys, email, &folded).await?;
+        }
+        let mut found: Vec<Found> = Vec::new();
+        for row in rows {
+            let affiliate = self.pin_down(keys, email, &row).await?;
+            if found.iter().all(|other| other.id != affiliate.id) {
+                found.push(affiliate);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn search(&self, keys: &KeyPair, email: &Email, keyword: &str) -> Result<Vec<Value>, Failure> {
+        let first = self.walk(keys, email, keyword).await?;
+        if !first.hits.is_empty() || first.complete {
+            return Ok(first.hits);
+        }
+        // Fewer rows than announced: one may have moved to a page that had been read. If a second walk sees the same
+        // rows, the announcement is at fault; if not, "not found" would be a guess.
+        let second = self.walk(keys, email, keyword).await?;
+        if second.hits.is_empty() && !second.complete && first.seen != second.seen {
+            return Err(inconclusive());
+        }
+        Ok(second.hits)
+    }
+
+    async fn walk(&self, keys: &KeyPair, email: &Email, keyword: &str) -> Result<Walk, Failure> {
+        let mut seen = BTreeSet::new();
+        let mut total = None;
+        for page in 1..=MAX_PAGES {
+            let answer = match self.call(keys, Operation::Search, &request::search(keyword, page)).await {
+                Answer::Success(answer) => answer,
+                Answer::NotFound => break,
+                other => return Err(failure(other)),
+            };
+            total = answer.get("total").and_then(number).or(total);
+            let rows = answer.get("results").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            let hits: Vec<Value> =
+                rows.iter().filter(|row| is_of(row, email)).filter_map(|row| row.get("id").cloned()).collect();
+            if !hits.is_empty() {
+                return Ok(Walk { hits, seen, complete: true });
+            }
+            let before = seen.len();
+            seen.extend(rows.iter().filter_map(|row| row.get("id")).map(Value::to_string));
+            // An empty page, or one that brings nothing new because `page` was ignored, is the end.
+            if seen.len() == before || is_last(&answer) {
+                break;
+            }
+            if page == MAX_PAGES {
+                return Err(inconclusive());
+            }
+        }
+        let complete = total.is_none_or(|total| total <= seen.len() as u64);
+        Ok(Walk { hits: Vec::new(), seen, complete })
+    }
+
+    /// Turns a row's `id`, which is documented as the code and was seen as the number, into the numeric id, and
+    /// believes the answer only if it has the wanted address.
+    async fn pin_down(&self, keys: &KeyPair, email: &Email, id: &Value) -> Result<Found, Failure> {
+        let mut requests = Vec::new();
+        if let Some(number) = number(id) {
+            requests.push(request::get_by_id(number));
+        }
+        if let Some(code) = id.as_str().map(str::trim).filter(|code| !code.is_empty()) {
+            requests.push(request::get_by_code(code));
+        }
+        for request in requests {
+            match self.call(keys, Operation::Get, &request).await {
+                Answer::Success(affiliate) if is_of_map(&affiliate, email) => {
+                    if let Some(id) = affiliate.get("id").and_then(number) {
+                        let status = affiliate.get("status").and_then(Value::as_str).unwrap_or_default();
+                        return Ok(Found { id, status: status.to_owned() });
+                    }
+                }
+                Answer::Success(_) | Answer::NotFound => {}
+                other => return Err(failure(other)),
+            }
+        }
+        Err(Failure::Rejected(Rejection::NotIdentified))
+    }
+}
+
+/// Reads an id or a count that may be a number or digits in a string.
+pub(crate) fn number(value: &Value) -> Option<u64> {
+    match value {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => text.trim().parse().ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+fn is_of(row: &Value, email: &Email) -> bool {
+    row.as_object().is_some_and(|row| is_of_map(row, email))
+}
+
+fn is_of_map(row: &Map<String, Value>, email: &Email) -> bool {
+    row.get("email").and_then(Value::as_str).is_some_and(|text| email.is(text))
+}
+
+/// An answer may have `page` as `"2/3"`.
+fn is_last(answer: &Map<String, Value>) -> bool {
+    let page = answer.get("page").and_then(Value::as_str).and_then(|page| page.split_once('/'));
+    page.is_some_and(|(current, last)| current.trim() == last.trim())
+}
+
+fn inconclusive() -> Failure {
+    Failure::Unclear { status: 200, bytes: 0, why: Unreadable::Inconclusive }
+}
+
+/// An answer that is no success where only a success makes sense.
+pub(crate) fn failure(answer: Answer) -> Failure {
+    match answer {
+        Answer::Failed(failure) => failure,
+        Answer::Taken | Answer::NotFound | Answer::Success(_) => Failure::Rejected(Rejection::NotDone),
+    }
+}

@@ -1,0 +1,478 @@
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+};
+use refersion_relay_model::{AccountName, Class, DeadReason, Ignored, OmittedField, Shard};
+
+use crate::register::Register;
+
+/// Every metric the relay exports; `docs/metrics.md` has the table of them. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    ingest_requests: IntCounterVec,
+    ingest_seconds: HistogramVec,
+    accepted: IntCounterVec,
+    refused: IntCounterVec,
+    ignored: IntCounterVec,
+    published: IntCounterVec,
+    publish_seconds: Histogram,
+    publish_in_flight: IntGauge,
+    connected: IntGaugeVec,
+    connections_lost: IntCounterVec,
+    blocked: IntGauge,
+    ready: IntGaugeVec,
+    dead_letters: IntGaugeVec,
+    held: IntGaugeVec,
+    deliveries: IntCounter,
+    redeliveries: IntCounter,
+    delivered: IntCounterVec,
+    dead_lettered: IntCounterVec,
+    retries: IntCounterVec,
+    failures: IntCounterVec,
+    holds: IntCounterVec,
+    account_held: IntGaugeVec,
+    account_paused: IntGaugeVec,
+    in_hand: IntGauge,
+    lanes: IntGauge,
+    shards_owned: IntGauge,
+    unsettled: IntCounter,
+    calls: IntCounterVec,
+    call_seconds: HistogramVec,
+    omitted: IntCounterVec,
+    replayed: IntCounterVec,
+}
+
+/// The ways an event can reach the relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Door {
+    /// `POST /v1/destination`: Segment's Direct Destination.
+    Destination,
+}
+
+/// Why a door refused a request or an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refused {
+    /// Larger than an event may be.
+    TooLarge,
+    /// No key, or one that no account has.
+    Unauthorized,
+    /// Not an event.
+    Malformed,
+    /// A type that Refersion has nothing for.
+    UnsupportedType,
+    /// Lacks what Refersion needs.
+    Incomplete,
+    /// The body did not arrive in time.
+    Slow,
+    /// The queue could not confirm it.
+    Unavailable,
+}
+
+/// What became of a publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PublishOutcome {
+    /// Durable.
+    Confirmed,
+    /// Certainly not stored.
+    Refused,
+    /// Perhaps stored.
+    Unknown,
+}
+
+/// What a connection to the queue is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Connection {
+    /// Everything that is written.
+    Publish,
+    /// The work queues, one connection each.
+    Consume,
+}
+
+/// Where an event waits for its next attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wait {
+    /// In its lane, unacknowledged.
+    InHand,
+    /// In a retry queue.
+    Tier,
+}
+
+impl Metrics {
+    /// Registers everything. The closed sets appear with zeros, so that a rate over them works from the first event.
+    #[must_use]
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let add = Register(&registry);
+        let metrics = Self {
+            ingest_requests: add.counters(
+                "ingest_requests_total",
+                "HTTP requests answered, by door and status.",
+                &["door", "status"],
+            ),
+            ingest_seconds: add.seconds_by("ingest_request_seconds", "Time to answer a request.", &["door"]),
+            accepted: add.counters("events_accepted_total", "Events that were durable before the 2xx.", &["door"]),
+            refused: add.counters("events_refused_total", "Requests not accepted, by reason.", &["door", "reason"]),
+            ignored: add.counters(
+                "events_ignored_total",
+                "Events that are not for Refersion, by where that was noticed and why.",
+                &["at", "reason"],
+            ),
+            published: add.counters("queue_publishes_total", "Publishes to the queue, by outcome.", &["outcome"]),
+            publish_seconds: add.seconds("queue_publish_seconds", "Time from publishing to the confirm."),
+            publish_in_flight: add.gauge("queue_publishes_in_flight", "Publishes that wait for their confirm."),
+            connected: add.gauges("queue_connections", "Open connections to the queue, by purpose.", &["connection"]),
+            connections_lost: add.counters(
+                "queue_connections_lost_total",
+                "Connections to the queue that broke or could not be opened.",
+                &["connection"],
+            ),
+            blocked: add.gauge("queue_blocked", "1 while the broker has blocked publishing (memory or disk alarm)."),
+            ready: add.gauges("queue_messages_ready", "Events waiting in work queues, by shard.", &["shard"]),
+            dead_letters: add.gauges("dead_letters", "Dead letters that wait for a person, by class.", &["class"]),
+            held: add.gauges("held_events", "Events waiting for their account, by account.", &["account"]),
+            deliveries: add.counter("worker_deliveries_total", "Events taken from work queues."),
+            redeliveries: add
+                .counter("worker_redeliveries_total", "Of those, the ones the queue had delivered before."),
+            delivered: add.counters("events_delivered_total", "Events whose effect has happened, by how.", &["how"]),
+            dead_lettered: add.counters(
+                "events_dead_lettered_total",
+                "Events that became dead letters, by class and reason.",
+                &["class", "reason"],
+            ),
+            retries: add.counters("retries_total", "Waits for another attempt, by where.", &["wait"]),
+            failures: add.counters("attempts_failed_total", "Attempts that failed, by failure.", &["failure"]),
+            holds: add.counters("events_held_total", "Events moved behind a held account, by account.", &["account"]),
+            account_held: add.gauges(
+                "account_held",
+                "1 while an account's keys are refused, by account.",
+                &["account"],
+            ),
+            account_paused: add.gauges(
+                "account_paused",
+                "1 while Refersion's Retry-After pauses an account, by account.",
+                &["account"],
+            ),
+            in_hand: add.gauge("worker_in_hand", "Events taken and not yet settled."),
+            lanes: add.gauge("worker_lanes", "Subjects being worked."),
+            shards_owned: add.gauge("worker_shards", "Shards this worker consumes or stands by for."),
+            unsettled: add.counter(
+                "worker_unsettled_total",
+                "Events that were worked and could not be settled because the queue went away; they come again.",
+            ),
+            calls: add.counters(
+                "refersion_calls_total",
+                "Calls of Refersion's API, by operation and outcome.",
+                &["operation", "outcome"],
+            ),
+            call_seconds: add.seconds_by("refersion_call_seconds", "Time of one call.", &["operation"]),
+            omitted: add.counters(
+                "fields_omitted_total",
+                "Fields left out because Refersion would refuse them, by field.",
+                &["field"],
+            ),
+            replayed: add.counters("dead_letters_replayed_total", "Dead letters sent again, by class.", &["class"]),
+            registry: registry.clone(),
+        };
+        metrics.start_at_zero();
+        let build = add.gauges("build_info", "Always 1; the version is a label.", &["version"]);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        metrics
+    }
+
+    fn start_at_zero(&self) {
+        let door = Door::Destination.as_str();
+        self.accepted.with_label_values(&[door]);
+        for reason in Refused::ALL {
+            self.refused.with_label_values(&[door, reason.as_str()]);
+        }
+        for reason in Ignored::REASONS {
+            self.ignored.with_label_values(&[door, reason]);
+            self.ignored.with_label_values(&["worker", reason]);
+        }
+        for outcome in PublishOutcome::ALL {
+            self.published.with_label_values(&[outcome.as_str()]);
+        }
+        for connection in [Connection::Publish, Connection::Consume] {
+            self.connected.with_label_values(&[connection.as_str()]);
+            self.connections_lost.with_label_values(&[connection.as_str()]);
+        }
+        for reason in DeadReason::ALL {
+            self.dead_lettered.with_label_values(&[reason.class().as_str(), reason.as_str()]);
+        }
+        for wait in [Wait::InHand, Wait::Tier] {
+            self.retries.with_label_values(&[wait.as_str()]);
+        }
+        for field in OmittedField::ALL {
+            self.omitted.with_label_values(&[field.as_str()]);
+        }
+    }
+
+    /// Declares what the worker counts by account.
+    pub fn declare_account(&self, account: &AccountName) {
+        self.holds.with_label_values(&[account.as_str()]);
+        self.account_held.with_label_values(&[account.as_str()]);
+        self.account_paused.with_label_values(&[account.as_str()]);
+    }
+
+    /// The page Prometheus reads.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut page = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut page).expect("a Vec takes everything");
+        String::from_utf8(page).expect("the text format is UTF-8")
+    }
+
+    /// A request was answered.
+    pub fn answered(&self, door: Door, status: u16, took: Duration) {
+        self.ingest_requests.with_label_values(&[door.as_str(), &status.to_string()]).inc();
+        self.ingest_seconds.with_label_values(&[door.as_str()]).observe(took.as_secs_f64());
+    }
+
+    /// An event is durable and its sender hears so.
+    pub fn accepted(&self, door: Door) {
+        self.accepted.with_label_values(&[door.as_str()]).inc();
+    }
+
+    /// A door refused an event.
+    pub fn refused(&self, door: Door, reason: Refused) {
+        self.refused.with_label_values(&[door.as_str(), reason.as_str()]).inc();
+    }
+
+    /// A door ignored an event.
+    pub fn ignored_at_door(&self, door: Door, why: Ignored) {
+        self.ignored.with_label_values(&[door.as_str(), why.as_str()]).inc();
+    }
+
+    /// A worker ignored an event.
+    pub fn ignored_by_worker(&self, why: Ignored) {
+        self.ignored.with_label_values(&["worker", why.as_str()]).inc();
+    }
+
+    /// A publish left for the broker; dropping the guard ends it.
+    #[must_use]
+    pub fn publishing(&self) -> Counted {
+        Counted::up(&self.publish_in_flight)
+    }
+
+    /// How many publishes wait for their confirm.
+    #[must_use]
+    pub fn publishes_in_flight(&self) -> i64 {
+        self.publish_in_flight.get()
+    }
+
+    /// A publish ended.
+    pub fn published(&self, outcome: PublishOutcome, took: Duration) {
+        self.published.with_label_values(&[outcome.as_str()]).inc();
+        if outcome == PublishOutcome::Confirmed {
+            self.publish_seconds.observe(took.as_secs_f64());
+        }
+    }
+
+    /// A connection opened; dropping the guard closes it.
+    #[must_use]
+    pub fn connected(&self, connection: Connection) -> Counted {
+        Counted::up(&self.connected.with_label_values(&[connection.as_str()]))
+    }
+
+    /// A connection broke, or could not be opened.
+    pub fn connection_lost(&self, connection: Connection) {
+        self.connections_lost.with_label_values(&[connection.as_str()]).inc();
+    }
+
+    /// How many connections broke, or could not be opened.
+    #[must_use]
+    pub fn connections_lost(&self, connection: Connection) -> u64 {
+        self.connections_lost.with_label_values(&[connection.as_str()]).get()
+    }
+
+    /// Whether the broker has blocked publishing.
+    pub fn blocked(&self, blocked: bool) {
+        self.blocked.set(i64::from(blocked));
+    }
+
+    /// Events waiting on a shard.
+    pub fn ready(&self, shard: Shard, count: u64) {
+        self.ready.with_label_values(&[&shard.to_string()]).set(gauge(count));
+    }
+
+    /// Dead letters of a class.
+    pub fn dead_letters(&self, class: Class, count: u64) {
+        self.dead_letters.with_label_values(&[class.as_str()]).set(gauge(count));
+    }
+
+    /// Events waiting for an account.
+    pub fn held(&self, account: &AccountName, count: u64) {
+        self.held.with_label_values(&[account.as_str()]).set(gauge(count));
+    }
+
+    /// A worker took an event; dropping the guard says that it was settled, or lost to another worker.
+    #[must_use]
+    pub fn taken(&self, redelivered: bool) -> Counted {
+        self.deliveries.inc();
+        if redelivered {
+            self.redeliveries.inc();
+        }
+        Counted::up(&self.in_hand)
+    }
+
+    /// A lane opened; dropping the guard closes it.
+    #[must_use]
+    pub fn lane(&self) -> Counted {
+        Counted::up(&self.lanes)
+    }
+
+    /// A worker consumes, or stands by for, a shard; dropping the guard gives it up.
+    #[must_use]
+    pub fn owning_shard(&self) -> Counted {
+        Counted::up(&self.shards_owned)
+    }
+
+    /// An event's effect has happened. `how` is one of a closed set.
+    pub fn delivered(&self, how: &'static str) {
+        self.delivered.with_label_values(&[how]).inc();
+    }
+
+    /// An event became a dead letter.
+    pub fn dead_lettered(&self, reason: DeadReason) {
+        self.dead_lettered.with_label_values(&[reason.class().as_str(), reason.as_str()]).inc();
+    }
+
+    /// An event waits for another attempt.
+    pub fn retried(&self, wait: Wait) {
+        self.retries.with_label_values(&[wait.as_str()]).inc();
+    }
+
+    /// An attempt failed. `failure` is one of a closed set.
+    pub fn attempt_failed(&self, failure: &'static str) {
+        self.failures.with_label_values(&[failure]).inc();
+    }
+
+    /// An event went behind its held account.
+    pub fn event_held(&self, account: &AccountName) {
+        self.holds.with_label_values(&[account.as_str()]).inc();
+    }
+
+    /// Whether an account's keys are refused.
+    pub fn account_held(&self, account: &AccountName, held: bool) {
+        self.account_held.with_label_values(&[account.as_str()]).set(i64::from(held));
+    }
+
+    /// Whether Refersion asked to leave an account alone for a while.
+    pub fn account_paused(&self, account: &AccountName, paused: bool) {
+        self.account_paused.with_label_values(&[account.as_str()]).set(i64::from(paused));
+    }
+
+    /// An event was worked, and the queue was gone before that could be said.
+    pub fn unsettled(&self) {
+        self.unsettled.inc();
+    }
+
+    /// A call of Refersion's API ended. Both words are from closed sets.
+    pub fn called(&self, operation: &'static str, outcome: &'static str, took: Duration) {
+        self.calls.with_label_values(&[operation, outcome]).inc();
+        self.call_seconds.with_label_values(&[operation]).observe(took.as_secs_f64());
+    }
+
+    /// A field was left out.
+    pub fn omitted(&self, field: OmittedField) {
+        self.omitted.with_label_values(&[field.as_str()]).inc();
+    }
+
+    /// A dead letter was sent again.
+    pub fn replayed(&self, class: Class) {
+        self.replayed.with_label_values(&[class.as_str()]).inc();
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// One on a gauge for as long as it lives.
+#[derive(Debug)]
+pub struct Counted(IntGauge);
+
+impl Counted {
+    fn up(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Door {
+    /// The word in labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Destination => "destination",
+        }
+    }
+}
+
+impl Refused {
+    const ALL: [Self; 7] = [
+        Self::TooLarge,
+        Self::Unauthorized,
+        Self::Malformed,
+        Self::UnsupportedType,
+        Self::Incomplete,
+        Self::Slow,
+        Self::Unavailable,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::Unauthorized => "unauthorized",
+            Self::Malformed => "malformed",
+            Self::UnsupportedType => "unsupported_type",
+            Self::Incomplete => "incomplete",
+            Self::Slow => "slow",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+impl PublishOutcome {
+    const ALL: [Self; 3] = [Self::Confirmed, Self::Refused, Self::Unknown];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Refused => "refused",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Connection {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Consume => "consume",
+        }
+    }
+}
+
+impl Wait {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::InHand => "in_hand",
+            Self::Tier => "tier",
+        }
+    }
+}
+
+fn gauge(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

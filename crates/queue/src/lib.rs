@@ -1,1 +1,20 @@
+//! The durable queue between the doors and the workers: the port, and what stands behind it.
+//!
+//! The port promises that `Ok` from a publish means durable, that a delivery is settled once, that what replaces an event
+//! is durable before the event is gone, and that a shard's events come back in order when their owner dies. It knows
+//! neither Segment's fields nor Refersion.
 
+mod backoff;
+mod letters;
+mod message;
+mod owned;
+mod port;
+mod rabbitmq;
+mod waves;
+
+pub use backoff::Backoff;
+pub use letters::{Action, Browsed, InvalidLetterId, Letter, LetterId, Scan, Sweeper, Swept};
+pub use message::{Death, Headers, Message};
+pub use owned::{Delivery, Owned, Settle, SettleError};
+pub use port::{BrokerState, Depth, Place, PublishError, Queue, QueueError, Room};
+pub use rabbitmq::{BrokerUrl, InvalidBrokerUrl, RabbitMq, RabbitMqSettings, TopologyReport};

@@ -51,7 +51,7 @@ pub fn init_logging(format: LogFormat, filter: &str) -> Result<(), LoggingError>
 /// Our own lines at any level, and of libraries only warnings and errors: below that they print what passes through
 /// them, bodies and headers included. lapin prints a returned message whole even as a warning.
 fn shown() -> FilterFn {
-    filter_fn(|line| is_shown(line))
+    filter_fn(is_shown)
 }
 
 fn is_shown(line: &Metadata<'_>) -> bool {

@@ -1,0 +1,82 @@
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Headers, Message, Place};
+
+/// The right to the deliveries of one place, for one term. A term ends when the queue is lost, or when it is released.
+pub struct Owned {
+    inner: Box<dyn Ownership>,
+    ended: CancellationToken,
+}
+
+/// One event in hand. Settled once, by value; when the term it belongs to has ended it cannot be settled at all, and the
+/// queue gives it to the next owner.
+pub struct Delivery {
+    /// The event.
+    pub message: Message,
+    /// Whether the queue delivered it before.
+    pub redelivered: bool,
+    settler: Box<dyn Settler>,
+}
+
+/// What is to become of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settle {
+    /// Its effect has happened.
+    Done,
+    /// It goes on elsewhere, under these headers. The copy is confirmed before the original is acknowledged.
+    Move(Place, Box<Headers>),
+}
+
+/// The delivery was not settled: the term had ended. It comes again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the queue was lost before the event could be settled; it comes again")]
+pub struct SettleError;
+
+/// What a backend implements behind [`Owned`].
+#[async_trait]
+pub(crate) trait Ownership: Send {
+    /// The next delivery, or `None` when the term has ended.
+    async fn next(&mut self) -> Option<Delivery>;
+    /// Ends the term; whatever is unsettled goes back in order.
+    async fn release(self: Box<Self>);
+}
+
+/// What a backend implements behind [`Delivery`].
+#[async_trait]
+pub(crate) trait Settler: Send {
+    async fn settle(self: Box<Self>, message: Message, settle: Settle) -> Result<(), SettleError>;
+}
+
+impl Owned {
+    pub(crate) fn new(inner: Box<dyn Ownership>, ended: CancellationToken) -> Self {
+        Self { inner, ended }
+    }
+
+    /// The next delivery, or `None` when the term has ended.
+    pub async fn next(&mut self) -> Option<Delivery> {
+        self.inner.next().await
+    }
+
+    /// Cancelled when the term has ended, so that nothing more is begun for deliveries that cannot be settled.
+    #[must_use]
+    pub fn ended(&self) -> CancellationToken {
+        self.ended.clone()
+    }
+
+    /// Gives the place up. Call it when everything in hand is settled or will not be begun: the next owner starts at once.
+    pub async fn release(self) {
+        self.inner.release().await;
+    }
+}
+
+impl Delivery {
+    pub(crate) fn new(message: Message, redelivered: bool, settler: Box<dyn Settler>) -> Self {
+        Self { message, redelivered, settler }
+    }
+
+    /// Settles the delivery. Waits as long as the term lasts for a copy to be confirmed.
+    pub async fn settle(self, settle: Settle) -> Result<(), SettleError> {
+        self.settler.settle(self.message, settle).await
+    }
+}

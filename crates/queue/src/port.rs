@@ -1,0 +1,133 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+use refersion_relay_model::{AccountName, Class, Shard};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Browsed, Message, Owned, Scan, Sweeper, Swept};
+
+/// A durable queue. `Ok` means durable. One behaviour for every backend.
+#[async_trait]
+pub trait Queue: Send + Sync {
+    /// Publishes each message to its place and returns, in the same order, what became of each.
+    ///
+    /// Of the messages of one subject at most one is unconfirmed at any time, and after one that failed the later ones
+    /// of that subject are not sent: their order survives whatever the sender does next.
+    async fn publish(&self, batch: Vec<(Place, Message)>) -> Vec<Result<(), PublishError>>;
+
+    /// Takes deliveries from `place` until the returned [`Owned`] ends. Resolves once this process is the owner, or
+    /// stands by to become it.
+    async fn own(&self, place: Place, room: Room) -> Result<Owned, QueueError>;
+
+    /// How much waits at `place`. A place that does not exist yet is empty.
+    async fn depth(&self, place: &Place) -> Result<Depth, QueueError>;
+
+    /// Reads the first letters of a class. They stay where they are.
+    async fn browse(&self, class: Class, scan: Scan) -> Result<Browsed, QueueError>;
+
+    /// Shows each letter of a class that is there at the beginning to `sweeper` once, and does what it says. Letters that
+    /// are kept go to the tail. Ends early, with everything in order, when `stop` is cancelled.
+    async fn sweep(&self, class: Class, sweeper: Sweeper, stop: CancellationToken) -> Result<Swept, QueueError>;
+
+    /// Whether the queue can confirm anything now.
+    fn state(&self) -> watch::Receiver<BrokerState>;
+}
+
+/// Where a message can be.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// Where pipelines publish plain events.
+    Intake,
+    /// A work queue.
+    Shard(Shard),
+    /// A work queue, but not before the delay has passed. The delay is one of the configured tiers.
+    Later(Shard, Duration),
+    /// Behind a held account.
+    Held(AccountName),
+    /// Among the dead letters.
+    Dead(Class),
+}
+
+/// How much may be in hand at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Unsettled deliveries. Bodies on a shard are bounded, so this bounds memory too.
+    pub events: u16,
+}
+
+/// How much waits somewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Messages that could be delivered now.
+    pub ready: u64,
+}
+
+/// Whether the queue can confirm anything now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BrokerState {
+    /// Not reached yet, or lost; being reached again.
+    Away {
+        /// A few words without an address or a password.
+        why: String,
+    },
+    /// Reached, but what exists there is not what is configured. A person has to act.
+    Mismatch {
+        /// Exactly what differs, and what to do.
+        why: String,
+    },
+    /// Takes no publishes until its alarm ends.
+    Blocked {
+        /// The broker's own words.
+        why: String,
+    },
+    /// Everything works.
+    Up,
+}
+
+impl BrokerState {
+    /// Whether an event can be confirmed now.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        matches!(self, Self::Up)
+    }
+}
+
+impl std::fmt::Display for BrokerState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Away { why } => write!(f, "the queue is away: {why}"),
+            Self::Mismatch { why } => write!(f, "the queue is not set up as configured: {why}"),
+            Self::Blocked { why } => write!(f, "the broker takes no messages: {why}"),
+            Self::Up => f.write_str("the queue is up"),
+        }
+    }
+}
+
+/// Why a publish is not confirmed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// Certainly not stored.
+    #[error("not sent: {0}")]
+    Refused(String),
+    /// Perhaps stored; publishing it again may make a copy.
+    #[error("not confirmed: {0}")]
+    Unknown(String),
+}
+
+/// Why the queue could not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// Not reachable, or lost meanwhile. Trying again later can help.
+    #[error("the queue is away: {0}")]
+    Away(String),
+    /// What exists differs from what is configured.
+    #[error("{0}")]
+    Mismatch(String),
+    /// Somebody else is reading the class; only one can.
+    #[error("another command is working on the dead letters of class {0}; try again when it has ended")]
+    Busy(Class),
+    /// A copy could not be confirmed; the original is where it was.
+    #[error("a copy could not be stored, nothing was lost: {0}")]
+    NotCopied(#[from] PublishError),
+}

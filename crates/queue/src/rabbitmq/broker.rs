@@ -1,0 +1,126 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use refersion_relay_model::{AccountName, Class, Shard};
+use refersion_relay_telemetry::Metrics;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::names::Names;
+use super::publisher::Publisher;
+use super::topology::{Topology, TopologyReport};
+use super::url::BrokerUrl;
+use super::{connection, consumer, dead_letters};
+use crate::waves::chains;
+use crate::{
+    BrokerState, Browsed, Depth, Message, Owned, Place, PublishError, Queue, QueueError, Room, Scan, Sweeper, Swept,
+};
+
+/// How to reach a broker, and what to expect on it.
+#[derive(Clone, Debug)]
+pub struct RabbitMqSettings {
+    /// Where it is.
+    pub url: BrokerUrl,
+    /// The first part of every name.
+    pub prefix: String,
+    /// How many work queues there are. Part of their names.
+    pub shards: u16,
+    /// The delays of the retry queues.
+    pub tiers: Vec<Duration>,
+    /// Accounts with an intake exchange and a place for held events.
+    pub accounts: Vec<AccountName>,
+    /// How long a publish may wait for its confirm.
+    pub confirm_timeout: Duration,
+}
+
+/// The queue on RabbitMQ. Reaches the broker in the background, for ever.
+pub struct RabbitMq {
+    url: BrokerUrl,
+    publisher: Arc<Publisher>,
+}
+
+impl RabbitMq {
+    /// Begins to reach the broker; needs a tokio runtime. Everything missing on the broker is declared.
+    #[must_use]
+    pub fn start(settings: RabbitMqSettings, metrics: Metrics) -> Self {
+        let RabbitMqSettings { url, prefix, shards, mut tiers, accounts, confirm_timeout } = settings;
+        tiers.sort_unstable();
+        tiers.dedup();
+        let topology = Topology { names: Names::new(&prefix), shards, tiers, accounts };
+        let publisher = Arc::new(Publisher::start(url.clone(), topology, confirm_timeout, metrics));
+        Self { url, publisher }
+    }
+
+    /// Compares what exists on the broker with what is configured, and declares what is missing.
+    pub async fn check(&self) -> Result<TopologyReport, QueueError> {
+        let connection =
+            connection::connect(&self.url, "check").await.map_err(|error| QueueError::Away(error.to_string()))?;
+        let report = self.publisher.topology.check(&connection).await;
+        connection::close(&connection).await;
+        Ok(report?)
+    }
+
+    /// Every work queue.
+    pub fn shards(&self) -> impl Iterator<Item = Shard> + use<> {
+        let count = self.publisher.topology.shards;
+        (0..count).map(move |index| Shard { index, count })
+    }
+}
+
+#[async_trait]
+impl Queue for RabbitMq {
+    async fn publish(&self, batch: Vec<(Place, Message)>) -> Vec<Result<(), PublishError>> {
+        let count = batch.len();
+        let publisher = self.publisher.clone();
+        // In a task of its own: a caller that goes away must not leave a publish half done, and lapin keeps the confirms
+        // of publishes that nobody waits for.
+        let task = tokio::spawn(async move {
+            let batch = &batch;
+            let subjects = batch.iter().map(|(_, message)| (&message.headers.account, &message.headers.subject));
+            let publisher = &publisher;
+            let chains = chains(subjects).into_iter().map(|chain| async move {
+                let mut results = Vec::with_capacity(chain.len());
+                let mut failed = false;
+                for position in chain {
+                    let (place, message) = &batch[position];
+                    let result = if failed {
+                        Err(PublishError::Refused("an earlier event of the same subject was not confirmed".to_owned()))
+                    } else {
+                        publisher.publish(place, message).await
+                    };
+                    failed = result.is_err();
+                    results.push((position, result));
+                }
+                results
+            });
+            let mut results: Vec<_> = join_all(chains).await.into_iter().flatten().collect();
+            results.sort_unstable_by_key(|(position, _)| *position);
+            results.into_iter().map(|(_, result)| result).collect::<Vec<_>>()
+        });
+        let aborted = || PublishError::Unknown("publishing was aborted".to_owned());
+        task.await.unwrap_or_else(|_| (0..count).map(|_| Err(aborted())).collect())
+    }
+
+    async fn own(&self, place: Place, room: Room) -> Result<Owned, QueueError> {
+        Ok(consumer::own(&self.url, self.publisher.clone(), &place, room, false).await?)
+    }
+
+    async fn depth(&self, place: &Place) -> Result<Depth, QueueError> {
+        let link = self.publisher.link().map_err(|error| QueueError::Away(error.to_string()))?;
+        dead_letters::depth(&link.connection, &self.publisher.topology.names.queue(place)).await
+    }
+
+    async fn browse(&self, class: Class, scan: Scan) -> Result<Browsed, QueueError> {
+        dead_letters::browse(&self.url, &self.publisher, class, scan).await
+    }
+
+    async fn sweep(&self, class: Class, sweeper: Sweeper, stop: CancellationToken) -> Result<Swept, QueueError> {
+        dead_letters::sweep(&self.url, self.publisher.clone(), class, sweeper, stop).await
+    }
+
+    fn state(&self) -> watch::Receiver<BrokerState> {
+        self.publisher.state()
+    }
+}

@@ -1,0 +1,162 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use lapin::Acker;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{Connection, Consumer};
+use refersion_relay_telemetry::{self as telemetry, Counted};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::connection::{self, Notice};
+use super::properties;
+use super::publisher::Publisher;
+use super::url::BrokerUrl;
+use crate::owned::{Ownership, Settler};
+use crate::{Backoff, Delivery, Message, Owned, Place, QueueError, Room, Settle, SettleError};
+
+/// How long setting up a consumer may take after connecting.
+const CONSUME_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Consumes one place over a connection of its own. Giving the place up is closing that connection, which returns
+/// everything unsettled in order and disturbs nothing else. A `basic.cancel` would activate the next consumer while
+/// deliveries of ours are still being worked; dropping a consumer on a shared connection can kill that connection.
+pub(crate) async fn own(
+    url: &BrokerUrl,
+    publisher: Arc<Publisher>,
+    place: &Place,
+    room: Room,
+    exclusive: bool,
+) -> Result<Owned, lapin::Error> {
+    let queue = publisher.topology.names.queue(place);
+    let connection = match connection::connect(url, &queue).await {
+        Ok(connection) => Arc::new(connection),
+        Err(error) => return Err(io_error(error.to_string())),
+    };
+    let consuming = timeout(CONSUME_TIMEOUT, consume(&connection, &queue, room, exclusive)).await;
+    let consumer = match consuming.unwrap_or_else(|_| Err(io_error("the broker does not answer".to_owned()))) {
+        Ok(consumer) => consumer,
+        Err(error) => {
+            connection::close(&connection).await;
+            return Err(error);
+        }
+    };
+    let ended = CancellationToken::new();
+    tokio::spawn({
+        let (connection, ended, metrics) = (connection.clone(), ended.clone(), publisher.metrics.clone());
+        async move {
+            connection::watch(&connection, &ended, |notice| {
+                if let Notice::Broken(why) = notice {
+                    tracing::debug!(queue.error = why, "a consuming connection was lost");
+                    metrics.connection_lost(telemetry::Connection::Consume);
+                    ended.cancel();
+                }
+            })
+            .await;
+        }
+    });
+    let class = match place {
+        Place::Dead(class) => Some(*class),
+        Place::Intake | Place::Shard(_) | Place::Later(..) | Place::Held(_) => None,
+    };
+    let open = publisher.metrics.connected(telemetry::Connection::Consume);
+    let owned = RabbitOwned { connection, consumer, publisher, ended: ended.clone(), class, _open: open };
+    Ok(Owned::new(Box::new(owned), ended))
+}
+
+async fn consume(connection: &Connection, queue: &str, room: Room, exclusive: bool) -> Result<Consumer, lapin::Error> {
+    let channel = connection.create_channel().await?;
+    // Never zero: that would be "everything", into unbounded memory.
+    channel.basic_qos(room.events.max(1), BasicQosOptions::default()).await?;
+    let options = BasicConsumeOptions { exclusive, ..BasicConsumeOptions::default() };
+    channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await
+}
+
+fn io_error(why: String) -> lapin::Error {
+    std::io::Error::other(why).into()
+}
+
+impl From<lapin::Error> for QueueError {
+    fn from(error: lapin::Error) -> Self {
+        Self::Away(error.to_string())
+    }
+}
+
+struct RabbitOwned {
+    connection: Arc<Connection>,
+    consumer: Consumer,
+    publisher: Arc<Publisher>,
+    ended: CancellationToken,
+    class: Option<refersion_relay_model::Class>,
+    _open: Counted,
+}
+
+#[async_trait]
+impl Ownership for RabbitOwned {
+    async fn next(&mut self) -> Option<Delivery> {
+        let delivery = tokio::select! {
+            // A term that has ended yields nothing more, even if something is buffered: it could not be settled.
+            biased;
+            () = self.ended.cancelled() => return None,
+            delivery = self.consumer.next() => delivery,
+        };
+        let Some(Ok(delivery)) = delivery else {
+            // The stream is not fused, and after an error or a cancel by the server nothing comes from it any more.
+            self.ended.cancel();
+            return None;
+        };
+        let message = properties::read(delivery.data, &delivery.properties, self.class);
+        let (publisher, ended) = (self.publisher.clone(), self.ended.clone());
+        let settler = RabbitSettler { acker: delivery.acker, publisher, ended };
+        Some(Delivery::new(message, delivery.redelivered, Box::new(settler)))
+    }
+
+    async fn release(self: Box<Self>) {
+        self.ended.cancel();
+        connection::close(&self.connection).await;
+    }
+}
+
+struct RabbitSettler {
+    acker: Acker,
+    publisher: Arc<Publisher>,
+    ended: CancellationToken,
+}
+
+#[async_trait]
+impl Settler for RabbitSettler {
+    async fn settle(self: Box<Self>, message: Message, settle: Settle) -> Result<(), SettleError> {
+        match settle {
+            Settle::Done => {}
+            Settle::Move(place, headers) => self.copy(&place, Message { headers: *headers, ..message }).await?,
+        }
+        // lapin refuses to acknowledge on a channel that is gone, and says so with `false`.
+        match self.acker.ack(BasicAckOptions::default()).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(SettleError),
+        }
+    }
+}
+
+impl RabbitSettler {
+    /// Publishes the copy until it is confirmed, or until the original cannot be acknowledged any more.
+    async fn copy(&self, place: &Place, message: Message) -> Result<(), SettleError> {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        loop {
+            let published = tokio::select! {
+                biased;
+                published = self.publisher.publish(place, &message) => published,
+                () = self.ended.cancelled() => return Err(SettleError),
+            };
+            let Err(error) = published else { return Ok(()) };
+            tracing::debug!(queue.error = %error, "a copy was not confirmed, trying again");
+            tokio::select! {
+                () = self.ended.cancelled() => return Err(SettleError),
+                () = tokio::time::sleep(backoff.next_wait()) => {}
+            }
+        }
+    }
+}

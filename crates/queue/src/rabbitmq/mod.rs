@@ -1,0 +1,15 @@
+//! The port on RabbitMQ. Each file avoids the traps that its comments name; `ARCHITECTURE.md` lists them with their tests.
+
+mod broker;
+mod connection;
+mod consumer;
+mod dead_letters;
+mod names;
+mod properties;
+mod publisher;
+mod topology;
+mod url;
+
+pub use broker::{RabbitMq, RabbitMqSettings};
+pub use topology::TopologyReport;
+pub use url::{BrokerUrl, InvalidBrokerUrl};

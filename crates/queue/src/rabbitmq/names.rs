@@ -1,0 +1,116 @@
+use std::time::Duration;
+
+use refersion_relay_model::{AccountName, Class, Shard};
+
+use crate::Place;
+
+/// What everything is called on the broker. The prefix is configurable, so that several relays can share one.
+#[derive(Clone, Debug)]
+pub(crate) struct Names {
+    prefix: String,
+}
+
+/// An exchange and a routing key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) exchange: String,
+    pub(crate) key: String,
+}
+
+impl Names {
+    pub(crate) fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned() }
+    }
+
+    fn name(&self, rest: &str) -> String {
+        format!("{}.{rest}", self.prefix)
+    }
+
+    pub(crate) fn intake_exchange(&self, account: &AccountName) -> String {
+        self.name(&format!("intake.{account}"))
+    }
+
+    pub(crate) fn intake(&self) -> String {
+        self.name("intake")
+    }
+
+    pub(crate) fn events(&self) -> String {
+        self.name("events")
+    }
+
+    pub(crate) fn shard(&self, shard: Shard) -> String {
+        self.name(&format!("events.{shard}"))
+    }
+
+    pub(crate) fn retry(&self, delay: Duration) -> String {
+        // "1m", "90s" as "1m 30s": a queue's name has no spaces.
+        let delay = humantime::format_duration(delay).to_string().replace(' ', "");
+        self.name(&format!("retry.{delay}"))
+    }
+
+    pub(crate) fn held(&self, account: &AccountName) -> String {
+        self.name(&format!("held.{account}"))
+    }
+
+    pub(crate) fn dead_exchange(&self) -> String {
+        self.name("dead")
+    }
+
+    pub(crate) fn dead(&self, class: Class) -> String {
+        match class {
+            // The broker's lost property is not a class it dead-letters into by key.
+            Class::Unrouted => self.unrouted(),
+            class => self.name(&format!("dead.{class}")),
+        }
+    }
+
+    pub(crate) fn unrouted(&self) -> String {
+        self.name("unrouted")
+    }
+
+    /// The queue behind a place, for consuming and counting.
+    pub(crate) fn queue(&self, place: &Place) -> String {
+        match place {
+            Place::Intake => self.intake(),
+            Place::Shard(shard) => self.shard(*shard),
+            Place::Later(_, delay) => self.retry(*delay),
+            Place::Held(account) => self.held(account),
+            Place::Dead(class) => self.dead(*class),
+        }
+    }
+
+    /// Where to publish what belongs to a place. Nothing of ours is published to the intake.
+    pub(crate) fn address(&self, place: &Place) -> Option<Address> {
+        let (exchange, key) = match place {
+            Place::Intake => return None,
+            Place::Shard(shard) => (self.events(), shard.to_string()),
+            // The shard's key survives the wait: the retry queue dead-letters without a key of its own.
+            Place::Later(shard, delay) => (self.retry(*delay), shard.to_string()),
+            Place::Held(account) => (self.held(account), account.to_string()),
+            Place::Dead(Class::Unrouted) => (self.unrouted(), String::new()),
+            Place::Dead(class) => (self.dead_exchange(), class.to_string()),
+        };
+        Some(Address { exchange, key })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_documented_ones() {
+        let names = Names::new("refersion");
+        let account = AccountName::try_from("acme").unwrap();
+        let shard = Shard { index: 3, count: 8 };
+        assert_eq!(names.queue(&Place::Shard(shard)), "refersion.events.n8.3");
+        assert_eq!(names.queue(&Place::Later(shard, Duration::from_mins(1))), "refersion.retry.1m");
+        assert_eq!(names.queue(&Place::Later(shard, Duration::from_secs(90))), "refersion.retry.1m30s");
+        assert_eq!(names.queue(&Place::Held(account.clone())), "refersion.held.acme");
+        assert_eq!(names.queue(&Place::Dead(Class::Poison)), "refersion.dead.poison");
+        assert_eq!(names.queue(&Place::Dead(Class::Unrouted)), "refersion.unrouted");
+        assert_eq!(names.intake_exchange(&account), "refersion.intake.acme");
+        let later = names.address(&Place::Later(shard, Duration::from_mins(10))).unwrap();
+        assert_eq!((later.exchange.as_str(), later.key.as_str()), ("refersion.retry.10m", "n8.3"));
+    }
+}

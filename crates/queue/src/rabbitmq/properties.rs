@@ -1,0 +1,194 @@
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use refersion_relay_model::{AccountName, Class, MAX_PLAIN_ID};
+
+use crate::{Death, Headers, Message};
+
+const ACCOUNT: &str = "x-relay-account";
+const SUBJECT: &str = "x-relay-subject";
+const RECEIVED_AT: &str = "x-relay-received-at";
+const ATTEMPTS: &str = "x-relay-attempts";
+const FIRST_FAILED_AT: &str = "x-relay-first-failed-at";
+const GENERATION: &str = "x-relay-generation";
+const HELD_AT: &str = "x-relay-held-at";
+const TRACEPARENT: &str = "traceparent";
+const CLASS: &str = "x-relay-class";
+const REASON: &str = "x-relay-reason";
+const STATUS: &str = "x-relay-status";
+const ERROR: &str = "x-relay-error";
+const DEAD_AT: &str = "x-relay-dead-at";
+
+/// What a dead letter without a reason of ours died of: only the broker itself makes such letters.
+const BROKER_GAVE_UP: &str = "delivery_limit";
+/// The longest header value that is believed.
+const MAX_HEADER_BYTES: usize = 1024;
+
+/// Writes headers as AMQP properties. Builds them anew, so nothing that the broker or a stranger added travels on.
+pub(crate) fn write(headers: &Headers) -> BasicProperties {
+    let mut table = FieldTable::default();
+    let mut text = |key: &str, value: &str| {
+        table.insert(key.into(), AMQPValue::LongString(value.into()));
+    };
+    text(RECEIVED_AT, &time(headers.received_at));
+    text(ATTEMPTS, &headers.attempts.to_string());
+    text(GENERATION, &headers.generation.to_string());
+    if let Some(account) = &headers.account {
+        text(ACCOUNT, account.as_str());
+    }
+    let optional = [
+        (SUBJECT, headers.subject.clone()),
+        (FIRST_FAILED_AT, headers.first_failed_at.map(time)),
+        (HELD_AT, headers.held_at.map(time)),
+        (TRACEPARENT, headers.traceparent.clone()),
+    ];
+    for (key, value) in optional {
+        if let Some(value) = value {
+            text(key, &value);
+        }
+    }
+    if let Some(death) = &headers.death {
+        text(CLASS, death.class.as_str());
+        text(REASON, &death.reason);
+        text(DEAD_AT, &time(death.dead_at));
+        if let Some(status) = death.status {
+            text(STATUS, &status.to_string());
+        }
+        if let Some(error) = &death.error {
+            text(ERROR, error);
+        }
+    }
+    let seconds = headers.received_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    BasicProperties::default()
+        .with_delivery_mode(2)
+        .with_content_type("application/json".into())
+        .with_message_id(short(&headers.message_id))
+        .with_type(short(&headers.kind))
+        .with_timestamp(seconds)
+        .with_headers(table)
+}
+
+/// Reads a message off a queue. Everything in it is untrusted: what cannot be right is left out or replaced.
+pub(crate) fn read(body: Vec<u8>, properties: &BasicProperties, class: Option<Class>) -> Message {
+    let none = FieldTable::default();
+    let table = properties.headers().as_ref().unwrap_or(&none);
+    let text = |key: &str| text(table, key);
+    let number = |key: &str| text(key).and_then(|value| value.parse().ok());
+    let seconds = properties
+        .timestamp()
+        .map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.min(u64::from(u32::MAX))));
+    let received_at = instant(text(RECEIVED_AT)).or(seconds).unwrap_or(SystemTime::UNIX_EPOCH);
+    let death = class.map(|class| Death {
+        class,
+        reason: text(REASON).unwrap_or_else(|| BROKER_GAVE_UP.to_owned()),
+        status: text(STATUS).and_then(|status| status.parse().ok()),
+        error: text(ERROR),
+        dead_at: instant(text(DEAD_AT)).unwrap_or(received_at),
+    });
+    let headers = Headers {
+        message_id: shown(properties.message_id().as_ref()),
+        kind: shown(properties.kind().as_ref()),
+        account: text(ACCOUNT).and_then(|name| AccountName::try_from(name).ok()),
+        subject: text(SUBJECT),
+        received_at,
+        attempts: number(ATTEMPTS).unwrap_or(0),
+        first_failed_at: instant(text(FIRST_FAILED_AT)),
+        generation: number(GENERATION).unwrap_or(0),
+        held_at: instant(text(HELD_AT)),
+        traceparent: text(TRACEPARENT),
+        death,
+    };
+    Message { body: Bytes::from(body), headers }
+}
+
+fn text(table: &FieldTable, key: &str) -> Option<String> {
+    let value = match table.inner().get(key)? {
+        AMQPValue::LongString(value) if value.len() <= MAX_HEADER_BYTES => {
+            std::str::from_utf8(value.as_bytes()).ok()?.to_owned()
+        }
+        AMQPValue::ShortString(value) => value.as_str().to_owned(),
+        AMQPValue::LongInt(value) => value.to_string(),
+        AMQPValue::LongLongInt(value) => value.to_string(),
+        _ => return None,
+    };
+    (!value.chars().any(char::is_control)).then_some(value)
+}
+
+fn shown(value: Option<&ShortString>) -> String {
+    let value = value.map_or("", ShortString::as_str);
+    value.chars().filter(|c| !c.is_control()).take(MAX_PLAIN_ID).collect()
+}
+
+/// Cut to what a short string holds; everything that gets here is shorter.
+fn short(value: &str) -> ShortString {
+    let value: String = value.chars().take(MAX_PLAIN_ID).collect();
+    ShortString::try_new(value).unwrap_or_default()
+}
+
+fn time(at: SystemTime) -> String {
+    humantime::format_rfc3339_millis(at).to_string()
+}
+
+fn instant(text: Option<String>) -> Option<SystemTime> {
+    humantime::parse_rfc3339(&text?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers() -> Headers {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+        Headers {
+            attempts: 3,
+            first_failed_at: Some(at),
+            generation: 2,
+            held_at: Some(at),
+            traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+            death: Some(Death {
+                class: Class::Rejected,
+                reason: "refused".to_owned(),
+                status: Some(422),
+                error: Some("too long".to_owned()),
+                dead_at: at,
+            }),
+            ..Headers::received("m1", "identify", AccountName::try_from("acme").unwrap(), "0123".to_owned(), at)
+        }
+    }
+
+    #[test]
+    fn headers_survive_the_wire() {
+        let read = read(b"{}".to_vec(), &write(&headers()), Some(Class::Rejected));
+        assert_eq!(read.headers, headers());
+    }
+
+    #[test]
+    fn what_the_broker_and_strangers_add_does_not_travel_on() {
+        let mut table = write(&headers()).headers().clone().unwrap();
+        table.insert("x-death".into(), AMQPValue::LongString("broker".into()));
+        table.insert("x-first-death-reason".into(), AMQPValue::LongString("expired".into()));
+        let properties = write(&headers()).with_headers(table).with_expiration("1".into());
+        let again = write(&read(Vec::new(), &properties, None).headers);
+        assert!(again.expiration().is_none());
+        let table = again.headers().clone().unwrap();
+        assert!(table.inner().keys().all(|key| key.as_str().starts_with("x-relay-") || key.as_str() == "traceparent"));
+        assert!(!table.contains_key(CLASS), "a letter that is sent again is no dead letter");
+    }
+
+    #[test]
+    fn forged_headers_are_left_out() {
+        let mut table = FieldTable::default();
+        table.insert(ACCOUNT.into(), AMQPValue::LongString("../../etc".into()));
+        table.insert(ATTEMPTS.into(), AMQPValue::LongString("-1".into()));
+        table.insert(GENERATION.into(), AMQPValue::FieldTable(FieldTable::default()));
+        table.insert(SUBJECT.into(), AMQPValue::LongString("x".repeat(2_000).into()));
+        table.insert(RECEIVED_AT.into(), AMQPValue::LongString("yesterday".into()));
+        table.insert(TRACEPARENT.into(), AMQPValue::LongString("a\nb".into()));
+        let headers = read(Vec::new(), &BasicProperties::default().with_headers(table), None).headers;
+        assert_eq!((headers.account, headers.attempts, headers.generation), (None, 0, 0));
+        assert_eq!((headers.subject, headers.traceparent), (None, None));
+        assert_eq!(headers.received_at, SystemTime::UNIX_EPOCH);
+    }
+}

@@ -1,0 +1,271 @@
+use std::time::Duration;
+
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
+use refersion_relay_model::{AccountName, Class, Shard};
+
+use super::names::Names;
+
+/// How often a work queue delivers an event before the broker gives up on it. Up to RabbitMQ 4.2 every lost connection
+/// counts, so this is far above what crashes explain; it has to be a positive number, since -1 means 0 on old brokers.
+const DELIVERY_LIMIT: i32 = 100;
+/// The same for queues whose letters are looked at and put back.
+const BROWSE_LIMIT: i32 = 1_000_000;
+/// AMQP's `PRECONDITION_FAILED`: what exists has other arguments.
+const PRECONDITION_FAILED: u16 = 406;
+
+/// What has to exist on the broker. All queues are durable quorum queues, because a classic queue loses messages that
+/// are being dead-lettered when the broker dies; all dead-lettering is at-least-once, which needs `reject-publish`.
+#[derive(Clone, Debug)]
+pub(crate) struct Topology {
+    pub(crate) names: Names,
+    pub(crate) shards: u16,
+    pub(crate) tiers: Vec<Duration>,
+    pub(crate) accounts: Vec<AccountName>,
+}
+
+/// What `check` says about the broker.
+#[derive(Clone, Debug, Default)]
+pub struct TopologyReport {
+    /// How many exchanges and queues are as they should be.
+    pub in_order: usize,
+    /// What differs, each with what to do.
+    pub differences: Vec<String>,
+}
+
+/// Why the topology could not be declared.
+#[derive(Debug)]
+pub(crate) enum DeclareError {
+    Mismatch(String),
+    Broker(lapin::Error),
+}
+
+struct QueueSpec {
+    name: String,
+    arguments: FieldTable,
+    /// The exchanges and routing keys it is bound to.
+    bindings: Vec<(String, String)>,
+}
+
+struct ExchangeSpec {
+    name: String,
+    kind: ExchangeKind,
+    arguments: FieldTable,
+}
+
+impl Topology {
+    /// Declares everything that is missing, and stops at the first thing that differs.
+    pub(crate) async fn declare(&self, connection: &Connection) -> Result<(), DeclareError> {
+        let channel = connection.create_channel().await.map_err(DeclareError::Broker)?;
+        for exchange in self.exchanges() {
+            exchange.declare(&channel).await?;
+        }
+        for queue in self.queues() {
+            queue.declare(&channel).await?;
+        }
+        channel.close(200, "done".into()).await.map_err(DeclareError::Broker)
+    }
+
+    /// Declares everything that is missing and gathers what differs.
+    pub(crate) async fn check(&self, connection: &Connection) -> Result<TopologyReport, lapin::Error> {
+        let mut report = TopologyReport::default();
+        let mut channel = connection.create_channel().await?;
+        let (exchanges, queues) = (self.exchanges(), self.queues());
+        let mut results = Vec::new();
+        for exchange in &exchanges {
+            results.push(exchange.declare(&channel).await);
+            if matches!(results.last(), Some(Err(_))) {
+                channel = connection.create_channel().await?;
+            }
+        }
+        for queue in &queues {
+            results.push(queue.declare(&channel).await);
+            if matches!(results.last(), Some(Err(_))) {
+                channel = connection.create_channel().await?;
+            }
+        }
+        for result in results {
+            match result {
+                Ok(()) => report.in_order += 1,
+                Err(DeclareError::Mismatch(why)) => report.differences.push(why),
+                Err(DeclareError::Broker(error)) => return Err(error),
+            }
+        }
+        channel.close(200, "done".into()).await?;
+        Ok(report)
+    }
+
+    /// Declares the place of one account's held events, which may be an account that is no longer configured.
+    pub(crate) async fn declare_held(
+        &self,
+        connection: &Connection,
+        account: &AccountName,
+    ) -> Result<(), DeclareError> {
+        let channel = connection.create_channel().await.map_err(DeclareError::Broker)?;
+        let (exchange, queue) = self.held(account);
+        exchange.declare(&channel).await?;
+        queue.declare(&channel).await?;
+        channel.close(200, "done".into()).await.map_err(DeclareError::Broker)
+    }
+
+    fn exchanges(&self) -> Vec<ExchangeSpec> {
+        let names = &self.names;
+        let unrouted =
+            ExchangeSpec { name: names.unrouted(), kind: ExchangeKind::Fanout, arguments: FieldTable::default() };
+        let mut exchanges = vec![
+            unrouted,
+            self.exchange(names.events(), ExchangeKind::Direct),
+            self.exchange(names.dead_exchange(), ExchangeKind::Direct),
+        ];
+        exchanges.extend(self.tiers.iter().map(|tier| self.exchange(names.retry(*tier), ExchangeKind::Fanout)));
+        for account in &self.accounts {
+            exchanges.push(self.exchange(names.intake_exchange(account), ExchangeKind::Fanout));
+            exchanges.push(self.held(account).0);
+        }
+        exchanges
+    }
+
+    fn queues(&self) -> Vec<QueueSpec> {
+        let names = &self.names;
+        let poison = || DeadLettering::to(names.dead_exchange()).with_key(Class::Poison.as_str());
+        let mut queues = vec![QueueSpec {
+            name: names.unrouted(),
+            arguments: arguments([limit(BROWSE_LIMIT), ("x-overflow", text("reject-publish"))]),
+            bindings: vec![(names.unrouted(), String::new())],
+        }];
+        for class in Class::ALL.into_iter().filter(|class| *class != Class::Unrouted) {
+            queues.push(QueueSpec {
+                name: names.dead(class),
+                arguments: DeadLettering::to(names.unrouted()).arguments([limit(BROWSE_LIMIT)]),
+                bindings: vec![(names.dead_exchange(), class.to_string())],
+            });
+        }
+        for index in 0..self.shards {
+            let shard = Shard { index, count: self.shards };
+            queues.push(QueueSpec {
+                name: names.shard(shard),
+                arguments: poison().arguments([limit(DELIVERY_LIMIT), SINGLE_ACTIVE]),
+                bindings: vec![(names.events(), shard.to_string())],
+            });
+        }
+        for tier in &self.tiers {
+            let ttl = i64::try_from(tier.as_millis()).unwrap_or(i64::MAX);
+            queues.push(QueueSpec {
+                name: names.retry(*tier),
+                // Without a routing key of its own: the shard's key comes back with the event.
+                arguments: DeadLettering::to(names.events())
+                    .arguments([("x-message-ttl", AMQPValue::LongLongInt(ttl))]),
+                bindings: vec![(names.retry(*tier), String::new())],
+            });
+        }
+        for account in &self.accounts {
+            queues.push(self.held(account).1);
+        }
+        queues.push(QueueSpec {
+            name: names.intake(),
+            arguments: poison().arguments([limit(DELIVERY_LIMIT), SINGLE_ACTIVE]),
+            // An exchange for each account: the right to publish to it is the authority to speak for the account.
+            bindings: self.accounts.iter().map(|account| (names.intake_exchange(account), String::new())).collect(),
+        });
+        queues
+    }
+
+    fn exchange(&self, name: String, kind: ExchangeKind) -> ExchangeSpec {
+        let arguments = table([("alternate-exchange", text(&self.names.unrouted()))]);
+        ExchangeSpec { name, kind, arguments }
+    }
+
+    fn held(&self, account: &AccountName) -> (ExchangeSpec, QueueSpec) {
+        let name = self.names.held(account);
+        let queue = QueueSpec {
+            name: name.clone(),
+            arguments: DeadLettering::to(self.names.unrouted()).arguments([limit(BROWSE_LIMIT), SINGLE_ACTIVE]),
+            bindings: vec![(name.clone(), account.to_string())],
+        };
+        (self.exchange(name, ExchangeKind::Direct), queue)
+    }
+}
+
+impl ExchangeSpec {
+    async fn declare(&self, channel: &Channel) -> Result<(), DeclareError> {
+        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let declared =
+            channel.exchange_declare(self.name.as_str().into(), self.kind.clone(), options, self.arguments.clone());
+        declared.await.map_err(|error| differs("exchange", &self.name, error))
+    }
+}
+
+impl QueueSpec {
+    async fn declare(&self, channel: &Channel) -> Result<(), DeclareError> {
+        let declared =
+            channel.queue_declare(self.name.as_str().into(), QueueDeclareOptions::durable(), self.arguments.clone());
+        declared.await.map_err(|error| differs("queue", &self.name, error))?;
+        for (exchange, key) in &self.bindings {
+            let (queue, exchange, key) = (self.name.as_str().into(), exchange.as_str().into(), key.as_str().into());
+            let bound = channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default());
+            bound.await.map_err(DeclareError::Broker)?;
+        }
+        Ok(())
+    }
+}
+
+/// Arguments of a queue cannot be changed, so a difference needs a person: the broker's own words say what differs.
+fn differs(what: &str, name: &str, error: lapin::Error) -> DeclareError {
+    match error.kind() {
+        ErrorKind::ProtocolError(amqp) if amqp.get_id() == PRECONDITION_FAILED => DeclareError::Mismatch(format!(
+            "{what} {name} exists and differs from what is configured ({}): set the configuration back, or let it run \
+             empty, delete it on the broker and start again",
+            amqp.get_message()
+        )),
+        _ => DeclareError::Broker(error),
+    }
+}
+
+/// Where a queue's dropped messages go, in the one way that survives a crash of the broker.
+struct DeadLettering {
+    exchange: String,
+    key: Option<&'static str>,
+}
+
+impl DeadLettering {
+    fn to(exchange: String) -> Self {
+        Self { exchange, key: None }
+    }
+
+    fn with_key(self, key: &'static str) -> Self {
+        Self { key: Some(key), ..self }
+    }
+
+    fn arguments<const N: usize>(self, more: [(&'static str, AMQPValue); N]) -> FieldTable {
+        let key = self.key.map(|key| ("x-dead-letter-routing-key", text(key)));
+        let own = [
+            ("x-dead-letter-exchange", text(&self.exchange)),
+            ("x-dead-letter-strategy", text("at-least-once")),
+            ("x-overflow", text("reject-publish")),
+        ];
+        arguments(own.into_iter().chain(key).chain(more))
+    }
+}
+
+const SINGLE_ACTIVE: (&str, AMQPValue) = ("x-single-active-consumer", AMQPValue::Boolean(true));
+
+fn limit(deliveries: i32) -> (&'static str, AMQPValue) {
+    ("x-delivery-limit", AMQPValue::LongInt(deliveries))
+}
+
+fn text(value: &str) -> AMQPValue {
+    AMQPValue::LongString(value.into())
+}
+
+fn arguments(more: impl IntoIterator<Item = (&'static str, AMQPValue)>) -> FieldTable {
+    table([("x-queue-type", text("quorum"))].into_iter().chain(more))
+}
+
+fn table(entries: impl IntoIterator<Item = (&'static str, AMQPValue)>) -> FieldTable {
+    let mut table = FieldTable::default();
+    for (key, value) in entries {
+        table.insert(key.into(), value);
+    }
+    table
+}

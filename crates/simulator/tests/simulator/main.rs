@@ -1,0 +1,12 @@
+//! The simulator over real HTTP on a loopback port: every operation, its errors, and every fault.
+
+mod control;
+mod credentials;
+mod edit;
+mod faults;
+mod get;
+mod harness;
+mod list;
+mod new;
+mod search;
+mod status_change;

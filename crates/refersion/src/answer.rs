@@ -183,7 +183,7 @@ mod tests {
         let Answer::Failed(failure) = answer(422, r#"{"errors":["peter@example.com is ugly"]}"#) else {
             panic!("a refusal")
         };
-        assert_eq!(failure.to_string(), "unrecognised answer (status 422, 41 bytes)");
+        assert_eq!(failure.to_string(), "unrecognised answer (status 422, 40 bytes)");
     }
 
     #[test]

@@ -1,0 +1,90 @@
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use refersion_relay_model::{EventType, MAX_EVENT_BYTES, Missing, ParseError};
+
+/// Seconds after which a sender may try again while the queue is away.
+const RETRY_AFTER_SECONDS: &str = "5";
+
+/// What a door answers. Every variant has one status, and a message for the merchant who reads it in Segment's debugger:
+/// it says what to do, and has no secret and nothing of the event in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Accepted,
+    Ignored(&'static str),
+    TooLarge,
+    Unauthorized,
+    Malformed(ParseError),
+    UnsupportedType(EventType),
+    Incomplete(EventType, Vec<Missing>),
+    Slow,
+    Unavailable,
+    NoSuchPath,
+    WrongMethod(&'static str),
+    Broken,
+}
+
+impl Reply {
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Accepted => StatusCode::ACCEPTED,
+            Self::Ignored(_) => StatusCode::OK,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Malformed(_) | Self::Incomplete(..) => StatusCode::BAD_REQUEST,
+            Self::UnsupportedType(_) => StatusCode::NOT_IMPLEMENTED,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoSuchPath => StatusCode::NOT_FOUND,
+            Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Broken => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Self::Accepted => "accepted".to_owned(),
+            Self::Ignored(why) => format!("nothing to do: {why}"),
+            Self::TooLarge => {
+                format!("the event is larger than {} KiB: send less in one event", MAX_EVENT_BYTES / 1024)
+            }
+            Self::Unauthorized => "the API key is missing or unknown: enter the key from your Refersion dashboard as \
+                                   publickey.secretkey"
+                .to_owned(),
+            Self::Malformed(error) => error.to_string(),
+            Self::UnsupportedType(kind) => format!(
+                "Refersion has nothing that corresponds to a {} event: send identify or delete",
+                match kind {
+                    EventType::Other => "this type of",
+                    kind => kind.as_str(),
+                }
+            ),
+            Self::Incomplete(kind, missing) => {
+                let needed: Vec<_> = missing.iter().map(|missing| missing.advice(*kind)).collect();
+                format!("this {} event cannot be used without {}", kind.as_str(), needed.join(" and "))
+            }
+            Self::Slow => "the request did not arrive in time: send it again".to_owned(),
+            Self::Unavailable => "the event could not be stored right now: send it again later".to_owned(),
+            Self::NoSuchPath => "there is nothing at this address: events go to POST /v1/destination".to_owned(),
+            Self::WrongMethod(allowed) => format!("this address takes {allowed} only"),
+            Self::Broken => "the relay failed at this request: send it again later".to_owned(),
+        }
+    }
+}
+
+impl IntoResponse for Reply {
+    fn into_response(self) -> Response {
+        // Segment reads a body only when it is declared as JSON.
+        let body = serde_json::json!({ "message": self.message() }).to_string();
+        let response = Response::builder().status(self.status()).header(CONTENT_TYPE, "application/json");
+        let response = match &self {
+            Self::Unavailable => response.header(RETRY_AFTER, RETRY_AFTER_SECONDS),
+            Self::Unauthorized => response.header(WWW_AUTHENTICATE, "Basic realm=\"refersion-relay\""),
+            Self::WrongMethod(allowed) => response.header(ALLOW, *allowed),
+            Self::TooLarge | Self::Slow => response.header(CONNECTION, "close"),
+            _ => response,
+        };
+        response.body(Body::from(body)).expect("the headers are constants")
+    }
+}

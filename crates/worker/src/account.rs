@@ -1,0 +1,17 @@
+use refersion_relay_model::{AccountName, Fingerprint, KeyPair};
+use refersion_relay_refersion::{Existing, NewAffiliateDefaults};
+
+/// One Refersion merchant, as the worker needs it.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// What it is called everywhere.
+    pub name: AccountName,
+    /// The keys of its calls.
+    pub keys: KeyPair,
+    /// What it wants of new affiliates.
+    pub defaults: NewAffiliateDefaults,
+    /// What to do with an affiliate that exists already.
+    pub existing: Existing,
+    /// Makes the ids of its messages and subjects.
+    pub fingerprint: Fingerprint,
+}

@@ -1,0 +1,173 @@
+use std::time::{Duration, SystemTime};
+
+use refersion_relay_model::DeadReason;
+use refersion_relay_refersion::{Failure, Rejection};
+
+use crate::verdict::{Retry, Verdict};
+use crate::{RetryPolicy, settings};
+
+/// The longest `Retry-After` that is obeyed.
+const MAX_PAUSE: Duration = Duration::from_hours(1);
+
+/// A failed attempt, with what is known of the ones before it.
+#[derive(Clone, Debug)]
+pub struct Failed<'a> {
+    /// What happened.
+    pub failure: &'a Failure,
+    /// Charged attempts before this one.
+    pub attempts: u32,
+    /// When the first charged attempt failed, if one had.
+    pub first_failed_at: Option<SystemTime>,
+    /// How long to wait if the event keeps its place; drawn by the caller.
+    pub wait: Duration,
+    /// How much longer the event may stay unacknowledged.
+    pub may_stay: Duration,
+}
+
+/// What a failure means for its event.
+enum Recovery {
+    /// Try again; the attempt is charged.
+    Charged,
+    /// Try again when Refersion wants to be called again; nobody is charged.
+    Pause(Duration),
+    /// Nothing of this account will succeed.
+    Hold,
+    /// This event will not succeed.
+    DeadLetter(DeadReason),
+}
+
+/// The one place where a failure becomes an action.
+fn recovery(failure: &Failure) -> Recovery {
+    match failure {
+        Failure::Limited { retry_after: Some(after) } | Failure::Unavailable { retry_after: Some(after), .. }
+            if !after.is_zero() =>
+        {
+            Recovery::Pause((*after).min(MAX_PAUSE))
+        }
+        Failure::Transport { .. } | Failure::Unavailable { .. } | Failure::Limited { .. } | Failure::Unclear { .. } => {
+            Recovery::Charged
+        }
+        Failure::Unauthorized { .. } => Recovery::Hold,
+        Failure::Rejected(Rejection::Refused { .. }) => Recovery::DeadLetter(DeadReason::Refused),
+        Failure::Rejected(Rejection::NotDone) => Recovery::DeadLetter(DeadReason::NotDone),
+        Failure::Rejected(Rejection::NotIdentified) => Recovery::DeadLetter(DeadReason::NotIdentified),
+    }
+}
+
+/// Decides what becomes of an event after a failed attempt.
+#[must_use]
+pub fn decide(failed: &Failed<'_>, policy: &RetryPolicy, now: SystemTime) -> Verdict {
+    let dead =
+        |reason| Verdict::DeadLetter { reason, status: failed.failure.status(), error: failed.failure.to_string() };
+    match recovery(failed.failure) {
+        Recovery::Hold => Verdict::Hold,
+        Recovery::DeadLetter(reason) => dead(reason),
+        Recovery::Pause(pause) => Verdict::Retry(Retry::Pause(pause)),
+        Recovery::Charged => {
+            let age = failed.first_failed_at.and_then(|first| now.duration_since(first).ok()).unwrap_or_default();
+            if policy.max_attempts <= failed.attempts.saturating_add(1) {
+                dead(DeadReason::Attempts)
+            } else if policy.max_age <= age {
+                dead(DeadReason::Age)
+            } else {
+                Verdict::Retry(wait(failed, policy, age))
+            }
+        }
+    }
+}
+
+fn wait(failed: &Failed<'_>, policy: &settings::RetryPolicy, age: Duration) -> Retry {
+    if age.saturating_add(failed.wait) <= policy.in_hand && failed.wait <= failed.may_stay {
+        Retry::InHand(failed.wait)
+    } else {
+        Retry::Tier(policy.tier(age))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use refersion_relay_refersion::Unreadable;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    fn policy() -> RetryPolicy {
+        RetryPolicy {
+            in_hand: 30 * SECOND,
+            tiers: vec![MINUTE, 10 * MINUTE, 60 * MINUTE],
+            max_attempts: 40,
+            max_age: 24 * 60 * MINUTE,
+            max_held: 14 * 24 * 60 * MINUTE,
+        }
+    }
+
+    /// Decides about an event that failed for the first time `age` ago, `attempts` times before now.
+    fn decided(failure: &Failure, attempts: u32, age: Duration) -> Verdict {
+        let now = SystemTime::UNIX_EPOCH + 1_000_000 * SECOND;
+        let first_failed_at = (attempts > 0).then(|| now - age);
+        let failed = Failed { failure, attempts, first_failed_at, wait: SECOND, may_stay: MINUTE };
+        decide(&failed, &policy(), now)
+    }
+
+    fn transient() -> [Failure; 4] {
+        [
+            Failure::Transport { what: "it took too long" },
+            Failure::Unavailable { status: 500, retry_after: None },
+            Failure::Limited { retry_after: None },
+            Failure::Unclear { status: 200, bytes: 0, why: Unreadable::NotJson },
+        ]
+    }
+
+    #[test]
+    fn what_may_succeed_later_waits_in_hand_first() {
+        for failure in transient() {
+            assert_eq!(decided(&failure, 0, Duration::ZERO), Verdict::Retry(Retry::InHand(SECOND)), "{failure}");
+            assert_eq!(decided(&failure, 6, 29 * SECOND), Verdict::Retry(Retry::InHand(SECOND)), "{failure}");
+        }
+    }
+
+    #[test]
+    fn then_it_climbs_the_tiers_and_repeats_the_last_one() {
+        let tier = |age| match decided(&transient()[0], 7, age) {
+            Verdict::Retry(Retry::Tier(delay)) => delay,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(tier(30 * SECOND), MINUTE);
+        assert_eq!(tier(91 * SECOND), 10 * MINUTE);
+        assert_eq!(tier(12 * MINUTE), 60 * MINUTE);
+        assert_eq!(tier(23 * 60 * MINUTE), 60 * MINUTE);
+    }
+
+    #[test]
+    fn it_ends_with_its_attempts_or_its_age() {
+        let reason = |attempts, age| match decided(&transient()[1], attempts, age) {
+            Verdict::DeadLetter { reason, status, .. } => Some((reason, status)),
+            _ => None,
+        };
+        assert_eq!(reason(38, MINUTE), None);
+        assert_eq!(reason(39, MINUTE), Some((DeadReason::Attempts, Some(500))));
+        assert_eq!(reason(5, 24 * 60 * MINUTE), Some((DeadReason::Age, Some(500))));
+    }
+
+    #[test]
+    fn retry_after_pauses_the_account_and_charges_nobody() {
+        let limited = |after| Failure::Limited { retry_after: Some(after) };
+        assert_eq!(decided(&limited(90 * SECOND), 39, MINUTE), Verdict::Retry(Retry::Pause(90 * SECOND)));
+        assert_eq!(decided(&limited(7 * 60 * MINUTE), 0, MINUTE), Verdict::Retry(Retry::Pause(60 * MINUTE)));
+        let unavailable = Failure::Unavailable { status: 503, retry_after: Some(SECOND) };
+        assert_eq!(decided(&unavailable, 0, MINUTE), Verdict::Retry(Retry::Pause(SECOND)));
+        // "Now" is no wait, and a server that always says so must not make a loop.
+        assert_eq!(decided(&limited(Duration::ZERO), 0, MINUTE), Verdict::Retry(Retry::InHand(SECOND)));
+    }
+
+    #[test]
+    fn refused_keys_hold_and_a_proper_no_is_final() {
+        assert_eq!(decided(&Failure::Unauthorized { status: 401 }, 39, MINUTE), Verdict::Hold);
+        let refused = Failure::Rejected(Rejection::Refused { status: 204, known: Vec::new(), bytes: 0 });
+        let Verdict::DeadLetter { reason, status, error } = decided(&refused, 0, MINUTE) else { panic!("final") };
+        assert_eq!((reason, status), (DeadReason::Refused, Some(204)));
+        assert!(error.contains("204"), "{error}");
+    }
+}

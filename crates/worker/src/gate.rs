@@ -1,0 +1,205 @@
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Whether an account's events may be worked, and from where. One for each account in a worker.
+///
+/// The held events of an account are older than what is on its shards. Until they are done, everything that comes from
+/// a shard goes behind them, so that no subject is overtaken.
+pub(crate) struct Gate {
+    view: watch::Sender<View>,
+    paused_until: Mutex<Option<Instant>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct View {
+    state: GateState,
+    /// Events that are being moved behind the held ones right now.
+    moving: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GateState {
+    /// Whether events are held is not known yet: the worker has just started.
+    Unknown,
+    /// Nothing is held.
+    Open,
+    /// The keys were refused. Only a probe may call.
+    Held,
+    /// The keys work again. The held events are worked in their order; what comes from a shard goes behind them.
+    Releasing,
+    /// The held events are nearly done. What comes from a shard waits where it is until that is certain.
+    Settling,
+}
+
+/// Where a delivery came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Shard,
+    Held,
+}
+
+/// What may be done with a delivery.
+pub(crate) enum Admission<'a> {
+    /// Work it.
+    Work,
+    /// Move it behind the held ones; the guard lives until its copy is confirmed.
+    Move(Moving<'a>),
+    /// Leave it: it goes back to where it was.
+    Leave,
+}
+
+pub(crate) struct Moving<'a>(&'a Gate);
+
+impl Gate {
+    pub(crate) fn new() -> Self {
+        let (view, _) = watch::channel(View { state: GateState::Unknown, moving: 0 });
+        Self { view, paused_until: Mutex::new(None) }
+    }
+
+    pub(crate) fn state(&self) -> GateState {
+        self.view.borrow().state
+    }
+
+    /// Goes from one state to the next, unless something else has happened meanwhile. Returns whether it went.
+    pub(crate) fn advance(&self, from: GateState, to: GateState) -> bool {
+        self.view.send_if_modified(|view| {
+            let goes = view.state == from;
+            if goes {
+                view.state = to;
+            }
+            goes
+        })
+    }
+
+    pub(crate) fn set(&self, state: GateState) {
+        self.view.send_if_modified(|view| {
+            let changed = view.state != state;
+            view.state = state;
+            changed
+        });
+    }
+
+    /// The keys were refused. Returns whether that is news.
+    pub(crate) fn hold(&self) -> bool {
+        self.view.send_if_modified(|view| {
+            let news = view.state != GateState::Held;
+            view.state = GateState::Held;
+            news
+        })
+    }
+
+    pub(crate) async fn until(&self, state: GateState) {
+        let mut views = self.view.subscribe();
+        let _ = views.wait_for(|view| view.state == state).await;
+    }
+
+    /// Waits until no event is on its way behind the held ones.
+    pub(crate) async fn until_nothing_moves(&self) {
+        let mut views = self.view.subscribe();
+        let _ = views.wait_for(|view| view.moving == 0).await;
+    }
+
+    /// Waits until it is clear what may be done with a delivery from `source`.
+    pub(crate) async fn admit(&self, source: Source) -> Admission<'_> {
+        let mut views = self.view.subscribe();
+        loop {
+            let mut admission = None;
+            self.view.send_if_modified(|view| {
+                admission = match (source, view.state) {
+                    (Source::Shard, GateState::Open)
+                    | (Source::Held, GateState::Releasing | GateState::Settling | GateState::Open) => {
+                        Some(Admission::Work)
+                    }
+                    (Source::Shard, GateState::Held | GateState::Releasing) => {
+                        view.moving += 1;
+                        Some(Admission::Move(Moving(self)))
+                    }
+                    (Source::Shard, GateState::Unknown | GateState::Settling) => None,
+                    (Source::Held, GateState::Held | GateState::Unknown) => Some(Admission::Leave),
+                };
+                false
+            });
+            match admission {
+                Some(admission) => return admission,
+                None if views.changed().await.is_err() => return Admission::Leave,
+                None => {}
+            }
+        }
+    }
+
+    /// Refersion wants to be left alone for so long. Returns whether that is news.
+    pub(crate) fn pause(&self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        let mut paused = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = paused.is_none_or(|current| current < Instant::now());
+        *paused = Some(paused.map_or(until, |current| current.max(until)));
+        news
+    }
+
+    /// How much longer Refersion wants to be left alone.
+    pub(crate) fn paused(&self) -> Option<Duration> {
+        let paused = *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
+        paused.and_then(|until| until.checked_duration_since(Instant::now())).filter(|left| !left.is_zero())
+    }
+}
+
+impl Drop for Moving<'_> {
+    fn drop(&mut self) {
+        self.0.view.send_modify(|view| view.moving -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn admitted(gate: &Gate, source: Source) -> &'static str {
+        match gate.admit(source).now_or_never() {
+            Some(Admission::Work) => "work",
+            Some(Admission::Move(_)) => "move",
+            Some(Admission::Leave) => "leave",
+            None => "wait",
+        }
+    }
+
+    #[test]
+    fn what_may_be_done_depends_on_where_an_event_came_from() {
+        let gate = Gate::new();
+        let expected = [
+            (GateState::Unknown, "wait", "leave"),
+            (GateState::Open, "work", "work"),
+            (GateState::Held, "move", "leave"),
+            (GateState::Releasing, "move", "work"),
+            (GateState::Settling, "wait", "work"),
+        ];
+        for (state, shard, held) in expected {
+            gate.set(state);
+            assert_eq!((admitted(&gate, Source::Shard), admitted(&gate, Source::Held)), (shard, held), "{state:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_move_in_progress_is_waited_for() {
+        let gate = Gate::new();
+        gate.set(GateState::Held);
+        let Admission::Move(moving) = gate.admit(Source::Shard).await else { panic!("held") };
+        assert!(gate.until_nothing_moves().now_or_never().is_none());
+        drop(moving);
+        gate.until_nothing_moves().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_ends_by_itself_and_the_longer_one_counts() {
+        let gate = Gate::new();
+        assert!(gate.pause(Duration::from_secs(10)));
+        assert!(!gate.pause(Duration::from_secs(5)));
+        assert_eq!(gate.paused(), Some(Duration::from_secs(10)));
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(gate.paused(), None);
+    }
+}

@@ -1,0 +1,167 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use refersion_relay_queue::{Backoff, Owned, Place, Room};
+use refersion_relay_refersion::Failure;
+use tokio_util::sync::CancellationToken;
+
+use crate::gate::{GateState, Source};
+use crate::term::{Desks, Term, TermEnd};
+use crate::work::{Context, Desk};
+
+/// The first wait before a held account is probed, and the one around which the waits stop growing. Jitter makes it at
+/// most a minute, so that events are on their way within a minute of the keys working again.
+const FIRST_PROBE: Duration = Duration::from_secs(1);
+const LAST_PROBE: Duration = Duration::from_secs(40);
+/// How long nothing has to come from the held events before they are taken to be done.
+const QUIET: Duration = Duration::from_millis(50);
+/// How often the rest of the held events is counted, and from how few on new events wait for them to be done.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+const NEARLY_DONE: u64 = 50;
+
+/// Looks after one account: finds out whether events of it are held, probes while it is held, and works the held events
+/// in place, in their order, when its keys work again.
+///
+/// They are worked where they are, not moved back: whatever fails again keeps its place, and a crash leaves the queue
+/// as it was.
+pub(crate) struct Keeper {
+    pub(crate) context: Arc<Context>,
+    pub(crate) desks: Arc<Desks>,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) room: Room,
+    pub(crate) stop: CancellationToken,
+    pub(crate) abort: CancellationToken,
+}
+
+impl Keeper {
+    pub(crate) async fn run(self) {
+        let stop = self.stop.clone();
+        // Releasing winds itself up when told to stop; everything else can be dropped at any point.
+        tokio::select! {
+            () = self.find_out() => {}
+            () = stop.cancelled() => return,
+        }
+        while !stop.is_cancelled() {
+            tokio::select! {
+                () = self.probe() => {}
+                () = stop.cancelled() => return,
+            }
+            self.release().await;
+        }
+    }
+
+    fn place(&self) -> Place {
+        Place::Held(self.desk.account.name.clone())
+    }
+
+    /// After a start the queue alone knows whether events are held.
+    async fn find_out(&self) {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+        loop {
+            match self.context.queue.depth(&self.place()).await {
+                Ok(depth) if depth.ready == 0 => self.desk.gate.set(GateState::Open),
+                Ok(depth) => {
+                    tracing::info!(account = %self.desk.account.name, held = depth.ready, "events of this account are held");
+                    self.context.metrics.account_held(&self.desk.account.name, true);
+                    self.desk.gate.set(GateState::Held);
+                }
+                Err(_) => {
+                    tokio::time::sleep(backoff.next_wait()).await;
+                    continue;
+                }
+            }
+            return;
+        }
+    }
+
+    /// Waits until the account is held and its keys work again.
+    async fn probe(&self) {
+        let (gate, account) = (&self.desk.gate, &self.desk.account);
+        let mut backoff = Backoff::new(FIRST_PROBE, LAST_PROBE);
+        gate.until(GateState::Held).await;
+        loop {
+            tokio::time::sleep(backoff.next_wait()).await;
+            match self.context.destination.check_keys(account).await {
+                // A proper no to this call is a yes to the keys.
+                Ok(()) | Err(Failure::Rejected(_)) => break,
+                Err(failure) => tracing::debug!(account = %account.name, "still held: {failure}"),
+            }
+        }
+        tracing::info!(account = %account.name, "the account's keys work again");
+        self.context.metrics.account_held(&account.name, false);
+        gate.advance(GateState::Held, GateState::Releasing);
+    }
+
+    /// Works the held events until none is left, the keys are refused again, or the worker stops.
+    async fn release(&self) {
+        let gate = &self.desk.gate;
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+        while !self.stop.is_cancelled() && gate.state() != GateState::Held && gate.state() != GateState::Open {
+            match self.context.queue.own(self.place(), self.room).await {
+                Ok(owned) => {
+                    backoff.reset();
+                    self.work_held(owned).await;
+                }
+                Err(error) => {
+                    tracing::debug!(account = %self.desk.account.name, "cannot read the held events: {error}");
+                    tokio::select! {
+                        () = self.stop.cancelled() => return,
+                        () = tokio::time::sleep(backoff.next_wait()) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn work_held(&self, mut owned: Owned) {
+        let gate = &self.desk.gate;
+        let mut term = Term::new(self.context.clone(), self.desks.clone(), Source::Held);
+        let mut end = self.drain(&mut term, &mut owned).await;
+        if end == TermEnd::Idle && gate.advance(GateState::Releasing, GateState::Settling) {
+            gate.until_nothing_moves().await;
+            end = self.drain(&mut term, &mut owned).await;
+        }
+        // Everything unsettled goes back, so the count below is exact.
+        owned.release().await;
+        let empty =
+            end == TermEnd::Idle && self.context.queue.depth(&self.place()).await.is_ok_and(|depth| depth.ready == 0);
+        let (settling, next) = (GateState::Settling, if empty { GateState::Open } else { GateState::Releasing });
+        if gate.advance(settling, next) && empty {
+            tracing::info!(account = %self.desk.account.name, "no event of this account is held any more");
+        }
+    }
+
+    /// Works until nothing is left, and lets new events wait when little is: under a steady flow there would always be
+    /// one more behind the held ones.
+    async fn drain(&self, term: &mut Term, owned: &mut Owned) -> TermEnd {
+        let gate = &self.desk.gate;
+        let stop = self.stop.child_token();
+        let mut run = std::pin::pin!(term.run(owned, &stop, &self.abort, Some(QUIET)));
+        let end = tokio::select! {
+            end = &mut run => return end,
+            () = gate.until(GateState::Held) => None,
+            () = self.until_nearly_done() => Some(()),
+        };
+        if end.is_none() {
+            stop.cancel();
+            return run.await;
+        }
+        gate.advance(GateState::Releasing, GateState::Settling);
+        tokio::select! {
+            end = &mut run => end,
+            () = gate.until(GateState::Held) => {
+                stop.cancel();
+                run.await
+            }
+        }
+    }
+
+    async fn until_nearly_done(&self) {
+        loop {
+            tokio::time::sleep(COUNT_EVERY).await;
+            if self.context.queue.depth(&self.place()).await.is_ok_and(|depth| depth.ready <= NEARLY_DONE) {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,37 @@
+use std::time::Duration;
+
+use refersion_relay_model::{DeadReason, Ignored};
+use refersion_relay_refersion::Applied;
+
+/// What a worker decided about an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its effect has happened.
+    Delivered(Applied),
+    /// It is not for Refersion, and that is right.
+    Ignored(Ignored),
+    /// It may succeed later.
+    Retry(Retry),
+    /// Its account cannot be worked for now. The event is as good as it was.
+    Hold,
+    /// It will not succeed as it is.
+    DeadLetter {
+        /// Why; the class follows from it.
+        reason: DeadReason,
+        /// The HTTP status of Refersion's answer, if one stands behind it.
+        status: Option<u16>,
+        /// A sentence for the person who reads it, without any value of the event.
+        error: String,
+    },
+}
+
+/// How an event waits for its next attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// In its lane, unacknowledged; what is behind it waits too.
+    InHand(Duration),
+    /// In the retry queue with this delay.
+    Tier(Duration),
+    /// Refersion asked to be left alone for so long: that is the account's wait, not the event's, and costs it nothing.
+    Pause(Duration),
+}

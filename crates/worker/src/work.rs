@@ -1,0 +1,304 @@
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use refersion_relay_model::{
+    AccountName, Command, DeadReason, Event, Judgement, MAX_EVENT_BYTES, Missing, Subject, judge,
+};
+use refersion_relay_queue::{Backoff, Death, Headers, Message, Place, Queue, Settle};
+use refersion_relay_telemetry::{Metrics, Wait};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::decide::{Failed, decide};
+use crate::destination::Destination;
+use crate::gate::{Admission, Gate, Moving, Source};
+use crate::verdict::{Retry, Verdict};
+use crate::{Account, RetryPolicy};
+
+/// The first wait of an event that keeps its place, and the longest.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// How long an event may stay unacknowledged in all. RabbitMQ closes the channel after 30 minutes.
+const MAX_STAY: Duration = Duration::from_mins(9);
+
+/// One account in a worker: its settings and its present state.
+pub(crate) struct Desk {
+    pub(crate) account: Account,
+    pub(crate) gate: Gate,
+    /// Calls in flight at most.
+    pub(crate) permits: Semaphore,
+}
+
+/// Everything working an event needs.
+pub(crate) struct Context {
+    pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) destination: Arc<dyn Destination>,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) shard_count: u16,
+    pub(crate) metrics: Metrics,
+}
+
+/// An event that was read, and who works it.
+pub(crate) struct Job {
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) subject: Subject,
+    pub(crate) source: Source,
+    event: Event,
+}
+
+/// What a delivery turned out to be.
+pub(crate) enum Reading {
+    /// An event of a known account.
+    Job(Box<Job>),
+    /// Nothing to be worked; the verdict stands already.
+    Final(Verdict),
+    /// An event of an account that is not configured.
+    Stray(AccountName, Subject),
+}
+
+/// How working an event ended.
+pub(crate) enum Conclusion<'a> {
+    /// Settle it like this.
+    Settle { verdict: Verdict, headers: Box<Headers>, moving: Option<Moving<'a>> },
+    /// Leave it unsettled; it comes again.
+    Leave,
+}
+
+/// Reads a delivery. Pure but for the account it looks up; everything in `message` is untrusted.
+pub(crate) fn read(message: &Message, source: Source, desk: impl FnOnce(&AccountName) -> Option<Arc<Desk>>) -> Reading {
+    let dead = |reason: DeadReason, error: String| Reading::Final(Verdict::DeadLetter { reason, status: None, error });
+    if MAX_EVENT_BYTES < message.body.len() {
+        let error = format!("an event has at most {MAX_EVENT_BYTES} bytes, this one has {}", message.body.len());
+        return dead(DeadReason::TooLarge, error);
+    }
+    let Some(name) = &message.headers.account else {
+        return dead(DeadReason::UnknownAccount, "the message names no account".to_owned());
+    };
+    let event = match Event::parse(&message.body) {
+        Ok(event) => event,
+        Err(error) => return dead(DeadReason::Unreadable, error.to_string()),
+    };
+    let Some(desk) = desk(name) else {
+        let subject = Subject::of(&event, &message.headers.message_id);
+        return Reading::Stray(name.clone(), subject);
+    };
+    let message_id = desk.account.fingerprint.message_id(&event, &message.body);
+    let subject = Subject::of(&event, message_id.as_str());
+    Reading::Job(Box::new(Job { desk, subject, source, event }))
+}
+
+impl Context {
+    /// Works one event until a verdict stands that can be settled, keeping its place for as long as it may.
+    /// Begins nothing more when `leave` is cancelled.
+    pub(crate) async fn work<'a>(
+        &self,
+        job: &'a Job,
+        message: &Message,
+        taken_at: Instant,
+        leave: &CancellationToken,
+    ) -> Conclusion<'a> {
+        let mut headers = Box::new(arrived(&message.headers, job.source));
+        let settle = |verdict, headers| Conclusion::Settle { verdict, headers, moving: None };
+        let command = match judge(&job.event) {
+            Judgement::Work(command) => command,
+            Judgement::Ignore(why) => return settle(Verdict::Ignored(why), headers),
+            Judgement::Refuse(missing) => return settle(incomplete(&job.event, &missing), headers),
+        };
+        if let Some(verdict) = self.held_too_long(&message.headers, job.source) {
+            return settle(verdict, headers);
+        }
+        self.count_omitted(&command);
+        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        loop {
+            let admission = tokio::select! {
+                biased;
+                () = leave.cancelled() => return Conclusion::Leave,
+                admission = self.admit(job) => admission,
+            };
+            match admission {
+                Admission::Work => {}
+                Admission::Leave => return Conclusion::Leave,
+                Admission::Move(moving) => {
+                    return Conclusion::Settle { verdict: Verdict::Hold, headers, moving: Some(moving) };
+                }
+            }
+            let stay = MAX_STAY.saturating_sub(taken_at.elapsed());
+            if let Some(left) = job.desk.gate.paused() {
+                if stay.min(self.retry.in_hand) < left {
+                    return settle(Verdict::Retry(Retry::Tier(self.retry.covering(left))), headers);
+                }
+                if !sleep(left, leave).await {
+                    return Conclusion::Leave;
+                }
+                continue;
+            }
+            let Ok(permit) = job.desk.permits.try_acquire() else {
+                // The state may be another one by the time a call is free, so it is looked at again then.
+                tokio::select! {
+                    () = leave.cancelled() => return Conclusion::Leave,
+                    permit = job.desk.permits.acquire() => drop(permit),
+                }
+                continue;
+            };
+            let applied = self.destination.apply(&job.desk.account, &command).await;
+            drop(permit);
+            let failure = match applied {
+                Ok(applied) => return settle(Verdict::Delivered(applied), headers),
+                Err(failure) => failure,
+            };
+            self.metrics.attempt_failed(failure.as_str());
+            let (attempts, first_failed_at) = (headers.attempts, headers.first_failed_at);
+            let (wait, now) = (backoff.next_wait(), SystemTime::now());
+            let failed = Failed { failure: &failure, attempts, first_failed_at, wait, may_stay: stay };
+            let verdict = decide(&failed, &self.retry, now);
+            if charged(&verdict) {
+                headers.attempts = attempts.saturating_add(1);
+                headers.first_failed_at = first_failed_at.or(Some(now));
+            }
+            match verdict {
+                Verdict::Retry(Retry::InHand(wait)) => {
+                    self.metrics.retried(Wait::InHand);
+                    if !sleep(wait, leave).await {
+                        return Conclusion::Leave;
+                    }
+                }
+                Verdict::Retry(Retry::Pause(pause)) => self.pause(job, pause),
+                Verdict::Hold => {
+                    self.hold(&job.desk, failure.status());
+                    // Around again: the gate says where it goes from here.
+                }
+                settled => return settle(settled, headers),
+            }
+        }
+    }
+
+    /// Waits until the queue can take what a verdict may need, and the account's gate has decided.
+    async fn admit<'a>(&self, job: &'a Job) -> Admission<'a> {
+        let mut state = self.queue.state();
+        if state.wait_for(refersion_relay_queue::BrokerState::is_up).await.is_err() {
+            return Admission::Leave;
+        }
+        job.desk.gate.admit(job.source).await
+    }
+
+    fn pause(&self, job: &Job, pause: Duration) {
+        if job.desk.gate.pause(pause) {
+            let seconds = pause.as_secs();
+            tracing::warn!(account = %job.desk.account.name, seconds, "Refersion asked for a pause of this account");
+            self.metrics.account_paused(&job.desk.account.name, true);
+        }
+    }
+
+    pub(crate) fn hold(&self, desk: &Desk, status: Option<u16>) {
+        if desk.gate.hold() {
+            self.metrics.account_held(&desk.account.name, true);
+            tracing::error!(
+                account = %desk.account.name,
+                refersion.status = status,
+                "Refersion refuses this account's keys: its events are held until they work again"
+            );
+        }
+    }
+
+    fn held_too_long(&self, headers: &Headers, source: Source) -> Option<Verdict> {
+        let held_at = headers.held_at.filter(|_| source == Source::Held)?;
+        let held = SystemTime::now().duration_since(held_at).unwrap_or_default();
+        (self.retry.max_held <= held).then(|| Verdict::DeadLetter {
+            reason: DeadReason::Held,
+            status: None,
+            error: format!("held for its account for {} days", held.as_secs() / 86_400),
+        })
+    }
+
+    fn count_omitted(&self, command: &Command) {
+        if let Command::Create(affiliate) = command {
+            affiliate.omitted.iter().for_each(|field| self.metrics.omitted(*field));
+        }
+    }
+
+    /// Where an event goes by its verdict. `None` for a verdict that leaves it in hand.
+    pub(crate) fn settlement(
+        &self,
+        verdict: &Verdict,
+        headers: Box<Headers>,
+        account: Option<&AccountName>,
+        subject: Option<&Subject>,
+    ) -> Option<Settle> {
+        let now = SystemTime::now();
+        match verdict {
+            Verdict::Delivered(_) | Verdict::Ignored(_) => Some(Settle::Done),
+            Verdict::Retry(Retry::InHand(_) | Retry::Pause(_)) => None,
+            Verdict::Retry(Retry::Tier(delay)) => {
+                let shard = subject?.shard(account?, self.shard_count);
+                Some(Settle::Move(Place::Later(shard, *delay), headers))
+            }
+            Verdict::Hold => {
+                let held_at = headers.held_at.or(Some(now));
+                Some(Settle::Move(Place::Held(account?.clone()), Box::new(Headers { held_at, ..*headers })))
+            }
+            Verdict::DeadLetter { reason, status, error } => {
+                let death = Death {
+                    class: reason.class(),
+                    reason: reason.as_str().to_owned(),
+                    status: *status,
+                    error: Some(error.clone()),
+                    dead_at: now,
+                };
+                let headers = Headers { death: Some(death), held_at: None, ..*headers };
+                Some(Settle::Move(Place::Dead(reason.class()), Box::new(headers)))
+            }
+        }
+    }
+
+    /// Counts a verdict that was settled: each event exactly once.
+    pub(crate) fn count(&self, verdict: &Verdict, account: Option<&AccountName>) {
+        match verdict {
+            Verdict::Delivered(applied) => self.metrics.delivered(applied.as_str()),
+            Verdict::Ignored(why) => self.metrics.ignored_by_worker(*why),
+            Verdict::Retry(_) => self.metrics.retried(Wait::Tier),
+            Verdict::Hold => {
+                if let Some(account) = account {
+                    self.metrics.event_held(account);
+                }
+            }
+            Verdict::DeadLetter { reason, .. } => self.metrics.dead_lettered(*reason),
+        }
+    }
+}
+
+/// The time behind a held account does not age an event.
+fn arrived(headers: &Headers, source: Source) -> Headers {
+    let mut headers = headers.clone();
+    if source == Source::Held
+        && let Some(held_at) = headers.held_at.take()
+        && let Some(first) = headers.first_failed_at
+    {
+        let held = SystemTime::now().duration_since(held_at).unwrap_or_default();
+        headers.first_failed_at = Some(first + held);
+    }
+    headers
+}
+
+/// Whether an attempt counts against its event.
+fn charged(verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::Retry(Retry::InHand(_) | Retry::Tier(_)) | Verdict::DeadLetter { .. } => true,
+        Verdict::Retry(Retry::Pause(_)) | Verdict::Hold | Verdict::Delivered(_) | Verdict::Ignored(_) => false,
+    }
+}
+
+fn incomplete(event: &Event, missing: &[Missing]) -> Verdict {
+    let needed: Vec<_> = missing.iter().map(|missing| missing.advice(event.kind())).collect();
+    let error = format!("a {} event needs {}", event.kind().as_str(), needed.join(" and "));
+    Verdict::DeadLetter { reason: DeadReason::Incomplete, status: None, error }
+}
+
+/// Waits; `false` when `leave` came first.
+async fn sleep(wait: Duration, leave: &CancellationToken) -> bool {
+    tokio::select! {
+        biased;
+        () = leave.cancelled() => false,
+        () = tokio::time::sleep(wait) => true,
+    }
+}

@@ -1,0 +1,141 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use refersion_relay_model::Shard;
+use refersion_relay_queue::{Backoff, BrokerState, Place, Queue};
+use refersion_relay_telemetry::Metrics;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::gate::{Gate, Source};
+use crate::keeper::Keeper;
+use crate::term::{Desks, Term, TermEnd};
+use crate::work::{Context, Desk};
+use crate::{Account, Destination, WorkerSettings};
+
+/// Owns shards and works what is on them.
+pub struct Worker {
+    context: Arc<Context>,
+    desks: Arc<Desks>,
+    settings: WorkerSettings,
+    progress: Arc<Progress>,
+}
+
+/// How far a worker is with owning its shards.
+#[derive(Debug, Default)]
+pub struct Progress {
+    owned: AtomicUsize,
+    wanted: usize,
+}
+
+impl Progress {
+    /// Whether every shard is owned, or stood by for.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.owned.load(Ordering::Acquire) == self.wanted
+    }
+}
+
+impl Worker {
+    /// Prepares a worker. `concurrency`: calls in flight at most, for each account.
+    #[must_use]
+    pub fn new(
+        queue: Arc<dyn Queue>,
+        destination: Arc<dyn Destination>,
+        accounts: Vec<Account>,
+        concurrency: usize,
+        settings: WorkerSettings,
+        metrics: Metrics,
+    ) -> Self {
+        let desk = |account: Account| {
+            metrics.declare_account(&account.name);
+            let desk = Desk { account, gate: Gate::new(), permits: Semaphore::new(concurrency.max(1)) };
+            (desk.account.name.clone(), Arc::new(desk))
+        };
+        let desks: HashMap<_, _> = accounts.into_iter().map(desk).collect();
+        let shard_count = settings.shards.first().map_or(1, |shard| shard.count);
+        let retry = settings.retry.clone();
+        let context = Context { queue, destination, retry, shard_count, metrics };
+        let progress = Progress { owned: AtomicUsize::new(0), wanted: settings.shards.len() };
+        Self { context: Arc::new(context), desks: Arc::new(desks), settings, progress: Arc::new(progress) }
+    }
+
+    /// Tells how far the worker is.
+    #[must_use]
+    pub fn progress(&self) -> Arc<Progress> {
+        self.progress.clone()
+    }
+
+    /// Works until `stop` is cancelled and everything in flight is settled, or until `abort` is.
+    pub async fn run(self, stop: CancellationToken, abort: CancellationToken) {
+        let tasks = TaskTracker::new();
+        let room = self.settings.room;
+        for desk in self.desks.values() {
+            let (context, desks, desk) = (self.context.clone(), self.desks.clone(), desk.clone());
+            let keeper = Keeper { context, desks, desk, room, stop: stop.clone(), abort: abort.clone() };
+            tasks.spawn(keeper.run());
+        }
+        let worker = Arc::new(self);
+        for shard in worker.settings.shards.clone() {
+            let (worker, stop, abort) = (worker.clone(), stop.clone(), abort.clone());
+            tasks.spawn(async move { worker.work(shard, &stop, &abort).await });
+        }
+        tasks.spawn(worker.clone().show_pauses(stop));
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    /// Owns one shard, term after term.
+    async fn work(&self, shard: Shard, stop: &CancellationToken, abort: &CancellationToken) {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
+        let mut state = self.context.queue.state();
+        loop {
+            let owning = async {
+                // The queue's own supervisor says when it is away, once; here that is only waited for.
+                let _ = state.wait_for(BrokerState::is_up).await;
+                self.context.queue.own(Place::Shard(shard), self.settings.room).await
+            };
+            let owned = tokio::select! {
+                () = stop.cancelled() => return,
+                owned = owning => owned,
+            };
+            match owned {
+                Ok(mut owned) => {
+                    backoff.reset();
+                    let counted = self.context.metrics.owning_shard();
+                    self.progress.owned.fetch_add(1, Ordering::AcqRel);
+                    let mut term = Term::new(self.context.clone(), self.desks.clone(), Source::Shard);
+                    let end = term.run(&mut owned, stop, abort, None).await;
+                    self.progress.owned.fetch_sub(1, Ordering::AcqRel);
+                    drop(counted);
+                    owned.release().await;
+                    if end != TermEnd::Lost && stop.is_cancelled() {
+                        return;
+                    }
+                    tracing::info!(shard = %shard, "the shard was lost; taking it up again");
+                }
+                Err(error) => tracing::warn!(shard = %shard, "cannot take up the shard: {error}"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(backoff.next_wait()) => {}
+            }
+        }
+    }
+
+    /// A pause ends by itself, so somebody has to look.
+    async fn show_pauses(self: Arc<Self>, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            for desk in self.desks.values() {
+                self.context.metrics.account_paused(&desk.account.name, desk.gate.paused().is_some());
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
+        }
+    }
+}

@@ -1,1 +1,30 @@
-fn main() {}
+//! `refersion-relay`: the Refersion destination for Twilio Segment, as one program with a role for each command.
+
+mod cli;
+mod commands;
+mod config;
+mod exit;
+mod ops;
+mod parts;
+mod poll;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::Exit::failed(anyhow::Error::new(error).context("cannot start")).report(),
+    };
+    let ended = runtime.block_on(commands::run(cli));
+    // Whatever still runs now was told to stop and did not.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => exit.report(),
+    }
+}

@@ -23,6 +23,8 @@ const DEAD_AT: &str = "x-relay-dead-at";
 
 /// What a dead letter without a reason of ours died of: only the broker itself makes such letters.
 const BROKER_GAVE_UP: &str = "delivery_limit";
+/// Why a letter is in the broker's lost property.
+const NO_QUEUE: &str = "no_queue";
 /// The longest header value that is believed.
 const MAX_HEADER_BYTES: usize = 1024;
 
@@ -82,7 +84,10 @@ pub(crate) fn read(body: Vec<u8>, properties: &BasicProperties, class: Option<Cl
     let received_at = instant(text(RECEIVED_AT)).or(seconds).unwrap_or(SystemTime::UNIX_EPOCH);
     let death = class.map(|class| Death {
         class,
-        reason: text(REASON).unwrap_or_else(|| BROKER_GAVE_UP.to_owned()),
+        reason: text(REASON).unwrap_or_else(|| {
+            let broker = if class == Class::Unrouted { NO_QUEUE } else { BROKER_GAVE_UP };
+            broker.to_owned()
+        }),
         status: text(STATUS).and_then(|status| status.parse().ok()),
         error: text(ERROR),
         dead_at: instant(text(DEAD_AT)).unwrap_or(received_at),

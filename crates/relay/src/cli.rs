@@ -1,0 +1,143 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use refersion_relay_model::Class;
+use refersion_relay_queue::LetterId;
+
+/// Segment events in, Refersion affiliates out, nothing lost on the way.
+#[derive(Debug, Parser)]
+#[command(name = "refersion-relay", version, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// The configuration file (TOML).
+    #[arg(long, global = true, env = "RELAY_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Everything in one process: a private broker, a simulated Refersion, sample events, a report.
+    Demo(DemoArgs),
+    /// Take events in and work them, in one process.
+    Run(RoleArgs),
+    /// Only take events in.
+    Ingest(RoleArgs),
+    /// Only work events.
+    Worker(RoleArgs),
+    /// Read dead letters and send them again.
+    Dlq {
+        #[command(subcommand)]
+        command: DlqCommand,
+    },
+    /// Check the configuration, the broker and the keys, and show the effective values.
+    Check(CheckArgs),
+    /// A stand-in for Refersion, with faults on demand.
+    Simulate(SimulateArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RoleArgs {
+    /// Where metrics and health are served, instead of the configured `ops.listen`.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ops_listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Print the report as one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DlqCommand {
+    /// List dead letters, oldest first within each class.
+    List(ListArgs),
+    /// Show one dead letter.
+    Show(ShowArgs),
+    /// Send dead letters to the work queues again. Shows a plan; acts only with --yes.
+    Replay(ReplayArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only this class; may be given several times.
+    #[arg(long, value_name = "CLASS")]
+    pub(crate) class: Vec<Class>,
+    /// How many letters of each class to read, from the oldest.
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    pub(crate) scan: usize,
+    /// Show what the events say. This is personal data.
+    #[arg(long)]
+    pub(crate) show_body: bool,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The letter, as `dlq list` names it.
+    #[arg(value_name = "ID")]
+    pub(crate) id: LetterId,
+    /// Where to look; all classes otherwise.
+    #[arg(long, value_name = "CLASS")]
+    pub(crate) class: Vec<Class>,
+    /// How many letters of each class to read, from the oldest.
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    pub(crate) scan: usize,
+    /// Show what the event says. This is personal data.
+    #[arg(long)]
+    pub(crate) show_body: bool,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).multiple(true)))]
+pub(crate) struct ReplayArgs {
+    /// The letters, as `dlq list` names them; all of the class otherwise.
+    #[arg(value_name = "ID", group = "what")]
+    pub(crate) ids: Vec<LetterId>,
+    /// In this class; may be given several times.
+    #[arg(long, value_name = "CLASS", group = "what")]
+    pub(crate) class: Vec<Class>,
+    /// How many letters of each class the plan reads, from the oldest.
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    pub(crate) scan: usize,
+    /// Do it.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimulateArgs {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
+    pub(crate) listen: SocketAddr,
+    /// A key pair that is let in, as public.secret; may be given several times. Without any, every pair is let in.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Vec<String>,
+    /// Rows on a page of search and list.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) page_size: usize,
+    /// How long every call takes, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub(crate) latency_ms: u64,
+    /// A fault rule as JSON, as `POST /_simulator/faults` takes it; may be given several times.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) fault: Vec<String>,
+}

@@ -1,0 +1,127 @@
+use std::net::IpAddr;
+use std::time::Duration;
+
+use refersion_relay_queue::Queue;
+use refersion_relay_telemetry::Metrics;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::cli::CheckArgs;
+use crate::config::{QueueUrl, Settings};
+use crate::exit::Exit;
+use crate::parts;
+
+/// How long the broker may take to be reached.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    what: String,
+    fine: bool,
+    says: String,
+}
+
+pub(super) async fn run(settings: &Settings, args: &CheckArgs) -> Result<(), Exit> {
+    let metrics = Metrics::new();
+    let mut findings = vec![broker(settings, &metrics).await];
+    findings.extend(warnings(settings));
+    let client = parts::client(settings, &metrics)?;
+    for account in &settings.accounts {
+        let checked = client.check_keys(&account.keys).await;
+        let (fine, says) =
+            checked.map_or_else(|failure| (false, failure.to_string()), |()| (true, "its keys work".to_owned()));
+        findings.push(Finding { what: format!("account {}", account.name), fine, says });
+    }
+    let fine = findings.iter().all(|finding| finding.fine);
+    let effective = effective(settings);
+    if args.json {
+        println!("{}", json!({"fine": fine, "findings": findings, "effective": effective}));
+    } else {
+        println!("{}", serde_json::to_string_pretty(&effective).map_err(Exit::failed)?);
+        for Finding { what, fine, says } in &findings {
+            println!("{} {what}: {says}", if *fine { "ok  " } else { "FAIL" });
+        }
+    }
+    if fine { Ok(()) } else { Err(Exit::Said) }
+}
+
+async fn broker(settings: &Settings, metrics: &Metrics) -> Finding {
+    let queue = parts::queue(settings, metrics);
+    let mut state = queue.state();
+    // A difference is told apart below, in full; being away is not.
+    let reached =
+        timeout(PATIENCE, state.wait_for(|state| !matches!(state, refersion_relay_queue::BrokerState::Away { .. })));
+    let reached = reached.await.is_ok_and(|state| state.is_ok());
+    let (fine, says) = if reached {
+        match queue.check().await {
+            Ok(report) if report.differences.is_empty() => {
+                (true, format!("reachable; {} exchanges and queues are as they should be", report.in_order))
+            }
+            Ok(report) => (false, report.differences.join("; ")),
+            Err(error) => (false, error.to_string()),
+        }
+    } else {
+        let state = queue.state().borrow().to_string();
+        (false, state)
+    };
+    Finding { what: "queue".to_owned(), fine, says }
+}
+
+/// What is allowed and still worth a word.
+fn warnings(settings: &Settings) -> Vec<Finding> {
+    let url = url::Url::parse(&settings.base_url).ok();
+    let plain = url.as_ref().is_some_and(|url| url.scheme() == "http");
+    let loopback = url.as_ref().and_then(url::Url::host_str).is_some_and(|host| {
+        host == "localhost"
+            || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    });
+    let warning = "the keys travel unencrypted: use https".to_owned();
+    let finding = Finding { what: "refersion.base_url".to_owned(), fine: false, says: warning };
+    if plain && !loopback { vec![finding] } else { Vec::new() }
+}
+
+/// The values in force, without any secret.
+fn effective(settings: &Settings) -> Value {
+    let span = |duration: Duration| humantime::format_duration(duration).to_string();
+    let QueueUrl::RabbitMq(url) = &settings.queue_url;
+    let accounts: Vec<_> = settings
+        .accounts
+        .iter()
+        .map(|account| {
+            json!({
+                "name": account.name, "public_key": "***", "secret_key": "***",
+                "write_key": account.write_key.as_ref().map(|_| "***"),
+                "status": account.defaults.status.as_str(), "send_welcome": account.defaults.send_welcome,
+                "on_existing": "keep",
+            })
+        })
+        .collect();
+    json!({
+        "queue": {
+            "url": url.to_string(), "prefix": settings.prefix, "shards": settings.shards,
+            "confirm_timeout": span(settings.confirm_timeout),
+        },
+        "ingest": {"listen": settings.ingest_listen, "behind_tls_proxy": settings.behind_tls_proxy},
+        "worker": {
+            "concurrency": settings.concurrency, "prefetch": settings.prefetch,
+            "shutdown_grace": span(settings.shutdown_grace),
+        },
+        "ops": {"listen": settings.ops_listen},
+        "refersion": {"base_url": settings.base_url, "timeout_ms": settings.timeout.as_millis()},
+        "retry": {
+            "in_hand": span(settings.retry.in_hand),
+            "tiers": settings.retry.tiers.iter().map(|tier| span(*tier)).collect::<Vec<_>>(),
+            "max_attempts": settings.retry.max_attempts, "max_age": span(settings.retry.max_age),
+            "max_held": span(settings.retry.max_held),
+        },
+        "log": {
+            "format": match settings.log_format {
+                refersion_relay_telemetry::LogFormat::Text => "text",
+                refersion_relay_telemetry::LogFormat::Json => "json",
+            },
+            "filter": settings.log_filter,
+        },
+        "account": accounts,
+    })
+}

@@ -1,0 +1,146 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use refersion_relay_deadletter::{Bodies, DeadLetters, Entry, Plan, Replayed, Selection};
+use refersion_relay_model::Class;
+use refersion_relay_queue::{BrokerState, Queue, RabbitMq, Scan};
+use refersion_relay_telemetry::Metrics;
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::cli::{DlqCommand, ListArgs, ReplayArgs, ShowArgs};
+use crate::config::Settings;
+use crate::exit::Exit;
+use crate::parts;
+use crate::signals::Stop;
+
+/// How long the broker may take to be reached.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) async fn run(settings: &Settings, command: DlqCommand) -> Result<(), Exit> {
+    let metrics = Metrics::new();
+    let queue = parts::queue(settings, &metrics);
+    up(&queue).await?;
+    let letters = parts::dead_letters(settings, queue, &metrics);
+    match command {
+        DlqCommand::List(args) => list(&letters, &args).await,
+        DlqCommand::Show(args) => show(&letters, &args).await,
+        DlqCommand::Replay(args) => replay(&letters, args).await,
+    }
+}
+
+async fn up(queue: &Arc<RabbitMq>) -> Result<(), Exit> {
+    let mut state = queue.state();
+    let settled = |state: &BrokerState| !matches!(state, BrokerState::Away { .. });
+    let reached = timeout(PATIENCE, state.wait_for(settled)).await.is_ok_and(|state| state.is_ok());
+    let state = queue.state().borrow().clone();
+    if reached && !matches!(state, BrokerState::Mismatch { .. }) {
+        Ok(())
+    } else {
+        Err(Exit::Failed(anyhow!("{state}")))
+    }
+}
+
+fn classes(wanted: &[Class]) -> Vec<Class> {
+    if wanted.is_empty() { Class::ALL.to_vec() } else { wanted.to_vec() }
+}
+
+fn bodies(shown: bool) -> Bodies {
+    if shown { Bodies::Shown } else { Bodies::Hidden }
+}
+
+async fn list(letters: &DeadLetters, args: &ListArgs) -> Result<(), Exit> {
+    let listing = letters.list(&classes(&args.class), Scan { letters: args.scan }).await.map_err(Exit::failed)?;
+    let entries: Vec<_> = listing.letters.iter().map(|letter| Entry::new(letter, bodies(args.show_body))).collect();
+    if args.json {
+        println!("{}", json!(entries));
+        return Ok(());
+    }
+    for entry in &entries {
+        let account = entry.account.as_deref().unwrap_or("-");
+        let (class, reason) = (entry.class, &entry.reason);
+        println!(
+            "{}  {class:<9} {reason:<15} {account:<12} {:<8} {}  {}",
+            entry.id, entry.kind, entry.dead_at, entry.message_id
+        );
+        if let Some(body) = entry.body.as_ref().or(entry.body_base64.as_ref()) {
+            println!("    {body}");
+        }
+    }
+    eprintln!("{} of {} dead letters", entries.len(), listing.total);
+    Ok(())
+}
+
+async fn show(letters: &DeadLetters, args: &ShowArgs) -> Result<(), Exit> {
+    let scan = Scan { letters: args.scan };
+    let found = letters.find(&args.id, &classes(&args.class), scan).await.map_err(Exit::failed)?;
+    let Some(letter) = found else {
+        let scanned = args.scan;
+        return Err(Exit::Failed(anyhow!(
+            "no dead letter {} among the first {scanned} of each class (--scan reads more)",
+            args.id
+        )));
+    };
+    let entry = Entry::new(&letter, bodies(args.show_body));
+    let shown = if args.json { serde_json::to_string(&entry) } else { serde_json::to_string_pretty(&entry) };
+    println!("{}", shown.map_err(Exit::failed)?);
+    if !args.json && !args.show_body {
+        eprintln!("--show-body shows the event itself, which is personal data");
+    }
+    Ok(())
+}
+
+async fn replay(letters: &DeadLetters, args: ReplayArgs) -> Result<(), Exit> {
+    let ids = (!args.ids.is_empty()).then(|| args.ids.iter().cloned().collect());
+    let selection = Selection { classes: classes(&args.class), ids };
+    let plan = letters.plan(&selection, Scan { letters: args.scan }).await.map_err(Exit::failed)?;
+    if !args.yes {
+        print_plan(&plan, args.json);
+        return Ok(());
+    }
+    if !args.json {
+        print_plan(&plan, false);
+    }
+    let stop = Stop::on_signals().map_err(Exit::failed)?;
+    let done = letters.replay(&selection, &stop.stop).await.map_err(Exit::failed)?;
+    print_done(&plan, done, args.json);
+    let wanted = args.ids.len() as u64;
+    if done.replayed < wanted {
+        let missing = wanted - done.replayed;
+        return Err(Exit::Failed(anyhow!("{missing} of the {wanted} letters were not there, or name no account")));
+    }
+    Ok(())
+}
+
+fn print_plan(plan: &Plan, json: bool) {
+    if json {
+        println!("{}", json!({"plan": plan, "done": null}));
+        return;
+    }
+    println!(
+        "of {} dead letters, {} were looked at and {} would be sent again",
+        plan.total, plan.scanned, plan.selected
+    );
+    for (what, counts) in
+        [("class", &plan.by_class), ("account", &plan.by_account), ("type", &plan.by_type), ("reason", &plan.by_reason)]
+    {
+        let counts: Vec<_> = counts.iter().map(|(key, count)| format!("{key} {count}")).collect();
+        println!("  by {what}: {}", if counts.is_empty() { "-".to_owned() } else { counts.join(", ") });
+    }
+    for id in &plan.not_found {
+        println!("  {id} is not among the letters looked at (--scan looks at more)");
+    }
+    eprintln!("nothing is done without --yes");
+}
+
+fn print_done(plan: &Plan, done: Replayed, json: bool) {
+    if json {
+        println!("{}", json!({"plan": plan, "done": done}));
+        return;
+    }
+    println!("{} dead letters were sent again, {} of {} were looked at", done.replayed, done.seen, done.total);
+    if 0 < done.without_account {
+        println!("{} name no account and stayed", done.without_account);
+    }
+}

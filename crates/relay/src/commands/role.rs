@@ -1,0 +1,119 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use refersion_relay_ingest::{HttpSettings, router, serve};
+use refersion_relay_queue::{Queue, RabbitMq};
+use refersion_relay_telemetry::Metrics;
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+
+use crate::cli::RoleArgs;
+use crate::config::Settings;
+use crate::exit::Exit;
+use crate::ops::{self, Ops};
+use crate::signals::Stop;
+use crate::{parts, poll};
+
+/// What this process does.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Roles {
+    ingest: bool,
+    worker: bool,
+}
+
+impl Roles {
+    pub(super) const BOTH: Self = Self { ingest: true, worker: true };
+    pub(super) const INGEST: Self = Self { ingest: true, worker: false };
+    pub(super) const WORKER: Self = Self { ingest: false, worker: true };
+}
+
+/// A running process: its listeners are bound, everything else is on its way.
+pub(super) struct Running {
+    pub(super) ingest: Option<SocketAddr>,
+    pub(super) ops: SocketAddr,
+    pub(super) queue: Arc<RabbitMq>,
+    pub(super) metrics: Metrics,
+    tasks: TaskTracker,
+    ops_stop: tokio_util::sync::CancellationToken,
+}
+
+pub(super) async fn run(settings: &Settings, roles: Roles, args: &RoleArgs) -> Result<(), Exit> {
+    let stop = Stop::on_signals().map_err(Exit::failed)?;
+    let ops_listen = args.ops_listen.unwrap_or(settings.ops_listen);
+    let running = start(settings, roles, ops_listen, &stop).await?;
+    if let Some(address) = running.ingest {
+        tracing::info!("taking events at http://{address}/v1/destination");
+    }
+    tracing::info!("metrics and health at http://{}/metrics and /health/ready", running.ops);
+    stop.stop.cancelled().await;
+    tracing::info!(grace_s = settings.shutdown_grace.as_secs(), "stopping: finishing what is in flight");
+    running.end(settings, &stop).await
+}
+
+pub(super) async fn start(
+    settings: &Settings,
+    roles: Roles,
+    ops_listen: SocketAddr,
+    stop: &Stop,
+) -> Result<Running, Exit> {
+    let metrics = Metrics::new();
+    let ops_listener = bind("ops.listen", ops_listen).await?;
+    let ingest_listener =
+        if roles.ingest { Some(bind("ingest.listen", settings.ingest_listen).await?) } else { None };
+    let queue = parts::queue(settings, &metrics);
+    let tasks = TaskTracker::new();
+    let http = HttpSettings { grace: settings.shutdown_grace };
+    let mut running = Running {
+        ingest: None,
+        ops: ops_listener.local_addr().map_err(Exit::failed)?,
+        queue: queue.clone(),
+        metrics: metrics.clone(),
+        tasks: tasks.clone(),
+        ops_stop: tokio_util::sync::CancellationToken::new(),
+    };
+    if let Some(listener) = ingest_listener {
+        running.ingest = Some(listener.local_addr().map_err(Exit::failed)?);
+        let doors = router(parts::ingest(settings, queue.clone(), &metrics));
+        tasks.spawn(serve(listener, doors, http, stop.stop.clone()));
+    }
+    let mut progress = None;
+    if roles.worker {
+        let worker = parts::worker(settings, queue.clone(), parts::client(settings, &metrics)?, &metrics);
+        progress = Some(worker.progress());
+        tasks.spawn(worker.run(stop.stop.clone(), stop.abort.clone()));
+    }
+    tasks.spawn(poll::depths(queue.clone(), settings.clone(), metrics.clone(), stop.stop.clone()));
+    tasks.close();
+    // Metrics and health answer until the very end, so they are not among the tasks that are waited for.
+    let ops = ops::router(Ops { metrics, queue: queue.state(), worker: progress });
+    tokio::spawn(serve(ops_listener, ops, http, running.ops_stop.clone()));
+    Ok(running)
+}
+
+impl Running {
+    /// Waits for what is in flight, for as long as the grace allows. Call it after the stop.
+    pub(super) async fn end(self, settings: &Settings, stop: &Stop) -> Result<(), Exit> {
+        let orderly = tokio::select! {
+            () = self.tasks.wait() => true,
+            () = tokio::time::sleep(settings.shutdown_grace) => false,
+            () = stop.abort.cancelled() => false,
+        };
+        if orderly {
+            self.ops_stop.cancel();
+            tracing::info!("stopped");
+            return Ok(());
+        }
+        tracing::warn!("not everything in flight was finished; what was not comes again");
+        stop.abort.cancel();
+        // Giving the shards up makes their next owner start at once instead of when the broker notices.
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(3), self.tasks.wait()).await;
+        self.ops_stop.cancel();
+        Err(Exit::Said)
+    }
+}
+
+async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Exit> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("cannot listen at {key} = {address}")).map_err(Exit::Failed)
+}

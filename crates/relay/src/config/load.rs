@@ -1,0 +1,71 @@
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use figment::Figment;
+use figment::providers::{Env, Format, Toml};
+
+use super::raw::RawSettings;
+use super::settings::Settings;
+
+/// Why there are no settings. Never quotes a secret.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("no configuration: give it with --config FILE or in RELAY_CONFIG")]
+    None,
+    #[error("cannot read the configuration {}", path.display())]
+    Open { path: PathBuf, source: io::Error },
+    #[error("{origin}: {why}")]
+    Form { origin: String, why: String },
+    #[error("cannot read {key} from {}", path.display())]
+    SecretFile { key: String, path: PathBuf, source: io::Error },
+    #[error("{key} {why}")]
+    Invalid { key: String, why: String },
+}
+
+/// Reads the defaults, then `path`, then `RELAY__…` variables; later wins.
+pub(crate) fn load(path: Option<&Path>) -> Result<Settings, ConfigError> {
+    let path = path.ok_or(ConfigError::None)?;
+    let file = fs::read_to_string(path).map_err(|source| ConfigError::Open { path: path.into(), source })?;
+    let figment = Figment::new().merge(Toml::string(&file)).merge(Env::prefixed("RELAY__").split("__"));
+    let raw = figment.extract::<RawSettings>().map_err(|error| form(path, &error))?;
+    raw.try_into()
+}
+
+/// The first thing that is wrong, in one line. The libraries' own texts quote the line they stumble over, which may be
+/// the one with the secret.
+fn form(path: &Path, error: &figment::Error) -> ConfigError {
+    use figment::error::Kind;
+    let error = error.clone().into_iter().next().unwrap_or_else(|| error.clone());
+    let key = error.path.join(".");
+    let from_file = error.metadata.as_ref().is_none_or(|metadata| !metadata.name.contains("environment"));
+    let origin = if from_file {
+        path.display().to_string()
+    } else {
+        format!("environment RELAY__{}", key.to_uppercase().replace('.', "__"))
+    };
+    let why = match &error.kind {
+        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => format!("{key} has to be {expected}"),
+        Kind::UnknownField(field, known) => {
+            format!("there is no key {} (there are {})", join(&key, field), known.join(", "))
+        }
+        Kind::MissingField(field) => format!("{} is missing", join(&key, field)),
+        Kind::DuplicateField(field) => format!("{} is given twice", join(&key, field)),
+        Kind::Message(message) if message.contains("TOML parse error") => {
+            message.lines().next().unwrap_or_default().to_lowercase().replace("toml parse error", "not TOML")
+        }
+        Kind::Message(message) if !key.is_empty() => format!("{key}: {}", message.lines().next().unwrap_or_default()),
+        _ => "not a configuration".to_owned(),
+    };
+    ConfigError::Form { origin, why }
+}
+
+/// The error's path has the field already where it comes from the deserialiser, and has not where it comes from us.
+fn join(path: &str, field: &str) -> String {
+    if path.is_empty() {
+        field.to_owned()
+    } else if path.ends_with(field) {
+        path.to_owned()
+    } else {
+        format!("{path}.{field}")
+    }
+}

@@ -1,0 +1,8 @@
+//! The configuration: one TOML file, environment variables over it, secrets from files.
+
+mod load;
+mod raw;
+mod settings;
+
+pub(crate) use load::load;
+pub(crate) use settings::{QueueUrl, Settings};

@@ -1,0 +1,208 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, de};
+
+/// The file as it is written. Every key but an account's name and keys has a default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawSettings {
+    pub(super) queue: RawQueue,
+    pub(super) ingest: RawIngest,
+    pub(super) worker: RawWorker,
+    pub(super) ops: RawOps,
+    pub(super) refersion: RawRefersion,
+    pub(super) retry: RawRetry,
+    pub(super) log: RawLog,
+    pub(super) account: Vec<RawAccount>,
+}
+
+/// `[queue]`
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawQueue {
+    /// Where the queue is. A secret.
+    pub(super) url: Option<String>,
+    /// A file that has the URL.
+    pub(super) url_file: Option<PathBuf>,
+    /// The first part of every name on the broker.
+    pub(super) prefix: String,
+    /// How many work queues there are.
+    pub(super) shards: u16,
+    /// How long a publish may wait for its confirm.
+    pub(super) confirm_timeout: Span,
+}
+
+/// `[ingest]`
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawIngest {
+    /// Where the doors are.
+    pub(super) listen: String,
+    /// Whether a proxy before the listener speaks TLS.
+    pub(super) behind_tls_proxy: bool,
+}
+
+/// `[worker]`
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawWorker {
+    /// Calls in flight at most, for each account.
+    pub(super) concurrency: usize,
+    /// Events in hand at most, for each shard.
+    pub(super) prefetch: u16,
+    /// How long a stop may take.
+    pub(super) shutdown_grace: Span,
+}
+
+/// `[ops]`
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawOps {
+    /// Where metrics and health are.
+    pub(super) listen: String,
+}
+
+/// `[refersion]`
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawRefersion {
+    /// Without the operation.
+    pub(super) base_url: String,
+    /// For one call, in milliseconds.
+    pub(super) timeout_ms: u64,
+}
+
+/// `[retry]`
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawRetry {
+    /// How long an event keeps its place while it waits.
+    pub(super) in_hand: Span,
+    /// The delays after that.
+    pub(super) tiers: Vec<Span>,
+    /// Charged attempts before an event becomes a dead letter.
+    pub(super) max_attempts: u32,
+    /// Time since the first failure before an event becomes a dead letter.
+    pub(super) max_age: Span,
+    /// Time behind a held account before an event becomes a dead letter.
+    pub(super) max_held: Span,
+}
+
+/// `[log]`
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawLog {
+    /// `text` or `json`.
+    pub(super) format: String,
+    /// As `RUST_LOG`, which wins over it.
+    pub(super) filter: String,
+}
+
+/// `[[account]]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawAccount {
+    pub(super) name: String,
+    pub(super) public_key: String,
+    pub(super) secret_key: Option<String>,
+    pub(super) secret_key_file: Option<PathBuf>,
+    pub(super) write_key: Option<String>,
+    pub(super) write_key_file: Option<PathBuf>,
+    #[serde(default = "pending")]
+    pub(super) status: String,
+    #[serde(default)]
+    pub(super) send_welcome: bool,
+    #[serde(default = "keep")]
+    pub(super) on_existing: String,
+}
+
+/// A duration as people write it: `"90s"`, `"1h 30m"`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span(pub(super) Duration);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "0" {
+            return Ok(Self(Duration::ZERO));
+        }
+        let duration = humantime::parse_duration(&text).map_err(|error| {
+            de::Error::custom(format!("{text:?} is no duration ({error}): write it like \"30s\" or \"1h 30m\""))
+        })?;
+        Ok(Self(duration))
+    }
+}
+
+fn seconds(seconds: u64) -> Span {
+    Span(Duration::from_secs(seconds))
+}
+
+fn pending() -> String {
+    "PENDING".to_owned()
+}
+
+fn keep() -> String {
+    "keep".to_owned()
+}
+
+impl Default for RawQueue {
+    fn default() -> Self {
+        Self { url: None, url_file: None, prefix: "refersion".to_owned(), shards: 8, confirm_timeout: seconds(4) }
+    }
+}
+
+impl Default for RawIngest {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:8080".to_owned(), behind_tls_proxy: false }
+    }
+}
+
+impl Default for RawWorker {
+    fn default() -> Self {
+        Self { concurrency: 32, prefetch: 64, shutdown_grace: seconds(10) }
+    }
+}
+
+impl Default for RawOps {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:9090".to_owned() }
+    }
+}
+
+impl Default for RawRefersion {
+    fn default() -> Self {
+        Self { base_url: "https://api.refersion.com/v2".to_owned(), timeout_ms: 10_000 }
+    }
+}
+
+impl Default for RawRetry {
+    fn default() -> Self {
+        let hour = 60 * 60;
+        Self {
+            in_hand: seconds(30),
+            tiers: vec![seconds(60), seconds(600), seconds(hour)],
+            max_attempts: 40,
+            max_age: seconds(24 * hour),
+            max_held: seconds(14 * 24 * hour),
+        }
+    }
+}
+
+impl Default for RawLog {
+    fn default() -> Self {
+        Self { format: "text".to_owned(), filter: "info".to_owned() }
+    }
+}
+
+impl std::fmt::Debug for RawQueue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RawQueue").field("prefix", &self.prefix).field("shards", &self.shards).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for RawAccount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RawAccount").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,202 @@
+use std::collections::HashSet;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use refersion_relay_model::{AccountName, KeyPair};
+use refersion_relay_queue::BrokerUrl;
+use refersion_relay_refersion::{Existing, NewAffiliateDefaults, Status};
+use refersion_relay_telemetry::LogFormat;
+use refersion_relay_worker::RetryPolicy;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::load::ConfigError;
+use super::raw::{RawAccount, RawQueue, RawRetry, RawSettings};
+
+/// The configuration, with every value checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) queue_url: QueueUrl,
+    pub(crate) prefix: String,
+    pub(crate) shards: u16,
+    pub(crate) confirm_timeout: Duration,
+    pub(crate) ingest_listen: SocketAddr,
+    pub(crate) behind_tls_proxy: bool,
+    pub(crate) concurrency: usize,
+    pub(crate) prefetch: u16,
+    pub(crate) shutdown_grace: Duration,
+    pub(crate) ops_listen: SocketAddr,
+    pub(crate) base_url: String,
+    pub(crate) timeout: Duration,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) log_format: LogFormat,
+    pub(crate) log_filter: String,
+    pub(crate) accounts: Vec<AccountSettings>,
+}
+
+/// Where the queue is.
+#[derive(Clone, Debug)]
+pub(crate) enum QueueUrl {
+    /// On RabbitMQ.
+    RabbitMq(BrokerUrl),
+}
+
+/// One account.
+#[derive(Clone, Debug)]
+pub(crate) struct AccountSettings {
+    pub(crate) name: AccountName,
+    pub(crate) keys: KeyPair,
+    /// For the doors that do not take the Refersion keys. Kept as a secret from the moment it is read.
+    pub(crate) write_key: Option<SecretString>,
+    pub(crate) defaults: NewAffiliateDefaults,
+    pub(crate) existing: Existing,
+}
+
+/// The longest a wait in hand may be: deliveries that stay unacknowledged too long are taken away by the broker.
+const MAX_IN_HAND: Duration = Duration::from_mins(5);
+
+impl TryFrom<RawSettings> for Settings {
+    type Error = ConfigError;
+
+    fn try_from(raw: RawSettings) -> Result<Self, ConfigError> {
+        let RawSettings { queue, ingest, worker, ops, refersion, retry, log, account } = raw;
+        let ingest_listen = address("ingest.listen", &ingest.listen)?;
+        if !ingest_listen.ip().is_loopback() && !ingest.behind_tls_proxy {
+            return Err(invalid(
+                "ingest.listen",
+                "events and keys must not travel unencrypted: listen on a loopback address, or put a TLS proxy before \
+                 it and set ingest.behind_tls_proxy = true",
+            ));
+        }
+        check("queue.prefix", valid_prefix(&queue.prefix), "1 to 100 letters, digits, dots, dashes and underscores")?;
+        check("queue.shards", (1..=1_024).contains(&queue.shards), "a number from 1 to 1024")?;
+        check("queue.confirm_timeout", !queue.confirm_timeout.0.is_zero(), "longer than zero")?;
+        check("worker.concurrency", (1..=10_000).contains(&worker.concurrency), "a number from 1 to 10000")?;
+        check("worker.prefetch", (1..=2_000).contains(&worker.prefetch), "a number from 1 to 2000")?;
+        check("refersion.timeout_ms", (1..=120_000).contains(&refersion.timeout_ms), "a number from 1 to 120000")?;
+        let base_url = url::Url::parse(&refersion.base_url).ok();
+        let usable = base_url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
+        check("refersion.base_url", usable, "an absolute http or https URL")?;
+        let log_format = match log.format.as_str() {
+            "text" => LogFormat::Text,
+            "json" => LogFormat::Json,
+            _ => return Err(invalid("log.format", "has to be text or json")),
+        };
+        Ok(Self {
+            queue_url: queue_url(&queue)?,
+            prefix: queue.prefix,
+            shards: queue.shards,
+            confirm_timeout: queue.confirm_timeout.0,
+            ingest_listen,
+            behind_tls_proxy: ingest.behind_tls_proxy,
+            concurrency: worker.concurrency,
+            prefetch: worker.prefetch,
+            shutdown_grace: worker.shutdown_grace.0,
+            ops_listen: address("ops.listen", &ops.listen)?,
+            base_url: refersion.base_url,
+            timeout: Duration::from_millis(refersion.timeout_ms),
+            retry: retry_policy(&retry)?,
+            log_format,
+            log_filter: log.filter,
+            accounts: accounts(account)?,
+        })
+    }
+}
+
+fn queue_url(queue: &RawQueue) -> Result<QueueUrl, ConfigError> {
+    let url = secret("queue.url", queue.url.as_ref(), queue.url_file.as_ref())?;
+    let Some(url) = url else {
+        return Err(invalid("queue.url", "is missing: set it to the broker, as amqp://user:password@host:5672/vhost"));
+    };
+    let url = BrokerUrl::parse(url.expose_secret()).map_err(|error| invalid("queue.url", &error.to_string()))?;
+    Ok(QueueUrl::RabbitMq(url))
+}
+
+fn valid_prefix(prefix: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    (1..=100).contains(&prefix.len()) && prefix.chars().all(allowed)
+}
+
+fn retry_policy(retry: &RawRetry) -> Result<RetryPolicy, ConfigError> {
+    let tiers: Vec<Duration> = retry.tiers.iter().map(|tier| tier.0).collect();
+    check("retry.in_hand", retry.in_hand.0 <= MAX_IN_HAND, "at most 5 minutes")?;
+    check("retry.tiers", (1..=16).contains(&tiers.len()), "a list of 1 to 16 delays")?;
+    let bounds = Duration::from_millis(1)..=Duration::from_hours(24);
+    check("retry.tiers", tiers.iter().all(|tier| bounds.contains(tier)), "delays from 1ms to 1day")?;
+    check("retry.max_attempts", 1 <= retry.max_attempts, "at least 1")?;
+    Ok(RetryPolicy {
+        in_hand: retry.in_hand.0,
+        tiers,
+        max_attempts: retry.max_attempts,
+        max_age: retry.max_age.0,
+        max_held: retry.max_held.0,
+    })
+}
+
+fn accounts(raw: Vec<RawAccount>) -> Result<Vec<AccountSettings>, ConfigError> {
+    if raw.is_empty() {
+        return Err(invalid("account", "is missing: there has to be at least one [[account]]"));
+    }
+    let accounts = raw.into_iter().map(account).collect::<Result<Vec<_>, _>>()?;
+    let (mut names, mut keys) = (HashSet::new(), HashSet::new());
+    for account in &accounts {
+        check("account.name", names.insert(&account.name), "different for each account")?;
+        let joined = account.keys.expose_joined().expose_secret().to_owned();
+        check("account.public_key", keys.insert(joined), "different for each account")?;
+    }
+    Ok(accounts)
+}
+
+fn account(raw: RawAccount) -> Result<AccountSettings, ConfigError> {
+    let name = AccountName::try_from(raw.name).map_err(|error| invalid("account.name", &error.to_string()))?;
+    let key = |key: &str| format!("account {name}: {key}");
+    let secret_key = secret(&key("secret_key"), raw.secret_key.as_ref(), raw.secret_key_file.as_ref())?;
+    let Some(secret_key) = secret_key else {
+        return Err(invalid(&key("secret_key"), "is missing: give it, or secret_key_file"));
+    };
+    let write_key = secret(&key("write_key"), raw.write_key.as_ref(), raw.write_key_file.as_ref())?;
+    check(&key("public_key"), !raw.public_key.trim().is_empty(), "not empty")?;
+    let status = match raw.status.as_str() {
+        "PENDING" => Status::Pending,
+        "ACTIVE" => Status::Active,
+        _ => return Err(invalid(&key("status"), "has to be PENDING or ACTIVE")),
+    };
+    let existing = match raw.on_existing.as_str() {
+        "keep" => Existing::Keep,
+        "update" => return Err(invalid(&key("on_existing"), "\"update\" is not there yet: use \"keep\"")),
+        _ => return Err(invalid(&key("on_existing"), "has to be keep")),
+    };
+    let keys = KeyPair::new(raw.public_key.trim(), secret_key.expose_secret());
+    let defaults = NewAffiliateDefaults { status, send_welcome: raw.send_welcome };
+    Ok(AccountSettings { name, keys, write_key, defaults, existing })
+}
+
+/// Takes a secret from its key or from its file, but not from both.
+fn secret(key: &str, value: Option<&String>, file: Option<&PathBuf>) -> Result<Option<SecretString>, ConfigError> {
+    let value = match (value, file) {
+        (Some(_), Some(_)) => return Err(invalid(key, "is given twice: keep it, or its …_file")),
+        (Some(value), None) => value.clone(),
+        (None, Some(path)) => fs::read_to_string(path).map_err(|source| ConfigError::SecretFile {
+            key: key.to_owned(),
+            path: path.clone(),
+            source,
+        })?,
+        (None, None) => return Ok(None),
+    };
+    let value = value.trim();
+    check(key, !value.is_empty(), "not empty")?;
+    Ok(Some(SecretString::from(value.to_owned())))
+}
+
+fn address(key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
+    text.parse().map_err(|_| invalid(key, "has to be an IP address and a port, as 127.0.0.1:8080"))
+}
+
+fn check(key: &str, fine: bool, expected: &str) -> Result<(), ConfigError> {
+    if fine { Ok(()) } else { Err(invalid(key, &format!("has to be {expected}"))) }
+}
+
+fn invalid(key: &str, why: &str) -> ConfigError {
+    ConfigError::Invalid { key: key.to_owned(), why: why.to_owned() }
+}

@@ -1,0 +1,75 @@
+//! Builds the parts of the program from its settings.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use refersion_relay_deadletter::DeadLetters;
+use refersion_relay_ingest::{Access, Ingest};
+use refersion_relay_model::{AccountName, Fingerprint, Shard};
+use refersion_relay_queue::{RabbitMq, RabbitMqSettings, Room};
+use refersion_relay_refersion::{Client, ClientSettings};
+use refersion_relay_telemetry::Metrics;
+use refersion_relay_worker::{Account, Worker, WorkerSettings};
+
+use crate::config::{QueueUrl, Settings};
+use crate::exit::Exit;
+
+pub(crate) fn queue(settings: &Settings, metrics: &Metrics) -> Arc<RabbitMq> {
+    let QueueUrl::RabbitMq(url) = settings.queue_url.clone();
+    let settings = RabbitMqSettings {
+        url,
+        prefix: settings.prefix.clone(),
+        shards: settings.shards,
+        tiers: settings.retry.tiers.clone(),
+        accounts: settings.accounts.iter().map(|account| account.name.clone()).collect(),
+        confirm_timeout: settings.confirm_timeout,
+    };
+    Arc::new(RabbitMq::start(settings, metrics.clone()))
+}
+
+pub(crate) fn client(settings: &Settings, metrics: &Metrics) -> Result<Client, Exit> {
+    let metrics = metrics.clone();
+    let settings = ClientSettings {
+        base_url: settings.base_url.clone(),
+        timeout: settings.timeout,
+        observer: Arc::new(move |operation, outcome, took| metrics.called(operation.as_str(), outcome, took)),
+    };
+    Client::new(settings).map_err(Exit::usage)
+}
+
+pub(crate) fn ingest(settings: &Settings, queue: Arc<RabbitMq>, metrics: &Metrics) -> Ingest {
+    let mut access = Access::default();
+    for account in &settings.accounts {
+        access.admit(account.name.clone(), &account.keys);
+    }
+    Ingest { queue, access, shards: settings.shards, metrics: metrics.clone() }
+}
+
+pub(crate) fn worker(settings: &Settings, queue: Arc<RabbitMq>, client: Client, metrics: &Metrics) -> Worker {
+    let accounts = settings.accounts.iter().map(|account| Account {
+        name: account.name.clone(),
+        keys: account.keys.clone(),
+        defaults: account.defaults,
+        existing: account.existing,
+        fingerprint: Fingerprint::new(&account.keys),
+    });
+    let worker = WorkerSettings {
+        shards: shards(settings).collect(),
+        room: Room { events: settings.prefetch },
+        retry: settings.retry.clone(),
+    };
+    Worker::new(queue, Arc::new(client), accounts.collect(), settings.concurrency, worker, metrics.clone())
+}
+
+pub(crate) fn dead_letters(settings: &Settings, queue: Arc<RabbitMq>, metrics: &Metrics) -> DeadLetters {
+    DeadLetters::new(queue, settings.shards, fingerprints(settings), metrics.clone())
+}
+
+pub(crate) fn shards(settings: &Settings) -> impl Iterator<Item = Shard> + use<> {
+    let count = settings.shards;
+    (0..count).map(move |index| Shard { index, count })
+}
+
+fn fingerprints(settings: &Settings) -> HashMap<AccountName, Fingerprint> {
+    settings.accounts.iter().map(|account| (account.name.clone(), Fingerprint::new(&account.keys))).collect()
+}

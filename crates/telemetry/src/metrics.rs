@@ -29,6 +29,7 @@ pub struct Metrics {
     redeliveries: IntCounter,
     delivered: IntCounterVec,
     dead_lettered: IntCounterVec,
+    ended: IntCounter,
     retries: IntCounterVec,
     failures: IntCounterVec,
     holds: IntCounterVec,
@@ -141,6 +142,7 @@ impl Metrics {
                 "Events that became dead letters, by class and reason.",
                 &["class", "reason"],
             ),
+            ended: add.counter("worker_ended_total", "Events that were delivered, ignored or became dead letters."),
             retries: add.counters("retries_total", "Waits for another attempt, by where.", &["wait"]),
             failures: add.counters("attempts_failed_total", "Attempts that failed, by failure.", &["failure"]),
             holds: add.counters("events_held_total", "Events moved behind a held account, by account.", &["account"]),
@@ -248,6 +250,7 @@ impl Metrics {
     /// A worker ignored an event.
     pub fn ignored_by_worker(&self, why: Ignored) {
         self.ignored.with_label_values(&["worker", why.as_str()]).inc();
+        self.ended.inc();
     }
 
     /// A publish left for the broker; dropping the guard ends it.
@@ -332,11 +335,25 @@ impl Metrics {
     /// An event's effect has happened. `how` is one of a closed set.
     pub fn delivered(&self, how: &'static str) {
         self.delivered.with_label_values(&[how]).inc();
+        self.ended.inc();
+    }
+
+    /// Events that workers of this process delivered, ignored or made dead letters of.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        self.ended.get()
+    }
+
+    /// Waits for another attempt so far.
+    #[must_use]
+    pub fn retries(&self) -> u64 {
+        [Wait::InHand, Wait::Tier].iter().map(|wait| self.retries.with_label_values(&[wait.as_str()]).get()).sum()
     }
 
     /// An event became a dead letter.
     pub fn dead_lettered(&self, reason: DeadReason) {
         self.dead_lettered.with_label_values(&[reason.class().as_str(), reason.as_str()]).inc();
+        self.ended.inc();
     }
 
     /// An event waits for another attempt.

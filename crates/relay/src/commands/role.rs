@@ -59,8 +59,7 @@ pub(super) async fn start(
 ) -> Result<Running, Exit> {
     let metrics = Metrics::new();
     let ops_listener = bind("ops.listen", ops_listen).await?;
-    let ingest_listener =
-        if roles.ingest { Some(bind("ingest.listen", settings.ingest_listen).await?) } else { None };
+    let ingest_listener = if roles.ingest { Some(bind("ingest.listen", settings.ingest_listen).await?) } else { None };
     let queue = parts::queue(settings, &metrics);
     let tasks = TaskTracker::new();
     let http = HttpSettings { grace: settings.shutdown_grace };

@@ -31,6 +31,12 @@ pub(crate) fn load(path: Option<&Path>) -> Result<Settings, ConfigError> {
     raw.try_into()
 }
 
+/// Reads settings from a text of our own, without the environment.
+pub(crate) fn from_toml(text: &str) -> Result<Settings, ConfigError> {
+    let raw = Figment::new().merge(Toml::string(text)).extract::<RawSettings>();
+    raw.map_err(|error| form(Path::new("(built in)"), &error))?.try_into()
+}
+
 /// The first thing that is wrong, in one line. The libraries' own texts quote the line they stumble over, which may be
 /// the one with the secret.
 fn form(path: &Path, error: &figment::Error) -> ConfigError {

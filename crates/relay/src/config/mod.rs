@@ -4,5 +4,5 @@ mod load;
 mod raw;
 mod settings;
 
-pub(crate) use load::load;
+pub(crate) use load::{from_toml, load};
 pub(crate) use settings::{QueueUrl, Settings};

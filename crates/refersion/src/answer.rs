@@ -46,7 +46,7 @@ pub(crate) fn classify(answer: &RawAnswer, success_keys: &[&str]) -> Answer {
             None => unclear(Unreadable::NotJson),
             Some(object) => {
                 let keys = success_keys.iter().any(|key| object.get(*key).is_some_and(|value| !value.is_null()));
-                let error = !self::texts(&object, &["error", "errors"]).is_empty();
+                let error = ["error", "errors"].iter().filter_map(|key| object.get(*key)).any(says_something);
                 match (keys, error) {
                     (true, false) => Answer::Success(object),
                     _ if known.contains(&KnownText::EmailTaken) => Answer::Taken,
@@ -83,6 +83,17 @@ fn texts(object: &Map<String, Value>, keys: &[&str]) -> Vec<String> {
     }
     texts.retain(|text| !text.is_empty());
     texts
+}
+
+/// Whether a value under an error key reports an error, whatever its form.
+fn says_something(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Bool(true) | Value::Number(_) => true,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(entries) => !entries.is_empty(),
+    }
 }
 
 /// Parses `Retry-After`: seconds, or an HTTP date (RFC 9110, section 10.2.3). A date in the past is zero.
@@ -189,7 +200,7 @@ mod tests {
     #[test]
     fn retry_after_is_seconds_or_a_date() {
         let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
-        assert_eq!(retry_after(" 120 ", now), Some(Duration::from_secs(120)));
+        assert_eq!(retry_after(" 120 ", now), Some(Duration::from_mins(2)));
         assert_eq!(retry_after("Sun, 06 Nov 1994 08:50:37 GMT", now), Some(Duration::from_mins(1)));
         assert_eq!(retry_after("Sun, 06 Nov 1994 08:40:37 GMT", now), Some(Duration::ZERO));
         assert_eq!(retry_after("soon", now), None);

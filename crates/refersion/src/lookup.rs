@@ -39,10 +39,12 @@ impl Client {
             rows = self.search(keys, email, &folded).await?;
         }
         let mut found: Vec<Found> = Vec::new();
+        let every = 1 < rows.len();
         for row in rows {
-            let affiliate = self.pin_down(keys, email, &row).await?;
-            if found.iter().all(|other| other.id != affiliate.id) {
-                found.push(affiliate);
+            for affiliate in self.pin_down(keys, email, &row, every).await? {
+                if found.iter().all(|other| other.id != affiliate.id) {
+                    found.push(affiliate);
+                }
             }
         }
         Ok(found)
@@ -57,7 +59,7 @@ impl Client {
         // rows, the announcement is at fault; if not, "not found" would be a guess.
         let second = self.walk(keys, email, keyword).await?;
         if second.hits.is_empty() && !second.complete && first.seen != second.seen {
-            return Err(inconclusive());
+            return Err(unclear(Unreadable::Inconclusive));
         }
         Ok(second.hits)
     }
@@ -72,9 +74,17 @@ impl Client {
                 other => return Err(failure(other)),
             };
             total = answer.get("total").and_then(number).or(total);
-            let rows = answer.get("results").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            let hits: Vec<Value> =
-                rows.iter().filter(|row| is_of(row, email)).filter_map(|row| row.get("id").cloned()).collect();
+            let rows = match answer.get("results") {
+                Some(Value::Array(rows)) => rows.as_slice(),
+                // Rows that cannot be read are not the same as no rows.
+                None if total == Some(0) => &[],
+                _ => return Err(unclear(Unreadable::NoSuccessKeys)),
+            };
+            let hits: Vec<Value> = rows
+                .iter()
+                .filter(|row| is_of(row, email))
+                .map(|row| row.get("id").cloned().unwrap_or_default())
+                .collect();
             if !hits.is_empty() {
                 return Ok(Walk { hits, seen, complete: true });
             }
@@ -85,36 +95,40 @@ impl Client {
                 break;
             }
             if page == MAX_PAGES {
-                return Err(inconclusive());
+                return Err(unclear(Unreadable::Inconclusive));
             }
         }
         let complete = total.is_none_or(|total| total <= seen.len() as u64);
         Ok(Walk { hits: Vec::new(), seen, complete })
     }
 
-    /// Turns a row's `id`, which is documented as the code and was seen as the number, into the numeric id, and
-    /// believes the answer only if it has the wanted address.
-    async fn pin_down(&self, keys: &KeyPair, email: &Email, id: &Value) -> Result<Found, Failure> {
-        let mut requests = Vec::new();
-        if let Some(number) = number(id) {
-            requests.push(request::get_by_id(number));
-        }
-        if let Some(code) = id.as_str().map(str::trim).filter(|code| !code.is_empty()) {
-            requests.push(request::get_by_code(code));
-        }
-        for request in requests {
-            match self.call(keys, Operation::Get, &request).await {
-                Answer::Success(affiliate) if is_of_map(&affiliate, email) => {
-                    if let Some(id) = affiliate.get("id").and_then(number) {
-                        let status = affiliate.get("status").and_then(Value::as_str).unwrap_or_default();
-                        return Ok(Found { id, status: status.to_owned() });
-                    }
-                }
-                Answer::Success(_) | Answer::NotFound => {}
+    /// Turns a row's `id`, which is documented as the code and was seen as the number, into the numeric id. An answer is
+    /// believed only if it has the wanted address and, when asked for by number, that number.
+    ///
+    /// Digits may be the one kind or the other. For one affiliate the first reading that fits is enough; where `every`
+    /// is set, because several share the address, both readings count, so that none of them is passed over.
+    async fn pin_down(&self, keys: &KeyPair, email: &Email, id: &Value, every: bool) -> Result<Vec<Found>, Failure> {
+        let (number, code) = (number(id), id.as_str().map(str::trim).filter(|code| !code.is_empty()));
+        let by_number = number.map(|number| (Some(number), request::get_by_id(number)));
+        let by_code = code.map(|code| (None, request::get_by_code(code)));
+        let mut found = Vec::new();
+        for (asked, request) in by_number.into_iter().chain(by_code) {
+            let affiliate = match self.call(keys, Operation::Get, &request).await {
+                Answer::Success(affiliate) if is_of_map(&affiliate, email) => affiliate,
+                Answer::Success(_) | Answer::NotFound => continue,
                 other => return Err(failure(other)),
+            };
+            let Some(id) = affiliate.get("id").and_then(self::number) else { continue };
+            if asked.is_some_and(|asked| asked != id) {
+                continue;
+            }
+            let status = affiliate.get("status").and_then(Value::as_str).unwrap_or_default().to_owned();
+            found.push(Found { id, status });
+            if !every {
+                break;
             }
         }
-        Err(Failure::Rejected(Rejection::NotIdentified))
+        if found.is_empty() { Err(Failure::Rejected(Rejection::NotIdentified)) } else { Ok(found) }
     }
 }
 
@@ -141,8 +155,8 @@ fn is_last(answer: &Map<String, Value>) -> bool {
     page.is_some_and(|(current, last)| current.trim() == last.trim())
 }
 
-fn inconclusive() -> Failure {
-    Failure::Unclear { status: 200, bytes: 0, why: Unreadable::Inconclusive }
+fn unclear(why: Unreadable) -> Failure {
+    Failure::Unclear { status: 200, bytes: 0, why }
 }
 
 /// An answer that is no success where only a success makes sense.

@@ -130,6 +130,17 @@ impl Gate {
         }
     }
 
+    /// Whether a delivery from `source` may be worked right now.
+    pub(crate) fn lets_through(&self, source: Source) -> bool {
+        let open = match (source, self.state()) {
+            (Source::Shard, GateState::Open)
+            | (Source::Held, GateState::Open | GateState::Releasing | GateState::Settling) => true,
+            (Source::Shard, GateState::Unknown | GateState::Held | GateState::Releasing | GateState::Settling)
+            | (Source::Held, GateState::Unknown | GateState::Held) => false,
+        };
+        open && self.paused().is_none()
+    }
+
     /// Refersion wants to be left alone for so long. Returns whether that is news.
     pub(crate) fn pause(&self, pause: Duration) -> bool {
         let until = Instant::now() + pause;

@@ -133,14 +133,16 @@ impl Context {
                 }
                 continue;
             }
-            let Ok(permit) = job.desk.permits.try_acquire() else {
-                // The state may be another one by the time a call is free, so it is looked at again then.
-                tokio::select! {
-                    () = leave.cancelled() => return Conclusion::Leave,
-                    permit = job.desk.permits.acquire() => drop(permit),
-                }
-                continue;
+            let permit = tokio::select! {
+                biased;
+                () = leave.cancelled() => return Conclusion::Leave,
+                permit = job.desk.permits.acquire() => permit.expect("the semaphore is never closed"),
             };
+            // Waiting for the permit may have taken long. The permit is kept if nothing has changed: giving it back and
+            // asking again would pass it round among the waiters for ever.
+            if !job.desk.gate.lets_through(job.source) {
+                continue;
+            }
             let applied = self.destination.apply(&job.desk.account, &command).await;
             drop(permit);
             let failure = match applied {

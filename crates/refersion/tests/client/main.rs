@@ -1,0 +1,9 @@
+//! The client against Refersion over real HTTP: the simulator wherever it can give the answer, and a few lines of TCP
+//! for answers that it never gives.
+
+mod support;
+
+mod create;
+mod deactivate;
+mod failures;
+mod keys;

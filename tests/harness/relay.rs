@@ -1,0 +1,299 @@
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+
+use crate::{eventually, unique_prefix};
+
+/// The program under test, next to the tests' own.
+///
+/// # Panics
+/// When it was not built: `tests/run` builds everything.
+#[must_use]
+pub fn program() -> PathBuf {
+    let tests = std::env::current_exe().expect("the tests' own program");
+    let program = tests.parent().and_then(Path::parent).expect("target/PROFILE/deps").join("refersion-relay");
+    assert!(program.exists(), "{} is missing: run the tests with tests/run", program.display());
+    program
+}
+
+/// A configuration in a folder of its own.
+pub struct Config {
+    folder: TempDir,
+    /// The first part of every name on the broker.
+    pub prefix: String,
+}
+
+impl Config {
+    /// Two accounts, `acme` (`pub_1.sec_1`) and `other` (`pub_2.sec_2`), free ports, short tiers, and `more`: further
+    /// lines for sections, as `("retry", "in_hand = \"1s\"")`.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    #[must_use]
+    pub fn new(broker_url: &str, refersion_url: &str, more: &[(&str, &str)]) -> Self {
+        let config = Self { folder: TempDir::new().expect("a temporary folder"), prefix: unique_prefix() };
+        let sections = [
+            ("queue", format!("url = \"{broker_url}\"\nprefix = \"{}\"\nshards = 4\n", config.prefix)),
+            ("ingest", "listen = \"127.0.0.1:0\"\n".to_owned()),
+            ("worker", String::new()),
+            ("ops", "listen = \"127.0.0.1:0\"\n".to_owned()),
+            ("refersion", format!("base_url = \"{refersion_url}\"\ntimeout_ms = 2000\n")),
+            ("retry", String::new()),
+            ("log", "filter = \"debug\"\n".to_owned()),
+        ];
+        let mut text = String::new();
+        for (section, lines) in sections {
+            writeln!(text, "[{section}]\n{lines}").expect("a String takes everything");
+            for (_, more) in more.iter().filter(|(of, _)| *of == section) {
+                writeln!(text, "{more}").expect("a String takes everything");
+            }
+        }
+        for (name, number) in [("acme", 1), ("other", 2)] {
+            let account = "[[account]]\nname = \"NAME\"\npublic_key = \"pub_N\"\nsecret_key = \"sec_N\"\n";
+            text.push_str(&account.replace("NAME", name).replace('N', &number.to_string()));
+        }
+        std::fs::write(config.path(), text).expect("the folder is ours");
+        config
+    }
+
+    /// Where the file is.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("relay.toml")
+    }
+
+    /// Runs a command to its end.
+    ///
+    /// # Panics
+    /// When the program cannot be started.
+    pub async fn command(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(program());
+        command.arg("--config").arg(self.path()).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+        let output = command.output().await.expect("the program starts");
+        Output {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The dead letters, as `dlq list --json` prints them.
+    ///
+    /// # Panics
+    /// When the command fails or prints something else.
+    pub async fn dead_letters(&self) -> Vec<Value> {
+        let output = self.command(&["dlq", "list", "--json"]).await;
+        assert_eq!(output.code, Some(0), "{}", output.stderr);
+        serde_json::from_str(&output.stdout).expect("a JSON array")
+    }
+}
+
+/// What a command printed, and how it ended.
+#[derive(Debug)]
+pub struct Output {
+    /// `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// What was asked for.
+    pub stdout: String,
+    /// Everything else.
+    pub stderr: String,
+}
+
+/// A running role. Killed with its handle.
+pub struct Relay {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    ingest: watch::Receiver<Option<SocketAddr>>,
+    ops: watch::Receiver<Option<SocketAddr>>,
+    http: reqwest::Client,
+}
+
+/// What a sender heard.
+#[derive(Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers, in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: String,
+}
+
+impl Answer {
+    /// A header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The `message` of a JSON body.
+    #[must_use]
+    pub fn message(&self) -> String {
+        let body: Value = serde_json::from_str(&self.body).unwrap_or_default();
+        body["message"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+impl Relay {
+    /// Starts a role (`run`, `ingest` or `worker`) and waits until it is ready.
+    pub async fn start(role: &str, config: &Config) -> Self {
+        let relay = Self::launch(role, config);
+        relay.until_ready().await;
+        relay
+    }
+
+    /// Starts a role and does not wait.
+    ///
+    /// # Panics
+    /// When the program cannot be started.
+    #[must_use]
+    pub fn launch(role: &str, config: &Config) -> Self {
+        // The HTTP client is built with TLS, even where it is not used.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut command = Command::new(program());
+        command.arg("--config").arg(config.path()).arg(role).env_remove("RUST_LOG").kill_on_drop(true);
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let log = Arc::new(Mutex::new(String::new()));
+        let (ingest_sender, ingest) = watch::channel(None);
+        let (ops_sender, ops) = watch::channel(None);
+        let stderr = child.stderr.take().expect("piped");
+        tokio::spawn(follow(stderr, log.clone(), ingest_sender, ops_sender));
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().expect("a client");
+        Self { child, log, ingest, ops, http }
+    }
+
+    /// Waits until `/health/ready` says so.
+    pub async fn until_ready(&self) {
+        eventually("the relay is ready", || async { self.is_ready().await }).await;
+    }
+
+    /// Whether `/health/ready` says so.
+    pub async fn is_ready(&self) -> bool {
+        matches!(self.ops("/health/ready").await, Some((200, _)))
+    }
+
+    /// Asks the operations listener; `None` when it does not answer.
+    pub async fn ops(&self, path: &str) -> Option<(u16, String)> {
+        let address = (*self.ops.borrow())?;
+        let response = self.http.get(format!("http://{address}{path}")).send().await.ok()?;
+        let status = response.status().as_u16();
+        Some((status, response.text().await.ok()?))
+    }
+
+    /// A metric's value: `name` is the whole series, labels included. Zero when it is not there.
+    pub async fn metric(&self, series: &str) -> u64 {
+        let page = self.ops("/metrics").await.map(|(_, page)| page).unwrap_or_default();
+        let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.and_then(|value| value.parse().ok()).unwrap_or(0)
+    }
+
+    /// Posts an event to the Direct Destination as account number `account`.
+    pub async fn post(&self, account: u8, body: impl Into<Vec<u8>>) -> Answer {
+        let key = format!("pub_{account}.sec_{account}");
+        let answer = self.try_post(&key, body.into()).await;
+        answer.expect("the door answers")
+    }
+
+    /// Posts an event with any key; `None` when the door does not answer.
+    pub async fn try_post(&self, key: &str, body: Vec<u8>) -> Option<Answer> {
+        let address = (*self.ingest.borrow())?;
+        let request = self.http.post(format!("http://{address}/v1/destination")).basic_auth(key, Some(""));
+        let response = request.header("content-type", "application/json").body(body).send().await.ok()?;
+        let headers = response.headers().iter();
+        let headers =
+            headers.map(|(key, value)| (key.to_string(), value.to_str().unwrap_or_default().to_owned())).collect();
+        let status = response.status().as_u16();
+        Some(Answer { status, headers, body: response.text().await.ok()? })
+    }
+
+    /// The address of the doors.
+    ///
+    /// # Panics
+    /// When they are not bound yet.
+    #[must_use]
+    pub fn door(&self) -> SocketAddr {
+        self.ingest.borrow().expect("bound")
+    }
+
+    /// Everything it has logged.
+    ///
+    /// # Panics
+    /// When the reader of the log panicked.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.log.lock().expect("not poisoned").clone()
+    }
+
+    /// The process.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// Ends it as a crash would.
+    ///
+    /// # Panics
+    /// When it cannot be killed.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("it is ours");
+    }
+
+    /// Asks it to end, and waits until it has.
+    ///
+    /// # Panics
+    /// When it cannot be signalled.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        let pid = self.pid().to_string();
+        let killed = Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill is there");
+        assert!(killed.success());
+        self.child.wait().await.expect("it is ours")
+    }
+}
+
+/// A test that fails shows what the program had to say.
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<_> = log.lines().collect();
+            println!("the last lines of the program's log:\n{}", lines[lines.len().saturating_sub(80)..].join("\n"));
+        }
+    }
+}
+
+async fn follow(
+    stderr: impl AsyncRead + Unpin,
+    log: Arc<Mutex<String>>,
+    ingest: watch::Sender<Option<SocketAddr>>,
+    ops: watch::Sender<Option<SocketAddr>>,
+) {
+    let mut lines = BufReader::new(stderr).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if let Some(address) = address(&line, "taking events at http://") {
+            ingest.send_replace(Some(address));
+        }
+        if let Some(address) = address(&line, "metrics and health at http://") {
+            ops.send_replace(Some(address));
+        }
+        let mut log = log.lock().expect("not poisoned");
+        log.push_str(&line);
+        log.push('\n');
+    }
+}
+
+fn address(line: &str, before: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once(before)?;
+    rest.split('/').next()?.parse().ok()
+}

@@ -1,0 +1,122 @@
+use refersion_relay_tests::{Config, Output, Refersion, Relay, program, shared_broker};
+use tokio::process::Command;
+
+async fn bare(arguments: &[&str]) -> Output {
+    let mut command = Command::new(program());
+    let output = command.args(arguments).env_remove("RELAY_CONFIG").output().await.expect("the program starts");
+    Output {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+#[tokio::test]
+async fn wrong_usage_ends_with_2_and_says_what_is_wrong() {
+    for arguments in [&["frobnicate"][..], &["dlq", "replay"], &["run", "--nonsense"], &["dlq", "list", "--class", "x"]]
+    {
+        let output = bare(arguments).await;
+        assert_eq!(output.code, Some(2), "{arguments:?}: {output:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{output:?}");
+    }
+    let none = bare(&["run"]).await;
+    assert_eq!((none.code, none.stderr.lines().count()), (Some(2), 1), "{none:?}");
+    assert!(none.stderr.contains("--config"), "{none:?}");
+}
+
+#[tokio::test]
+async fn a_mistake_in_the_configuration_is_named_in_one_line_without_its_secrets() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let path = folder.path().join("relay.toml");
+    let account = "[[account]]\nname = \"acme\"\npublic_key = \"pub_x\"\nsecret_key = \"sec_hidden\"\n";
+    let url = "[queue]\nurl = \"amqp://user:pw_hidden@localhost\"\n";
+    let cases = [
+        (format!("{url}[ingest]\nlisten = \"0.0.0.0:8080\"\n{account}"), "behind_tls_proxy"),
+        (format!("{url}[quue]\n{account}"), "quue"),
+        (format!("{url}shards = \"many\"\n{account}"), "queue.shards"),
+        (format!("{url}[retry]\nin_hand = \"soon\"\n{account}"), "retry.in_hand"),
+        (format!("{url}[retry]\ntiers = []\n{account}"), "retry.tiers"),
+        (format!("{url}{account}{account}"), "account.name"),
+        (format!("{url}{account}on_existing = \"merge\"\n"), "on_existing"),
+        (format!("{url}{account}secret_key_file = \"/nowhere\"\n"), "given twice"),
+        (url.to_owned(), "account"),
+        (account.to_owned(), "queue.url"),
+        (format!("[queue]\nurl = \"http://user:pw_hidden@localhost\"\n{account}"), "queue.url"),
+        (format!("{url}{account}secret_key = \"sec_hidden\n"), "not TOML"),
+    ];
+    for (text, part) in cases {
+        std::fs::write(&path, &text).expect("written");
+        let output = bare(&["check", "--config", path.to_str().expect("UTF-8")]).await;
+        assert_eq!(output.code, Some(2), "{text}\n{output:?}");
+        assert_eq!(output.stderr.lines().count(), 1, "{output:?}");
+        assert!(output.stderr.contains(part) && !output.stderr.contains("hidden"), "{part}: {output:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_environment_wins_over_the_file_and_secrets_come_from_files() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &[]);
+    let secret = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(secret.path(), "sec_from_file\n").expect("written");
+    let text = std::fs::read_to_string(config.path()).expect("read");
+    let from_file = format!("secret_key_file = \"{}\"", secret.path().display());
+    std::fs::write(config.path(), text.replace("secret_key = \"sec_1\"", &from_file)).expect("written");
+
+    let mut command = Command::new(program());
+    command.args(["check", "--json"]).env("RELAY_CONFIG", config.path()).env("RELAY__QUEUE__SHARDS", "3");
+    let output = command.output().await.expect("the program starts");
+
+    let printed: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+    assert_eq!(printed["effective"]["queue"]["shards"], 3, "{printed}");
+    assert_eq!(printed["fine"], true, "{printed}");
+    assert_eq!(refersion.simulator.calls().len(), 2, "both accounts' keys were checked");
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("sec_from_file"));
+}
+
+#[tokio::test]
+async fn check_names_what_is_wrong_and_fails() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &[]);
+    refersion.simulator.set_keys_valid("pub_2", false);
+
+    let keys = config.command(&["check"]).await;
+    assert_eq!(keys.code, Some(1), "{keys:?}");
+    assert!(keys.stdout.contains("ok   account acme") && keys.stdout.contains("FAIL account other"), "{keys:?}");
+
+    let text = std::fs::read_to_string(config.path()).expect("read");
+    let away = text.replace(&shared_broker(), "amqp://guest:guest@127.0.0.1:1/%2f");
+    std::fs::write(config.path(), away).expect("written");
+    let broker = config.command(&["check"]).await;
+    assert_eq!(broker.code, Some(1), "{broker:?}");
+    assert!(broker.stdout.contains("FAIL queue"), "{broker:?}");
+}
+
+#[tokio::test]
+async fn each_command_explains_itself() {
+    for command in ["demo", "run", "ingest", "worker", "dlq", "check", "simulate"] {
+        let output = bare(&[command, "--help"]).await;
+        assert_eq!(output.code, Some(0), "{output:?}");
+        assert!(output.stdout.contains("Usage: refersion-relay"), "{output:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_demo_keeps_its_promises_own_node() {
+    let output = bare(&["demo", "--json"]).await;
+
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let report: serde_json::Value = serde_json::from_str(&output.stdout).expect("one JSON document");
+    assert_eq!(report["ended"], true);
+}
+
+#[tokio::test]
+async fn the_operations_listener_can_be_moved() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &[("ops", "")]);
+    let relay = Relay::start("worker", &config).await;
+    assert!(relay.metric("refersion_relay_build_info{version=\"0.1.0\"}").await > 0);
+    let (status, page) = relay.ops("/health/ready").await.expect("an answer");
+    assert_eq!(status, 200, "{page}");
+    assert_eq!(relay.ops("/nowhere").await.map(|(status, _)| status), Some(404));
+}

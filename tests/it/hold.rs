@@ -1,0 +1,96 @@
+use refersion_relay_simulator::Operation;
+use refersion_relay_tests::{Config, Refersion, Relay, delete, eventually, identify, shared_broker};
+
+/// All tiers together are over in a second and a half.
+const SHORT: [(&str, &str); 1] = [("retry", "in_hand = \"500ms\"\ntiers = [\"500ms\", \"500ms\"]\nmax_attempts = 3")];
+
+#[tokio::test]
+async fn refused_keys_hold_the_account_hinder_nobody_else_and_lose_nothing() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &SHORT);
+    let relay = Relay::start("run", &config).await;
+    refersion.simulator.set_keys_valid("pub_1", false);
+
+    let held: Vec<String> = (0..50).map(|n| format!("held{n}@example.com")).collect();
+    for email in &held {
+        assert_eq!(relay.post(1, identify(email)).await.status, 202);
+        assert_eq!(relay.post(1, delete(email)).await.status, 202);
+    }
+    let others: Vec<String> = (0..500).map(|n| format!("other{n}@example.com")).collect();
+    let posts = others.iter().map(|email| async { assert_eq!(relay.post(2, identify(email)).await.status, 202) });
+    futures_util::future::join_all(posts).await;
+
+    eventually("the other account is done", || async { refersion.simulator.affiliates().len() == 500 }).await;
+    let held_metric = r#"refersion_relay_account_held{account="acme"}"#;
+    assert_eq!(relay.metric(held_metric).await, 1);
+    eventually("three probes were refused", || async { refersion.count(Operation::List) >= 3 }).await;
+    assert_eq!(config.dead_letters().await, Vec::<serde_json::Value>::new());
+
+    refersion.simulator.set_keys_valid("pub_1", true);
+    let ended = "refersion_relay_worker_ended_total";
+    eventually("everything has ended", || async { relay.metric(ended).await >= 600 }).await;
+    for email in &held {
+        assert_eq!(refersion.statuses(email), ["DISABLED"], "created, then deactivated: {email}");
+    }
+    assert_eq!(relay.metric(held_metric).await, 0);
+    let probes: Vec<_> =
+        refersion.simulator.calls().into_iter().filter(|call| call.operation == Operation::List).collect();
+    let gaps: Vec<_> = probes.windows(2).map(|pair| pair[1].started_ms - pair[0].started_ms).collect();
+    assert!(gaps.iter().all(|gap| *gap >= 450), "the waits between probes, in ms: {gaps:?}");
+}
+
+#[tokio::test]
+async fn new_events_of_an_account_go_behind_its_held_ones_even_across_a_crash() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &SHORT);
+    let ingest = Relay::start("ingest", &config).await;
+    let worker = Relay::start("worker", &config).await;
+    refersion.simulator.set_keys_valid("pub_1", false);
+    let people: Vec<String> = (0..30).map(|n| format!("person{n}@example.com")).collect();
+    for email in &people {
+        assert_eq!(ingest.post(1, identify(email)).await.status, 202);
+    }
+    let held = r#"refersion_relay_events_held_total{account="acme"}"#;
+    eventually("all are held", || async { worker.metric(held).await >= 30 }).await;
+    worker.kill().await;
+
+    // The next worker has not seen the keys refused; only the queue knows that something is held.
+    let worker = Relay::start("worker", &config).await;
+    refersion.simulator.set_keys_valid("pub_1", true);
+    for email in &people {
+        assert_eq!(ingest.post(1, delete(email)).await.status, 202);
+    }
+
+    eventually("all have ended", || async { worker.metric("refersion_relay_worker_ended_total").await >= 60 }).await;
+    for email in &people {
+        assert_eq!(refersion.statuses(email), ["DISABLED"], "{email}");
+    }
+}
+
+#[tokio::test]
+async fn keys_that_are_refused_again_while_events_are_released_hold_them_again_in_order() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &SHORT);
+    let relay = Relay::start("run", &config).await;
+    refersion.simulator.set_keys_valid("pub_1", false);
+    let people: Vec<String> = (0..200).map(|n| format!("person{n}@example.com")).collect();
+    for email in &people {
+        assert_eq!(relay.post(1, identify(email)).await.status, 202);
+        assert_eq!(relay.post(1, delete(email)).await.status, 202);
+    }
+    let held = r#"refersion_relay_events_held_total{account="acme"}"#;
+    eventually("all are held", || async { relay.metric(held).await >= 400 }).await;
+
+    refersion.simulator.set_keys_valid("pub_1", true);
+    eventually("some are released", || async { refersion.simulator.affiliates().len() >= 20 }).await;
+    refersion.simulator.set_keys_valid("pub_1", false);
+    let held_again = r#"refersion_relay_account_held{account="acme"}"#;
+    eventually("the account is held again", || async { relay.metric(held_again).await > 0 }).await;
+    refersion.simulator.set_keys_valid("pub_1", true);
+
+    eventually("all have ended", || async { relay.metric("refersion_relay_worker_ended_total").await >= 400 }).await;
+    for email in &people {
+        assert_eq!(refersion.statuses(email), ["DISABLED"], "{email}");
+    }
+    assert_eq!(relay.metric(r#"refersion_relay_events_delivered_total{how="not_found"}"#).await, 0);
+}

@@ -1,0 +1,72 @@
+use lapin::options::BasicGetOptions;
+use lapin::{Connection, ConnectionProperties};
+use refersion_relay_simulator::{Fault, Operation};
+use refersion_relay_tests::{Config, Refersion, Relay, delete, eventually, shared_broker};
+
+/// What must be nowhere: an address, names, a street, a phone number, an id that is an address, both keys.
+const SECRETS: [&str; 9] =
+    ["peter.secret@", "Petronius", "Gibbonius", "Elm Street", "5550199", "sec_1", "pub_1", "guest:guest", "secret%40"];
+
+const EVENT: &str = r#"{"type":"identify","messageId":"peter.secret@example.com","userId":"peter.secret",
+    "traits":{"firstName":"Petronius","lastName":"Gibbonius","email":"peter.secret@example.com","phone":5550199,
+    "address":{"street":"13 Elm Street"}}}"#;
+
+#[track_caller]
+fn assert_clean(what: &str, text: &str) {
+    for secret in SECRETS {
+        assert!(!text.contains(secret), "{what} has {secret:?}:\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn no_log_metric_or_header_has_personal_data_or_a_key() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &[]);
+    let relay = Relay::start("run", &config).await;
+    // Every kind of end: retried, delivered, deactivated, rejected, refused at the door, held and released.
+    refersion.fail(Operation::New, "", Some(1), Fault::Reset);
+    assert_eq!(relay.post(1, EVENT).await.status, 202);
+    assert_eq!(relay.post(1, delete("peter.secret@example.com")).await.status, 202);
+    let taken = r#"{"errors":["peter.secret@example.com is not a allowed value for field email Petronius"]}"#;
+    eventually("both have ended", || async { relay.metric("refersion_relay_worker_ended_total").await >= 2 }).await;
+    refersion.fail(Operation::New, "", Some(1), Fault::status(422, Some(taken)));
+    assert_eq!(relay.post(1, EVENT).await.status, 202);
+    eventually("one is dead", || async { relay.metric("refersion_relay_worker_ended_total").await >= 3 }).await;
+    let refused = relay.post(1, r#"{"type":"identify","traits":{"email":"peter.secret@example.com"}}"#).await;
+    assert_eq!(refused.status, 400);
+    let unauthorized = relay.try_post("pub_1.sec_wrong", EVENT.as_bytes().to_vec()).await.expect("an answer");
+    refersion.simulator.set_keys_valid("pub_1", false);
+    assert_eq!(relay.post(1, EVENT).await.status, 202);
+    let held = r#"refersion_relay_account_held{account="acme"}"#;
+    eventually("it is held", || async { relay.metric(held).await > 0 }).await;
+    refersion.simulator.set_keys_valid("pub_1", true);
+    eventually("it is delivered", || async { relay.metric("refersion_relay_worker_ended_total").await >= 4 }).await;
+
+    assert!(relay.log().contains("DEBUG"), "the log is at debug level");
+    assert_clean("the log", &relay.log());
+    assert_clean("the metrics", &relay.ops("/metrics").await.expect("metrics").1);
+    assert_clean("an answer", &refused.body);
+    assert_clean("an answer", &unauthorized.body);
+    for command in [&["dlq", "list", "--json"][..], &["dlq", "list"], &["check"], &["check", "--json"]] {
+        let output = config.command(command).await;
+        assert_clean(&command.join(" "), &format!("{}{}", output.stdout, output.stderr));
+    }
+    assert_clean("the headers of a dead letter", &headers_of_a_dead_letter(&config.prefix).await);
+}
+
+async fn headers_of_a_dead_letter(prefix: &str) -> String {
+    let connection = Connection::connect(&shared_broker(), ConnectionProperties::default()).await.expect("a broker");
+    let channel = connection.create_channel().await.expect("a channel");
+    let queue = format!("{prefix}.dead.rejected");
+    let letter = channel.basic_get(queue.as_str().into(), BasicGetOptions::default()).await.expect("a queue");
+    let letter = letter.expect("a dead letter");
+    let shown = format!("{:?}", letter.delivery.properties);
+    assert!(
+        String::from_utf8_lossy(&letter.delivery.data).contains("Petronius"),
+        "the body is the event as it was sent"
+    );
+    assert!(shown.contains("x-relay-account") && shown.contains("hashed-"), "{shown}");
+    channel.close(200, "done".into()).await.expect("closed");
+    connection.close(200, "done".into()).await.expect("closed");
+    shown
+}

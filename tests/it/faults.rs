@@ -4,8 +4,8 @@ use refersion_relay_tests::{Config, Refersion, Relay, delete, eventually, identi
 /// Everything that Refersion can do wrong and that may be right the next time.
 fn transient() -> Vec<(&'static str, Fault)> {
     vec![
-        ("status500", Fault::status(500, None)),
-        ("status503", Fault::status(503, Some("unavailable"))),
+        ("500", Fault::status(500, None)),
+        ("503", Fault::status(503, Some("unavailable"))),
         ("limited", Fault::TooManyRequests { retry_after: None }),
         ("reset", Fault::Reset),
         ("hang", Fault::Hang),
@@ -13,9 +13,9 @@ fn transient() -> Vec<(&'static str, Fault)> {
         ("proxy", Fault::Html { status: 404 }),
         ("truncated", Fault::Truncated),
         ("empty", Fault::Empty200),
-        ("after500", Fault::after_effect(Fault::status(500, None))),
-        ("afterreset", Fault::after_effect(Fault::Reset)),
-        ("afterhang", Fault::after_effect(Fault::Hang)),
+        ("500-after", Fault::after_effect(Fault::status(500, None))),
+        ("reset-after", Fault::after_effect(Fault::Reset)),
+        ("hang-after", Fault::after_effect(Fault::Hang)),
     ]
 }
 

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use refersion_relay_model::{AccountName, Class, Fingerprint};
 use refersion_relay_queue::{Letter, LetterId, Queue, QueueError, Scan};
-use refersion_relay_telemetry::Metrics;
 
 pub use entry::{Bodies, Entry};
 pub use replay::{Plan, Replayed, Selection};
@@ -21,7 +20,6 @@ pub struct DeadLetters {
     queue: Arc<dyn Queue>,
     shards: u16,
     fingerprints: HashMap<AccountName, Fingerprint>,
-    metrics: Metrics,
 }
 
 /// What a listing saw.
@@ -36,13 +34,8 @@ pub struct Listing {
 impl DeadLetters {
     /// `fingerprints`: of the configured accounts, so that a replayed event finds the same shard as a new one.
     #[must_use]
-    pub fn new(
-        queue: Arc<dyn Queue>,
-        shards: u16,
-        fingerprints: HashMap<AccountName, Fingerprint>,
-        metrics: Metrics,
-    ) -> Self {
-        Self { queue, shards, fingerprints, metrics }
+    pub fn new(queue: Arc<dyn Queue>, shards: u16, fingerprints: HashMap<AccountName, Fingerprint>) -> Self {
+        Self { queue, shards, fingerprints }
     }
 
     /// Reads the first letters of each class. They stay where they are.

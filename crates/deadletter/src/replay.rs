@@ -40,7 +40,7 @@ pub struct Plan {
 }
 
 /// What a replay did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Replayed {
     /// Letters that were there when it began.
     pub total: u64,
@@ -50,6 +50,8 @@ pub struct Replayed {
     pub replayed: u64,
     /// Selected letters that name no account, and so cannot be sent again.
     pub without_account: u64,
+    /// Selected ids that were not sent again.
+    pub not_found: Vec<String>,
 }
 
 impl Selection {
@@ -110,12 +112,14 @@ impl DeadLetters {
                 Action::Move(Place::Shard(subject.shard(account, shards)), Box::new(message.headers.replayed()))
             });
             let swept = self.queue.sweep(*class, sweeper, stop.clone()).await?;
-            (0..swept.acted).for_each(|_| self.metrics.replayed(*class));
             done.total += swept.total;
             done.seen += swept.seen;
             done.replayed += swept.acted;
             done.without_account += without_account.load(Ordering::Relaxed);
         }
+        let open = open.lock().unwrap_or_else(PoisonError::into_inner);
+        done.not_found = open.iter().flatten().map(ToString::to_string).collect();
+        done.not_found.sort();
         Ok(done)
     }
 }

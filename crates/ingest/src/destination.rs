@@ -6,7 +6,8 @@ use refersion_relay_model::{Event, Ignored, Judgement, Subject, judge};
 use refersion_relay_queue::{Headers, Message, Place};
 use refersion_relay_telemetry::{Door, Refused};
 
-use crate::door::{Ingest, body};
+use crate::AccountDoor;
+use crate::door::{Ingest, Keep, body};
 use crate::reply::Reply;
 
 const DOOR: Door = Door::Destination;
@@ -14,10 +15,14 @@ const DOOR: Door = Door::Destination;
 /// Segment's Direct Destination: one event a request, authenticated by the merchant's Refersion keys. The sender may be
 /// told anything here, because Segment shows it to the merchant and does not repeat a 4xx.
 pub(crate) async fn answer(ingest: &Ingest, request: Request) -> Reply {
-    let (headers, body) = (request.headers().clone(), body(request).await);
-    let reply = match body {
-        Ok(body) => accept(ingest, &headers, body).await,
-        Err(reply) => reply,
+    // Found first, answered second: bytes of strangers are counted, not kept.
+    let account = ingest.access.by_basic(request.headers()).cloned();
+    let traceparent = traceparent(request.headers());
+    let body = body(request, if account.is_some() { Keep::Yes } else { Keep::No }).await;
+    let reply = match (body, account) {
+        (Err(reply), _) => reply,
+        (Ok(_), None) => Reply::Unauthorized,
+        (Ok(body), Some(account)) => accept(ingest, &account, traceparent, body).await,
     };
     let refused = match &reply {
         Reply::TooLarge => Refused::TooLarge,
@@ -35,8 +40,7 @@ pub(crate) async fn answer(ingest: &Ingest, request: Request) -> Reply {
     reply
 }
 
-async fn accept(ingest: &Ingest, headers: &HeaderMap, body: bytes::Bytes) -> Reply {
-    let Some(account) = ingest.access.by_basic(headers) else { return Reply::Unauthorized };
+async fn accept(ingest: &Ingest, account: &AccountDoor, traceparent: Option<String>, body: bytes::Bytes) -> Reply {
     let event = match Event::parse(&body) {
         Ok(event) => event,
         Err(error) => return Reply::Malformed(error),
@@ -69,19 +73,24 @@ async fn accept(ingest: &Ingest, headers: &HeaderMap, body: bytes::Bytes) -> Rep
             SystemTime::now(),
         ),
     };
-    message.headers.traceparent = traceparent(headers);
-    match ingest.queue.publish(vec![(place, message)]).await.pop() {
-        Some(Ok(())) => {
-            ingest.metrics.accepted(DOOR);
-            tracing::debug!(message.id = message_id.as_str(), account = %account.name, "accepted an event");
-            Reply::Accepted
+    message.headers.traceparent = traceparent;
+    // In a task of its own: a sender that gives up waiting does not keep its event from being counted.
+    let (queue, metrics, account) = (ingest.queue.clone(), ingest.metrics.clone(), account.name.clone());
+    let publishing = tokio::spawn(async move {
+        match queue.publish(vec![(place, message)]).await.pop() {
+            Some(Ok(())) => {
+                metrics.accepted(DOOR);
+                tracing::debug!(message.id = message_id.as_str(), account = %account, "accepted an event");
+                Reply::Accepted
+            }
+            Some(Err(error)) => {
+                tracing::debug!(message.id = message_id.as_str(), account = %account, "not accepted: {error}");
+                Reply::Unavailable
+            }
+            None => Reply::Broken,
         }
-        Some(Err(error)) => {
-            tracing::debug!(message.id = message_id.as_str(), account = %account.name, "not accepted: {error}");
-            Reply::Unavailable
-        }
-        None => Reply::Broken,
-    }
+    });
+    publishing.await.unwrap_or(Reply::Broken)
 }
 
 /// The trace the request belongs to, if its header has the form of W3C Trace Context.

@@ -49,18 +49,28 @@ async fn destination_door(State(ingest): State<Arc<Ingest>>, request: Request) -
     reply.into_response()
 }
 
+/// What is done with a body while it is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// It may be an event.
+    Yes,
+    /// Nobody known sent it: only its size matters.
+    No,
+}
+
 /// Reads a body that may be an event, or says why it is none.
-pub(crate) async fn body(request: Request) -> Result<Bytes, Reply> {
+pub(crate) async fn body(request: Request, keep: Keep) -> Result<Bytes, Reply> {
     let mut body = Limited::new(request.into_body(), MAX_EVENT_BYTES + DRAINED_BYTES);
     let mut bytes = Vec::new();
-    let mut too_large = false;
+    let (mut length, mut too_large) = (0, false);
     let reading = async {
         while let Some(frame) = body.frame().await {
             match frame {
                 Ok(frame) => {
                     let Ok(data) = frame.into_data() else { continue };
-                    too_large = too_large || MAX_EVENT_BYTES < bytes.len() + data.len();
-                    if !too_large {
+                    length += data.len();
+                    too_large = MAX_EVENT_BYTES < length;
+                    if keep == Keep::Yes && !too_large {
                         bytes.extend_from_slice(&data);
                     }
                 }

@@ -34,8 +34,8 @@ impl Reply {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Malformed(_) | Self::Incomplete(..) => StatusCode::BAD_REQUEST,
             Self::UnsupportedType(_) => StatusCode::NOT_IMPLEMENTED,
-            Self::Slow => StatusCode::REQUEST_TIMEOUT,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            // Not 408: Segment repeats after a 5xx, and takes a 4xx for final.
+            Self::Slow | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Broken => StatusCode::INTERNAL_SERVER_ERROR,
@@ -80,9 +80,10 @@ impl IntoResponse for Reply {
         let response = Response::builder().status(self.status()).header(CONTENT_TYPE, "application/json");
         let response = match &self {
             Self::Unavailable => response.header(RETRY_AFTER, RETRY_AFTER_SECONDS),
+            Self::Slow => response.header(RETRY_AFTER, RETRY_AFTER_SECONDS).header(CONNECTION, "close"),
             Self::Unauthorized => response.header(WWW_AUTHENTICATE, "Basic realm=\"refersion-relay\""),
             Self::WrongMethod(allowed) => response.header(ALLOW, *allowed),
-            Self::TooLarge | Self::Slow => response.header(CONNECTION, "close"),
+            Self::TooLarge => response.header(CONNECTION, "close"),
             _ => response,
         };
         response.body(Body::from(body)).expect("the headers are constants")

@@ -61,8 +61,8 @@ pub(crate) fn worker(settings: &Settings, queue: Arc<RabbitMq>, client: Client, 
     Worker::new(queue, Arc::new(client), accounts.collect(), settings.concurrency, worker, metrics.clone())
 }
 
-pub(crate) fn dead_letters(settings: &Settings, queue: Arc<RabbitMq>, metrics: &Metrics) -> DeadLetters {
-    DeadLetters::new(queue, settings.shards, fingerprints(settings), metrics.clone())
+pub(crate) fn dead_letters(settings: &Settings, queue: Arc<RabbitMq>) -> DeadLetters {
+    DeadLetters::new(queue, settings.shards, fingerprints(settings))
 }
 
 pub(crate) fn shards(settings: &Settings) -> impl Iterator<Item = Shard> + use<> {

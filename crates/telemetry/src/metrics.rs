@@ -42,7 +42,7 @@ pub struct Metrics {
     calls: IntCounterVec,
     call_seconds: HistogramVec,
     omitted: IntCounterVec,
-    replayed: IntCounterVec,
+    replayed: IntCounter,
 }
 
 /// The ways an event can reach the relay.
@@ -126,7 +126,7 @@ impl Metrics {
             connected: add.gauges("queue_connections", "Open connections to the queue, by purpose.", &["connection"]),
             connections_lost: add.counters(
                 "queue_connections_lost_total",
-                "Connections to the queue that broke or could not be opened.",
+                "Connections to the queue that broke.",
                 &["connection"],
             ),
             blocked: add.gauge("queue_blocked", "1 while the broker has blocked publishing (memory or disk alarm)."),
@@ -174,7 +174,8 @@ impl Metrics {
                 "Fields left out because Refersion would refuse them, by field.",
                 &["field"],
             ),
-            replayed: add.counters("dead_letters_replayed_total", "Dead letters sent again, by class.", &["class"]),
+            replayed: add
+                .counter("dead_letters_replayed_total", "Dead letters that were sent again and came back to a worker."),
             registry: registry.clone(),
         };
         metrics.start_at_zero();
@@ -279,12 +280,12 @@ impl Metrics {
         Counted::up(&self.connected.with_label_values(&[connection.as_str()]))
     }
 
-    /// A connection broke, or could not be opened.
+    /// A connection broke.
     pub fn connection_lost(&self, connection: Connection) {
         self.connections_lost.with_label_values(&[connection.as_str()]).inc();
     }
 
-    /// How many connections broke, or could not be opened.
+    /// How many connections broke.
     #[must_use]
     pub fn connections_lost(&self, connection: Connection) -> u64 {
         self.connections_lost.with_label_values(&[connection.as_str()]).get()
@@ -366,9 +367,9 @@ impl Metrics {
         self.failures.with_label_values(&[failure]).inc();
     }
 
-    /// An event went behind its held account.
-    pub fn event_held(&self, account: &AccountName) {
-        self.holds.with_label_values(&[account.as_str()]).inc();
+    /// An event went behind its held account; `None` for one that is not configured.
+    pub fn event_held(&self, account: Option<&AccountName>) {
+        self.holds.with_label_values(&[account.map_or(UNCONFIGURED, AccountName::as_str)]).inc();
     }
 
     /// Whether an account's keys are refused.
@@ -397,9 +398,9 @@ impl Metrics {
         self.omitted.with_label_values(&[field.as_str()]).inc();
     }
 
-    /// A dead letter was sent again.
-    pub fn replayed(&self, class: Class) {
-        self.replayed.with_label_values(&[class.as_str()]).inc();
+    /// A dead letter that was sent again is back.
+    pub fn replayed(&self) {
+        self.replayed.inc();
     }
 }
 
@@ -408,6 +409,9 @@ impl Default for Metrics {
         Self::new()
     }
 }
+
+/// Stands for every account that is not configured. No account can have this name.
+const UNCONFIGURED: &str = "(unconfigured)";
 
 /// One on a gauge for as long as it lives.
 #[derive(Debug)]

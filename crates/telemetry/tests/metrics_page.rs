@@ -63,7 +63,8 @@ fn exercise(metrics: &Metrics) {
     metrics.held(&account, 1);
     drop((metrics.taken(true), metrics.lane(), metrics.owning_shard()));
     metrics.retried(Wait::Tier);
-    metrics.event_held(&account);
+    metrics.event_held(Some(&account));
+    metrics.event_held(None);
     metrics.account_held(&account, true);
     metrics.account_paused(&account, true);
     metrics.unsettled();
@@ -75,7 +76,7 @@ fn exercise(metrics: &Metrics) {
     }
     for class in Class::ALL {
         metrics.dead_letters(class, 1);
-        metrics.replayed(class);
+        metrics.replayed();
     }
     for how in ["created", "existing", "deactivated", "already_inactive", "not_found"] {
         metrics.delivered(how);

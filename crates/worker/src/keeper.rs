@@ -18,6 +18,8 @@ const QUIET: Duration = Duration::from_millis(50);
 /// How often the rest of the held events is counted, and from how few on new events wait for them to be done.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 const NEARLY_DONE: u64 = 50;
+/// How often an open account is looked at for held events that nobody works.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Looks after one account: finds out whether events of it are held, probes while it is held, and works the held events
 /// in place, in their order, when its keys work again.
@@ -44,6 +46,7 @@ impl Keeper {
         while !stop.is_cancelled() {
             tokio::select! {
                 () = self.probe() => {}
+                () = self.look_for_strays() => {}
                 () = stop.cancelled() => return,
             }
             self.release().await;
@@ -58,14 +61,14 @@ impl Keeper {
     async fn find_out(&self) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         loop {
-            match self.context.queue.depth(&self.place()).await {
-                Ok(depth) if depth.ready == 0 => self.desk.gate.set(GateState::Open),
-                Ok(depth) => {
-                    tracing::info!(account = %self.desk.account.name, held = depth.ready, "events of this account are held");
+            match self.held().await {
+                Some(0) => self.desk.gate.set(GateState::Open),
+                Some(held) => {
+                    tracing::info!(account = %self.desk.account.name, held, "events of this account are held");
                     self.context.metrics.account_held(&self.desk.account.name, true);
                     self.desk.gate.set(GateState::Held);
                 }
-                Err(_) => {
+                None => {
                     tokio::time::sleep(backoff.next_wait()).await;
                     continue;
                 }
@@ -90,6 +93,19 @@ impl Keeper {
         tracing::info!(account = %account.name, "the account's keys work again");
         self.context.metrics.account_held(&account.name, false);
         gate.advance(GateState::Held, GateState::Releasing);
+    }
+
+    /// Events can be held although this worker's gate is open: another worker held them and died, or they came back from
+    /// a connection that was lost just as the last of them seemed to be done.
+    async fn look_for_strays(&self) {
+        let gate = &self.desk.gate;
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let strays = gate.state() == GateState::Open && self.held().await.is_some_and(|held| 0 < held);
+            if strays && gate.advance(GateState::Open, GateState::Releasing) {
+                return;
+            }
+        }
     }
 
     /// Works the held events until none is left, the keys are refused again, or the worker stops.
@@ -117,18 +133,26 @@ impl Keeper {
         let gate = &self.desk.gate;
         let mut term = Term::new(self.context.clone(), self.desks.clone(), Source::Held);
         let mut end = self.drain(&mut term, &mut owned).await;
-        if end == TermEnd::Idle && gate.advance(GateState::Releasing, GateState::Settling) {
+        if end == TermEnd::Idle {
+            gate.advance(GateState::Releasing, GateState::Settling);
             gate.until_nothing_moves().await;
             end = self.drain(&mut term, &mut owned).await;
         }
-        // Everything unsettled goes back, so the count below is exact.
+        let mut empty = end == TermEnd::Idle && self.held().await == Some(0);
+        if empty {
+            // From here on nothing can be added; what was delivered before the count and had not arrived comes now.
+            empty = self.drain(&mut term, &mut owned).await == TermEnd::Idle;
+        }
         owned.release().await;
-        let empty =
-            end == TermEnd::Idle && self.context.queue.depth(&self.place()).await.is_ok_and(|depth| depth.ready == 0);
-        let (settling, next) = (GateState::Settling, if empty { GateState::Open } else { GateState::Releasing });
-        if gate.advance(settling, next) && empty {
+        let next = if empty { GateState::Open } else { GateState::Releasing };
+        if gate.advance(GateState::Settling, next) && empty {
             tracing::info!(account = %self.desk.account.name, "no event of this account is held any more");
         }
+    }
+
+    /// How many events are held, if the queue can tell now.
+    async fn held(&self) -> Option<u64> {
+        self.context.queue.depth(&self.place()).await.ok().map(|depth| depth.ready)
     }
 
     /// Works until nothing is left, and lets new events wait when little is: under a steady flow there would always be
@@ -159,7 +183,7 @@ impl Keeper {
     async fn until_nearly_done(&self) {
         loop {
             tokio::time::sleep(COUNT_EVERY).await;
-            if self.context.queue.depth(&self.place()).await.is_ok_and(|depth| depth.ready <= NEARLY_DONE) {
+            if self.held().await.is_some_and(|held| held <= NEARLY_DONE) {
                 return;
             }
         }

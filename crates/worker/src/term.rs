@@ -90,8 +90,12 @@ impl Term {
                 }
                 () = stop.cancelled(), if end.is_none() => end = Some(self.wind_up(&leave, TermEnd::Stopped)),
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
-                    // A task catches the panics of its event; nothing else in it can end it early.
-                    let Ok(Ended { lane, left }) = ended else { continue };
+                    let Ok(Ended { lane, left }) = ended else {
+                        // A task catches the panics of working its event; this one panicked settling it, and its lane
+                        // is lost with it. Everything unsettled comes again, to a new term.
+                        end = end.or_else(|| Some(self.wind_up(&leave, TermEnd::Stopped)));
+                        continue;
+                    };
                     if left && end.is_none() {
                         end = Some(self.wind_up(&leave, TermEnd::Stopped));
                     }
@@ -115,6 +119,10 @@ impl Term {
 
     fn take(&mut self, delivery: Delivery, leave: &CancellationToken) {
         let counted = self.context.metrics.taken(delivery.redelivered);
+        let headers = &delivery.message.headers;
+        if 0 < headers.generation && headers.attempts == 0 && !delivery.redelivered && self.source == Source::Shard {
+            self.context.metrics.replayed();
+        }
         let desks = &self.desks;
         let reading =
             catch_unwind(AssertUnwindSafe(|| read(&delivery.message, self.source, |name| desks.get(name).cloned())));
@@ -179,8 +187,10 @@ async fn finish(context: &Context, item: Item, leave: &CancellationToken) -> boo
     };
     log(&verdict, &headers);
     let Some(settle) = context.settlement(&verdict, headers, account, subject) else { return true };
+    // An account that is not configured may have any name at all, and is no label.
+    let known = account.filter(|_| !matches!(reading, Reading::Stray(..)));
     if delivery.settle(settle).await.is_ok() {
-        context.count(&verdict, account);
+        context.count(&verdict, known);
     } else {
         context.metrics.unsettled();
     }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use refersion_relay_model::{
-    AccountName, Command, DeadReason, Event, Judgement, MAX_EVENT_BYTES, Missing, Subject, judge,
+    AccountName, Command, DeadReason, Event, EventType, Judgement, MAX_EVENT_BYTES, Missing, Subject, judge,
 };
 use refersion_relay_queue::{Backoff, Death, Headers, Message, Place, Queue, Settle};
 use refersion_relay_telemetry::{Metrics, Wait};
@@ -44,7 +44,9 @@ pub(crate) struct Job {
     pub(crate) desk: Arc<Desk>,
     pub(crate) subject: Subject,
     pub(crate) source: Source,
-    event: Event,
+    kind: EventType,
+    /// The event itself is not kept: read, it can be many times as large as its bytes.
+    judgement: Judgement,
 }
 
 /// What a delivery turned out to be.
@@ -85,7 +87,7 @@ pub(crate) fn read(message: &Message, source: Source, desk: impl FnOnce(&Account
     };
     let message_id = desk.account.fingerprint.message_id(&event, &message.body);
     let subject = Subject::of(&event, message_id.as_str());
-    Reading::Job(Box::new(Job { desk, subject, source, event }))
+    Reading::Job(Box::new(Job { desk, subject, source, kind: event.kind(), judgement: judge(&event) }))
 }
 
 impl Context {
@@ -100,16 +102,17 @@ impl Context {
     ) -> Conclusion<'a> {
         let mut headers = Box::new(arrived(&message.headers, job.source));
         let settle = |verdict, headers| Conclusion::Settle { verdict, headers, moving: None };
-        let command = match judge(&job.event) {
+        let command = match &job.judgement {
             Judgement::Work(command) => command,
-            Judgement::Ignore(why) => return settle(Verdict::Ignored(why), headers),
-            Judgement::Refuse(missing) => return settle(incomplete(&job.event, &missing), headers),
+            Judgement::Ignore(why) => return settle(Verdict::Ignored(*why), headers),
+            Judgement::Refuse(missing) => return settle(incomplete(job.kind, missing), headers),
         };
         if let Some(verdict) = self.held_too_long(&message.headers, job.source) {
             return settle(verdict, headers);
         }
-        self.count_omitted(&command);
+        self.count_omitted(command);
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        let mut paused = Duration::ZERO;
         loop {
             let admission = tokio::select! {
                 biased;
@@ -123,9 +126,11 @@ impl Context {
                     return Conclusion::Settle { verdict: Verdict::Hold, headers, moving: Some(moving) };
                 }
             }
-            let stay = MAX_STAY.saturating_sub(taken_at.elapsed());
+            let stay = || MAX_STAY.saturating_sub(taken_at.elapsed());
             if let Some(left) = job.desk.gate.paused() {
-                if stay.min(self.retry.in_hand) < left {
+                // Waiting out a pause keeps the place of other accounts' events too, so it may take only so long in all.
+                paused += left;
+                if stay().min(self.retry.in_hand) < paused {
                     return settle(Verdict::Retry(Retry::Tier(self.retry.covering(left))), headers);
                 }
                 if !sleep(left, leave).await {
@@ -137,13 +142,16 @@ impl Context {
                 biased;
                 () = leave.cancelled() => return Conclusion::Leave,
                 permit = job.desk.permits.acquire() => permit.expect("the semaphore is never closed"),
+                () = tokio::time::sleep(stay()) => {
+                    return settle(Verdict::Retry(Retry::Tier(self.retry.covering(Duration::ZERO))), headers);
+                }
             };
             // Waiting for the permit may have taken long. The permit is kept if nothing has changed: giving it back and
             // asking again would pass it round among the waiters for ever.
             if !job.desk.gate.lets_through(job.source) {
                 continue;
             }
-            let applied = self.destination.apply(&job.desk.account, &command).await;
+            let applied = self.destination.apply(&job.desk.account, command).await;
             drop(permit);
             let failure = match applied {
                 Ok(applied) => return settle(Verdict::Delivered(applied), headers),
@@ -152,7 +160,7 @@ impl Context {
             self.metrics.attempt_failed(failure.as_str());
             let (attempts, first_failed_at) = (headers.attempts, headers.first_failed_at);
             let (wait, now) = (backoff.next_wait(), SystemTime::now());
-            let failed = Failed { failure: &failure, attempts, first_failed_at, wait, may_stay: stay };
+            let failed = Failed { failure: &failure, attempts, first_failed_at, wait, may_stay: stay() };
             let verdict = decide(&failed, &self.retry, now);
             if charged(&verdict) {
                 headers.attempts = attempts.saturating_add(1);
@@ -259,11 +267,7 @@ impl Context {
             Verdict::Delivered(applied) => self.metrics.delivered(applied.as_str()),
             Verdict::Ignored(why) => self.metrics.ignored_by_worker(*why),
             Verdict::Retry(_) => self.metrics.retried(Wait::Tier),
-            Verdict::Hold => {
-                if let Some(account) = account {
-                    self.metrics.event_held(account);
-                }
-            }
+            Verdict::Hold => self.metrics.event_held(account),
             Verdict::DeadLetter { reason, .. } => self.metrics.dead_lettered(*reason),
         }
     }
@@ -276,8 +280,9 @@ fn arrived(headers: &Headers, source: Source) -> Headers {
         && let Some(held_at) = headers.held_at.take()
         && let Some(first) = headers.first_failed_at
     {
-        let held = SystemTime::now().duration_since(held_at).unwrap_or_default();
-        headers.first_failed_at = Some(first + held);
+        let now = SystemTime::now();
+        let held = now.duration_since(held_at).unwrap_or_default();
+        headers.first_failed_at = Some(first.checked_add(held).map_or(now, |shifted| shifted.min(now)));
     }
     headers
 }
@@ -290,9 +295,9 @@ fn charged(verdict: &Verdict) -> bool {
     }
 }
 
-fn incomplete(event: &Event, missing: &[Missing]) -> Verdict {
-    let needed: Vec<_> = missing.iter().map(|missing| missing.advice(event.kind())).collect();
-    let error = format!("a {} event needs {}", event.kind().as_str(), needed.join(" and "));
+fn incomplete(kind: EventType, missing: &[Missing]) -> Verdict {
+    let needed: Vec<_> = missing.iter().map(|missing| missing.advice(kind)).collect();
+    let error = format!("a {} event needs {}", kind.as_str(), needed.join(" and "));
     Verdict::DeadLetter { reason: DeadReason::Incomplete, status: None, error }
 }
 

@@ -19,6 +19,7 @@ fn refused(event: &Value, expected: &[Missing]) {
     assert_eq!(judged(event), Judgement::Refuse(expected.to_vec()), "{event}");
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the fields it is compared with are optional")]
 fn personal(text: &str) -> Option<Personal> {
     Some(Personal::new(text))
 }

@@ -12,14 +12,31 @@ use crate::config::{QueueUrl, Settings};
 use crate::exit::Exit;
 use crate::parts;
 
+use super::say;
+
 /// How long the broker may take to be reached.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Serialize)]
 struct Finding {
     what: String,
-    fine: bool,
+    level: Level,
     says: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    Ok,
+    /// Allowed, and worth a word.
+    Warning,
+    Failed,
+}
+
+impl Level {
+    fn of(fine: bool) -> Self {
+        if fine { Self::Ok } else { Self::Failed }
+    }
 }
 
 pub(super) async fn run(settings: &Settings, args: &CheckArgs) -> Result<(), Exit> {
@@ -31,16 +48,21 @@ pub(super) async fn run(settings: &Settings, args: &CheckArgs) -> Result<(), Exi
         let checked = client.check_keys(&account.keys).await;
         let (fine, says) =
             checked.map_or_else(|failure| (false, failure.to_string()), |()| (true, "its keys work".to_owned()));
-        findings.push(Finding { what: format!("account {}", account.name), fine, says });
+        findings.push(Finding { what: format!("account {}", account.name), level: Level::of(fine), says });
     }
-    let fine = findings.iter().all(|finding| finding.fine);
+    let fine = findings.iter().all(|finding| finding.level != Level::Failed);
     let effective = effective(settings);
     if args.json {
-        println!("{}", json!({"fine": fine, "findings": findings, "effective": effective}));
+        say!("{}", json!({"fine": fine, "findings": findings, "effective": effective}));
     } else {
-        println!("{}", serde_json::to_string_pretty(&effective).map_err(Exit::failed)?);
-        for Finding { what, fine, says } in &findings {
-            println!("{} {what}: {says}", if *fine { "ok  " } else { "FAIL" });
+        say!("{}", serde_json::to_string_pretty(&effective).map_err(Exit::failed)?);
+        for Finding { what, level, says } in &findings {
+            let level = match level {
+                Level::Ok => "ok  ",
+                Level::Warning => "WARN",
+                Level::Failed => "FAIL",
+            };
+            say!("{level} {what}: {says}");
         }
     }
     if fine { Ok(()) } else { Err(Exit::Said) }
@@ -65,7 +87,7 @@ async fn broker(settings: &Settings, metrics: &Metrics) -> Finding {
         let state = queue.state().borrow().to_string();
         (false, state)
     };
-    Finding { what: "queue".to_owned(), fine, says }
+    Finding { what: "queue".to_owned(), level: Level::of(fine), says }
 }
 
 /// What is allowed and still worth a word.
@@ -77,7 +99,7 @@ fn warnings(settings: &Settings) -> Vec<Finding> {
             || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     });
     let warning = "the keys travel unencrypted: use https".to_owned();
-    let finding = Finding { what: "refersion.base_url".to_owned(), fine: false, says: warning };
+    let finding = Finding { what: "refersion.base_url".to_owned(), level: Level::Warning, says: warning };
     if plain && !loopback { vec![finding] } else { Vec::new() }
 }
 

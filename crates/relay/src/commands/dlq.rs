@@ -15,6 +15,8 @@ use crate::exit::Exit;
 use crate::parts;
 use crate::signals::Stop;
 
+use super::say;
+
 /// How long the broker may take to be reached.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -22,7 +24,7 @@ pub(super) async fn run(settings: &Settings, command: DlqCommand) -> Result<(), 
     let metrics = Metrics::new();
     let queue = parts::queue(settings, &metrics);
     up(&queue).await?;
-    let letters = parts::dead_letters(settings, queue, &metrics);
+    let letters = parts::dead_letters(settings, queue);
     match command {
         DlqCommand::List(args) => list(&letters, &args).await,
         DlqCommand::Show(args) => show(&letters, &args).await,
@@ -54,18 +56,21 @@ async fn list(letters: &DeadLetters, args: &ListArgs) -> Result<(), Exit> {
     let listing = letters.list(&classes(&args.class), Scan { letters: args.scan }).await.map_err(Exit::failed)?;
     let entries: Vec<_> = listing.letters.iter().map(|letter| Entry::new(letter, bodies(args.show_body))).collect();
     if args.json {
-        println!("{}", json!(entries));
+        say!("{}", json!(entries));
         return Ok(());
     }
     for entry in &entries {
         let account = entry.account.as_deref().unwrap_or("-");
         let (class, reason) = (entry.class, &entry.reason);
-        println!(
+        say!(
             "{}  {class:<9} {reason:<15} {account:<12} {:<8} {}  {}",
-            entry.id, entry.kind, entry.dead_at, entry.message_id
+            entry.id,
+            entry.kind,
+            entry.dead_at,
+            entry.message_id
         );
         if let Some(body) = entry.body.as_ref().or(entry.body_base64.as_ref()) {
-            println!("    {body}");
+            say!("    {body}");
         }
     }
     eprintln!("{} of {} dead letters", entries.len(), listing.total);
@@ -84,7 +89,7 @@ async fn show(letters: &DeadLetters, args: &ShowArgs) -> Result<(), Exit> {
     };
     let entry = Entry::new(&letter, bodies(args.show_body));
     let shown = if args.json { serde_json::to_string(&entry) } else { serde_json::to_string_pretty(&entry) };
-    println!("{}", shown.map_err(Exit::failed)?);
+    say!("{}", shown.map_err(Exit::failed)?);
     if !args.json && !args.show_body {
         eprintln!("--show-body shows the event itself, which is personal data");
     }
@@ -97,6 +102,7 @@ async fn replay(letters: &DeadLetters, args: ReplayArgs) -> Result<(), Exit> {
     let plan = letters.plan(&selection, Scan { letters: args.scan }).await.map_err(Exit::failed)?;
     if !args.yes {
         print_plan(&plan, args.json);
+        eprintln!("nothing is done without --yes");
         return Ok(());
     }
     if !args.json {
@@ -104,43 +110,44 @@ async fn replay(letters: &DeadLetters, args: ReplayArgs) -> Result<(), Exit> {
     }
     let stop = Stop::on_signals().map_err(Exit::failed)?;
     let done = letters.replay(&selection, &stop.stop).await.map_err(Exit::failed)?;
-    print_done(&plan, done, args.json);
-    let wanted = args.ids.len() as u64;
-    if done.replayed < wanted {
-        let missing = wanted - done.replayed;
-        return Err(Exit::Failed(anyhow!("{missing} of the {wanted} letters were not there, or name no account")));
+    print_done(&plan, &done, args.json);
+    if stop.stop.is_cancelled() {
+        return Err(Exit::Failed(anyhow!("interrupted: what was not looked at is where it was")));
+    }
+    if done.seen < done.total && done.not_found.is_empty() && args.ids.is_empty() {
+        return Err(Exit::Failed(anyhow!("only {} of {} letters were looked at: try again", done.seen, done.total)));
+    }
+    if !done.not_found.is_empty() {
+        let missing = done.not_found.join(", ");
+        return Err(Exit::Failed(anyhow!("these letters were not there, or name no account: {missing}")));
     }
     Ok(())
 }
 
 fn print_plan(plan: &Plan, json: bool) {
     if json {
-        println!("{}", json!({"plan": plan, "done": null}));
+        say!("{}", json!({"plan": plan, "done": null}));
         return;
     }
-    println!(
-        "of {} dead letters, {} were looked at and {} would be sent again",
-        plan.total, plan.scanned, plan.selected
-    );
+    say!("of {} dead letters, {} were looked at and {} would be sent again", plan.total, plan.scanned, plan.selected);
     for (what, counts) in
         [("class", &plan.by_class), ("account", &plan.by_account), ("type", &plan.by_type), ("reason", &plan.by_reason)]
     {
         let counts: Vec<_> = counts.iter().map(|(key, count)| format!("{key} {count}")).collect();
-        println!("  by {what}: {}", if counts.is_empty() { "-".to_owned() } else { counts.join(", ") });
+        say!("  by {what}: {}", if counts.is_empty() { "-".to_owned() } else { counts.join(", ") });
     }
     for id in &plan.not_found {
-        println!("  {id} is not among the letters looked at (--scan looks at more)");
+        say!("  {id} is not among the letters looked at (--scan looks at more)");
     }
-    eprintln!("nothing is done without --yes");
 }
 
-fn print_done(plan: &Plan, done: Replayed, json: bool) {
+fn print_done(plan: &Plan, done: &Replayed, json: bool) {
     if json {
-        println!("{}", json!({"plan": plan, "done": done}));
+        say!("{}", json!({"plan": plan, "done": done}));
         return;
     }
-    println!("{} dead letters were sent again, {} of {} were looked at", done.replayed, done.seen, done.total);
+    say!("{} dead letters were sent again, {} of {} were looked at", done.replayed, done.seen, done.total);
     if 0 < done.without_account {
-        println!("{} name no account and stayed", done.without_account);
+        say!("{} name no account and stayed", done.without_account);
     }
 }

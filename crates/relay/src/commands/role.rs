@@ -62,7 +62,8 @@ pub(super) async fn start(
     let ingest_listener = if roles.ingest { Some(bind("ingest.listen", settings.ingest_listen).await?) } else { None };
     let queue = parts::queue(settings, &metrics);
     let tasks = TaskTracker::new();
-    let http = HttpSettings { grace: settings.shutdown_grace };
+    // A client that never finishes its request must not use up the whole grace.
+    let http = HttpSettings { grace: settings.shutdown_grace.mul_f64(0.8) };
     let mut running = Running {
         ingest: None,
         ops: ops_listener.local_addr().map_err(Exit::failed)?,
@@ -94,6 +95,7 @@ impl Running {
     /// Waits for what is in flight, for as long as the grace allows. Call it after the stop.
     pub(super) async fn end(self, settings: &Settings, stop: &Stop) -> Result<(), Exit> {
         let orderly = tokio::select! {
+            biased;
             () = self.tasks.wait() => true,
             () = tokio::time::sleep(settings.shutdown_grace) => false,
             () = stop.abort.cancelled() => false,

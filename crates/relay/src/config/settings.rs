@@ -76,8 +76,13 @@ impl TryFrom<RawSettings> for Settings {
         check("worker.prefetch", (1..=2_000).contains(&worker.prefetch), "a number from 1 to 2000")?;
         check("refersion.timeout_ms", (1..=120_000).contains(&refersion.timeout_ms), "a number from 1 to 120000")?;
         let base_url = url::Url::parse(&refersion.base_url).ok();
-        let usable = base_url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
-        check("refersion.base_url", usable, "an absolute http or https URL")?;
+        let usable = base_url.is_some_and(|url| {
+            matches!(url.scheme(), "http" | "https")
+                && url.host().is_some()
+                && url.username().is_empty()
+                && url.password().is_none()
+        });
+        check("refersion.base_url", usable, "an absolute http or https URL without a user or password")?;
         let log_format = match log.format.as_str() {
             "text" => LogFormat::Text,
             "json" => LogFormat::Json,
@@ -125,6 +130,7 @@ fn retry_policy(retry: &RawRetry) -> Result<RetryPolicy, ConfigError> {
     let bounds = Duration::from_millis(1)..=Duration::from_hours(24);
     check("retry.tiers", tiers.iter().all(|tier| bounds.contains(tier)), "delays from 1ms to 1day")?;
     check("retry.max_attempts", 1 <= retry.max_attempts, "at least 1")?;
+    check("retry.max_held", !retry.max_held.0.is_zero(), "longer than zero")?;
     Ok(RetryPolicy {
         in_hand: retry.in_hand.0,
         tiers,

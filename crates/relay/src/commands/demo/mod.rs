@@ -126,7 +126,7 @@ async fn gather(
     ended: bool,
     ops: SocketAddr,
 ) -> Result<Report, Exit> {
-    let letters = parts::dead_letters(settings, running.queue.clone(), &running.metrics);
+    let letters = parts::dead_letters(settings, running.queue.clone());
     let listing = letters.list(&Class::ALL, Scan { letters: 100 }).await.map_err(Exit::failed)?;
     let affiliates = simulator.affiliates();
     Ok(Report {

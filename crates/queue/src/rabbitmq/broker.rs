@@ -53,6 +53,12 @@ impl RabbitMq {
         Self { url, publisher }
     }
 
+    /// Ends every publish in an orderly way. A program that is about to exit calls it last: the broker then logs no
+    /// lost connection.
+    pub async fn close(&self) {
+        self.publisher.close().await;
+    }
+
     /// Compares what exists on the broker with what is configured, and declares what is missing.
     pub async fn check(&self) -> Result<TopologyReport, QueueError> {
         let connection =
@@ -104,7 +110,7 @@ impl Queue for RabbitMq {
     }
 
     async fn own(&self, place: Place, room: Room) -> Result<Owned, QueueError> {
-        Ok(consumer::own(&self.url, self.publisher.clone(), &place, room, false).await?)
+        Ok(consumer::own(&self.url, self.publisher.clone(), &place, room).await?)
     }
 
     async fn depth(&self, place: &Place) -> Result<Depth, QueueError> {

@@ -8,6 +8,7 @@ use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Connection, Consumer};
 use refersion_relay_telemetry::{self as telemetry, Counted};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -29,14 +30,13 @@ pub(crate) async fn own(
     publisher: Arc<Publisher>,
     place: &Place,
     room: Room,
-    exclusive: bool,
 ) -> Result<Owned, lapin::Error> {
     let queue = publisher.topology.names.queue(place);
     let connection = match connection::connect(url, &queue).await {
-        Ok(connection) => Arc::new(connection),
+        Ok(connection) => connection,
         Err(error) => return Err(io_error(error.to_string())),
     };
-    let consuming = timeout(CONSUME_TIMEOUT, consume(&connection, &queue, room, exclusive)).await;
+    let consuming = timeout(CONSUME_TIMEOUT, consume(&connection, &queue, room)).await;
     let consumer = match consuming.unwrap_or_else(|_| Err(io_error("the broker does not answer".to_owned()))) {
         Ok(consumer) => consumer,
         Err(error) => {
@@ -45,8 +45,8 @@ pub(crate) async fn own(
         }
     };
     let ended = CancellationToken::new();
-    tokio::spawn({
-        let (connection, ended, metrics) = (connection.clone(), ended.clone(), publisher.metrics.clone());
+    let closing = tokio::spawn({
+        let (consumer, ended, metrics) = (consumer.clone(), ended.clone(), publisher.metrics.clone());
         async move {
             connection::watch(&connection, &ended, |notice| {
                 if let Notice::Broken(why) = notice {
@@ -56,6 +56,8 @@ pub(crate) async fn own(
                 }
             })
             .await;
+            connection::close(&connection).await;
+            drop(consumer); // not before, since that cancels it
         }
     });
     let class = match place {
@@ -63,16 +65,15 @@ pub(crate) async fn own(
         Place::Intake | Place::Shard(_) | Place::Later(..) | Place::Held(_) => None,
     };
     let open = publisher.metrics.connected(telemetry::Connection::Consume);
-    let owned = RabbitOwned { connection, consumer, publisher, ended: ended.clone(), class, _open: open };
+    let owned = RabbitOwned { consumer, publisher, ended: ended.clone(), closing, class, _open: open };
     Ok(Owned::new(Box::new(owned), ended))
 }
 
-async fn consume(connection: &Connection, queue: &str, room: Room, exclusive: bool) -> Result<Consumer, lapin::Error> {
+async fn consume(connection: &Connection, queue: &str, room: Room) -> Result<Consumer, lapin::Error> {
     let channel = connection.create_channel().await?;
     // Never zero: that would be "everything", into unbounded memory.
     channel.basic_qos(room.events.max(1), BasicQosOptions::default()).await?;
-    let options = BasicConsumeOptions { exclusive, ..BasicConsumeOptions::default() };
-    channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await
+    channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default()).await
 }
 
 fn io_error(why: String) -> lapin::Error {
@@ -86,10 +87,11 @@ impl From<lapin::Error> for QueueError {
 }
 
 struct RabbitOwned {
-    connection: Arc<Connection>,
     consumer: Consumer,
     publisher: Arc<Publisher>,
     ended: CancellationToken,
+    /// Closes the connection when the term has ended.
+    closing: JoinHandle<()>,
     class: Option<refersion_relay_model::Class>,
     _open: Counted,
 }
@@ -114,9 +116,16 @@ impl Ownership for RabbitOwned {
         Some(Delivery::new(message, delivery.redelivered, Box::new(settler)))
     }
 
-    async fn release(self: Box<Self>) {
+    async fn release(mut self: Box<Self>) {
         self.ended.cancel();
-        connection::close(&self.connection).await;
+        let _ = (&mut self.closing).await;
+    }
+}
+
+impl Drop for RabbitOwned {
+    /// An owner that is only dropped, by a panic for example, gives the place up too.
+    fn drop(&mut self) {
+        self.ended.cancel();
     }
 }
 
@@ -132,6 +141,9 @@ impl Settler for RabbitSettler {
         match settle {
             Settle::Done => {}
             Settle::Move(place, headers) => self.copy(&place, Message { headers: *headers, ..message }).await?,
+        }
+        if self.ended.is_cancelled() {
+            return Err(SettleError);
         }
         // lapin refuses to acknowledge on a channel that is gone, and says so with `false`.
         match self.acker.ack(BasicAckOptions::default()).await {

@@ -7,6 +7,7 @@ use lapin::{Channel, Confirmation, Connection};
 use refersion_relay_model::AccountName;
 use refersion_relay_telemetry::{self as telemetry, Metrics, PublishOutcome};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +29,8 @@ pub(crate) struct Publisher {
     pub(crate) metrics: Metrics,
     link: watch::Receiver<Option<Arc<Link>>>,
     state: watch::Receiver<BrokerState>,
-    _stop: tokio_util::sync::DropGuard,
+    stop: CancellationToken,
+    supervisor: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// One generation of the publishing connection. Torn down whole on any error.
@@ -57,8 +59,17 @@ impl Publisher {
             state: state_sender,
             stop: stop.clone(),
         };
-        tokio::spawn(supervisor.run());
-        Self { topology, confirm_timeout, metrics, link, state, _stop: stop.drop_guard() }
+        let supervisor = Mutex::new(Some(tokio::spawn(supervisor.run())));
+        Self { topology, confirm_timeout, metrics, link, state, stop, supervisor }
+    }
+
+    /// Closes the connection in an orderly way; nothing can be published afterwards.
+    pub(crate) async fn close(&self) {
+        self.stop.cancel();
+        let supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(supervisor) = supervisor {
+            let _ = supervisor.await;
+        }
     }
 
     pub(crate) fn state(&self) -> watch::Receiver<BrokerState> {
@@ -100,11 +111,12 @@ impl Publisher {
             return Err(PublishError::Refused("there is no retry queue with this delay".to_owned()));
         }
         if let Place::Held(account) = place {
-            link.ensure_held(&self.topology, account).await?;
+            let held = timeout(self.confirm_timeout, link.ensure_held(&self.topology, account)).await;
+            held.unwrap_or_else(|_| Err(PublishError::Refused("the broker is too slow".to_owned())))?;
         }
         let permit = timeout(self.confirm_timeout, link.window.acquire()).await;
         let Ok(Ok(_permit)) = permit else {
-            link.suspect(self.confirm_timeout);
+            self.suspect(&link);
             return Err(PublishError::Refused("the broker is too slow".to_owned()));
         };
         let _in_flight = self.metrics.publishing();
@@ -136,10 +148,27 @@ impl Publisher {
                 Err(PublishError::Unknown(link.why()))
             }
             Err(_) => {
-                link.suspect(self.confirm_timeout);
+                self.suspect(&link);
                 Err(PublishError::Unknown(format!("no confirm within {} ms", self.confirm_timeout.as_millis())))
             }
         }
+    }
+
+    /// A confirm did not come. If none came meanwhile, the broker is frozen or the network is gone: heartbeats would
+    /// need longer to notice. A broker that has blocked us confirms nothing either, and a new connection would not
+    /// even know that it is blocked.
+    fn suspect(&self, link: &Link) {
+        let blocked = matches!(*self.state.borrow(), BrokerState::Blocked { .. });
+        let last = *link.last_confirm.lock().unwrap_or_else(PoisonError::into_inner);
+        if !blocked && self.confirm_timeout <= last.elapsed() {
+            link.fail("the broker confirms nothing");
+        }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }
 
@@ -196,15 +225,6 @@ impl Link {
     fn confirmed(&self) {
         *self.last_confirm.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
-
-    /// A confirm did not come. If none came meanwhile, the broker is frozen or the network is gone: heartbeats would
-    /// need longer to notice.
-    fn suspect(&self, patience: Duration) {
-        let last = *self.last_confirm.lock().unwrap_or_else(PoisonError::into_inner);
-        if patience <= last.elapsed() {
-            self.fail("the broker confirms nothing");
-        }
-    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -254,12 +274,10 @@ impl Supervisor {
             match opened {
                 Ok(Ok(link)) => {
                     backoff.reset();
-                    let why = self.serve(Arc::new(link)).await;
+                    self.serve(Arc::new(link)).await;
                     if self.stop.is_cancelled() {
                         return;
                     }
-                    self.metrics.connection_lost(telemetry::Connection::Publish);
-                    self.change(&BrokerState::Away { why });
                 }
                 Ok(Err(OpenError::Mismatch(why))) => self.change(&BrokerState::Mismatch { why }),
                 Ok(Err(OpenError::Away(why))) => self.change(&BrokerState::Away { why }),
@@ -272,8 +290,8 @@ impl Supervisor {
         }
     }
 
-    /// Serves one generation and returns why it ended.
-    async fn serve(&self, link: Arc<Link>) -> String {
+    /// Serves one generation until it ends.
+    async fn serve(&self, link: Arc<Link>) {
         let _connected = self.metrics.connected(telemetry::Connection::Publish);
         self.link.send_replace(Some(link.clone()));
         self.change(&BrokerState::Up);
@@ -289,9 +307,13 @@ impl Supervisor {
         let why = link.why();
         link.fail(&why);
         self.link.send_replace(None);
-        self.metrics.blocked(false);
+        if self.stop.is_cancelled() {
+            self.metrics.blocked(false);
+        } else {
+            self.metrics.connection_lost(telemetry::Connection::Publish);
+            self.change(&BrokerState::Away { why }); // before closing, which can take its time
+        }
         connection::close(&link.connection).await;
-        why
     }
 
     /// Says a change once.

@@ -87,6 +87,7 @@ async fn broker(settings: &Settings, metrics: &Metrics) -> Finding {
         let state = queue.state().borrow().to_string();
         (false, state)
     };
+    queue.close().await;
     Finding { what: "queue".to_owned(), level: Level::of(fine), says }
 }
 

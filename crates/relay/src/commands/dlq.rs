@@ -24,12 +24,14 @@ pub(super) async fn run(settings: &Settings, command: DlqCommand) -> Result<(), 
     let metrics = Metrics::new();
     let queue = parts::queue(settings, &metrics);
     up(&queue).await?;
-    let letters = parts::dead_letters(settings, queue);
-    match command {
+    let letters = parts::dead_letters(settings, queue.clone());
+    let done = match command {
         DlqCommand::List(args) => list(&letters, &args).await,
         DlqCommand::Show(args) => show(&letters, &args).await,
         DlqCommand::Replay(args) => replay(&letters, args).await,
-    }
+    };
+    queue.close().await;
+    done
 }
 
 async fn up(queue: &Arc<RabbitMq>) -> Result<(), Exit> {

@@ -101,6 +101,7 @@ impl Running {
             () = stop.abort.cancelled() => false,
         };
         if orderly {
+            self.queue.close().await;
             self.ops_stop.cancel();
             tracing::info!("stopped");
             return Ok(());

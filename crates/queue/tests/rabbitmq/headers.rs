@@ -1,0 +1,77 @@
+//! What travels beside a body, seen raw.
+
+use std::time::{Duration, SystemTime};
+
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use refersion_relay_model::{Class, Shard};
+use refersion_relay_queue::{Headers, Place, Settle};
+
+use crate::admin::{header, header_names};
+use crate::harness::{Relay, SHARD, TIER, account, event, take};
+
+const LATER: Place = Place::Later(Shard { index: 0, count: 2 }, TIER);
+
+#[tokio::test]
+async fn our_headers_survive_tiers_and_moves_and_those_of_the_broker_stay_behind() {
+    let relay = Relay::start().await;
+    let mut message = event("one", "body");
+    message.headers.generation = 2;
+    relay.store(&SHARD, [message]).await;
+    let first_failed_at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+    for trip in 1..=2 {
+        let mut owned = relay.own(&SHARD).await;
+        let delivery = take(&mut owned, 1).await.remove(0);
+        assert_eq!(delivery.message.headers.attempts, trip - 1);
+        let headers =
+            Headers { attempts: trip, first_failed_at: Some(first_failed_at), ..delivery.message.headers.clone() };
+        delivery.settle(Settle::Move(LATER, Box::new(headers))).await.unwrap();
+        owned.release().await;
+        let raw = relay.admin.peek(&relay.shard_queue(0)).await;
+        assert!(header_names(&raw).contains(&"x-death".to_owned()), "the broker says that it expired");
+        assert_eq!(header(&raw, "x-relay-attempts"), Some(trip.to_string()));
+    }
+    let mut owned = relay.own(&SHARD).await;
+    let delivery = take(&mut owned, 1).await.remove(0);
+    let headers = delivery.message.headers.clone();
+    assert_eq!((headers.attempts, headers.generation), (2, 2));
+    assert_eq!(headers.first_failed_at, Some(first_failed_at));
+
+    delivery.settle(Settle::Move(Place::Held(account("acme")), Box::new(headers))).await.unwrap();
+
+    let raw = relay.admin.peek(&relay.name("held.acme")).await;
+    let strange: Vec<_> = header_names(&raw).into_iter().filter(|name| !name.starts_with("x-relay-")).collect();
+    assert_eq!(strange, [""; 0]);
+    assert_eq!(header(&raw, "x-relay-attempts").as_deref(), Some("2"));
+    assert_eq!(header(&raw, "x-relay-generation").as_deref(), Some("2"));
+    assert_eq!(raw.expiration(), &None);
+    assert_eq!(raw.delivery_mode(), &Some(2));
+    assert_eq!(raw.message_id().as_ref().map(ShortString::as_str), Some("body"));
+    owned.release().await;
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn what_a_stranger_publishes_is_read_with_suspicion_and_moves_on_without_its_additions() {
+    let relay = Relay::start().await;
+    let mut table = FieldTable::default();
+    table.insert("x-relay-attempts".into(), AMQPValue::LongString("many".into()));
+    table.insert("x-relay-account".into(), AMQPValue::LongString("../etc".into()));
+    table.insert("CC".into(), AMQPValue::FieldArray(vec![AMQPValue::LongString("n2.1".into())].into()));
+    table.insert("x-stranger".into(), AMQPValue::Boolean(true));
+    let properties = BasicProperties::default().with_headers(table).with_expiration("3600000".into());
+    relay.admin.publish(&relay.name("intake.acme"), "", &[0xff, 0], properties).await;
+    let mut owned = relay.own(&Place::Intake).await;
+
+    let delivery = take(&mut owned, 1).await.remove(0);
+
+    assert_eq!(&delivery.message.body[..], [0xff, 0]);
+    let headers = delivery.message.headers.clone();
+    assert_eq!((headers.account.clone(), headers.attempts), (None, 0));
+    delivery.settle(Settle::Move(Place::Dead(Class::Malformed), Box::new(headers))).await.unwrap();
+    let raw = relay.admin.peek(&relay.name("dead.malformed")).await;
+    assert!(header_names(&raw).iter().all(|name| name.starts_with("x-relay-")), "{:?}", header_names(&raw));
+    assert_eq!(raw.expiration(), &None);
+    owned.release().await;
+    relay.clean().await;
+}

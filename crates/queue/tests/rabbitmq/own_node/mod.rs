@@ -1,0 +1,12 @@
+//! Each of these has a broker to itself. The runner starts only a few of them at a time.
+
+mod alarm;
+mod arguments;
+mod crash;
+mod frozen;
+
+use refersion_relay_private_broker::PrivateBroker;
+
+async fn node() -> PrivateBroker {
+    PrivateBroker::start().await.expect("RabbitMQ is installed")
+}

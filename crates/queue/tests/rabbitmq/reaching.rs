@@ -1,0 +1,103 @@
+//! Reaching a broker, or not.
+
+use std::time::Duration;
+
+use refersion_relay_model::Class;
+use refersion_relay_queue::{BrokerState, BrokerUrl, Place, PublishError, Queue, QueueError, RabbitMq};
+use refersion_relay_telemetry::{Connection, Metrics};
+use tokio::net::TcpListener;
+use tokio::time::{Instant, timeout};
+
+use crate::harness::{
+    EVERYTHING, OTHER_SHARD, PATIENCE, ROOM, Relay, SHARD, bodies, crowd, events, numbers, settings, shared_broker,
+    take,
+};
+
+/// More than the five seconds that one host is given, and much less than for ever.
+const BOUND: Duration = Duration::from_secs(7);
+
+#[tokio::test]
+async fn a_host_that_accepts_and_never_answers_holds_nobody() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let accepting = tokio::spawn(async move {
+        let mut open = Vec::new();
+        loop {
+            open.push(silent.accept().await.unwrap());
+        }
+    });
+    let begin = Instant::now();
+    let queue = RabbitMq::start(settings(&format!("amqp://guest:s3cret@{address}/%2f")), Metrics::new());
+    let mut state = queue.state();
+
+    let said = state.wait_for(|state| matches!(state, BrokerState::Away { why } if why.contains("did not answer")));
+    let (said, owned, browsed, checked) = timeout(PATIENCE, async {
+        tokio::join!(said, queue.own(SHARD, ROOM), queue.browse(Class::Invalid, EVERYTHING), queue.check())
+    })
+    .await
+    .expect("something waits for ever");
+
+    assert!(begin.elapsed() < BOUND, "{:?}", begin.elapsed());
+    let said = said.unwrap().to_string();
+    assert!(said.contains(&address.to_string()) && !said.contains("s3cret"), "{said}");
+    assert!(matches!(owned.map(drop), Err(QueueError::Away(_))));
+    assert!(matches!(browsed, Err(QueueError::Away(_))));
+    assert!(matches!(checked, Err(QueueError::Away(_))));
+    assert!(matches!(queue.depth(&SHARD).await, Err(QueueError::Away(_))));
+    let refused = queue.publish(vec![(SHARD, events(0..1).remove(0))]).await;
+    assert!(matches!(refused[..], [Err(PublishError::Refused(_))]), "{refused:?}");
+    accepting.abort();
+}
+
+#[tokio::test]
+async fn a_dead_host_among_several_is_passed_over() {
+    let url = shared_broker();
+    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap(); // closed again at once
+    let mut settings = settings(&url);
+    settings.url = BrokerUrl::parse(&url.replace('@', &format!("@{dead},"))).unwrap();
+
+    let relay = Relay::start_with(&url, settings).await;
+
+    // Each connects anew, to a random host first: that all of them meet the good one first happens once in 4096 runs.
+    for _ in 0..12 {
+        relay.queue.check().await.unwrap();
+    }
+    relay.store(&SHARD, events(0..1)).await;
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_named_and_not_shown() {
+    let url = shared_broker().replace("guest:guest@", "guest:wr0ng@");
+    let queue = RabbitMq::start(settings(&url), Metrics::new());
+
+    let mut state = queue.state();
+    let state = timeout(PATIENCE, state.wait_for(|state| state.to_string().contains("ACCESS_REFUSED"))).await;
+
+    let state = state.expect("the state never says why").unwrap().to_string();
+    assert!(!state.contains("wr0ng"), "{state}");
+}
+
+#[tokio::test]
+async fn an_exchange_that_is_deleted_is_declared_again_and_nothing_confirmed_is_lost() {
+    let relay = Relay::start().await;
+    relay.store(&SHARD, events(0..5)).await;
+    relay.admin.delete_exchange(&relay.name("events")).await;
+
+    let results = relay.queue.publish(crowd(5..25).into_iter().map(|message| (SHARD, message)).collect()).await;
+
+    let failed =
+        |result: &Result<(), PublishError>| matches!(result, Err(PublishError::Unknown(_) | PublishError::Refused(_)));
+    assert!(results.iter().all(failed), "{results:?}");
+    assert!(matches!(&results[0], Err(PublishError::Unknown(why)) if why.contains("no exchange")), "{results:?}");
+    relay.until("away", |state| !state.is_up()).await;
+    relay.until_up().await;
+    assert_eq!(relay.metrics.connections_lost(Connection::Publish), 1);
+    relay.store(&SHARD, events(25..30)).await;
+    relay.store(&OTHER_SHARD, events(30..31)).await;
+    let mut owned = relay.own(&SHARD).await;
+    assert_eq!(bodies(&take(&mut owned, 10).await), numbers((0..5).chain(25..30)));
+    assert_eq!(relay.depth(&Place::Dead(Class::Unrouted)).await, 0);
+    owned.release().await;
+    relay.clean().await;
+}

@@ -1,0 +1,70 @@
+//! What has to exist on the broker, and what is said when something else does.
+
+use refersion_relay_model::Class;
+use refersion_relay_queue::{BrokerState, Place, PublishError, Queue};
+
+use crate::harness::{OTHER_SHARD, Relay, SHARD, account, event, events, settings, shared_broker};
+
+#[tokio::test]
+async fn a_queue_that_differs_is_named_and_heals_when_it_is_gone() {
+    let url = shared_broker();
+    let settings = settings(&url);
+    let queue = format!("{}.events.n2.1", settings.prefix);
+    let before = Relay::begin(&url, settings.clone()).await;
+    before.until_up().await;
+    before.admin.delete_queue(&queue).await;
+    before.admin.declare_classic_queue(&queue).await;
+    drop(before);
+
+    let relay = Relay::begin(&url, settings).await;
+
+    let state = relay.until("a mismatch", |state| matches!(state, BrokerState::Mismatch { .. })).await.to_string();
+    assert!(state.contains(&queue), "{state}");
+    assert!(state.contains("x-queue-type") || state.contains("x-dead-letter"), "{state}");
+    let refused = relay.queue.publish(vec![(SHARD, events(0..1).remove(0))]).await;
+    assert!(matches!(&refused[..], [Err(PublishError::Refused(why))] if why.contains(&queue)), "{refused:?}");
+    let report = relay.queue.check().await.unwrap();
+    assert_eq!(report.differences.len(), 1, "{:?}", report.differences);
+    assert!(report.differences[0].contains(&queue) && report.differences[0].contains("delete"), "{report:?}");
+
+    relay.admin.delete_queue(&queue).await;
+
+    relay.until_up().await;
+    relay.store(&OTHER_SHARD, events(0..1)).await;
+    assert_eq!(relay.depth(&OTHER_SHARD).await, 1);
+    let healed = relay.queue.check().await.unwrap();
+    assert_eq!((healed.differences.len(), healed.in_order), (0, report.in_order + 1));
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn a_check_names_everything_that_differs_at_once() {
+    let relay = Relay::start().await;
+    let everything = relay.queue.check().await.unwrap().in_order;
+    let names = [relay.shard_queue(0), relay.name("dead.invalid"), relay.name("retry.1s")];
+    for name in &names {
+        relay.admin.delete_queue(name).await;
+        relay.admin.declare_classic_queue(name).await;
+    }
+
+    let report = relay.queue.check().await.unwrap();
+
+    assert_eq!(report.in_order, everything - 3);
+    for name in &names {
+        let mentions = report.differences.iter().filter(|difference| difference.contains(name)).count();
+        assert_eq!(mentions, 1, "{name}: {:?}", report.differences);
+    }
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn every_place_works_as_soon_as_the_relay_is_up() {
+    let relay = Relay::start().await;
+    let places = Class::ALL.into_iter().map(Place::Dead).chain([SHARD, OTHER_SHARD]);
+    for place in places.chain([Place::Held(account("acme"))]) {
+        relay.store(&place, [event("one", "0")]).await;
+        assert_eq!(relay.depth(&place).await, 1, "{place:?}");
+    }
+    assert_eq!(relay.queue.shards().map(Place::Shard).collect::<Vec<_>>(), [SHARD, OTHER_SHARD]);
+    relay.clean().await;
+}

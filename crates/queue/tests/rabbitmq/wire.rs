@@ -1,0 +1,109 @@
+//! A wire between a relay and a broker, to stall and to cut.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Passes bytes on in both directions. Ends everything when it is dropped.
+pub(crate) struct Wire {
+    address: SocketAddr,
+    accepted: Arc<AtomicU64>,
+    open: Arc<()>,
+    orders: watch::Sender<Orders>,
+    _accepting: AbortOnDropHandle<()>,
+}
+
+/// Connections are numbered as they come.
+#[derive(Clone, Copy, Default)]
+struct Orders {
+    /// Those below this number pass nothing on.
+    stalled: u64,
+    /// Those below this number are closed.
+    cut: u64,
+}
+
+impl Wire {
+    /// To the broker at `url`, which has one host.
+    pub(crate) async fn to(url: &str) -> Self {
+        let target = authority(url).to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let accepted = Arc::new(AtomicU64::new(0));
+        let (orders, receiver) = watch::channel(Orders::default());
+        let (counter, open) = (accepted.clone(), Arc::new(()));
+        let guard = open.clone();
+        let accepting = async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let number = counter.fetch_add(1, Ordering::SeqCst);
+                let (target, orders, guard) = (target.clone(), receiver.clone(), guard.clone());
+                tokio::spawn(async move {
+                    connect(near, target, number, orders).await;
+                    drop(guard);
+                });
+            }
+        };
+        Self { address, accepted, open, orders, _accepting: AbortOnDropHandle::new(tokio::spawn(accepting)) }
+    }
+
+    /// The same URL by way of this wire.
+    pub(crate) fn url(&self, url: &str) -> String {
+        url.replace(authority(url), &self.address.to_string())
+    }
+
+    /// How many connections are open.
+    pub(crate) fn connections(&self) -> usize {
+        Arc::strong_count(&self.open) - 2 // ours, and that of the accepting task
+    }
+
+    /// Lets the connections of now pass nothing on; later ones work.
+    pub(crate) fn stall(&self) {
+        let all = self.accepted.load(Ordering::SeqCst);
+        self.orders.send_modify(|orders| orders.stalled = all);
+    }
+
+    /// Closes the connections of now without a word; later ones work.
+    pub(crate) fn cut(&self) {
+        let all = self.accepted.load(Ordering::SeqCst);
+        self.orders.send_modify(|orders| orders.cut = all);
+    }
+}
+
+fn authority(url: &str) -> &str {
+    let rest = url.rsplit_once('@').expect("a test's URL has a user").1;
+    rest.split_once('/').map_or(rest, |(authority, _)| authority)
+}
+
+async fn connect(near: TcpStream, target: String, number: u64, mut orders: watch::Receiver<Orders>) {
+    let Ok(far) = TcpStream::connect(target).await else { return };
+    let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
+    let there = pump(near_read, far_write, number, orders.clone());
+    let back = pump(far_read, near_write, number, orders.clone());
+    tokio::select! {
+        _ = there => {}
+        _ = back => {}
+        _ = orders.wait_for(|orders| number < orders.cut) => {}
+    }
+}
+
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    number: u64,
+    mut orders: watch::Receiver<Orders>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let count = from.read(&mut buffer).await?;
+        if count == 0 || orders.wait_for(|orders| orders.stalled <= number).await.is_err() {
+            return Ok(());
+        }
+        to.write_all(&buffer[..count]).await?;
+    }
+}

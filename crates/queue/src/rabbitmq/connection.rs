@@ -1,8 +1,13 @@
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties, Event};
 use rand::seq::SliceRandom;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -29,13 +34,47 @@ pub(crate) async fn connect(url: &BrokerUrl, purpose: &str) -> Result<Connection
         let host = format!("{}:{}", uri.authority.host, uri.authority.port);
         let properties =
             ConnectionProperties::default().with_connection_name(format!("refersion-relay {purpose}").into());
-        match timeout(CONNECT_TIMEOUT, Connection::connect_uri(uri, properties)).await {
+        let silent = format!("{host} did not answer within {} s", CONNECT_TIMEOUT.as_secs());
+        if was_silent(&host) && !timeout(CONNECT_TIMEOUT, answers(&uri)).await.unwrap_or(false) {
+            failure = silent;
+            continue;
+        }
+        let connecting = timeout(CONNECT_TIMEOUT, Connection::connect_uri(uri, properties)).await;
+        remember(&host, connecting.is_err());
+        match connecting {
             Ok(Ok(connection)) => return Ok(connection),
             Ok(Err(error)) => failure = format!("{host}: {error}"),
-            Err(_) => failure = format!("{host} did not answer within {} s", CONNECT_TIMEOUT.as_secs()),
+            Err(_) => failure = silent,
         }
     }
     Err(ConnectError(failure))
+}
+
+/// Hosts that accepted a connection and then said nothing. lapin keeps a thread for each attempt that is abandoned for as
+/// long as the peer keeps it open, so such a host is asked by plain TCP before it gets another.
+static SILENT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+fn was_silent(host: &str) -> bool {
+    SILENT.lock().unwrap_or_else(PoisonError::into_inner).contains(host)
+}
+
+fn remember(host: &str, silent: bool) {
+    let mut hosts = SILENT.lock().unwrap_or_else(PoisonError::into_inner);
+    if silent {
+        hosts.insert(host.to_owned());
+    } else {
+        hosts.remove(host);
+    }
+}
+
+/// Whether a broker answers the protocol header. With TLS only the TCP connection can be asked for.
+async fn answers(uri: &AMQPUri) -> bool {
+    let address = (uri.authority.host.as_str(), uri.authority.port);
+    let Ok(mut stream) = TcpStream::connect(address).await else { return false };
+    match uri.scheme {
+        AMQPScheme::AMQPS => true,
+        AMQPScheme::AMQP => stream.write_all(b"AMQP\0\0\x09\x01").await.is_ok() && stream.read_u8().await.is_ok(),
+    }
 }
 
 /// Closes a connection, channels and consumers included, waiting only so long for the broker's answer.

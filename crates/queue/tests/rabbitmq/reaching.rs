@@ -5,6 +5,7 @@ use std::time::Duration;
 use refersion_relay_model::Class;
 use refersion_relay_queue::{BrokerState, BrokerUrl, Place, PublishError, Queue, QueueError, RabbitMq};
 use refersion_relay_telemetry::{Connection, Metrics};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 
@@ -47,6 +48,21 @@ async fn a_host_that_accepts_and_never_answers_holds_nobody() {
     let refused = queue.publish(vec![(SHARD, events(0..1).remove(0))]).await;
     assert!(matches!(refused[..], [Err(PublishError::Refused(_))]), "{refused:?}");
     accepting.abort();
+}
+
+/// lapin keeps an attempt that was abandoned open, with a thread of its own, for as long as the peer does.
+#[tokio::test]
+async fn a_host_that_was_silent_is_asked_in_a_way_that_leaves_nothing_behind() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let _queue = RabbitMq::start(settings(&format!("amqp://guest:guest@{address}/%2f")), Metrics::new());
+    let (_first, _) = silent.accept().await.unwrap();
+
+    let (mut second, _) = timeout(PATIENCE, silent.accept()).await.expect("it does not try again").unwrap();
+
+    let mut said = Vec::new();
+    timeout(PATIENCE, second.read_to_end(&mut said)).await.expect("the attempt is left open").unwrap();
+    assert_eq!(said, b"AMQP\0\0\x09\x01");
 }
 
 #[tokio::test]

@@ -109,6 +109,9 @@ pub(crate) struct ReplayArgs {
     /// The letters, as `dlq list` names them; all of the class otherwise.
     #[arg(value_name = "ID", group = "what")]
     pub(crate) ids: Vec<LetterId>,
+    /// The same, as an option; may be given several times.
+    #[arg(long, value_name = "ID", group = "what")]
+    pub(crate) id: Vec<LetterId>,
     /// In this class; may be given several times.
     #[arg(long, value_name = "CLASS", group = "what")]
     pub(crate) class: Vec<Class>,

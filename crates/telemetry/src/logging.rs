@@ -37,6 +37,11 @@ pub fn init_logging(format: LogFormat, filter: &str) -> Result<(), LoggingError>
     let wanted = wanted.and(shown());
     let lines = fmt::layer().with_writer(io::stderr);
     let registry = tracing_subscriber::registry();
+    std::panic::set_hook(Box::new(|panic| {
+        // Where, and not what: the message of a panic may quote what it stumbled over.
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(panic.place = place, "a panic");
+    }));
     // The only error is that a subscriber is installed already, which is what a second call finds.
     let _ = match format {
         LogFormat::Text => {

@@ -27,6 +27,15 @@ fn says_something_at_every_level() {
     library_says!("hyper_util::client");
     library_says!("reqwest::connect");
     library_says!("lapin::returned_messages");
+    let address = "peter@example.com";
+    assert!(std::panic::catch_unwind(|| panic!("cannot stand {address}")).is_err());
+}
+
+#[test]
+fn a_panic_says_where_it_happened_and_not_what_it_stumbled_over() {
+    let log = log_of_another_process(LogFormat::Text, Some("debug"));
+    assert!(log.contains("a panic") && log.contains("logging.rs"), "{log}");
+    assert!(!log.contains("peter@example.com"), "{log}");
 }
 
 #[test]

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,7 +100,9 @@ async fn show(letters: &DeadLetters, args: &ShowArgs) -> Result<(), Exit> {
 }
 
 async fn replay(letters: &DeadLetters, args: ReplayArgs) -> Result<(), Exit> {
-    let ids = (!args.ids.is_empty()).then(|| args.ids.iter().cloned().collect());
+    let ids: HashSet<_> = args.ids.iter().chain(&args.id).cloned().collect();
+    let all = ids.is_empty();
+    let ids = (!all).then_some(ids);
     let selection = Selection { classes: classes(&args.class), ids };
     let plan = letters.plan(&selection, Scan { letters: args.scan }).await.map_err(Exit::failed)?;
     if !args.yes {
@@ -116,7 +119,7 @@ async fn replay(letters: &DeadLetters, args: ReplayArgs) -> Result<(), Exit> {
     if stop.stop.is_cancelled() {
         return Err(Exit::Failed(anyhow!("interrupted: what was not looked at is where it was")));
     }
-    if done.seen < done.total && done.not_found.is_empty() && args.ids.is_empty() {
+    if done.seen < done.total && all {
         return Err(Exit::Failed(anyhow!("only {} of {} letters were looked at: try again", done.seen, done.total)));
     }
     if !done.not_found.is_empty() {

@@ -31,12 +31,18 @@ const MAX_HEADER_BYTES: usize = 1024;
 /// Writes headers as AMQP properties. Builds them anew, so nothing that the broker or a stranger added travels on.
 pub(crate) fn write(headers: &Headers) -> BasicProperties {
     let mut table = FieldTable::default();
+    let mut number = |key: &str, value: u32| {
+        table.insert(key.into(), AMQPValue::LongLongInt(value.into()));
+    };
+    number(ATTEMPTS, headers.attempts);
+    number(GENERATION, headers.generation);
+    if let Some(status) = headers.death.as_ref().and_then(|death| death.status) {
+        number(STATUS, status.into());
+    }
     let mut text = |key: &str, value: &str| {
         table.insert(key.into(), AMQPValue::LongString(value.into()));
     };
     text(RECEIVED_AT, &time(headers.received_at));
-    text(ATTEMPTS, &headers.attempts.to_string());
-    text(GENERATION, &headers.generation.to_string());
     if let Some(account) = &headers.account {
         text(ACCOUNT, account.as_str());
     }
@@ -55,9 +61,6 @@ pub(crate) fn write(headers: &Headers) -> BasicProperties {
         text(CLASS, death.class.as_str());
         text(REASON, &death.reason);
         text(DEAD_AT, &time(death.dead_at));
-        if let Some(status) = death.status {
-            text(STATUS, &status.to_string());
-        }
         if let Some(error) = &death.error {
             text(ERROR, error);
         }

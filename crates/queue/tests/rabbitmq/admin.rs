@@ -129,9 +129,10 @@ pub(crate) fn header_names(properties: &BasicProperties) -> Vec<String> {
     headers.inner().keys().map(ToString::to_string).collect()
 }
 
-pub(crate) fn header(properties: &BasicProperties, name: &str) -> Option<String> {
+/// A header that is a number on the wire too, so that other tools can compare it.
+pub(crate) fn number(properties: &BasicProperties, name: &str) -> Option<i64> {
     match properties.headers().as_ref()?.inner().get(name)? {
-        AMQPValue::LongString(value) => Some(value.to_string()),
+        AMQPValue::LongLongInt(value) => Some(*value),
         other => panic!("{name} is {other:?}"),
     }
 }

@@ -7,7 +7,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use refersion_relay_model::{Class, Shard};
 use refersion_relay_queue::{Headers, Place, Settle};
 
-use crate::admin::{header, header_names};
+use crate::admin::{header_names, number};
 use crate::harness::{Relay, SHARD, TIER, account, event, take};
 
 const LATER: Place = Place::Later(Shard { index: 0, count: 2 }, TIER);
@@ -29,7 +29,7 @@ async fn our_headers_survive_tiers_and_moves_and_those_of_the_broker_stay_behind
         owned.release().await;
         let raw = relay.admin.peek(&relay.shard_queue(0)).await;
         assert!(header_names(&raw).contains(&"x-death".to_owned()), "the broker says that it expired");
-        assert_eq!(header(&raw, "x-relay-attempts"), Some(trip.to_string()));
+        assert_eq!(number(&raw, "x-relay-attempts"), Some(trip.into()));
     }
     let mut owned = relay.own(&SHARD).await;
     let delivery = take(&mut owned, 1).await.remove(0);
@@ -42,8 +42,8 @@ async fn our_headers_survive_tiers_and_moves_and_those_of_the_broker_stay_behind
     let raw = relay.admin.peek(&relay.name("held.acme")).await;
     let strange: Vec<_> = header_names(&raw).into_iter().filter(|name| !name.starts_with("x-relay-")).collect();
     assert_eq!(strange, [""; 0]);
-    assert_eq!(header(&raw, "x-relay-attempts").as_deref(), Some("2"));
-    assert_eq!(header(&raw, "x-relay-generation").as_deref(), Some("2"));
+    assert_eq!(number(&raw, "x-relay-attempts"), Some(2));
+    assert_eq!(number(&raw, "x-relay-generation"), Some(2));
     assert_eq!(raw.expiration(), &None);
     assert_eq!(raw.delivery_mode(), &Some(2));
     assert_eq!(raw.message_id().as_ref().map(ShortString::as_str), Some("body"));

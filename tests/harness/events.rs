@@ -1,4 +1,8 @@
-use serde_json::json;
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
 
 /// The identify that Segment's documentation of the destination shows, to the byte.
 pub const IDENTIFY: &[u8] = include_bytes!("../../crates/relay/src/commands/demo/identify.json");
@@ -18,4 +22,26 @@ pub fn identify(email: &str) -> Vec<u8> {
 pub fn delete(email: &str) -> Vec<u8> {
     let (local, _) = email.split_once('@').expect("an address");
     json!({"type": "delete", "messageId": format!("delete-{local}"), "email": email}).to_string().into_bytes()
+}
+
+/// The same event under another message id, so that it is no copy.
+///
+/// # Panics
+/// When it is not a JSON object.
+#[must_use]
+pub fn with_id(event: &[u8], message_id: &str) -> Vec<u8> {
+    let mut event: Value = serde_json::from_slice(event).expect("JSON");
+    event["messageId"] = message_id.into();
+    event.to_string().into_bytes()
+}
+
+/// Packs bytes.
+///
+/// # Panics
+/// Never: memory takes everything.
+#[must_use]
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).expect("memory takes everything");
+    encoder.finish().expect("memory takes everything")
 }

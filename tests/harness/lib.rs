@@ -7,7 +7,7 @@ mod relay;
 mod wait;
 
 pub use broker::{shared_broker, unique_prefix};
-pub use events::{DELETE, IDENTIFY, delete, identify};
+pub use events::{DELETE, IDENTIFY, delete, gzip, identify, with_id};
 pub use refersion::Refersion;
-pub use relay::{Answer, Config, Output, Relay, program};
+pub use relay::{Answer, Config, Output, Relay, account, program};
 pub use wait::{PATIENCE, eventually};

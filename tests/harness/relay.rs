@@ -33,7 +33,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Two accounts, `acme` (`pub_1.sec_1`) and `other` (`pub_2.sec_2`), free ports, short tiers, and `more`: further
+    /// Two accounts, `acme` (`pub_1.sec_1`, `write_1`) and `other` (`pub_2.sec_2`, `write_2`), free ports, short tiers, and `more`: further
     /// lines for sections, as `("retry", "in_hand = \"1s\"")`.
     ///
     /// # Panics
@@ -58,11 +58,22 @@ impl Config {
             }
         }
         for (name, number) in [("acme", 1), ("other", 2)] {
-            let account = "[[account]]\nname = \"NAME\"\npublic_key = \"pub_N\"\nsecret_key = \"sec_N\"\n";
-            text.push_str(&account.replace("NAME", name).replace('N', &number.to_string()));
+            text.push_str(&account(name, number));
         }
         std::fs::write(config.path(), text).expect("the folder is ours");
         config
+    }
+
+    /// Replaces a part of the file at once, as an editor that renames does.
+    ///
+    /// # Panics
+    /// When the part is not there, or the file cannot be written.
+    pub fn edit(&self, part: &str, by: &str) {
+        let text = std::fs::read_to_string(self.path()).expect("the file is ours");
+        assert!(text.contains(part), "{part} is not in the configuration");
+        let new = self.folder.path().join("relay.toml.new");
+        std::fs::write(&new, text.replace(part, by)).expect("the folder is ours");
+        std::fs::rename(new, self.path()).expect("the folder is ours");
     }
 
     /// Where the file is.
@@ -95,6 +106,13 @@ impl Config {
         assert_eq!(output.code, Some(0), "{}", output.stderr);
         serde_json::from_str(&output.stdout).expect("a JSON array")
     }
+}
+
+/// The lines of an account: `pub_N`, `sec_N` and `write_N`.
+#[must_use]
+pub fn account(name: &str, number: u8) -> String {
+    let lines = "public_key = \"pub_N\"\nsecret_key = \"sec_N\"\nwrite_key = \"write_N\"\n";
+    format!("[[account]]\nname = \"{name}\"\n{}", lines.replace('N', &number.to_string()))
 }
 
 /// What a command printed, and how it ended.
@@ -207,12 +225,19 @@ impl Relay {
     pub async fn try_post(&self, key: &str, body: Vec<u8>) -> Option<Answer> {
         let address = (*self.ingest.borrow())?;
         let request = self.http.post(format!("http://{address}/v1/destination")).basic_auth(key, Some(""));
-        let response = request.header("content-type", "application/json").body(body).send().await.ok()?;
-        let headers = response.headers().iter();
-        let headers =
-            headers.map(|(key, value)| (key.to_string(), value.to_str().unwrap_or_default().to_owned())).collect();
-        let status = response.status().as_u16();
-        Some(Answer { status, headers, body: response.text().await.ok()? })
+        send(request.header("content-type", "application/json").body(body)).await
+    }
+
+    /// Posts a batch with this write key as the user.
+    pub async fn post_batch(&self, write_key: &str, body: impl Into<Vec<u8>>) -> Answer {
+        let request = self.http.post(format!("http://{}/v1/batch", self.door())).basic_auth(write_key, Some(""));
+        send(request.body(body.into())).await.expect("the door answers")
+    }
+
+    /// Posts a batch that is packed, and says so.
+    pub async fn post_packed_batch(&self, write_key: &str, body: Vec<u8>) -> Answer {
+        let request = self.http.post(format!("http://{}/v1/batch", self.door())).basic_auth(write_key, Some(""));
+        send(request.header("content-encoding", "gzip").body(body)).await.expect("the door answers")
     }
 
     /// The address of the doors.
@@ -250,16 +275,43 @@ impl Relay {
         self.child.kill().await.expect("it is ours");
     }
 
+    /// Its resident memory, in MiB.
+    ///
+    /// # Panics
+    /// When the process has ended.
+    #[must_use]
+    pub fn resident_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says so");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
+    }
+
+    /// Sends it a signal by its name.
+    ///
+    /// # Panics
+    /// When it cannot be signalled.
+    pub async fn signal(&self, name: &str) {
+        let killed = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().await;
+        assert!(killed.expect("kill is there").success());
+    }
+
     /// Asks it to end, and waits until it has.
     ///
     /// # Panics
     /// When it cannot be signalled.
     pub async fn terminate(&mut self) -> ExitStatus {
-        let pid = self.pid().to_string();
-        let killed = Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill is there");
-        assert!(killed.success());
+        self.signal("TERM").await;
         self.child.wait().await.expect("it is ours")
     }
+}
+
+async fn send(request: reqwest::RequestBuilder) -> Option<Answer> {
+    let response = request.send().await.ok()?;
+    let headers = response.headers().iter();
+    let headers =
+        headers.map(|(key, value)| (key.to_string(), value.to_str().unwrap_or_default().to_owned())).collect();
+    let status = response.status().as_u16();
+    Some(Answer { status, headers, body: response.text().await.ok()? })
 }
 
 /// A test that fails shows what the program had to say.

@@ -1,5 +1,5 @@
 use refersion_relay_simulator::{Fault, Operation};
-use refersion_relay_tests::{Config, Refersion, Relay, delete, eventually, identify, shared_broker};
+use refersion_relay_tests::{Config, Refersion, Relay, delete, eventually, identify, shared_broker, with_id};
 
 /// Everything that Refersion can do wrong and that may be right the next time.
 fn transient() -> Vec<(&'static str, Fault)> {
@@ -75,9 +75,10 @@ async fn a_proper_no_is_a_dead_letter_at_once_and_taken_is_delivered() {
         Fault::status(422, Some(r#"{"errors":["Value exceed the char limit'"]}"#)),
     );
 
-    for email in ["taken@example.com", "taken@example.com", "nocontent@example.com", "toolong@example.com"] {
+    for email in ["taken@example.com", "nocontent@example.com", "toolong@example.com"] {
         assert_eq!(relay.post(1, identify(email)).await.status, 202);
     }
+    assert_eq!(relay.post(1, with_id(&identify("taken@example.com"), "again")).await.status, 202);
 
     eventually("all have ended", || async { relay.metric("refersion_relay_worker_ended_total").await >= 4 }).await;
     assert_eq!(relay.metric(r#"refersion_relay_events_delivered_total{how="existing"}"#).await, 1);

@@ -1,5 +1,5 @@
 use refersion_relay_simulator::{Fault, Operation};
-use refersion_relay_tests::{Config, Refersion, Relay, delete, eventually, identify, shared_broker};
+use refersion_relay_tests::{Config, Refersion, Relay, delete, eventually, identify, shared_broker, with_id};
 
 #[tokio::test]
 async fn events_behind_one_that_waits_keep_their_order_when_the_worker_dies() {
@@ -14,7 +14,7 @@ async fn events_behind_one_that_waits_keep_their_order_when_the_worker_dies() {
     eventually("A waits", || async { worker.metric(r#"refersion_relay_retries_total{wait="in_hand"}"#).await >= 1 })
         .await;
     assert_eq!(ingest.post(1, delete("abc@example.com")).await.status, 202);
-    assert_eq!(ingest.post(1, identify("abc@example.com")).await.status, 202);
+    assert_eq!(ingest.post(1, with_id(&identify("abc@example.com"), "again")).await.status, 202);
     eventually("B and C are in hand", || async { worker.metric("refersion_relay_worker_in_hand").await >= 3 }).await;
     worker.kill().await;
     let worker = Relay::start("worker", &config).await;

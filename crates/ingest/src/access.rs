@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use refersion_relay_model::{AccountName, Fingerprint, KeyPair};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 /// Which account a key belongs to.
@@ -14,7 +14,9 @@ use sha2::{Digest, Sha256};
 /// Keys are kept and compared as SHA-256 digests, so how long a comparison takes says nothing about a key.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    by_key_pair: HashMap<[u8; 32], Arc<AccountDoor>>,
+    key_pairs: HashMap<[u8; 32], Arc<AccountDoor>>,
+    write_keys: HashMap<[u8; 32], Arc<AccountDoor>>,
+    names: HashMap<AccountName, Arc<AccountDoor>>,
 }
 
 /// What a door needs to know of an account.
@@ -27,22 +29,43 @@ pub struct AccountDoor {
 }
 
 impl Access {
-    /// Lets an account in by its Refersion key pair, as Segment sends it.
-    pub fn admit(&mut self, name: AccountName, keys: &KeyPair) {
-        let door = AccountDoor { name, fingerprint: Fingerprint::new(keys) };
-        self.by_key_pair.insert(digest(keys.expose_joined().expose_secret()), Arc::new(door));
+    /// Lets an account in: by its Refersion key pair at the door of Segment's Direct Destination, and by its write key,
+    /// if it has one, at the others.
+    pub fn admit(&mut self, name: AccountName, keys: &KeyPair, write_key: Option<&SecretString>) {
+        let door = Arc::new(AccountDoor { name: name.clone(), fingerprint: Fingerprint::new(keys) });
+        self.key_pairs.insert(digest(keys.expose_joined().expose_secret()), door.clone());
+        if let Some(key) = write_key {
+            self.write_keys.insert(digest(key.expose_secret()), door.clone());
+        }
+        self.names.insert(name, door);
+    }
+
+    /// The account of this name, where something else than a key has shown that the sender may speak for it.
+    #[must_use]
+    pub fn by_name(&self, name: &AccountName) -> Option<&Arc<AccountDoor>> {
+        self.names.get(name)
     }
 
     /// Finds the account by `Authorization: Basic base64(publickey.secretkey:)`. The colon may be missing.
-    pub(crate) fn by_basic(&self, headers: &HeaderMap) -> Option<&Arc<AccountDoor>> {
-        let (scheme, encoded) = headers.get(AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
-        if !scheme.eq_ignore_ascii_case("basic") {
-            return None;
-        }
-        let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
-        let key = decoded.strip_suffix(':').unwrap_or(&decoded);
-        self.by_key_pair.get(&digest(key))
+    pub(crate) fn by_key_pair(&self, headers: &HeaderMap) -> Option<&Arc<AccountDoor>> {
+        self.key_pairs.get(&digest(&basic_user(headers)?))
     }
+
+    pub(crate) fn by_write_key(&self, key: &str) -> Option<&Arc<AccountDoor>> {
+        self.write_keys.get(&digest(key))
+    }
+}
+
+/// The user of `Authorization: Basic`, which is where senders put their key; the password and its colon may be missing.
+/// Nothing is a user but a key.
+pub(crate) fn basic_user(headers: &HeaderMap) -> Option<String> {
+    let (scheme, encoded) = headers.get(AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let user = decoded.strip_suffix(':').unwrap_or(&decoded);
+    (!user.is_empty()).then(|| user.to_owned())
 }
 
 fn digest(key: &str) -> [u8; 32] {
@@ -57,12 +80,18 @@ mod tests {
         [(AUTHORIZATION, value.parse().unwrap())].into_iter().collect()
     }
 
+    fn access() -> Access {
+        let mut access = Access::default();
+        let (name, write_key) = (AccountName::try_from("acme").unwrap(), SecretString::from("write_1"));
+        access.admit(name, &KeyPair::new("pub_1", "sec_1"), Some(&write_key));
+        access
+    }
+
     #[track_caller]
     fn check(authorization: &str, expected: Option<&str>) {
-        let mut access = Access::default();
-        access.admit(AccountName::try_from("acme").unwrap(), &KeyPair::new("pub_1", "sec_1"));
+        let access = access();
         let headers = headers(authorization);
-        let found = access.by_basic(&headers).map(|door| door.name.as_str());
+        let found = access.by_key_pair(&headers).map(|door| door.name.as_str());
         assert_eq!(found, expected, "{authorization}");
     }
 
@@ -72,11 +101,17 @@ mod tests {
         check(&basic("pub_1.sec_1:"), Some("acme"));
         check(&basic("pub_1.sec_1"), Some("acme"));
         check(&basic("pub_1.sec_1:").replace("Basic", "bAsIc"), Some("acme"));
-        for wrong in ["pub_1.sec_2:", "pub_1.sec_1:x", ":pub_1.sec_1", "pub_1:sec_1", "", ":"] {
+        for wrong in ["pub_1.sec_2:", "pub_1.sec_1:x", ":pub_1.sec_1", "pub_1:sec_1", "write_1:", "", ":"] {
             check(&basic(wrong), None);
         }
         for wrong in ["", "Basic", "Basic !!!", "Bearer pub_1.sec_1", "Basic /////w=="] {
             check(wrong, None);
         }
+    }
+
+    #[test]
+    fn the_write_key_opens_the_other_doors_and_the_key_pair_does_not() {
+        assert_eq!(access().by_write_key("write_1").map(|door| door.name.as_str()), Some("acme"));
+        assert!(access().by_write_key("pub_1.sec_1").is_none() && access().by_write_key("").is_none());
     }
 }

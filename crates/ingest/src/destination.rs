@@ -1,14 +1,13 @@
-use std::time::SystemTime;
-
 use axum::extract::Request;
-use http::HeaderMap;
-use refersion_relay_model::{Event, Ignored, Judgement, Subject, judge};
-use refersion_relay_queue::{Headers, Message, Place};
+use bytes::Bytes;
+use refersion_relay_model::{Event, Ignored, Judgement, MAX_EVENT_BYTES, judge};
 use refersion_relay_telemetry::{Door, Refused};
 
 use crate::AccountDoor;
-use crate::door::{Ingest, Keep, body};
+use crate::body::{BodyError, Encoding, Keep, read};
+use crate::door::Ingest;
 use crate::reply::Reply;
+use crate::sort::{Received, traceparent};
 
 const DOOR: Door = Door::Destination;
 
@@ -16,18 +15,25 @@ const DOOR: Door = Door::Destination;
 /// told anything here, because Segment shows it to the merchant and does not repeat a 4xx.
 pub(crate) async fn answer(ingest: &Ingest, request: Request) -> Reply {
     // Found first, answered second: bytes of strangers are counted, not kept.
-    let account = ingest.access.by_basic(request.headers()).cloned();
-    let traceparent = traceparent(request.headers());
-    let body = body(request, if account.is_some() { Keep::Yes } else { Keep::No }).await;
+    let account = ingest.access().by_key_pair(request.headers()).cloned();
+    let trace = request.headers().get("traceparent").and_then(|value| traceparent(value.to_str().ok()?));
+    let encoding = Encoding::of(request.headers());
+    let body = read(request, MAX_EVENT_BYTES, if account.is_some() { Keep::Yes } else { Keep::No }).await;
+    let body = match (body, &account) {
+        (Ok(body), Some(_)) => encoding.unpack(body, MAX_EVENT_BYTES).await,
+        (body, _) => body,
+    };
     let reply = match (body, account) {
-        (Err(reply), _) => reply,
+        (Err(BodyError::TooLarge), _) => Reply::TooLarge,
+        (Err(BodyError::Slow), _) => Reply::Slow,
+        (Err(BodyError::Encoding), _) => Reply::Encoding,
         (Ok(_), None) => Reply::Unauthorized,
-        (Ok(body), Some(account)) => accept(ingest, &account, traceparent, body).await,
+        (Ok(body), Some(account)) => accept(ingest, &account, Received::now(trace), body).await,
     };
     let refused = match &reply {
         Reply::TooLarge => Refused::TooLarge,
         Reply::Unauthorized => Refused::Unauthorized,
-        Reply::Malformed(_) => Refused::Malformed,
+        Reply::Malformed(_) | Reply::Encoding => Refused::Malformed,
         Reply::UnsupportedType(_) => Refused::UnsupportedType,
         Reply::Incomplete(..) => Refused::Incomplete,
         Reply::Slow => Refused::Slow,
@@ -40,7 +46,7 @@ pub(crate) async fn answer(ingest: &Ingest, request: Request) -> Reply {
     reply
 }
 
-async fn accept(ingest: &Ingest, account: &AccountDoor, traceparent: Option<String>, body: bytes::Bytes) -> Reply {
+async fn accept(ingest: &Ingest, account: &AccountDoor, received: Received, body: Bytes) -> Reply {
     let event = match Event::parse(&body) {
         Ok(event) => event,
         Err(error) => return Reply::Malformed(error),
@@ -59,27 +65,13 @@ async fn accept(ingest: &Ingest, account: &AccountDoor, traceparent: Option<Stri
         }
         Judgement::Refuse(missing) => return Reply::Incomplete(event.kind(), missing),
     }
-    let message_id = account.fingerprint.message_id(&event, &body);
-    let subject = Subject::of(&event, message_id.as_str());
-    let place = Place::Shard(subject.shard(&account.name, ingest.shards));
-    let token = account.fingerprint.subject(&subject);
-    let mut message = Message {
-        body,
-        headers: Headers::received(
-            message_id.as_str(),
-            event.kind().as_str(),
-            account.name.clone(),
-            token,
-            SystemTime::now(),
-        ),
-    };
-    message.headers.traceparent = traceparent;
+    let (message_id, place, message) = account.address(&event, body, ingest.shards, &received);
     // In a task of its own: a sender that gives up waiting does not keep its event from being counted.
     let (queue, metrics, account) = (ingest.queue.clone(), ingest.metrics.clone(), account.name.clone());
     let publishing = tokio::spawn(async move {
         match queue.publish(vec![(place, message)]).await.pop() {
             Some(Ok(())) => {
-                metrics.accepted(DOOR);
+                metrics.accepted(DOOR, 1);
                 tracing::debug!(message.id = message_id.as_str(), account = %account, "accepted an event");
                 Reply::Accepted
             }
@@ -91,12 +83,4 @@ async fn accept(ingest: &Ingest, account: &AccountDoor, traceparent: Option<Stri
         }
     });
     publishing.await.unwrap_or(Reply::Broken)
-}
-
-/// The trace the request belongs to, if its header has the form of W3C Trace Context.
-fn traceparent(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get("traceparent")?.to_str().ok()?;
-    let lengths: Vec<_> = value.split('-').map(str::len).collect();
-    let hex = value.bytes().all(|c| c == b'-' || matches!(c, b'0'..=b'9' | b'a'..=b'f'));
-    (hex && lengths == [2, 32, 16, 2]).then(|| value.to_owned())
 }

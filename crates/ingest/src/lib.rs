@@ -4,11 +4,23 @@
 //! and keeps nothing in memory between requests.
 
 mod access;
+mod batch;
+mod batch_reply;
+mod body;
 mod destination;
 mod door;
+mod intake;
 mod reply;
 mod serve;
+mod sort;
 
 pub use access::{Access, AccountDoor};
 pub use door::{Ingest, router};
+pub use intake::intake;
 pub use serve::{HttpSettings, serve};
+pub use sort::{Received, Sorted};
+
+/// The largest body of a batch, in bytes, as it was sent and unpacked. Segment's libraries stay below 512 KiB.
+pub const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// The most events in one batch: each of them may become a message of its own.
+pub const MAX_BATCH_EVENTS: usize = 10_000;

@@ -5,7 +5,7 @@ use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICAT
 use refersion_relay_model::{EventType, MAX_EVENT_BYTES, Missing, ParseError};
 
 /// Seconds after which a sender may try again while the queue is away.
-const RETRY_AFTER_SECONDS: &str = "5";
+pub(crate) const RETRY_AFTER_SECONDS: &str = "5";
 
 /// What a door answers. Every variant has one status, and a message for the merchant who reads it in Segment's debugger:
 /// it says what to do, and has no secret and nothing of the event in it.
@@ -16,6 +16,7 @@ pub(crate) enum Reply {
     TooLarge,
     Unauthorized,
     Malformed(ParseError),
+    Encoding,
     UnsupportedType(EventType),
     Incomplete(EventType, Vec<Missing>),
     Slow,
@@ -32,7 +33,7 @@ impl Reply {
             Self::Ignored(_) => StatusCode::OK,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Malformed(_) | Self::Incomplete(..) => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::Encoding | Self::Incomplete(..) => StatusCode::BAD_REQUEST,
             Self::UnsupportedType(_) => StatusCode::NOT_IMPLEMENTED,
             // Not 408: Segment repeats after a 5xx, and takes a 4xx for final.
             Self::Slow | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -53,6 +54,9 @@ impl Reply {
                                    publickey.secretkey"
                 .to_owned(),
             Self::Malformed(error) => error.to_string(),
+            Self::Encoding => {
+                "the body is not in the encoding that Content-Encoding names; gzip is understood".to_owned()
+            }
             Self::UnsupportedType(kind) => format!(
                 "Refersion has nothing that corresponds to a {} event: send identify or delete",
                 match kind {
@@ -60,13 +64,12 @@ impl Reply {
                     kind => kind.as_str(),
                 }
             ),
-            Self::Incomplete(kind, missing) => {
-                let needed: Vec<_> = missing.iter().map(|missing| missing.advice(*kind)).collect();
-                format!("this {} event cannot be used without {}", kind.as_str(), needed.join(" and "))
-            }
+            Self::Incomplete(kind, missing) => Missing::sentence(*kind, missing),
             Self::Slow => "the request did not arrive in time: send it again".to_owned(),
             Self::Unavailable => "the event could not be stored right now: send it again later".to_owned(),
-            Self::NoSuchPath => "there is nothing at this address: events go to POST /v1/destination".to_owned(),
+            Self::NoSuchPath => {
+                "there is nothing at this address: events go to POST /v1/destination or /v1/batch".to_owned()
+            }
             Self::WrongMethod(allowed) => format!("this address takes {allowed} only"),
             Self::Broken => "the relay failed at this request: send it again later".to_owned(),
         }

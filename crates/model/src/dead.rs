@@ -59,10 +59,12 @@ impl FromStr for Class {
 /// Why an event became a dead letter: a closed set, so that it can be counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeadReason {
-    /// Not JSON, or not an object, or without a type.
+    /// Not JSON.
     Unreadable,
     /// Larger than an event may be.
     TooLarge,
+    /// JSON, but no event: not an object, or without a type.
+    NotAnEvent,
     /// Lacks what Refersion needs.
     Incomplete,
     /// Names no account, or one whose name cannot be one.
@@ -87,9 +89,10 @@ pub enum DeadReason {
 
 impl DeadReason {
     /// Every reason, in the order of this enum.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Unreadable,
         Self::TooLarge,
+        Self::NotAnEvent,
         Self::Incomplete,
         Self::UnknownAccount,
         Self::Refused,
@@ -107,7 +110,7 @@ impl DeadReason {
     pub fn class(self) -> Class {
         match self {
             Self::Unreadable | Self::TooLarge => Class::Malformed,
-            Self::Incomplete | Self::UnknownAccount => Class::Invalid,
+            Self::NotAnEvent | Self::Incomplete | Self::UnknownAccount => Class::Invalid,
             Self::Refused | Self::NotDone | Self::NotIdentified => Class::Rejected,
             Self::Attempts | Self::Age | Self::Held => Class::Exhausted,
             Self::Panicked | Self::DeliveryLimit => Class::Poison,
@@ -120,6 +123,7 @@ impl DeadReason {
         match self {
             Self::Unreadable => "unreadable",
             Self::TooLarge => "too_large",
+            Self::NotAnEvent => "not_an_event",
             Self::Incomplete => "incomplete",
             Self::UnknownAccount => "unknown_account",
             Self::Refused => "refused",

@@ -2,6 +2,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use crate::DeadReason;
 use crate::fields::{Fields, scalar};
 
 /// One Segment message, read tolerantly: unknown fields are ignored, and every scalar may be a string, a number or null.
@@ -79,6 +80,17 @@ pub enum ParseError {
     NoType,
 }
 
+impl ParseError {
+    /// Why bytes like these are a dead letter, where nobody can be asked to send them again.
+    #[must_use]
+    pub fn dead_reason(&self) -> DeadReason {
+        match self {
+            Self::NotJson { .. } => DeadReason::Unreadable,
+            Self::NotAnObject | Self::NoType => DeadReason::NotAnEvent,
+        }
+    }
+}
+
 impl Event {
     /// Reads one event from its bytes.
     pub fn parse(body: &[u8]) -> Result<Self, ParseError> {
@@ -96,6 +108,12 @@ impl Event {
     #[must_use]
     pub fn kind(&self) -> EventType {
         self.kind
+    }
+
+    /// The key that some of Segment's libraries put into every event: a secret of its sender.
+    #[must_use]
+    pub fn write_key(&self) -> Option<String> {
+        self.root().text(&["writeKey", "write_key"])
     }
 
     pub(crate) fn root(&self) -> Fields<'_> {

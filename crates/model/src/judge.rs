@@ -138,6 +138,13 @@ impl Ignored {
 }
 
 impl Missing {
+    /// Says in one sentence, without any value of the event, what an event of this type lacks.
+    #[must_use]
+    pub fn sentence(kind: EventType, missing: &[Self]) -> String {
+        let needed: Vec<_> = missing.iter().map(|missing| missing.advice(kind)).collect();
+        format!("this {} event cannot be used without {}", kind.as_str(), needed.join(" and "))
+    }
+
     /// The word in dead letters and reports.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -20,6 +20,10 @@ pub trait Queue: Send + Sync {
     /// stands by to become it.
     async fn own(&self, place: Place, room: Room) -> Result<Owned, QueueError>;
 
+    /// Makes the places of these accounts, now and whenever the queue is reached again. What is at the places of other
+    /// accounts stays there.
+    async fn admit(&self, accounts: &[AccountName]) -> Result<(), QueueError>;
+
     /// How much waits at `place`. A place that does not exist yet is empty.
     async fn depth(&self, place: &Place) -> Result<Depth, QueueError>;
 

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use refersion_relay_deadletter::DeadLetters;
-use refersion_relay_ingest::{Access, Ingest};
+use refersion_relay_ingest::Access;
 use refersion_relay_model::{AccountName, Fingerprint, Shard};
 use refersion_relay_queue::{RabbitMq, RabbitMqSettings, Room};
 use refersion_relay_refersion::{Client, ClientSettings};
 use refersion_relay_telemetry::Metrics;
 use refersion_relay_worker::{Account, Worker, WorkerSettings};
 
-use crate::config::{QueueUrl, Settings};
+use crate::config::{AccountSettings, QueueUrl, Settings};
 use crate::exit::Exit;
 
 pub(crate) fn queue(settings: &Settings, metrics: &Metrics) -> Arc<RabbitMq> {
@@ -21,7 +21,7 @@ pub(crate) fn queue(settings: &Settings, metrics: &Metrics) -> Arc<RabbitMq> {
         prefix: settings.prefix.clone(),
         shards: settings.shards,
         tiers: settings.retry.tiers.clone(),
-        accounts: settings.accounts.iter().map(|account| account.name.clone()).collect(),
+        accounts: names(&settings.accounts),
         confirm_timeout: settings.confirm_timeout,
     };
     Arc::new(RabbitMq::start(settings, metrics.clone()))
@@ -37,28 +37,37 @@ pub(crate) fn client(settings: &Settings, metrics: &Metrics) -> Result<Client, E
     Client::new(settings).map_err(Exit::usage)
 }
 
-pub(crate) fn ingest(settings: &Settings, queue: Arc<RabbitMq>, metrics: &Metrics) -> Ingest {
+pub(crate) fn access(accounts: &[AccountSettings]) -> Access {
     let mut access = Access::default();
-    for account in &settings.accounts {
-        access.admit(account.name.clone(), &account.keys);
+    for account in accounts {
+        access.admit(account.name.clone(), &account.keys, account.write_key.as_ref());
     }
-    Ingest { queue, access, shards: settings.shards, metrics: metrics.clone() }
+    access
 }
 
-pub(crate) fn worker(settings: &Settings, queue: Arc<RabbitMq>, client: Client, metrics: &Metrics) -> Worker {
-    let accounts = settings.accounts.iter().map(|account| Account {
+pub(crate) fn names(accounts: &[AccountSettings]) -> Vec<AccountName> {
+    accounts.iter().map(|account| account.name.clone()).collect()
+}
+
+pub(crate) fn worker_accounts(accounts: &[AccountSettings]) -> Vec<Account> {
+    let account = |account: &AccountSettings| Account {
         name: account.name.clone(),
         keys: account.keys.clone(),
         defaults: account.defaults,
         existing: account.existing,
         fingerprint: Fingerprint::new(&account.keys),
-    });
+    };
+    accounts.iter().map(account).collect()
+}
+
+pub(crate) fn worker(settings: &Settings, queue: Arc<RabbitMq>, client: Client, metrics: &Metrics) -> Worker {
+    let accounts = worker_accounts(&settings.accounts);
     let worker = WorkerSettings {
         shards: shards(settings).collect(),
         room: Room { events: settings.prefetch },
         retry: settings.retry.clone(),
     };
-    Worker::new(queue, Arc::new(client), accounts.collect(), settings.concurrency, worker, metrics.clone())
+    Worker::new(queue, Arc::new(client), accounts, settings.concurrency, worker, metrics.clone())
 }
 
 pub(crate) fn dead_letters(settings: &Settings, queue: Arc<RabbitMq>) -> DeadLetters {

@@ -1,9 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use refersion_relay_model::Class;
+use refersion_relay_model::{AccountName, Class};
 use refersion_relay_queue::{Place, Queue};
 use refersion_relay_telemetry::Metrics;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
@@ -12,11 +13,17 @@ use crate::parts;
 const EVERY: Duration = Duration::from_secs(5);
 
 /// Shows in the metrics how much waits where. Nothing is decided by these numbers.
-pub(crate) async fn depths(queue: Arc<dyn Queue>, settings: Settings, metrics: Metrics, stop: CancellationToken) {
+pub(crate) async fn depths(
+    queue: Arc<dyn Queue>,
+    settings: Settings,
+    accounts: watch::Receiver<Vec<AccountName>>,
+    metrics: Metrics,
+    stop: CancellationToken,
+) {
     while !stop.is_cancelled() {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = count(queue.as_ref(), &settings, &metrics) => {}
+            () = count(queue.as_ref(), &settings, &accounts, &metrics) => {}
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -25,7 +32,12 @@ pub(crate) async fn depths(queue: Arc<dyn Queue>, settings: Settings, metrics: M
     }
 }
 
-async fn count(queue: &dyn Queue, settings: &Settings, metrics: &Metrics) {
+async fn count(
+    queue: &dyn Queue,
+    settings: &Settings,
+    accounts: &watch::Receiver<Vec<AccountName>>,
+    metrics: &Metrics,
+) {
     // What cannot be counted now keeps its last value; that the queue is away is another metric.
     for shard in parts::shards(settings) {
         if let Ok(depth) = queue.depth(&Place::Shard(shard)).await {
@@ -37,9 +49,10 @@ async fn count(queue: &dyn Queue, settings: &Settings, metrics: &Metrics) {
             metrics.dead_letters(class, depth.ready);
         }
     }
-    for account in &settings.accounts {
-        if let Ok(depth) = queue.depth(&Place::Held(account.name.clone())).await {
-            metrics.held(&account.name, depth.ready);
+    let accounts = accounts.borrow().clone();
+    for account in accounts {
+        if let Ok(depth) = queue.depth(&Place::Held(account.clone())).await {
+            metrics.held(&account, depth.ready);
         }
     }
 }

@@ -39,6 +39,7 @@ pub struct Metrics {
     lanes: IntGauge,
     shards_owned: IntGauge,
     unsettled: IntCounter,
+    copies: IntCounter,
     calls: IntCounterVec,
     call_seconds: HistogramVec,
     omitted: IntCounterVec,
@@ -50,6 +51,10 @@ pub struct Metrics {
 pub enum Door {
     /// `POST /v1/destination`: Segment's Direct Destination.
     Destination,
+    /// `POST /v1/batch`: many events in one request.
+    Batch,
+    /// The queue that pipelines publish plain events to.
+    Intake,
 }
 
 /// Why a door refused a request or an event.
@@ -142,7 +147,10 @@ impl Metrics {
                 "Events that became dead letters, by class and reason.",
                 &["class", "reason"],
             ),
-            ended: add.counter("worker_ended_total", "Events that were delivered, ignored or became dead letters."),
+            ended: add.counter(
+                "worker_ended_total",
+                "Events that were delivered, ignored, became dead letters, or were copies.",
+            ),
             retries: add.counters("retries_total", "Waits for another attempt, by where.", &["wait"]),
             failures: add.counters("attempts_failed_total", "Attempts that failed, by failure.", &["failure"]),
             holds: add.counters("events_held_total", "Events moved behind a held account, by account.", &["account"]),
@@ -163,6 +171,7 @@ impl Metrics {
                 "worker_unsettled_total",
                 "Events that were worked and could not be settled because the queue went away; they come again.",
             ),
+            copies: add.counter("events_copies_total", "Copies of events that had ended, which cost no call."),
             calls: add.counters(
                 "refersion_calls_total",
                 "Calls of Refersion's API, by operation and outcome.",
@@ -185,13 +194,20 @@ impl Metrics {
     }
 
     fn start_at_zero(&self) {
-        let door = Door::Destination.as_str();
-        self.accepted.with_label_values(&[door]);
+        for door in Door::ALL {
+            self.accepted.with_label_values(&[door.as_str()]);
+            for reason in Ignored::REASONS {
+                self.ignored.with_label_values(&[door.as_str(), reason]);
+            }
+        }
+        // The intake refuses nothing, and some reasons are one door's own.
         for reason in Refused::ALL {
-            self.refused.with_label_values(&[door, reason.as_str()]);
+            self.refused.with_label_values(&[Door::Destination.as_str(), reason.as_str()]);
+        }
+        for reason in Refused::ALL.into_iter().filter(|reason| reason.is_about_requests()) {
+            self.refused.with_label_values(&[Door::Batch.as_str(), reason.as_str()]);
         }
         for reason in Ignored::REASONS {
-            self.ignored.with_label_values(&[door, reason]);
             self.ignored.with_label_values(&["worker", reason]);
         }
         for outcome in PublishOutcome::ALL {
@@ -233,9 +249,9 @@ impl Metrics {
         self.ingest_seconds.with_label_values(&[door.as_str()]).observe(took.as_secs_f64());
     }
 
-    /// An event is durable and its sender hears so.
-    pub fn accepted(&self, door: Door) {
-        self.accepted.with_label_values(&[door.as_str()]).inc();
+    /// So many events are durable, and their sender hears so.
+    pub fn accepted(&self, door: Door, events: u64) {
+        self.accepted.with_label_values(&[door.as_str()]).inc_by(events);
     }
 
     /// A door refused an event.
@@ -357,6 +373,11 @@ impl Metrics {
         self.ended.inc();
     }
 
+    /// An event was accepted as a dead letter: it could not even be given to a worker.
+    pub fn dead_lettered_at_door(&self, reason: DeadReason) {
+        self.dead_lettered.with_label_values(&[reason.class().as_str(), reason.as_str()]).inc();
+    }
+
     /// An event waits for another attempt.
     pub fn retried(&self, wait: Wait) {
         self.retries.with_label_values(&[wait.as_str()]).inc();
@@ -380,6 +401,12 @@ impl Metrics {
     /// Whether Refersion asked to leave an account alone for a while.
     pub fn account_paused(&self, account: &AccountName, paused: bool) {
         self.account_paused.with_label_values(&[account.as_str()]).set(i64::from(paused));
+    }
+
+    /// A worker met a copy of an event that had ended delivered or ignored.
+    pub fn copy(&self) {
+        self.copies.inc();
+        self.ended.inc();
     }
 
     /// An event was worked, and the queue was gone before that could be said.
@@ -431,11 +458,15 @@ impl Drop for Counted {
 }
 
 impl Door {
+    const ALL: [Self; 3] = [Self::Destination, Self::Batch, Self::Intake];
+
     /// The word in labels.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Destination => "destination",
+            Self::Batch => "batch",
+            Self::Intake => "intake",
         }
     }
 }
@@ -450,6 +481,14 @@ impl Refused {
         Self::Slow,
         Self::Unavailable,
     ];
+
+    /// Whether the batch door refuses for it as well: a single item of a batch is never refused.
+    fn is_about_requests(self) -> bool {
+        match self {
+            Self::TooLarge | Self::Unauthorized | Self::Malformed | Self::Slow | Self::Unavailable => true,
+            Self::UnsupportedType | Self::Incomplete => false,
+        }
+    }
 
     fn as_str(self) -> &'static str {
         match self {

@@ -51,7 +51,10 @@ fn exercise(metrics: &Metrics) {
     let (door, took) = (Door::Destination, Duration::from_millis(5));
     metrics.declare_account(&account);
     metrics.answered(door, 202, took);
-    metrics.accepted(door);
+    metrics.answered(Door::Batch, 200, took);
+    metrics.accepted(door, 1);
+    metrics.dead_lettered_at_door(DeadReason::Incomplete);
+    metrics.copy();
     metrics.refused(door, Refused::Unavailable);
     metrics.ignored_at_door(door, Ignored::Anonymous);
     metrics.ignored_by_worker(Ignored::UnsupportedType(EventType::Track));

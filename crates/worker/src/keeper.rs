@@ -6,8 +6,9 @@ use refersion_relay_refersion::Failure;
 use tokio_util::sync::CancellationToken;
 
 use crate::gate::{GateState, Source};
-use crate::term::{Desks, Term, TermEnd};
-use crate::work::{Context, Desk};
+use crate::roster::{Desk, Roster};
+use crate::term::{Term, TermEnd};
+use crate::work::Context;
 
 /// The first wait before a held account is probed, and the one around which the waits stop growing. Jitter makes it at
 /// most a minute, so that events are on their way within a minute of the keys working again.
@@ -28,7 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// as it was.
 pub(crate) struct Keeper {
     pub(crate) context: Arc<Context>,
-    pub(crate) desks: Arc<Desks>,
+    pub(crate) roster: Arc<Roster>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) room: Room,
     pub(crate) stop: CancellationToken,
@@ -38,6 +39,15 @@ pub(crate) struct Keeper {
 impl Keeper {
     pub(crate) async fn run(self) {
         let stop = self.stop.clone();
+        tokio::spawn({
+            let (stop, gone) = (stop.clone(), self.desk.gone.clone());
+            async move {
+                tokio::select! {
+                    () = gone.cancelled() => stop.cancel(),
+                    () = stop.cancelled() => {}
+                }
+            }
+        });
         // Releasing winds itself up when told to stop; everything else can be dropped at any point.
         tokio::select! {
             () = self.find_out() => {}
@@ -54,7 +64,7 @@ impl Keeper {
     }
 
     fn place(&self) -> Place {
-        Place::Held(self.desk.account.name.clone())
+        Place::Held(self.desk.name.clone())
     }
 
     /// After a start the queue alone knows whether events are held.
@@ -64,8 +74,8 @@ impl Keeper {
             match self.held().await {
                 Some(0) => self.desk.gate.set(GateState::Open),
                 Some(held) => {
-                    tracing::info!(account = %self.desk.account.name, held, "events of this account are held");
-                    self.context.metrics.account_held(&self.desk.account.name, true);
+                    tracing::info!(account = %self.desk.name, held, "events of this account are held");
+                    self.context.metrics.account_held(&self.desk.name, true);
                     self.desk.gate.set(GateState::Held);
                 }
                 None => {
@@ -79,19 +89,23 @@ impl Keeper {
 
     /// Waits until the account is held and its keys work again.
     async fn probe(&self) {
-        let (gate, account) = (&self.desk.gate, &self.desk.account);
+        let (gate, name) = (&self.desk.gate, &self.desk.name);
         let mut backoff = Backoff::new(FIRST_PROBE, LAST_PROBE);
         gate.until(GateState::Held).await;
         loop {
-            tokio::time::sleep(backoff.next_wait()).await;
-            match self.context.destination.check_keys(account).await {
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next_wait()) => {}
+                // Somebody has changed the keys, so the next probe need not wait.
+                () = self.desk.changed.notified() => backoff.reset(),
+            }
+            match self.context.destination.check_keys(&self.desk.account()).await {
                 // A proper no to this call is a yes to the keys.
                 Ok(()) | Err(Failure::Rejected(_)) => break,
-                Err(failure) => tracing::debug!(account = %account.name, "still held: {failure}"),
+                Err(failure) => tracing::debug!(account = %name, "still held: {failure}"),
             }
         }
-        tracing::info!(account = %account.name, "the account's keys work again");
-        self.context.metrics.account_held(&account.name, false);
+        tracing::info!(account = %name, "the account's keys work again");
+        self.context.metrics.account_held(name, false);
         gate.advance(GateState::Held, GateState::Releasing);
     }
 
@@ -119,7 +133,7 @@ impl Keeper {
                     self.work_held(owned).await;
                 }
                 Err(error) => {
-                    tracing::debug!(account = %self.desk.account.name, "cannot read the held events: {error}");
+                    tracing::debug!(account = %self.desk.name, "cannot read the held events: {error}");
                     tokio::select! {
                         () = self.stop.cancelled() => return,
                         () = tokio::time::sleep(backoff.next_wait()) => {}
@@ -131,7 +145,7 @@ impl Keeper {
 
     async fn work_held(&self, mut owned: Owned) {
         let gate = &self.desk.gate;
-        let mut term = Term::new(self.context.clone(), self.desks.clone(), Source::Held);
+        let mut term = Term::new(self.context.clone(), self.roster.clone(), Source::Held);
         let mut end = self.drain(&mut term, &mut owned).await;
         if end == TermEnd::Idle {
             gate.advance(GateState::Releasing, GateState::Settling);
@@ -146,7 +160,7 @@ impl Keeper {
         owned.release().await;
         let next = if empty { GateState::Open } else { GateState::Releasing };
         if gate.advance(GateState::Settling, next) && empty {
-            tracing::info!(account = %self.desk.account.name, "no event of this account is held any more");
+            tracing::info!(account = %self.desk.name, "no event of this account is held any more");
         }
     }
 

@@ -7,8 +7,10 @@
 mod account;
 mod decide;
 mod destination;
+mod ended;
 mod gate;
 mod keeper;
+mod roster;
 mod settings;
 mod term;
 mod verdict;
@@ -18,6 +20,7 @@ mod worker;
 pub use account::Account;
 pub use decide::{Failed, decide};
 pub use destination::Destination;
+pub use roster::Roster;
 pub use settings::{RetryPolicy, WorkerSettings};
 pub use verdict::{Retry, Verdict};
 pub use worker::{Progress, Worker};

@@ -12,16 +12,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::gate::Source;
+use crate::roster::Roster;
 use crate::verdict::Verdict;
-use crate::work::{Conclusion, Context, Desk, Reading, read};
-
-/// The accounts of a worker.
-pub(crate) type Desks = HashMap<AccountName, Arc<Desk>>;
+use crate::work::{Conclusion, Context, Reading, read};
 
 /// Works the deliveries of one place for one term: lanes side by side, each in order.
 pub(crate) struct Term {
     context: Arc<Context>,
-    desks: Arc<Desks>,
+    roster: Arc<Roster>,
     source: Source,
     lanes: HashMap<Lane, VecDeque<Item>>,
     tasks: JoinSet<Ended>,
@@ -59,8 +57,8 @@ struct Ended {
 }
 
 impl Term {
-    pub(crate) fn new(context: Arc<Context>, desks: Arc<Desks>, source: Source) -> Self {
-        Self { context, desks, source, lanes: HashMap::new(), tasks: JoinSet::new(), singles: 0 }
+    pub(crate) fn new(context: Arc<Context>, roster: Arc<Roster>, source: Source) -> Self {
+        Self { context, roster, source, lanes: HashMap::new(), tasks: JoinSet::new(), singles: 0 }
     }
 
     /// Works until the queue is lost, `stop` is cancelled, or nothing has been there for `idle`. Calls in flight are
@@ -123,12 +121,11 @@ impl Term {
         if 0 < headers.generation && headers.attempts == 0 && !delivery.redelivered && self.source == Source::Shard {
             self.context.metrics.replayed();
         }
-        let desks = &self.desks;
-        let reading =
-            catch_unwind(AssertUnwindSafe(|| read(&delivery.message, self.source, |name| desks.get(name).cloned())));
+        let roster = &self.roster;
+        let reading = catch_unwind(AssertUnwindSafe(|| read(&delivery.message, self.source, |name| roster.desk(name))));
         let reading = reading.unwrap_or_else(|_| Reading::Final(panicked()));
         let lane = match &reading {
-            Reading::Job(job) => Lane::Of(job.desk.account.name.clone(), job.subject.clone()),
+            Reading::Job(job) => Lane::Of(job.desk.name.clone(), job.subject.clone()),
             Reading::Stray(account, subject) => Lane::Of(account.clone(), subject.clone()),
             Reading::Final(_) => {
                 self.singles += 1;
@@ -181,7 +178,7 @@ async fn finish(context: &Context, item: Item, leave: &CancellationToken) -> boo
         }
     };
     let (account, subject) = match &reading {
-        Reading::Job(job) => (Some(&job.desk.account.name), Some(&job.subject)),
+        Reading::Job(job) => (Some(&job.desk.name), Some(&job.subject)),
         Reading::Stray(account, subject) => (Some(account), Some(subject)),
         Reading::Final(_) => (None, None),
     };
@@ -189,8 +186,13 @@ async fn finish(context: &Context, item: Item, leave: &CancellationToken) -> boo
     let Some(settle) = context.settlement(&verdict, headers, account, subject) else { return true };
     // An account that is not configured may have any name at all, and is no label.
     let known = account.filter(|_| !matches!(reading, Reading::Stray(..)));
+    let generation = delivery.message.headers.generation;
     if delivery.settle(settle).await.is_ok() {
         context.count(&verdict, known);
+        // Not before: what could not be settled comes again and is counted then.
+        if let (Verdict::Delivered(_) | Verdict::Ignored(_), Reading::Job(job)) = (&verdict, &reading) {
+            context.ended.remember(job.identity(generation));
+        }
     } else {
         context.metrics.unsettled();
     }

@@ -10,6 +10,8 @@ pub enum Verdict {
     Delivered(Applied),
     /// It is not for Refersion, and that is right.
     Ignored(Ignored),
+    /// It is a copy of an event that ended delivered or ignored.
+    Copy,
     /// It may succeed later.
     Retry(Retry),
     /// Its account cannot be worked for now. The event is as good as it was.

@@ -2,19 +2,20 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use refersion_relay_model::{
-    AccountName, Command, DeadReason, Event, EventType, Judgement, MAX_EVENT_BYTES, Missing, Subject, judge,
+    AccountName, Command, DeadReason, Event, EventType, Judgement, MAX_EVENT_BYTES, MessageId, Missing, Subject, judge,
 };
 use refersion_relay_queue::{Backoff, Death, Headers, Message, Place, Queue, Settle};
 use refersion_relay_telemetry::{Metrics, Wait};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::RetryPolicy;
 use crate::decide::{Failed, decide};
 use crate::destination::Destination;
-use crate::gate::{Admission, Gate, Moving, Source};
+use crate::ended::{Ended, Identity};
+use crate::gate::{Admission, Moving, Source};
+use crate::roster::Desk;
 use crate::verdict::{Retry, Verdict};
-use crate::{Account, RetryPolicy};
 
 /// The first wait of an event that keeps its place, and the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -22,20 +23,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// How long an event may stay unacknowledged in all. RabbitMQ closes the channel after 30 minutes.
 const MAX_STAY: Duration = Duration::from_mins(9);
 
-/// One account in a worker: its settings and its present state.
-pub(crate) struct Desk {
-    pub(crate) account: Account,
-    pub(crate) gate: Gate,
-    /// Calls in flight at most.
-    pub(crate) permits: Semaphore,
-}
-
 /// Everything working an event needs.
 pub(crate) struct Context {
     pub(crate) queue: Arc<dyn Queue>,
     pub(crate) destination: Arc<dyn Destination>,
     pub(crate) retry: RetryPolicy,
     pub(crate) shard_count: u16,
+    pub(crate) ended: Ended,
     pub(crate) metrics: Metrics,
 }
 
@@ -45,6 +39,7 @@ pub(crate) struct Job {
     pub(crate) subject: Subject,
     pub(crate) source: Source,
     kind: EventType,
+    message_id: MessageId,
     /// The event itself is not kept: read, it can be many times as large as its bytes.
     judgement: Judgement,
 }
@@ -79,15 +74,22 @@ pub(crate) fn read(message: &Message, source: Source, desk: impl FnOnce(&Account
     };
     let event = match Event::parse(&message.body) {
         Ok(event) => event,
-        Err(error) => return dead(DeadReason::Unreadable, error.to_string()),
+        Err(error) => return dead(error.dead_reason(), error.to_string()),
     };
     let Some(desk) = desk(name) else {
         let subject = Subject::of(&event, &message.headers.message_id);
         return Reading::Stray(name.clone(), subject);
     };
-    let message_id = desk.account.fingerprint.message_id(&event, &message.body);
+    let message_id = desk.account().fingerprint.message_id(&event, &message.body);
     let subject = Subject::of(&event, message_id.as_str());
-    Reading::Job(Box::new(Job { desk, subject, source, kind: event.kind(), judgement: judge(&event) }))
+    Reading::Job(Box::new(Job { desk, subject, source, kind: event.kind(), message_id, judgement: judge(&event) }))
+}
+
+impl Job {
+    pub(crate) fn identity(&self, generation: u32) -> Identity<'_> {
+        let Self { desk, kind, subject, message_id, .. } = self;
+        Identity { account: &desk.name, kind: *kind, subject, message_id, generation }
+    }
 }
 
 impl Context {
@@ -102,6 +104,9 @@ impl Context {
     ) -> Conclusion<'a> {
         let mut headers = Box::new(arrived(&message.headers, job.source));
         let settle = |verdict, headers| Conclusion::Settle { verdict, headers, moving: None };
+        if self.ended.contains(job.identity(headers.generation)) {
+            return settle(Verdict::Copy, headers);
+        }
         let command = match &job.judgement {
             Judgement::Work(command) => command,
             Judgement::Ignore(why) => return settle(Verdict::Ignored(*why), headers),
@@ -151,7 +156,7 @@ impl Context {
             if !job.desk.gate.lets_through(job.source) {
                 continue;
             }
-            let applied = self.destination.apply(&job.desk.account, command).await;
+            let applied = self.destination.apply(&job.desk.account(), command).await;
             drop(permit);
             let failure = match applied {
                 Ok(applied) => return settle(Verdict::Delivered(applied), headers),
@@ -195,16 +200,16 @@ impl Context {
     fn pause(&self, job: &Job, pause: Duration) {
         if job.desk.gate.pause(pause) {
             let seconds = pause.as_secs();
-            tracing::warn!(account = %job.desk.account.name, seconds, "Refersion asked for a pause of this account");
-            self.metrics.account_paused(&job.desk.account.name, true);
+            tracing::warn!(account = %job.desk.name, seconds, "Refersion asked for a pause of this account");
+            self.metrics.account_paused(&job.desk.name, true);
         }
     }
 
     pub(crate) fn hold(&self, desk: &Desk, status: Option<u16>) {
         if desk.gate.hold() {
-            self.metrics.account_held(&desk.account.name, true);
+            self.metrics.account_held(&desk.name, true);
             tracing::error!(
-                account = %desk.account.name,
+                account = %desk.name,
                 refersion.status = status,
                 "Refersion refuses this account's keys: its events are held until they work again"
             );
@@ -237,7 +242,7 @@ impl Context {
     ) -> Option<Settle> {
         let now = SystemTime::now();
         match verdict {
-            Verdict::Delivered(_) | Verdict::Ignored(_) => Some(Settle::Done),
+            Verdict::Delivered(_) | Verdict::Ignored(_) | Verdict::Copy => Some(Settle::Done),
             Verdict::Retry(Retry::InHand(_) | Retry::Pause(_)) => None,
             Verdict::Retry(Retry::Tier(delay)) => {
                 let shard = subject?.shard(account?, self.shard_count);
@@ -266,6 +271,7 @@ impl Context {
         match verdict {
             Verdict::Delivered(applied) => self.metrics.delivered(applied.as_str()),
             Verdict::Ignored(why) => self.metrics.ignored_by_worker(*why),
+            Verdict::Copy => self.metrics.copy(),
             Verdict::Retry(_) => self.metrics.retried(Wait::Tier),
             Verdict::Hold => self.metrics.event_held(account),
             Verdict::DeadLetter { reason, .. } => self.metrics.dead_lettered(*reason),
@@ -291,13 +297,16 @@ fn arrived(headers: &Headers, source: Source) -> Headers {
 fn charged(verdict: &Verdict) -> bool {
     match verdict {
         Verdict::Retry(Retry::InHand(_) | Retry::Tier(_)) | Verdict::DeadLetter { .. } => true,
-        Verdict::Retry(Retry::Pause(_)) | Verdict::Hold | Verdict::Delivered(_) | Verdict::Ignored(_) => false,
+        Verdict::Retry(Retry::Pause(_))
+        | Verdict::Hold
+        | Verdict::Delivered(_)
+        | Verdict::Ignored(_)
+        | Verdict::Copy => false,
     }
 }
 
 fn incomplete(kind: EventType, missing: &[Missing]) -> Verdict {
-    let needed: Vec<_> = missing.iter().map(|missing| missing.advice(kind)).collect();
-    let error = format!("a {} event needs {}", kind.as_str(), needed.join(" and "));
+    let error = Missing::sentence(kind, missing);
     Verdict::DeadLetter { reason: DeadReason::Incomplete, status: None, error }
 }
 

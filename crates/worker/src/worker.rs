@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -6,20 +5,21 @@ use std::time::Duration;
 use refersion_relay_model::Shard;
 use refersion_relay_queue::{Backoff, BrokerState, Place, Queue};
 use refersion_relay_telemetry::Metrics;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::gate::{Gate, Source};
+use crate::ended::Ended;
+use crate::gate::Source;
 use crate::keeper::Keeper;
-use crate::term::{Desks, Term, TermEnd};
-use crate::work::{Context, Desk};
+use crate::roster::Roster;
+use crate::term::{Term, TermEnd};
+use crate::work::Context;
 use crate::{Account, Destination, WorkerSettings};
 
 /// Owns shards and works what is on them.
 pub struct Worker {
     context: Arc<Context>,
-    desks: Arc<Desks>,
+    roster: Arc<Roster>,
     settings: WorkerSettings,
     progress: Arc<Progress>,
 }
@@ -50,17 +50,12 @@ impl Worker {
         settings: WorkerSettings,
         metrics: Metrics,
     ) -> Self {
-        let desk = |account: Account| {
-            metrics.declare_account(&account.name);
-            let desk = Desk { account, gate: Gate::new(), permits: Semaphore::new(concurrency.max(1)) };
-            (desk.account.name.clone(), Arc::new(desk))
-        };
-        let desks: HashMap<_, _> = accounts.into_iter().map(desk).collect();
+        let roster = Arc::new(Roster::new(accounts, concurrency, metrics.clone()));
         let shard_count = settings.shards.first().map_or(1, |shard| shard.count);
         let retry = settings.retry.clone();
-        let context = Context { queue, destination, retry, shard_count, metrics };
+        let context = Context { queue, destination, retry, shard_count, ended: Ended::new(), metrics };
         let progress = Progress { owned: AtomicUsize::new(0), wanted: settings.shards.len() };
-        Self { context: Arc::new(context), desks: Arc::new(desks), settings, progress: Arc::new(progress) }
+        Self { context: Arc::new(context), roster, settings, progress: Arc::new(progress) }
     }
 
     /// Tells how far the worker is.
@@ -69,16 +64,17 @@ impl Worker {
         self.progress.clone()
     }
 
+    /// The accounts it works for, to replace them.
+    #[must_use]
+    pub fn roster(&self) -> Arc<Roster> {
+        self.roster.clone()
+    }
+
     /// Works until `stop` is cancelled and everything in flight is settled, or until `abort` is.
     pub async fn run(self, stop: CancellationToken, abort: CancellationToken) {
         let tasks = TaskTracker::new();
-        let room = self.settings.room;
-        for desk in self.desks.values() {
-            let (context, desks, desk) = (self.context.clone(), self.desks.clone(), desk.clone());
-            let keeper = Keeper { context, desks, desk, room, stop: stop.clone(), abort: abort.clone() };
-            tasks.spawn(keeper.run());
-        }
         let worker = Arc::new(self);
+        tasks.spawn(worker.clone().look_after_accounts(tasks.clone(), stop.clone(), abort.clone()));
         for shard in worker.settings.shards.clone() {
             let (worker, stop, abort) = (worker.clone(), stop.clone(), abort.clone());
             tasks.spawn(async move { worker.work(shard, &stop, &abort).await });
@@ -86,6 +82,25 @@ impl Worker {
         tasks.spawn(worker.clone().show_pauses(stop));
         tasks.close();
         tasks.wait().await;
+    }
+
+    /// Gives each account a keeper, from when it is configured until it is no more.
+    async fn look_after_accounts(
+        self: Arc<Self>,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+        abort: CancellationToken,
+    ) {
+        let Some(mut opening) = self.roster.opening() else { return };
+        loop {
+            let desk = tokio::select! {
+                () = stop.cancelled() => return,
+                Some(desk) = opening.recv() => desk,
+            };
+            let (context, roster, room) = (self.context.clone(), self.roster.clone(), self.settings.room);
+            let keeper = Keeper { context, roster, desk, room, stop: stop.child_token(), abort: abort.clone() };
+            tasks.spawn(keeper.run());
+        }
     }
 
     /// Owns one shard, term after term.
@@ -107,7 +122,7 @@ impl Worker {
                     backoff.reset();
                     let counted = self.context.metrics.owning_shard();
                     self.progress.owned.fetch_add(1, Ordering::AcqRel);
-                    let mut term = Term::new(self.context.clone(), self.desks.clone(), Source::Shard);
+                    let mut term = Term::new(self.context.clone(), self.roster.clone(), Source::Shard);
                     let end = term.run(&mut owned, stop, abort, None).await;
                     self.progress.owned.fetch_sub(1, Ordering::AcqRel);
                     drop(counted);
@@ -129,8 +144,8 @@ impl Worker {
     /// A pause ends by itself, so somebody has to look.
     async fn show_pauses(self: Arc<Self>, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            for desk in self.desks.values() {
-                self.context.metrics.account_paused(&desk.account.name, desk.gate.paused().is_some());
+            for desk in self.roster.desks() {
+                self.context.metrics.account_paused(&desk.name, desk.gate.paused().is_some());
             }
             tokio::select! {
                 () = stop.cancelled() => {}

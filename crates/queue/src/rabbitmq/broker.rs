@@ -6,17 +6,21 @@ use futures_util::future::join_all;
 use refersion_relay_model::{AccountName, Class, Shard};
 use refersion_relay_telemetry::Metrics;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::names::Names;
 use super::publisher::Publisher;
-use super::topology::{Topology, TopologyReport};
+use super::topology::{Accounts, DeclareError, Topology, TopologyReport};
 use super::url::BrokerUrl;
 use super::{connection, consumer, dead_letters};
 use crate::waves::chains;
 use crate::{
     BrokerState, Browsed, Depth, Message, Owned, Place, PublishError, Queue, QueueError, Room, Scan, Sweeper, Swept,
 };
+
+/// How long declaring everything may take: it is many round trips.
+const DECLARE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How to reach a broker, and what to expect on it.
 #[derive(Clone, Debug)]
@@ -48,7 +52,7 @@ impl RabbitMq {
         let RabbitMqSettings { url, prefix, shards, mut tiers, accounts, confirm_timeout } = settings;
         tiers.sort_unstable();
         tiers.dedup();
-        let topology = Topology { names: Names::new(&prefix), shards, tiers, accounts };
+        let topology = Topology { names: Names::new(&prefix), shards, tiers, accounts: Accounts::new(accounts) };
         let publisher = Arc::new(Publisher::start(url.clone(), topology, confirm_timeout, metrics));
         Self { url, publisher }
     }
@@ -111,6 +115,22 @@ impl Queue for RabbitMq {
 
     async fn own(&self, place: Place, room: Room) -> Result<Owned, QueueError> {
         Ok(consumer::own(&self.url, self.publisher.clone(), &place, room).await?)
+    }
+
+    async fn admit(&self, accounts: &[AccountName]) -> Result<(), QueueError> {
+        let topology = &self.publisher.topology;
+        if !topology.accounts.replace(accounts) {
+            return Ok(());
+        }
+        // While the broker is away that is all: whoever reaches it declares everything.
+        let Ok(link) = self.publisher.link() else { return Ok(()) };
+        let declaring = timeout(DECLARE_TIMEOUT, topology.declare(&link.connection)).await;
+        match declaring {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(DeclareError::Mismatch(why))) => Err(QueueError::Mismatch(why)),
+            Ok(Err(DeclareError::Broker(error))) => Err(error.into()),
+            Err(_) => Err(QueueError::Away("the broker does not answer".to_owned())),
+        }
     }
 
     async fn depth(&self, place: &Place) -> Result<Depth, QueueError> {

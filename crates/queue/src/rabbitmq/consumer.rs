@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::arrival;
 use super::connection::{self, Notice};
-use super::properties;
 use super::publisher::Publisher;
 use super::url::BrokerUrl;
 use crate::owned::{Ownership, Settler};
@@ -60,12 +60,9 @@ pub(crate) async fn own(
             drop(consumer); // not before, since that cancels it
         }
     });
-    let class = match place {
-        Place::Dead(class) => Some(*class),
-        Place::Intake | Place::Shard(_) | Place::Later(..) | Place::Held(_) => None,
-    };
     let open = publisher.metrics.connected(telemetry::Connection::Consume);
-    let owned = RabbitOwned { consumer, publisher, ended: ended.clone(), closing, class, _open: open };
+    let from = arrival::From::place(place);
+    let owned = RabbitOwned { consumer, publisher, ended: ended.clone(), closing, from, _open: open };
     Ok(Owned::new(Box::new(owned), ended))
 }
 
@@ -92,7 +89,7 @@ struct RabbitOwned {
     ended: CancellationToken,
     /// Closes the connection when the term has ended.
     closing: JoinHandle<()>,
-    class: Option<refersion_relay_model::Class>,
+    from: arrival::From,
     _open: Counted,
 }
 
@@ -110,7 +107,8 @@ impl Ownership for RabbitOwned {
             self.ended.cancel();
             return None;
         };
-        let message = properties::read(delivery.data, &delivery.properties, self.class);
+        let (names, exchange) = (&self.publisher.topology.names, delivery.exchange.as_str());
+        let message = arrival::read(names, self.from, exchange, delivery.data, &delivery.properties);
         let (publisher, ended) = (self.publisher.clone(), self.ended.clone());
         let settler = RabbitSettler { acker: delivery.acker, publisher, ended };
         Some(Delivery::new(message, delivery.redelivered, Box::new(settler)))

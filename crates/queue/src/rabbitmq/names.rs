@@ -30,6 +30,12 @@ impl Names {
         self.name(&format!("intake.{account}"))
     }
 
+    /// Whose intake exchange this is, if it is one.
+    pub(crate) fn intake_account(&self, exchange: &str) -> Option<AccountName> {
+        let account = exchange.strip_prefix(&self.intake())?.strip_prefix('.')?;
+        AccountName::try_from(account).ok()
+    }
+
     pub(crate) fn intake(&self) -> String {
         self.name("intake")
     }

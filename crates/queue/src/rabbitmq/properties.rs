@@ -87,10 +87,7 @@ pub(crate) fn read(body: Vec<u8>, properties: &BasicProperties, class: Option<Cl
     let received_at = instant(text(RECEIVED_AT)).or(seconds).unwrap_or(SystemTime::UNIX_EPOCH);
     let death = class.map(|class| Death {
         class,
-        reason: text(REASON).unwrap_or_else(|| {
-            let broker = if class == Class::Unrouted { NO_QUEUE } else { BROKER_GAVE_UP };
-            broker.to_owned()
-        }),
+        reason: text(REASON).unwrap_or_else(|| broker_death(class, received_at).reason),
         status: text(STATUS).and_then(|status| status.parse().ok()),
         error: text(ERROR),
         dead_at: instant(text(DEAD_AT)).unwrap_or(received_at),
@@ -109,6 +106,12 @@ pub(crate) fn read(body: Vec<u8>, properties: &BasicProperties, class: Option<Cl
         death,
     };
     Message { body: Bytes::from(body), headers }
+}
+
+/// Why a letter is dead that only the broker can have put where it is.
+pub(crate) fn broker_death(class: Class, dead_at: SystemTime) -> Death {
+    let reason = if class == Class::Unrouted { NO_QUEUE } else { BROKER_GAVE_UP };
+    Death { class, reason: reason.to_owned(), status: None, error: None, dead_at }
 }
 
 fn text(table: &FieldTable, key: &str) -> Option<String> {

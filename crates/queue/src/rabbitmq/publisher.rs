@@ -184,7 +184,7 @@ impl Link {
                 broken: CancellationToken::new(),
                 why: Mutex::new(None),
                 last_confirm: Mutex::new(Instant::now()),
-                held: tokio::sync::Mutex::new(topology.accounts.iter().cloned().collect()),
+                held: tokio::sync::Mutex::new(topology.accounts.get().into_iter().collect()),
             }),
             Err(error) => {
                 connection::close(&connection).await;

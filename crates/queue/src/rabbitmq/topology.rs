@@ -1,3 +1,4 @@
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
@@ -22,7 +23,30 @@ pub(crate) struct Topology {
     pub(crate) names: Names,
     pub(crate) shards: u16,
     pub(crate) tiers: Vec<Duration>,
-    pub(crate) accounts: Vec<AccountName>,
+    pub(crate) accounts: Accounts,
+}
+
+/// The accounts with places of their own. Clones share them, since accounts can come and go while the relay runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Accounts(Arc<RwLock<Vec<AccountName>>>);
+
+impl Accounts {
+    pub(crate) fn new(names: Vec<AccountName>) -> Self {
+        Self(Arc::new(RwLock::new(names)))
+    }
+
+    pub(crate) fn get(&self) -> Vec<AccountName> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns whether that changes anything.
+    pub(crate) fn replace(&self, names: &[AccountName]) -> bool {
+        let mut accounts = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let changes = *accounts != names;
+        accounts.clear();
+        accounts.extend_from_slice(names);
+        changes
+    }
 }
 
 /// What `check` says about the broker.
@@ -119,7 +143,7 @@ impl Topology {
             self.exchange(names.dead_exchange(), ExchangeKind::Direct),
         ];
         exchanges.extend(self.tiers.iter().map(|tier| self.exchange(names.retry(*tier), ExchangeKind::Fanout)));
-        for account in &self.accounts {
+        for account in &self.accounts.get() {
             exchanges.push(self.exchange(names.intake_exchange(account), ExchangeKind::Fanout));
             exchanges.push(self.held(account).0);
         }
@@ -159,14 +183,19 @@ impl Topology {
                 bindings: vec![(names.retry(*tier), String::new())],
             });
         }
-        for account in &self.accounts {
+        for account in &self.accounts.get() {
             queues.push(self.held(account).1);
         }
         queues.push(QueueSpec {
             name: names.intake(),
             arguments: poison().arguments([limit(DELIVERY_LIMIT), SINGLE_ACTIVE]),
             // An exchange for each account: the right to publish to it is the authority to speak for the account.
-            bindings: self.accounts.iter().map(|account| (names.intake_exchange(account), String::new())).collect(),
+            bindings: self
+                .accounts
+                .get()
+                .iter()
+                .map(|account| (names.intake_exchange(account), String::new()))
+                .collect(),
         });
         queues
     }

@@ -31,9 +31,9 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Exit> {
             init_logging(LogFormat::Text, "warn").map_err(Exit::usage)?;
             demo::run(&args).await
         }
-        Command::Run(args) => role::run(&settings(config)?, Roles::BOTH, &args).await,
-        Command::Ingest(args) => role::run(&settings(config)?, Roles::INGEST, &args).await,
-        Command::Worker(args) => role::run(&settings(config)?, Roles::WORKER, &args).await,
+        Command::Run(args) => role::run(config, Roles::BOTH, &args).await,
+        Command::Ingest(args) => role::run(config, Roles::INGEST, &args).await,
+        Command::Worker(args) => role::run(config, Roles::WORKER, &args).await,
         Command::Dlq { command } => dlq::run(&quiet(config)?, command).await,
         Command::Check(args) => check::run(&quiet(config)?, &args).await,
         Command::Simulate(args) => {

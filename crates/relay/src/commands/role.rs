@@ -1,17 +1,22 @@
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use refersion_relay_ingest::{HttpSettings, router, serve};
+use refersion_relay_ingest::{Access, HttpSettings, Ingest, intake, router, serve};
+use refersion_relay_model::AccountName;
 use refersion_relay_queue::{Queue, RabbitMq};
 use refersion_relay_telemetry::Metrics;
+use refersion_relay_worker::Roster;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::cli::RoleArgs;
 use crate::config::Settings;
 use crate::exit::Exit;
 use crate::ops::{self, Ops};
+use crate::reload::{Reload, Shared};
 use crate::signals::Stop;
 use crate::{parts, poll};
 
@@ -34,14 +39,22 @@ pub(super) struct Running {
     pub(super) ops: SocketAddr,
     pub(super) queue: Arc<RabbitMq>,
     pub(super) metrics: Metrics,
+    names: watch::Sender<Vec<AccountName>>,
+    access: Option<watch::Sender<Arc<Access>>>,
+    roster: Option<Arc<Roster>>,
     tasks: TaskTracker,
     ops_stop: tokio_util::sync::CancellationToken,
 }
 
-pub(super) async fn run(settings: &Settings, roles: Roles, args: &RoleArgs) -> Result<(), Exit> {
+pub(super) async fn run(config: Option<&Path>, roles: Roles, args: &RoleArgs) -> Result<(), Exit> {
+    let settings = &super::settings(config)?;
     let stop = Stop::on_signals().map_err(Exit::failed)?;
     let ops_listen = args.ops_listen.unwrap_or(settings.ops_listen);
     let running = start(settings, roles, ops_listen, &stop).await?;
+    if let Some(path) = config {
+        let reload = Reload::new(path, settings.clone(), running.shared()).map_err(Exit::failed)?;
+        tokio::spawn(reload.run(stop.stop.clone()));
+    }
     if let Some(address) = running.ingest {
         tracing::info!("taking events at http://{address}/v1/destination");
     }
@@ -69,21 +82,35 @@ pub(super) async fn start(
         ops: ops_listener.local_addr().map_err(Exit::failed)?,
         queue: queue.clone(),
         metrics: metrics.clone(),
+        names: watch::Sender::new(parts::names(&settings.accounts)),
+        access: None,
+        roster: None,
         tasks: tasks.clone(),
         ops_stop: tokio_util::sync::CancellationToken::new(),
     };
     if let Some(listener) = ingest_listener {
         running.ingest = Some(listener.local_addr().map_err(Exit::failed)?);
-        let doors = router(parts::ingest(settings, queue.clone(), &metrics));
-        tasks.spawn(serve(listener, doors, http, stop.stop.clone()));
+        let access = watch::Sender::new(Arc::new(parts::access(&settings.accounts)));
+        let (queue, shards, metrics) = (queue.clone(), settings.shards, metrics.clone());
+        let ingest = Ingest { queue, access: access.subscribe(), shards, metrics };
+        running.access = Some(access);
+        tasks.spawn(serve(listener, router(ingest.clone()), http, stop.stop.clone()));
+        tasks.spawn(intake(ingest, stop.stop.clone()));
     }
     let mut progress = None;
     if roles.worker {
         let worker = parts::worker(settings, queue.clone(), parts::client(settings, &metrics)?, &metrics);
         progress = Some(worker.progress());
+        running.roster = Some(worker.roster());
         tasks.spawn(worker.run(stop.stop.clone(), stop.abort.clone()));
     }
-    tasks.spawn(poll::depths(queue.clone(), settings.clone(), metrics.clone(), stop.stop.clone()));
+    tasks.spawn(poll::depths(
+        queue.clone(),
+        settings.clone(),
+        running.names.subscribe(),
+        metrics.clone(),
+        stop.stop.clone(),
+    ));
     tasks.close();
     // Metrics and health answer until the very end, so they are not among the tasks that are waited for.
     let ops = ops::router(Ops { metrics, queue: queue.state(), worker: progress });
@@ -92,6 +119,15 @@ pub(super) async fn start(
 }
 
 impl Running {
+    fn shared(&self) -> Shared {
+        Shared {
+            queue: self.queue.clone(),
+            names: self.names.clone(),
+            access: self.access.clone(),
+            roster: self.roster.clone(),
+        }
+    }
+
     /// Waits for what is in flight, for as long as the grace allows. Call it after the stop.
     pub(super) async fn end(self, settings: &Settings, stop: &Stop) -> Result<(), Exit> {
         let orderly = tokio::select! {

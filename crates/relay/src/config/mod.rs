@@ -5,4 +5,4 @@ mod raw;
 mod settings;
 
 pub(crate) use load::{from_toml, load};
-pub(crate) use settings::{QueueUrl, Settings};
+pub(crate) use settings::{AccountSettings, QueueUrl, Settings};

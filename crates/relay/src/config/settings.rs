@@ -53,6 +53,19 @@ pub(crate) struct AccountSettings {
     pub(crate) existing: Existing,
 }
 
+impl PartialEq for AccountSettings {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { name, keys, write_key, defaults, existing } = self;
+        let secret = |key: &Option<SecretString>| key.as_ref().map(|key| key.expose_secret().to_owned());
+        *name == other.name
+            && keys.expose_public() == other.keys.expose_public()
+            && keys.expose_secret() == other.keys.expose_secret()
+            && secret(write_key) == secret(&other.write_key)
+            && *defaults == other.defaults
+            && *existing == other.existing
+    }
+}
+
 /// The longest a wait in hand may be: deliveries that stay unacknowledged too long are taken away by the broker.
 const MAX_IN_HAND: Duration = Duration::from_mins(5);
 
@@ -145,11 +158,15 @@ fn accounts(raw: Vec<RawAccount>) -> Result<Vec<AccountSettings>, ConfigError> {
         return Err(invalid("account", "is missing: there has to be at least one [[account]]"));
     }
     let accounts = raw.into_iter().map(account).collect::<Result<Vec<_>, _>>()?;
-    let (mut names, mut keys) = (HashSet::new(), HashSet::new());
+    let (mut names, mut keys, mut write_keys) = (HashSet::new(), HashSet::new(), HashSet::new());
     for account in &accounts {
         check("account.name", names.insert(&account.name), "different for each account")?;
         let joined = account.keys.expose_joined().expose_secret().to_owned();
         check("account.public_key", keys.insert(joined), "different for each account")?;
+        if let Some(key) = &account.write_key {
+            let unique = write_keys.insert(key.expose_secret().to_owned());
+            check("account.write_key", unique, "different for each account")?;
+        }
     }
     Ok(accounts)
 }

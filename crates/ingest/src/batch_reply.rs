@@ -1,0 +1,98 @@
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use serde_json::json;
+
+use crate::reply::RETRY_AFTER_SECONDS;
+use crate::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS};
+
+/// What the batch door answers. Senders are libraries: a yes is exactly 200, because one of them repeats for ever on any
+/// other success, and there is a JSON object in every answer, because another reads it before the status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum BatchReply {
+    Taken,
+    TooLarge,
+    TooMany,
+    Unauthorized,
+    KeysDisagree,
+    Malformed { line: usize, column: usize },
+    NoBatch,
+    Encoding,
+    Slow,
+    Unavailable,
+    WrongMethod,
+    Broken,
+}
+
+impl BatchReply {
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Taken => StatusCode::OK,
+            Self::TooLarge | Self::TooMany | Self::Malformed { .. } | Self::NoBatch | Self::Encoding => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::Unauthorized | Self::KeysDisagree => StatusCode::UNAUTHORIZED,
+            Self::Slow | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Broken => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::TooLarge | Self::TooMany => "too_large",
+            Self::Unauthorized | Self::KeysDisagree => "unauthorized",
+            Self::Malformed { .. } | Self::NoBatch | Self::Encoding => "malformed",
+            Self::Slow => "slow",
+            Self::Unavailable => "unavailable",
+            Self::WrongMethod => "wrong_method",
+            Self::Broken => "broken",
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Self::Taken => "everything is stored".to_owned(),
+            Self::TooLarge => format!("the body is larger than {} MiB: send less at once", MAX_BATCH_BYTES >> 20),
+            Self::TooMany => format!("the batch has more than {MAX_BATCH_EVENTS} events: send fewer at once"),
+            Self::Unauthorized => {
+                "the write key is missing or unknown: it is the account's `write_key` in the relay's \
+                                   configuration, not the Refersion key"
+                    .to_owned()
+            }
+            Self::KeysDisagree => "the request has several write keys, and they differ".to_owned(),
+            Self::Malformed { line, column } => format!("the body is not valid JSON (line {line}, column {column})"),
+            Self::NoBatch => "the body has no array `batch`".to_owned(),
+            Self::Encoding => {
+                "the body is not in the encoding that Content-Encoding names; gzip is understood".to_owned()
+            }
+            Self::Slow => "the request did not arrive in time: send it again".to_owned(),
+            Self::Unavailable => "the events could not be stored right now: send them again later".to_owned(),
+            Self::WrongMethod => "this address takes POST only".to_owned(),
+            Self::Broken => "the relay failed at this request: send it again later".to_owned(),
+        }
+    }
+}
+
+impl IntoResponse for BatchReply {
+    fn into_response(self) -> Response {
+        let body = if self == Self::Taken {
+            json!({ "success": true })
+        } else {
+            // One library reads `message` and `code`, another reads `error`.
+            let message = self.message();
+            json!({ "success": false, "code": self.code(), "message": message, "error": message })
+        };
+        let response = Response::builder().status(self.status()).header(CONTENT_TYPE, "application/json");
+        let response = match &self {
+            Self::Unavailable => response.header(RETRY_AFTER, RETRY_AFTER_SECONDS),
+            Self::Slow => response.header(RETRY_AFTER, RETRY_AFTER_SECONDS).header(CONNECTION, "close"),
+            Self::TooLarge => response.header(CONNECTION, "close"),
+            Self::WrongMethod => response.header(ALLOW, "POST"),
+            _ => response,
+        };
+        response.body(Body::from(body.to_string())).expect("the headers are constants")
+    }
+}

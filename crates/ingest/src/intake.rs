@@ -1,0 +1,191 @@
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use refersion_relay_model::{AccountName, DeadReason, Fingerprint, Ignored, KeyPair, MAX_EVENT_BYTES};
+use refersion_relay_queue::{Backoff, BrokerState, Delivery, Headers, Owned, Place, Room, Settle};
+use refersion_relay_telemetry::Door;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::door::Ingest;
+use crate::sort::{Received, Sorted, UNKNOWN_TYPE, death, traceparent};
+
+const DOOR: Door = Door::Intake;
+/// Small, because what a pipeline publishes may be of any size until it has been read.
+const ROOM: Room = Room { events: 8 };
+
+/// Takes plain events from where pipelines publish them, and gives each to its shard. Whatever cannot be worked becomes a
+/// dead letter with a reason. Of several processes one reads and the others stand by. Ends after `stop`, when everything
+/// in hand is settled.
+pub async fn intake(ingest: Ingest, stop: CancellationToken) {
+    let intake = Arc::new(Intake { ingest, fingerprint: strangers(), large: Semaphore::new(1) });
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
+    let mut state = intake.ingest.queue.state();
+    loop {
+        let owning = async {
+            let _ = state.wait_for(BrokerState::is_up).await;
+            intake.ingest.queue.own(Place::Intake, ROOM).await
+        };
+        let owned = tokio::select! {
+            () = stop.cancelled() => return,
+            owned = owning => owned,
+        };
+        match owned {
+            Ok(mut owned) => {
+                backoff.reset();
+                intake.clone().read(&mut owned, &stop).await;
+                owned.release().await;
+            }
+            Err(error) => tracing::warn!("cannot read the intake: {error}"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(backoff.next_wait()) => {}
+        }
+    }
+}
+
+struct Intake {
+    ingest: Ingest,
+    /// Makes the ids of messages that belong to no account.
+    fingerprint: Fingerprint,
+    /// A body that is too large for a shard is copied alone.
+    large: Semaphore,
+}
+
+/// What a message turned out to be.
+enum Outcome {
+    Work(Place, Headers),
+    Dead(DeadReason, Headers),
+    Ignored(Ignored),
+}
+
+/// The messages about one person follow one another, the others run side by side.
+type Lanes = HashMap<Lane, VecDeque<(Delivery, Outcome)>>;
+type Lane = (Option<AccountName>, Option<String>);
+
+impl Intake {
+    async fn read(self: Arc<Self>, owned: &mut Owned, stop: &CancellationToken) {
+        let (mut lanes, mut tasks) = (Lanes::new(), JoinSet::new());
+        let ended = owned.ended();
+        loop {
+            let taking = !stop.is_cancelled() && !ended.is_cancelled();
+            if !taking && tasks.is_empty() {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled(), if taking => lanes.values_mut().for_each(VecDeque::clear),
+                Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
+                    // A task that panicked leaves its message to the next owner, and its lane with it.
+                    let Ok(lane) = ended else { return };
+                    match lanes.get_mut(&lane).and_then(VecDeque::pop_front) {
+                        Some((delivery, outcome)) => drop(tasks.spawn(self.clone().settle(lane, delivery, outcome))),
+                        None => drop(lanes.remove(&lane)),
+                    }
+                }
+                delivery = owned.next(), if taking => {
+                    let Some(delivery) = delivery else { continue };
+                    let outcome = self.judge(&delivery);
+                    let lane = outcome.lane();
+                    if let Some(waiting) = lanes.get_mut(&lane) {
+                        waiting.push_back((delivery, outcome));
+                    } else {
+                        lanes.insert(lane.clone(), VecDeque::new());
+                        tasks.spawn(self.clone().settle(lane, delivery, outcome));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sorts a message. The account is the one whose exchange it came through; nothing else beside the body is believed.
+    fn judge(&self, delivery: &Delivery) -> Outcome {
+        let message = &delivery.message;
+        let trace = message.headers.traceparent.as_deref().and_then(traceparent);
+        let received = Received { at: message.headers.received_at, traceparent: trace };
+        let name = message.headers.account.as_ref();
+        let Some(account) = name.and_then(|name| self.ingest.access().by_name(name).cloned()) else {
+            let error = match name {
+                Some(_) => "the account of the exchange it came through is not configured",
+                None => "it came through no account's exchange",
+            };
+            return self.dead(delivery, &received, DeadReason::UnknownAccount, error);
+        };
+        let (body, shards) = (message.body.clone(), self.ingest.shards);
+        match catch_unwind(AssertUnwindSafe(|| account.sort(body, shards, &received))) {
+            Ok(Sorted::Work(place, message)) => Outcome::Work(place, message.headers),
+            Ok(Sorted::Dead(reason, message)) => Outcome::Dead(reason, message.headers),
+            Ok(Sorted::Ignored(why)) => Outcome::Ignored(why),
+            Err(_) => {
+                let error = "the relay panicked on this message; its log has the place";
+                self.dead(delivery, &received, DeadReason::Panicked, error)
+            }
+        }
+    }
+
+    fn dead(&self, delivery: &Delivery, received: &Received, reason: DeadReason, error: &str) -> Outcome {
+        let message_id = self.fingerprint.minted(&delivery.message.body);
+        let headers = Headers {
+            message_id: message_id.as_str().to_owned(),
+            kind: UNKNOWN_TYPE.to_owned(),
+            traceparent: received.traceparent.clone(),
+            death: Some(death(reason, error.to_owned(), received.at)),
+            ..delivery.message.headers.clone()
+        };
+        Outcome::Dead(reason, headers)
+    }
+
+    /// Settles a message, and counts it if that worked; if not, it comes again.
+    async fn settle(self: Arc<Self>, lane: Lane, delivery: Delivery, outcome: Outcome) -> Lane {
+        let _alone = match delivery.message.body.len() {
+            size if MAX_EVENT_BYTES < size => self.large.acquire().await.ok(),
+            _ => None,
+        };
+        let (settle, counted) = match outcome {
+            Outcome::Work(place, headers) => (Settle::Move(place, Box::new(headers)), Counted::Accepted),
+            Outcome::Dead(reason, headers) => {
+                (Settle::Move(Place::Dead(reason.class()), Box::new(headers)), Counted::Dead(reason))
+            }
+            Outcome::Ignored(why) => (Settle::Done, Counted::Ignored(why)),
+        };
+        if delivery.settle(settle).await.is_ok() {
+            let metrics = &self.ingest.metrics;
+            match counted {
+                Counted::Accepted => metrics.accepted(DOOR, 1),
+                Counted::Dead(reason) => {
+                    tracing::warn!("dead letter from the intake: {} ({})", reason.class(), reason.as_str());
+                    metrics.accepted(DOOR, 1);
+                    metrics.dead_lettered_at_door(reason);
+                }
+                Counted::Ignored(why) => metrics.ignored_at_door(DOOR, why),
+            }
+        }
+        lane
+    }
+}
+
+enum Counted {
+    Accepted,
+    Dead(DeadReason),
+    Ignored(Ignored),
+}
+
+impl Outcome {
+    fn lane(&self) -> Lane {
+        match self {
+            Self::Work(_, headers) => (headers.account.clone(), headers.subject.clone()),
+            // Nobody waits for what nobody works.
+            Self::Dead(_, headers) => (None, Some(headers.message_id.clone())),
+            Self::Ignored(_) => (None, None),
+        }
+    }
+}
+
+/// A key of this process: nobody can guess from an id what a message without an account says.
+fn strangers() -> Fingerprint {
+    Fingerprint::new(&KeyPair::new("", format!("{:032x}", rand::random::<u128>())))
+}

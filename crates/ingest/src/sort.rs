@@ -1,0 +1,182 @@
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use refersion_relay_model::{
+    DeadReason, Event, EventType, Ignored, Judgement, MAX_EVENT_BYTES, MessageId, Missing, Subject, judge,
+};
+use refersion_relay_queue::{Death, Headers, Message, Place};
+
+use crate::AccountDoor;
+
+/// When and with what an event came in.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// When its door was reached.
+    pub at: SystemTime,
+    /// The trace it belongs to.
+    pub traceparent: Option<String>,
+}
+
+/// What becomes of one event at a door whose sender cannot be asked to send it again.
+#[derive(Clone, Debug)]
+pub enum Sorted {
+    /// It is to be worked.
+    Work(Place, Message),
+    /// It cannot be worked, and a person has to look at it.
+    Dead(DeadReason, Message),
+    /// Nothing is to be done about it, and that is right.
+    Ignored(Ignored),
+}
+
+/// What stands in for the type of bytes that are no event.
+pub(crate) const UNKNOWN_TYPE: &str = "unknown";
+
+impl Received {
+    /// Just now.
+    #[must_use]
+    pub fn now(traceparent: Option<String>) -> Self {
+        Self { at: SystemTime::now(), traceparent }
+    }
+}
+
+impl AccountDoor {
+    /// Reads, judges and addresses the bytes of one event. Keeps them as they are, whatever they are.
+    #[must_use]
+    pub fn sort(&self, body: Bytes, shards: u16, received: &Received) -> Sorted {
+        if MAX_EVENT_BYTES < body.len() {
+            let error = format!("an event has at most {MAX_EVENT_BYTES} bytes, this one has {}", body.len());
+            return self.dead(None, body, received, DeadReason::TooLarge, error);
+        }
+        let event = match Event::parse(&body) {
+            Ok(event) => event,
+            Err(error) => return self.dead(None, body, received, error.dead_reason(), error.to_string()),
+        };
+        match judge(&event) {
+            Judgement::Work(_) => {
+                let (_, place, message) = self.address(&event, body, shards, received);
+                Sorted::Work(place, message)
+            }
+            Judgement::Ignore(why) => Sorted::Ignored(why),
+            Judgement::Refuse(missing) => {
+                let error = Missing::sentence(event.kind(), &missing);
+                self.dead(Some(&event), body, received, DeadReason::Incomplete, error)
+            }
+        }
+    }
+
+    /// Makes the message of an event that is to be worked, and says where it belongs.
+    pub(crate) fn address(
+        &self,
+        event: &Event,
+        body: Bytes,
+        shards: u16,
+        received: &Received,
+    ) -> (MessageId, Place, Message) {
+        let message_id = self.fingerprint.message_id(event, &body);
+        let subject = Subject::of(event, message_id.as_str());
+        let place = Place::Shard(subject.shard(&self.name, shards));
+        let token = self.fingerprint.subject(&subject);
+        let headers = self.headers(message_id.as_str(), event.kind().as_str(), token, received);
+        (message_id, place, Message { body, headers })
+    }
+
+    fn dead(
+        &self,
+        event: Option<&Event>,
+        body: Bytes,
+        received: &Received,
+        reason: DeadReason,
+        error: String,
+    ) -> Sorted {
+        let message_id = match event {
+            Some(event) => self.fingerprint.message_id(event, &body),
+            None => self.fingerprint.minted(&body),
+        };
+        let subject = match event {
+            Some(event) => Subject::of(event, message_id.as_str()),
+            None => Subject::of_message(message_id.as_str()),
+        };
+        let kind = event.map_or(UNKNOWN_TYPE, |event| EventType::as_str(event.kind()));
+        let mut headers = self.headers(message_id.as_str(), kind, self.fingerprint.subject(&subject), received);
+        headers.death = Some(death(reason, error, received.at));
+        Sorted::Dead(reason, Message { body, headers })
+    }
+
+    fn headers(&self, message_id: &str, kind: &str, subject: String, received: &Received) -> Headers {
+        let headers = Headers::received(message_id, kind, self.name.clone(), subject, received.at);
+        Headers { traceparent: received.traceparent.clone(), ..headers }
+    }
+}
+
+/// Why an event that never reached a worker is a dead letter.
+pub(crate) fn death(reason: DeadReason, error: String, at: SystemTime) -> Death {
+    Death { class: reason.class(), reason: reason.as_str().to_owned(), status: None, error: Some(error), dead_at: at }
+}
+
+/// A trace's name, if it has the form of W3C Trace Context.
+pub(crate) fn traceparent(value: &str) -> Option<String> {
+    let lengths: Vec<_> = value.split('-').map(str::len).collect();
+    let hex = value.bytes().all(|c| c == b'-' || matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+    (hex && lengths == [2, 32, 16, 2]).then(|| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use refersion_relay_model::{AccountName, Class, Fingerprint, KeyPair};
+
+    use super::*;
+
+    fn sorted(body: &str) -> Sorted {
+        let name = AccountName::try_from("acme").unwrap();
+        let door = AccountDoor { name, fingerprint: Fingerprint::new(&KeyPair::new("pub_1", "sec_1")) };
+        door.sort(
+            Bytes::copy_from_slice(body.as_bytes()),
+            8,
+            &Received { at: SystemTime::UNIX_EPOCH, traceparent: None },
+        )
+    }
+
+    #[test]
+    fn an_event_that_can_be_worked_goes_to_its_shard_as_it_is() {
+        let body = r#" {"type":"delete", "email":"Peter@example.com","messageId":"m1"}"#;
+        let Sorted::Work(place, message) = sorted(body) else { panic!("work") };
+        assert!(matches!(place, Place::Shard(shard) if shard.to_string() == "n8.2"), "{place:?}");
+        assert_eq!(message.body, body);
+        assert_eq!((message.headers.message_id.as_str(), message.headers.kind.as_str()), ("m1", "delete"));
+    }
+
+    #[test]
+    fn what_cannot_be_worked_keeps_its_bytes_and_says_why() {
+        let too_large = format!(r#"{{"type":"delete","email":"{}"}}"#, "x".repeat(MAX_EVENT_BYTES));
+        let cases = [
+            ("", DeadReason::Unreadable, Class::Malformed),
+            ("{", DeadReason::Unreadable, Class::Malformed),
+            (too_large.as_str(), DeadReason::TooLarge, Class::Malformed),
+            ("5", DeadReason::NotAnEvent, Class::Invalid),
+            ("{}", DeadReason::NotAnEvent, Class::Invalid),
+            (r#"{"type":"delete"}"#, DeadReason::Incomplete, Class::Invalid),
+        ];
+        for (body, expected, class) in cases {
+            let Sorted::Dead(reason, message) = sorted(body) else { panic!("dead") };
+            let death = message.headers.death.unwrap();
+            assert_eq!((reason, death.class, message.body), (expected, class, Bytes::copy_from_slice(body.as_bytes())));
+            assert!(!message.headers.message_id.is_empty() && death.error.is_some());
+        }
+    }
+
+    #[test]
+    fn what_is_not_for_refersion_goes_nowhere() {
+        for body in [r#"{"type":"track","event":"x"}"#, r#"{"type":"identify","userId":"1"}"#] {
+            assert!(matches!(sorted(body), Sorted::Ignored(_)), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_trace_has_the_form_of_trace_context() {
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(traceparent(good).as_deref(), Some(good));
+        for bad in ["", "00-0af7-b7ad-01", &good.to_uppercase(), "peter@example.com"] {
+            assert_eq!(traceparent(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use refersion_relay_model::AccountName;
+use refersion_relay_telemetry::Metrics;
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::Account;
+use crate::gate::{Gate, GateState};
+
+/// The accounts a worker works for. They can be replaced while it works: an account keeps its state when its settings
+/// change, and an event that is being worked is finished with the settings it began with.
+pub struct Roster {
+    desks: RwLock<HashMap<AccountName, Arc<Desk>>>,
+    opened: mpsc::UnboundedSender<Arc<Desk>>,
+    to_open: Mutex<Option<mpsc::UnboundedReceiver<Arc<Desk>>>>,
+    concurrency: usize,
+    metrics: Metrics,
+}
+
+/// One account in a worker: its settings and its present state.
+pub(crate) struct Desk {
+    pub(crate) name: AccountName,
+    pub(crate) gate: Gate,
+    /// Calls in flight at most.
+    pub(crate) permits: Semaphore,
+    /// Told when the settings have changed: the keys may work now.
+    pub(crate) changed: Notify,
+    /// Cancelled when the account is no longer configured.
+    pub(crate) gone: CancellationToken,
+    account: RwLock<Arc<Account>>,
+}
+
+impl Desk {
+    fn new(account: Account, concurrency: usize) -> Self {
+        Self {
+            name: account.name.clone(),
+            gate: Gate::new(),
+            permits: Semaphore::new(concurrency),
+            changed: Notify::new(),
+            gone: CancellationToken::new(),
+            account: RwLock::new(Arc::new(account)),
+        }
+    }
+
+    /// The settings in force now.
+    pub(crate) fn account(&self) -> Arc<Account> {
+        self.account.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn change(&self, account: Account) {
+        *self.account.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(account);
+        self.changed.notify_one();
+    }
+}
+
+impl Roster {
+    pub(crate) fn new(accounts: Vec<Account>, concurrency: usize, metrics: Metrics) -> Self {
+        let (opened, to_open) = mpsc::unbounded_channel();
+        let desks = RwLock::new(HashMap::new());
+        let to_open = Mutex::new(Some(to_open));
+        let roster = Self { desks, opened, to_open, concurrency: concurrency.max(1), metrics };
+        roster.replace(accounts);
+        roster
+    }
+
+    /// From now on these are the accounts. Events of one that is not among them any more are held, as are the events that
+    /// wait for it; one that is new is looked after from now on.
+    pub fn replace(&self, accounts: Vec<Account>) {
+        let mut desks = self.desks.write().unwrap_or_else(PoisonError::into_inner);
+        let mut left = std::mem::take(&mut *desks);
+        for account in accounts {
+            let name = account.name.clone();
+            let desk = if let Some(desk) = left.remove(&name) {
+                desk.change(account);
+                desk
+            } else {
+                self.metrics.declare_account(&name);
+                let desk = Arc::new(Desk::new(account, self.concurrency));
+                // Nobody listens any more when the worker is about to end, and then nobody needs to.
+                let _ = self.opened.send(desk.clone());
+                desk
+            };
+            desks.insert(name, desk);
+        }
+        for desk in left.into_values() {
+            desk.gone.cancel();
+            // Whatever waits for the account goes behind its held events.
+            desk.gate.set(GateState::Held);
+            self.metrics.account_held(&desk.name, false);
+            self.metrics.account_paused(&desk.name, false);
+        }
+    }
+
+    /// The desk of an account, if it is configured.
+    pub(crate) fn desk(&self, name: &AccountName) -> Option<Arc<Desk>> {
+        self.desks.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    pub(crate) fn desks(&self) -> Vec<Arc<Desk>> {
+        self.desks.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Yields each desk that opens, from the first on. Can be taken once.
+    pub(crate) fn opening(&self) -> Option<mpsc::UnboundedReceiver<Arc<Desk>>> {
+        self.to_open.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use refersion_relay_model::{Fingerprint, KeyPair};
+    use refersion_relay_refersion::{Existing, NewAffiliateDefaults};
+
+    use super::*;
+
+    fn account(name: &str, secret: &str) -> Account {
+        let keys = KeyPair::new("pub", secret);
+        Account {
+            name: AccountName::try_from(name).unwrap(),
+            fingerprint: Fingerprint::new(&keys),
+            keys,
+            defaults: NewAffiliateDefaults::default(),
+            existing: Existing::Keep,
+        }
+    }
+
+    #[test]
+    fn an_account_keeps_its_state_when_its_keys_change() {
+        let roster = Roster::new(vec![account("a", "old")], 4, Metrics::new());
+        let desk = roster.desk(&account("a", "").name).unwrap();
+        let before = desk.account();
+        desk.gate.set(GateState::Held);
+
+        roster.replace(vec![account("a", "new"), account("b", "b")]);
+
+        let same = roster.desk(&desk.name).unwrap();
+        assert!(Arc::ptr_eq(&same, &desk) && same.gate.state() == GateState::Held);
+        assert_eq!((before.keys.expose_secret(), same.account().keys.expose_secret()), ("old", "new"));
+        let mut opening = roster.opening().unwrap();
+        let opened: Vec<_> = std::iter::from_fn(|| opening.try_recv().ok()).map(|desk| desk.name.to_string()).collect();
+        assert_eq!(opened, ["a", "b"], "each is looked after once");
+    }
+
+    #[test]
+    fn an_account_that_is_gone_holds_what_waits_for_it() {
+        let roster = Roster::new(vec![account("a", "a"), account("b", "b")], 4, Metrics::new());
+        let desk = roster.desk(&account("a", "").name).unwrap();
+        desk.gate.set(GateState::Open);
+
+        roster.replace(vec![account("b", "b")]);
+
+        assert!(roster.desk(&desk.name).is_none() && desk.gone.is_cancelled());
+        assert_eq!(desk.gate.state(), GateState::Held);
+    }
+}

@@ -1,0 +1,113 @@
+use std::time::Duration;
+
+use refersion_relay_simulator::Settings;
+use refersion_relay_tests::{Config, Refersion, Relay, account, eventually, identify, shared_broker};
+
+fn keys(pairs: &[(&str, &str)]) -> Settings {
+    let keys = pairs.iter().map(|(public, secret)| ((*public).to_owned(), (*secret).to_owned())).collect();
+    Settings { keys, ..Settings::default() }
+}
+
+async fn said(relay: &Relay, text: &str) {
+    eventually(text, || async { relay.log().contains(text) }).await;
+}
+
+#[tokio::test]
+async fn a_key_is_rotated_under_load_without_a_restart_or_a_dead_letter() {
+    // Refersion knows both keys of the merchant; which one works is switched below.
+    let refersion =
+        Refersion::start_with(keys(&[("pub_1", "sec_1"), ("pub_new", "sec_new"), ("pub_2", "sec_2")])).await;
+    refersion.simulator.set_keys_valid("pub_new", false);
+    let config = Config::new(&shared_broker(), refersion.url(), &[]);
+    let (ingest, worker) = (Relay::start("ingest", &config).await, Relay::start("worker", &config).await);
+
+    let mut sent = 0;
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    for round in 0..150 {
+        ticks.tick().await;
+        let events: Vec<_> = (0..20)
+            .map(|n| {
+                let event = identify(&format!("person{}@example.com", sent + n));
+                String::from_utf8(event).expect("UTF-8")
+            })
+            .collect();
+        let answer = ingest.post_batch("write_1", format!(r#"{{"batch":[{}]}}"#, events.join(","))).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        sent += events.len();
+        match round {
+            50 => {
+                refersion.simulator.set_keys_valid("pub_1", false);
+                refersion.simulator.set_keys_valid("pub_new", true);
+            }
+            100 => config.edit(
+                "public_key = \"pub_1\"\nsecret_key = \"sec_1\"",
+                "public_key = \"pub_new\"\nsecret_key = \"sec_new\"",
+            ),
+            _ => {}
+        }
+    }
+
+    eventually("all are worked", || async { worker.metric("refersion_relay_worker_ended_total").await >= sent as u64 })
+        .await;
+    assert_eq!(refersion.simulator.affiliates().len(), sent, "each once");
+    assert_eq!(config.dead_letters().await.len(), 0);
+    assert!(0 < worker.metric(r#"refersion_relay_events_held_total{account="acme"}"#).await, "it was held meanwhile");
+    let answer = ingest.try_post("pub_new.sec_new", identify("new@example.com")).await.expect("an answer");
+    assert_eq!(answer.status, 202, "the door knows the new keys");
+    assert_eq!(ingest.post(1, identify("old@example.com")).await.status, 401, "and forgot the old ones");
+}
+
+#[tokio::test]
+async fn accounts_come_and_go_without_a_restart() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &[]);
+    let relay = Relay::start("run", &config).await;
+    assert_eq!(relay.post(3, identify("early@example.com")).await.status, 401);
+
+    config.edit(&account("other", 2), &account("third", 3));
+    relay.signal("HUP").await;
+    said(&relay, "the account is not configured any more").await;
+
+    assert_eq!(relay.post(3, identify("third@example.com")).await.status, 202);
+    eventually("it is delivered", || async { refersion.with_email("third@example.com").len() == 1 }).await;
+    assert_eq!(relay.post(2, identify("other@example.com")).await.status, 401);
+
+    config.edit(&account("third", 3), &account("other", 2));
+    eventually("they are back", || async { relay.post(2, identify("other@example.com")).await.status == 202 }).await;
+    eventually("it is delivered", || async { refersion.with_email("other@example.com").len() == 1 }).await;
+    assert_eq!(config.dead_letters().await.len(), 0);
+}
+
+#[tokio::test]
+async fn events_of_an_account_that_is_gone_wait_until_it_is_back() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &[]);
+    let (ingest, worker) = (Relay::start("ingest", &config).await, Relay::start("worker", &config).await);
+    refersion.simulator.set_keys_valid("pub_2", false);
+    assert_eq!(ingest.post(2, identify("first@example.com")).await.status, 202);
+    let held = r#"refersion_relay_account_held{account="other"}"#;
+    eventually("it is held", || async { worker.metric(held).await == 1 }).await;
+
+    config.edit(&account("other", 2), "");
+    said(&worker, "the account is not configured any more").await;
+    refersion.simulator.set_keys_valid("pub_2", true);
+    config.edit("[[account]]\nname = \"acme\"", &format!("{}[[account]]\nname = \"acme\"", account("other", 2)));
+
+    eventually("it is delivered", || async { refersion.with_email("first@example.com").len() == 1 }).await;
+    assert_eq!(config.dead_letters().await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_mistake_in_the_file_changes_nothing_and_is_said_without_secrets() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &[]);
+    let relay = Relay::start("run", &config).await;
+
+    config.edit("secret_key = \"sec_2\"", "secret_key = \"sec_2\nname = 5");
+    said(&relay, "the configuration was not reloaded").await;
+
+    assert_eq!(relay.post(1, identify("still@example.com")).await.status, 202);
+    eventually("it is delivered", || async { refersion.with_email("still@example.com").len() == 1 }).await;
+    let log = relay.log();
+    assert!(!log.contains("sec_2") && log.matches("was not reloaded").count() == 1, "{log}");
+}

@@ -18,7 +18,7 @@ pub struct Letter {
 }
 
 /// A name for a dead letter: 16 hex digits made from its contents, so that two are equal only when the letters are.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LetterId(String);
 
 /// The text is no letter's id.

@@ -1,34 +1,32 @@
-//! What a person does with dead letters: list them, read one, send them again.
+//! What a person does with dead letters: count them, list them, read one, send them again, drop them, write them down.
 //!
 //! It decides nothing about events: a replay is an ordinary copy to the work queues, and the worker judges it anew. No
-//! personal data leaves it unless the caller asks for bodies.
+//! personal data leaves it unless the caller asks for bodies. Nothing in it grows with the number of letters.
 
 mod entry;
-mod replay;
+mod export;
+mod filter;
+mod pace;
+mod survey;
+mod walk;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use refersion_relay_model::{AccountName, Class, Fingerprint};
-use refersion_relay_queue::{Letter, LetterId, Queue, QueueError, Scan};
+use refersion_relay_queue::{Browsed, Letter, LetterId, Place, Queue, QueueError, Scan};
 
 pub use entry::{Bodies, Entry};
-pub use replay::{Plan, Replayed, Selection};
+pub use export::{Export, Lines};
+pub use filter::{Filter, Selection};
+pub use survey::{Age, ClassSurvey, Survey, WhenBusy};
+pub use walk::{Deed, Done, Orders, WalkError};
 
 /// The dead letters of one queue.
 pub struct DeadLetters {
     queue: Arc<dyn Queue>,
     shards: u16,
     fingerprints: HashMap<AccountName, Fingerprint>,
-}
-
-/// What a listing saw.
-#[derive(Debug, Default)]
-pub struct Listing {
-    /// The letters, oldest first within each class.
-    pub letters: Vec<Letter>,
-    /// How many letters there are in the classes asked for.
-    pub total: u64,
 }
 
 impl DeadLetters {
@@ -38,25 +36,78 @@ impl DeadLetters {
         Self { queue, shards, fingerprints }
     }
 
-    /// Reads the first letters of each class. They stay where they are.
-    pub async fn list(&self, classes: &[Class], scan: Scan) -> Result<Listing, QueueError> {
-        let mut listing = Listing::default();
+    /// How many letters there are in these classes.
+    pub async fn count(&self, classes: &[Class]) -> Result<u64, QueueError> {
+        let mut letters = 0;
         for class in classes {
-            let browsed = self.queue.browse(*class, scan).await?;
-            listing.total += browsed.total;
-            listing.letters.extend(browsed.letters);
+            letters += self.queue.depth(&Place::Dead(*class)).await?.ready;
         }
-        Ok(listing)
+        Ok(letters)
+    }
+
+    /// Shows the selected ones among the first letters of each class to `visit`, oldest first. They stay where they are.
+    /// Returns how many there are and how many were looked at.
+    pub async fn list(
+        &self,
+        selection: &Selection,
+        scan: Scan,
+        visit: &mut (dyn FnMut(Letter) + Send),
+    ) -> Result<Browsed, QueueError> {
+        let mut all = Browsed::default();
+        for class in &selection.classes {
+            let mut selected = |letter: Letter| {
+                if selection.filter.matches(&letter) {
+                    visit(letter);
+                }
+            };
+            let browsed = self.queue.browse(*class, scan, &mut selected).await?;
+            all.total += browsed.total;
+            all.seen += browsed.seen;
+        }
+        Ok(all)
     }
 
     /// Finds one letter among the first of each class.
     pub async fn find(&self, id: &LetterId, classes: &[Class], scan: Scan) -> Result<Option<Letter>, QueueError> {
+        let mut found = None;
         for class in classes {
-            let browsed = self.queue.browse(*class, scan).await?;
-            if let Some(letter) = browsed.letters.into_iter().find(|letter| letter.id == *id) {
-                return Ok(Some(letter));
+            let mut visit = |letter: Letter| {
+                if letter.id == *id {
+                    found.get_or_insert(letter);
+                }
+            };
+            self.queue.browse(*class, scan, &mut visit).await?;
+            if found.is_some() {
+                break;
             }
         }
-        Ok(None)
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use bytes::Bytes;
+    use refersion_relay_queue::{Death, Headers, Message};
+
+    use super::*;
+
+    pub(crate) fn at() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123)
+    }
+
+    /// A letter of the second generation, dead at [`at`].
+    pub(crate) fn letter(message_id: &str, change: impl FnOnce(&mut Headers)) -> Letter {
+        let account = AccountName::try_from("acme").expect("a name");
+        let received_at = at() - Duration::from_secs(60);
+        let mut headers = Headers::received(message_id, "identify", account, "0123".to_owned(), received_at);
+        let (reason, class) = ("refused".to_owned(), Class::Rejected);
+        headers.death = Some(Death { class, reason, status: Some(422), error: None, dead_at: at() });
+        headers.generation = 2;
+        change(&mut headers);
+        let id = "00112233445566aa".parse().expect("16 hex digits");
+        Letter { id, class, message: Message { body: Bytes::from_static(b"{}"), headers } }
     }
 }

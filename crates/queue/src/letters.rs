@@ -4,7 +4,7 @@ use std::str::FromStr;
 use refersion_relay_model::Class;
 use sha2::{Digest, Sha256};
 
-use crate::{Headers, Message, Place};
+use crate::Message;
 
 /// A dead letter, as it lies in its class.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub struct Letter {
 }
 
 /// A name for a dead letter: 16 hex digits made from its contents, so that two are equal only when the letters are.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LetterId(String);
 
 /// The text is no letter's id.
@@ -29,42 +29,17 @@ pub struct InvalidLetterId;
 /// How much of a class to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scan {
-    /// Letters from the head.
+    /// Letters from the head. At most 65,535 are read: more cannot be in hand at once.
     pub letters: usize,
 }
 
 /// What a browse saw.
-#[derive(Clone, Debug, Default)]
-pub struct Browsed {
-    /// In the order in which they lie.
-    pub letters: Vec<Letter>,
-    /// How many there were in all when the browse began.
-    pub total: u64,
-}
-
-/// Decides about one letter during a sweep.
-pub type Sweeper = Box<dyn FnMut(&Letter) -> Action + Send>;
-
-/// What a sweep does with a letter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// It stays, at the tail.
-    Keep,
-    /// It is gone.
-    Drop,
-    /// A copy under these headers goes to another place, and then the letter is gone.
-    Move(Place, Box<Headers>),
-}
-
-/// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
-    /// Letters that were there when it began.
-    pub total: u64,
-    /// Letters it decided about.
+pub struct Browsed {
+    /// How many letters it showed.
     pub seen: u64,
-    /// Letters that went elsewhere or are gone.
-    pub acted: u64,
+    /// How many there were in all when it began.
+    pub total: u64,
 }
 
 impl Letter {

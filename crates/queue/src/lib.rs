@@ -10,11 +10,13 @@ mod message;
 mod owned;
 mod port;
 mod rabbitmq;
+mod sweep;
 mod waves;
 
 pub use backoff::Backoff;
-pub use letters::{Action, Browsed, InvalidLetterId, Letter, LetterId, Scan, Sweeper, Swept};
+pub use letters::{Browsed, InvalidLetterId, Letter, LetterId, Scan};
 pub use message::{Death, Headers, Message};
 pub use owned::{Delivery, Owned, Settle, SettleError};
 pub use port::{BrokerState, Depth, Place, PublishError, Queue, QueueError, Room};
 pub use rabbitmq::{BrokerUrl, InvalidBrokerUrl, RabbitMq, RabbitMqSettings, TopologyReport};
+pub use sweep::{Action, Fate, InFlight, InvalidInFlight, Judge, Swept};

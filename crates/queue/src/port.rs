@@ -5,7 +5,7 @@ use refersion_relay_model::{AccountName, Class, Shard};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Browsed, Message, Owned, Scan, Sweeper, Swept};
+use crate::{Browsed, InFlight, Judge, Letter, Message, Owned, Scan, Swept};
 
 /// A durable queue. `Ok` means durable. One behaviour for every backend.
 #[async_trait]
@@ -27,12 +27,33 @@ pub trait Queue: Send + Sync {
     /// How much waits at `place`. A place that does not exist yet is empty.
     async fn depth(&self, place: &Place) -> Result<Depth, QueueError>;
 
-    /// Reads the first letters of a class. They stay where they are.
-    async fn browse(&self, class: Class, scan: Scan) -> Result<Browsed, QueueError>;
+    /// Shows the first letters of a class to `visit`, in order. They stay where they are.
+    ///
+    /// `visit` has to be quick: what it has not seen yet waits in memory, and nobody else can read the class meanwhile.
+    async fn browse(
+        &self,
+        class: Class,
+        scan: Scan,
+        visit: &mut (dyn FnMut(Letter) + Send),
+    ) -> Result<Browsed, QueueError>;
 
-    /// Shows each letter of a class that is there at the beginning to `sweeper` once, and does what it says. Letters that
-    /// are kept go to the tail. Ends early, with everything in order, when `stop` is cancelled.
-    async fn sweep(&self, class: Class, sweeper: Sweeper, stop: CancellationToken) -> Result<Swept, QueueError>;
+    /// Shows each letter of a class that is there at the beginning to `judge` once, and does what it says. What arrives
+    /// meanwhile is not touched.
+    ///
+    /// A letter that is kept goes to the tail, as a confirmed copy, before its original is gone; so does one that moves
+    /// elsewhere. At most `in_flight` letters are in hand: after a crash anywhere so many may be there twice, and none is
+    /// missing. Copies are made in the order of the letters, and of one subject at most one is unconfirmed at any time.
+    ///
+    /// Ends early, with everything in order, when `stop` is cancelled. Ends early with an error when a copy cannot be
+    /// confirmed for long, or when the queue is lost; what `judge` has not heard of as settled is where it was, and
+    /// perhaps there twice.
+    async fn sweep(
+        &self,
+        class: Class,
+        in_flight: InFlight,
+        judge: &mut dyn Judge,
+        stop: &CancellationToken,
+    ) -> Result<Swept, QueueError>;
 
     /// Whether the queue can confirm anything now.
     fn state(&self) -> watch::Receiver<BrokerState>;

@@ -2,8 +2,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use refersion_relay_model::Class;
-use refersion_relay_queue::LetterId;
+
+mod dlq;
+
+pub(crate) use dlq::{
+    DlqCommand, DropArgs, ExportArgs, FilterArgs, ListArgs, ReplayArgs, ScanArgs, ShowArgs, StatsArgs, WalkArgs,
+};
 
 /// Segment events in, Refersion affiliates out, nothing lost on the way.
 #[derive(Debug, Parser)]
@@ -26,7 +30,7 @@ pub(crate) enum Command {
     Ingest(RoleArgs),
     /// Only work events.
     Worker(RoleArgs),
-    /// Read dead letters and send them again.
+    /// Count, read, send again, drop and export dead letters.
     Dlq {
         #[command(subcommand)]
         command: DlqCommand,
@@ -53,74 +57,6 @@ pub(crate) struct DemoArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// Print one JSON document.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DlqCommand {
-    /// List dead letters, oldest first within each class.
-    List(ListArgs),
-    /// Show one dead letter.
-    Show(ShowArgs),
-    /// Send dead letters to the work queues again. Shows a plan; acts only with --yes.
-    Replay(ReplayArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ListArgs {
-    /// Only this class; may be given several times.
-    #[arg(long, value_name = "CLASS")]
-    pub(crate) class: Vec<Class>,
-    /// How many letters of each class to read, from the oldest.
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
-    pub(crate) scan: usize,
-    /// Show what the events say. This is personal data.
-    #[arg(long)]
-    pub(crate) show_body: bool,
-    /// Print one JSON document.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ShowArgs {
-    /// The letter, as `dlq list` names it.
-    #[arg(value_name = "ID")]
-    pub(crate) id: LetterId,
-    /// Where to look; all classes otherwise.
-    #[arg(long, value_name = "CLASS")]
-    pub(crate) class: Vec<Class>,
-    /// How many letters of each class to read, from the oldest.
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
-    pub(crate) scan: usize,
-    /// Show what the event says. This is personal data.
-    #[arg(long)]
-    pub(crate) show_body: bool,
-    /// Print one JSON document.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(group(clap::ArgGroup::new("what").required(true).multiple(true)))]
-pub(crate) struct ReplayArgs {
-    /// The letters, as `dlq list` names them; all of the class otherwise.
-    #[arg(value_name = "ID", group = "what")]
-    pub(crate) ids: Vec<LetterId>,
-    /// The same, as an option; may be given several times.
-    #[arg(long, value_name = "ID", group = "what")]
-    pub(crate) id: Vec<LetterId>,
-    /// In this class; may be given several times.
-    #[arg(long, value_name = "CLASS", group = "what")]
-    pub(crate) class: Vec<Class>,
-    /// How many letters of each class the plan reads, from the oldest.
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
-    pub(crate) scan: usize,
-    /// Do it.
-    #[arg(long)]
-    pub(crate) yes: bool,
     /// Print one JSON document.
     #[arg(long)]
     pub(crate) json: bool,

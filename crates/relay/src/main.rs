@@ -7,6 +7,7 @@ mod exit;
 mod ops;
 mod parts;
 mod poll;
+mod progress;
 mod reload;
 mod signals;
 

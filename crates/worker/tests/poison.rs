@@ -73,7 +73,8 @@ async fn an_event_that_makes_the_worker_panic_is_poison_and_the_worker_goes_on()
     tokio::time::timeout(PATIENCE, all).await.expect("all four events end");
 
     assert_eq!(destination.applied.load(Ordering::Relaxed), 2);
-    let poison = queue.browse(Class::Poison, Scan { letters: 10 }).await.expect("letters").letters;
+    let mut poison = Vec::new();
+    queue.browse(Class::Poison, Scan { letters: 10 }, &mut |letter| poison.push(letter)).await.expect("letters");
     let deaths: Vec<_> = poison.iter().filter_map(|letter| letter.message.headers.death.as_ref()).collect();
     assert_eq!(deaths.iter().map(|death| death.reason.as_str()).collect::<Vec<_>>(), ["panicked", "panicked"]);
     assert!(deaths.iter().all(|death| !format!("{death:?}").contains("@example.com")), "{deaths:?}");

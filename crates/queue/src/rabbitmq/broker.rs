@@ -11,12 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::names::Names;
 use super::publisher::Publisher;
+use super::reader::Reader;
 use super::topology::{Accounts, DeclareError, Topology, TopologyReport};
 use super::url::BrokerUrl;
-use super::{connection, consumer, dead_letters};
+use super::{connection, consumer, reader, sweep};
 use crate::waves::chains;
 use crate::{
-    BrokerState, Browsed, Depth, Message, Owned, Place, PublishError, Queue, QueueError, Room, Scan, Sweeper, Swept,
+    BrokerState, Browsed, Depth, InFlight, Judge, Letter, Message, Owned, Place, PublishError, Queue, QueueError, Room,
+    Scan, Swept,
 };
 
 /// How long declaring everything may take: it is many round trips.
@@ -135,15 +137,33 @@ impl Queue for RabbitMq {
 
     async fn depth(&self, place: &Place) -> Result<Depth, QueueError> {
         let link = self.publisher.link().map_err(|error| QueueError::Away(error.to_string()))?;
-        dead_letters::depth(&link.connection, &self.publisher.topology.names.queue(place)).await
+        reader::depth(&link.connection, &self.publisher.topology.names.queue(place)).await
     }
 
-    async fn browse(&self, class: Class, scan: Scan) -> Result<Browsed, QueueError> {
-        dead_letters::browse(&self.url, &self.publisher, class, scan).await
+    async fn browse(
+        &self,
+        class: Class,
+        scan: Scan,
+        visit: &mut (dyn FnMut(Letter) + Send),
+    ) -> Result<Browsed, QueueError> {
+        let reader = Reader::begin(&self.url, &self.publisher.topology.names, class).await?;
+        let browsed = reader.browse(scan, visit).await;
+        reader.end().await;
+        browsed
     }
 
-    async fn sweep(&self, class: Class, sweeper: Sweeper, stop: CancellationToken) -> Result<Swept, QueueError> {
-        dead_letters::sweep(&self.url, self.publisher.clone(), class, sweeper, stop).await
+    async fn sweep(
+        &self,
+        class: Class,
+        in_flight: InFlight,
+        judge: &mut dyn Judge,
+        stop: &CancellationToken,
+    ) -> Result<Swept, QueueError> {
+        self.publisher.link().map_err(|error| QueueError::Away(error.to_string()))?;
+        let reader = Reader::begin(&self.url, &self.publisher.topology.names, class).await?;
+        let swept = sweep::sweep(&reader, self.publisher.clone(), in_flight, judge, stop).await;
+        reader.end().await;
+        swept
     }
 
     fn state(&self) -> watch::Receiver<BrokerState> {

@@ -4,10 +4,12 @@ mod arrival;
 mod broker;
 mod connection;
 mod consumer;
-mod dead_letters;
+mod in_hand;
 mod names;
 mod properties;
 mod publisher;
+mod reader;
+mod sweep;
 mod topology;
 mod url;
 

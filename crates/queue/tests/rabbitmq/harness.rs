@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use refersion_relay_model::{AccountName, Class, Shard};
 use refersion_relay_queue::{
-    BrokerState, BrokerUrl, Delivery, Headers, Message, Owned, Place, Queue, RabbitMq, RabbitMqSettings, Room, Scan,
+    BrokerState, BrokerUrl, Delivery, Headers, Letter, Message, Owned, Place, Queue, RabbitMq, RabbitMqSettings, Room,
+    Scan,
 };
 use refersion_relay_telemetry::Metrics;
 use tokio::time::{interval, timeout};
@@ -124,10 +125,18 @@ impl Relay {
         .await;
     }
 
+    /// The first letters of a class, and how many there are in all.
+    pub(crate) async fn browse(&self, class: Class, scan: Scan) -> (u64, Vec<Letter>) {
+        let mut letters = Vec::new();
+        let browsed = self.queue.browse(class, scan, &mut |letter| letters.push(letter)).await.unwrap();
+        assert_eq!(browsed.seen, letters.len() as u64);
+        (browsed.total, letters)
+    }
+
     /// The bodies of a class, in order.
     pub(crate) async fn bodies(&self, class: Class) -> Vec<String> {
-        let browsed = self.queue.browse(class, EVERYTHING).await.unwrap();
-        browsed.letters.iter().map(|letter| body(&letter.message)).collect()
+        let (_, letters) = self.browse(class, EVERYTHING).await;
+        letters.iter().map(|letter| body(&letter.message)).collect()
     }
 
     /// Ends the relay and deletes what it declared.

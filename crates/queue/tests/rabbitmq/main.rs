@@ -16,3 +16,4 @@ mod publishing;
 mod reaching;
 mod routing;
 mod setup;
+mod sweeping;

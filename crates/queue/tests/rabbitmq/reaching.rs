@@ -32,8 +32,14 @@ async fn a_host_that_accepts_and_never_answers_holds_nobody() {
     let mut state = queue.state();
 
     let said = state.wait_for(|state| matches!(state, BrokerState::Away { why } if why.contains("did not answer")));
+    let mut ignored = |_| ();
     let (said, owned, browsed, checked) = timeout(PATIENCE, async {
-        tokio::join!(said, queue.own(SHARD, ROOM), queue.browse(Class::Invalid, EVERYTHING), queue.check())
+        tokio::join!(
+            said,
+            queue.own(SHARD, ROOM),
+            queue.browse(Class::Invalid, EVERYTHING, &mut ignored),
+            queue.check()
+        )
     })
     .await
     .expect("something waits for ever");

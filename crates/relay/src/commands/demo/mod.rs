@@ -8,10 +8,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use refersion_relay_deadletter::{Bodies, Entry};
+use refersion_relay_deadletter::{Bodies, Entry, Filter, Selection};
 use refersion_relay_model::Class;
 use refersion_relay_private_broker::{PrivateBroker, StartError};
-use refersion_relay_queue::{BrokerState, Queue, Scan};
+use refersion_relay_queue::{BrokerState, Letter, Queue, Scan};
 use refersion_relay_simulator::{Settings as SimulatorSettings, Simulator};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -127,7 +127,10 @@ async fn gather(
     ops: SocketAddr,
 ) -> Result<Report, Exit> {
     let letters = parts::dead_letters(settings, running.queue.clone());
-    let listing = letters.list(&Class::ALL, Scan { letters: 100 }).await.map_err(Exit::failed)?;
+    let selection = Selection { classes: Class::ALL.to_vec(), filter: Filter::default() };
+    let mut dead_letters = Vec::new();
+    let mut visit = |letter: Letter| dead_letters.push(Entry::new(&letter, Bodies::Hidden));
+    letters.list(&selection, Scan { letters: 100 }, &mut visit).await.map_err(Exit::failed)?;
     let affiliates = simulator.affiliates();
     Ok(Report {
         answered,
@@ -135,7 +138,7 @@ async fn gather(
         ended_events: running.metrics.ended(),
         retries: running.metrics.retries(),
         calls: simulator.calls().len(),
-        dead_letters: listing.letters.iter().map(|letter| Entry::new(letter, Bodies::Hidden)).collect(),
+        dead_letters,
         affiliates: affiliates.iter().map(report::Affiliate::from).collect(),
         metrics: format!("http://{ops}/metrics"),
     })

@@ -1,0 +1,56 @@
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A bound on how often something happens.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    interval: Duration,
+    next: Option<Instant>,
+}
+
+/// Timers are no finer than this: whoever comes so much too late may catch up.
+const GRAIN: Duration = Duration::from_millis(2);
+
+impl Pace {
+    /// `per_second`: unbounded without.
+    pub(crate) fn new(per_second: Option<NonZeroU32>) -> Self {
+        let interval = per_second.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate.get());
+        Self { interval, next: None }
+    }
+
+    /// How long to wait for the next turn, which is taken with it.
+    pub(crate) fn turn(&mut self, now: Instant) -> Duration {
+        let turn = self.next.map_or(now, |next| next.max(now.checked_sub(GRAIN).unwrap_or(now)));
+        self.next = Some(turn + self.interval);
+        turn.saturating_duration_since(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_are_as_far_apart_as_the_rate_says() {
+        let (now, mut pace) = (Instant::now(), Pace::new(NonZeroU32::new(10)));
+        let waits: Vec<_> = (0..4).map(|_| pace.turn(now).as_millis()).collect();
+        assert_eq!(waits, [0, 100, 200, 300]);
+    }
+
+    #[test]
+    fn a_pause_is_not_caught_up_with() {
+        let (now, mut pace) = (Instant::now(), Pace::new(NonZeroU32::new(10)));
+        pace.turn(now);
+        let later = now + Duration::from_secs(60);
+        assert_eq!(pace.turn(later), Duration::ZERO);
+        assert!(pace.turn(later) >= Duration::from_millis(98));
+    }
+
+    #[test]
+    fn without_a_rate_nobody_waits() {
+        let (now, mut pace) = (Instant::now(), Pace::new(None));
+        assert!((0..1_000).all(|_| pace.turn(now) == Duration::ZERO));
+    }
+}

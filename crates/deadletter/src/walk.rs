@@ -1,0 +1,187 @@
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::num::NonZeroU32;
+
+use async_trait::async_trait;
+use refersion_relay_model::{AccountName, Event, Fingerprint, Subject};
+use refersion_relay_queue::{Action, Fate, InFlight, Judge, Letter, LetterId, Message, Place, QueueError};
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::pace::Pace;
+use crate::{DeadLetters, Export, Selection};
+
+/// What is done with the selected letters.
+pub enum Deed<'a> {
+    /// They are sent again: the same message id, attempts from zero, the next generation.
+    Replay,
+    /// They are deleted for good.
+    Drop,
+    /// They are written down, and stay.
+    Export(Export<'a>),
+}
+
+/// How it is done.
+#[derive(Clone, Debug)]
+pub struct Orders {
+    /// Letters in hand at a time.
+    pub in_flight: InFlight,
+    /// Letters it is done with in a second, at most.
+    pub rate: Option<NonZeroU32>,
+    /// Ends it in good order.
+    pub stop: CancellationToken,
+}
+
+/// How far it came. A letter counts when what became of it is durable.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Done {
+    /// Letters that were there when it began, in the classes it came to.
+    pub total: u64,
+    /// Letters it looked at.
+    pub seen: u64,
+    /// Selected letters that were replayed, dropped or written.
+    pub acted: u64,
+    /// Selected letters that name no account, and so could not be sent again. They stayed.
+    pub without_account: u64,
+    /// Selected letters that are no JSON, and so could not be written as events.
+    pub not_json: u64,
+    /// Selected ids with which nothing was done.
+    pub not_found: Vec<String>,
+}
+
+/// Why a walk ended early, beside being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum WalkError {
+    /// The queue has something against it.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The output takes nothing more.
+    #[error("cannot write")]
+    Output(#[source] io::Error),
+}
+
+impl DeadLetters {
+    /// Passes over every letter of the classes once and does the deed with those that are selected. `watch` hears of every
+    /// letter. What was done is told however it ends.
+    pub async fn walk(
+        &self,
+        deed: Deed<'_>,
+        selection: &Selection,
+        orders: &Orders,
+        watch: &mut (dyn FnMut(&Done) + Send),
+    ) -> (Done, Result<(), WalkError>) {
+        let mut walk = Walk {
+            selection,
+            deed,
+            pace: Pace::new(orders.rate),
+            stop: orders.stop.child_token(),
+            fingerprints: &self.fingerprints,
+            shards: self.shards,
+            done: Done::default(),
+            open: selection.filter.ids.clone(),
+            failure: None,
+            watch,
+        };
+        let mut ended = Ok(());
+        for class in &selection.classes {
+            let all_found = !selection.filter.ids.is_empty() && walk.open.is_empty();
+            if walk.stop.is_cancelled() || all_found || ended.is_err() {
+                break;
+            }
+            let stop = walk.stop.clone();
+            let swept = self.queue.sweep(*class, orders.in_flight, &mut walk, &stop).await;
+            ended = swept.map(|_| ()).map_err(WalkError::from);
+        }
+        let flushed = match &mut walk.deed {
+            Deed::Export(export) => export.flush().await,
+            Deed::Replay | Deed::Drop => Ok(()),
+        };
+        walk.done.not_found = walk.open.iter().map(ToString::to_string).collect();
+        let written = walk.failure.map_or(flushed, Err).map_err(WalkError::Output);
+        (walk.done, ended.and(written))
+    }
+}
+
+struct Walk<'a, 'b> {
+    selection: &'a Selection,
+    deed: Deed<'b>,
+    pace: Pace,
+    stop: CancellationToken,
+    fingerprints: &'a HashMap<AccountName, Fingerprint>,
+    shards: u16,
+    done: Done,
+    open: BTreeSet<LetterId>,
+    failure: Option<io::Error>,
+    watch: &'a mut (dyn FnMut(&Done) + Send),
+}
+
+#[async_trait]
+impl Judge for Walk<'_, '_> {
+    fn begin(&mut self, letters: u64) {
+        self.done.total += letters;
+    }
+
+    async fn judge(&mut self, letter: &Letter) -> Action {
+        if !self.selection.filter.matches(letter) {
+            return Action::Keep;
+        }
+        let action = match (&self.deed, &letter.message.headers.account) {
+            (Deed::Replay, None) => {
+                self.done.without_account += 1;
+                return Action::Keep;
+            }
+            (Deed::Replay, Some(account)) => {
+                let subject = subject(&letter.message, self.fingerprints.get(account));
+                let place = Place::Shard(subject.shard(account, self.shards));
+                Action::Move(place, Box::new(letter.message.headers.replayed()))
+            }
+            (Deed::Drop, _) => Action::Drop,
+            (Deed::Export(_), _) => Action::Keep,
+        };
+        if !self.has_turn().await {
+            return Action::Keep;
+        }
+        if let Deed::Export(export) = &mut self.deed {
+            match export.write(letter).await {
+                Ok(true) => self.done.acted += 1,
+                Ok(false) => self.done.not_json += 1,
+                Err(error) => {
+                    self.failure = Some(error);
+                    self.stop.cancel();
+                    return Action::Keep;
+                }
+            }
+        }
+        self.open.remove(&letter.id);
+        action
+    }
+
+    fn settled(&mut self, fate: Fate) {
+        self.done.seen += 1;
+        self.done.acted += u64::from(fate == Fate::Gone);
+        (self.watch)(&self.done);
+    }
+}
+
+impl Walk<'_, '_> {
+    /// Waits for the next turn; `false`: it is over before.
+    async fn has_turn(&mut self) -> bool {
+        let wait = self.pace.turn(Instant::now());
+        if wait.is_zero() {
+            return !self.stop.is_cancelled();
+        }
+        tokio::select! {
+            () = self.stop.cancelled() => false,
+            () = sleep(wait) => true,
+        }
+    }
+}
+
+/// Whom a letter is about, computed from its body as a door would.
+fn subject(message: &Message, fingerprint: Option<&Fingerprint>) -> Subject {
+    let id = &message.headers.message_id;
+    let Ok(event) = Event::parse(&message.body) else { return Subject::of_message(id) };
+    let own = fingerprint.map(|fingerprint| fingerprint.message_id(&event, &message.body));
+    Subject::of(&event, own.as_ref().map_or(id, |own| own.as_str()))
+}

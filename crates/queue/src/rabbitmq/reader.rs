@@ -1,0 +1,169 @@
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::message::Delivery;
+use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection, Consumer, ErrorKind};
+use refersion_relay_model::Class;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::names::Names;
+use super::url::BrokerUrl;
+use super::{arrival, connection};
+use crate::{Backoff, Browsed, Depth, Letter, Message, QueueError, Scan};
+
+/// AMQP's `RESOURCE_LOCKED`: somebody else has the queue to themselves.
+const RESOURCE_LOCKED: u16 = 405;
+/// AMQP's `NOT_FOUND`.
+const NOT_FOUND: u16 = 404;
+/// How long one answer of the broker may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait for another reader, and for letters to be back.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Counts what is ready in a queue. The management plugin would know more, some seconds later, where it is installed.
+pub(crate) async fn depth(connection: &Connection, queue: &str) -> Result<Depth, QueueError> {
+    Ok(Depth { ready: count(connection, queue).await?.ready })
+}
+
+/// What the broker says about a queue at once.
+#[derive(Clone, Copy, Default)]
+struct Count {
+    ready: u64,
+    consumers: u32,
+}
+
+async fn count(connection: &Connection, queue: &str) -> Result<Count, QueueError> {
+    let counted = answer(async {
+        let channel = connection.create_channel().await?;
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let declared = channel.queue_declare(queue.into(), options, FieldTable::default()).await;
+        if declared.is_ok() {
+            channel.close(200, "done".into()).await?;
+        }
+        declared
+    });
+    match counted.await {
+        Ok(queue) => Ok(Count { ready: u64::from(queue.message_count()), consumers: queue.consumer_count() }),
+        Err(error) if is(&error, NOT_FOUND) => Ok(Count::default()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The one reader of a class. The broker itself keeps a second one out: a connection has a queue to itself whose name
+/// stands for the class. An exclusive consumer would not do, since quorum queues take several.
+///
+/// The letters are read over the same connection, so whoever has lost the right to read can read no more either.
+pub(crate) struct Reader {
+    pub(crate) connection: Connection,
+    pub(crate) queue: String,
+    pub(crate) class: Class,
+    names: Names,
+}
+
+impl Reader {
+    pub(crate) async fn begin(url: &BrokerUrl, names: &Names, class: Class) -> Result<Self, QueueError> {
+        let connection = connection::connect(url, "dead letters").await;
+        let connection = connection.map_err(|error| QueueError::Away(error.to_string()))?;
+        let reader = Self { connection, queue: names.dead(class), class, names: names.clone() };
+        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
+        let begin = Instant::now();
+        loop {
+            match reader.lock().await {
+                Err(QueueError::Busy(_)) if begin.elapsed() < PATIENCE => sleep(backoff.next_wait()).await,
+                Ok(()) => break,
+                Err(error) => {
+                    connection::close(&reader.connection).await;
+                    return Err(error);
+                }
+            }
+        }
+        reader.until_all_are_back().await;
+        Ok(reader)
+    }
+
+    async fn lock(&self) -> Result<(), QueueError> {
+        answer(async {
+            let channel = self.connection.create_channel().await?;
+            let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+            channel.queue_declare(format!("{}.reader", self.queue).into(), options, FieldTable::default()).await?;
+            channel.close(200, "done".into()).await
+        })
+        .await
+        .map_err(|error| if is(&error, RESOURCE_LOCKED) { QueueError::Busy(self.class) } else { error.into() })
+    }
+
+    /// What a reader had in hand is back once the queue has no consumer any more: the broker lets the next reader in as
+    /// soon as the last one's connection is gone, and puts the letters back in its own time. Counted before, they would
+    /// be missing.
+    async fn until_all_are_back(&self) {
+        let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(200));
+        let back = async {
+            while count(&self.connection, &self.queue).await.is_ok_and(|count| 0 < count.consumers) {
+                sleep(backoff.next_wait()).await;
+            }
+        };
+        let _ = timeout(PATIENCE, back).await;
+    }
+
+    pub(crate) async fn depth(&self) -> Result<u64, QueueError> {
+        Ok(depth(&self.connection, &self.queue).await?.ready)
+    }
+
+    /// Consumes the class, with as many letters in hand.
+    pub(crate) async fn consume(&self, room: u16) -> Result<(Channel, Consumer), QueueError> {
+        let channel = answer(self.connection.create_channel()).await?;
+        // Never zero: that would be "everything", into unbounded memory.
+        answer(channel.basic_qos(room.max(1), BasicQosOptions::default())).await?;
+        let (queue, options) = (self.queue.as_str().into(), BasicConsumeOptions::default());
+        let consumer = answer(channel.basic_consume(queue, "".into(), options, FieldTable::default())).await?;
+        Ok((channel, consumer))
+    }
+
+    /// Reads what was delivered.
+    pub(crate) fn message(&self, delivery: Delivery) -> Message {
+        let (from, exchange) = (arrival::From::Dead(self.class), delivery.exchange.as_str());
+        arrival::read(&self.names, from, exchange, delivery.data, &delivery.properties)
+    }
+
+    /// Reads letters without settling them.
+    pub(crate) async fn browse(
+        &self,
+        scan: Scan,
+        visit: &mut (dyn FnMut(Letter) + Send),
+    ) -> Result<Browsed, QueueError> {
+        let total = self.depth().await?;
+        let most = u16::try_from(scan.letters.min(usize::try_from(total).unwrap_or(usize::MAX))).unwrap_or(u16::MAX);
+        let mut browsed = Browsed { seen: 0, total };
+        if most == 0 {
+            return Ok(browsed);
+        }
+        // What one consumer had in hand goes back in order; what several gets had does not.
+        let (channel, mut consumer) = self.consume(most).await?;
+        while browsed.seen < u64::from(most) {
+            // Something else may have taken letters since they were counted, so an empty queue is an end too.
+            let Ok(Some(delivery)) = timeout(ANSWER_TIMEOUT, consumer.next()).await else { break };
+            visit(Letter::new(self.class, self.message(delivery?)));
+            browsed.seen += 1;
+        }
+        answer(channel.close(200, "done".into())).await?;
+        Ok(browsed)
+    }
+
+    /// Lets the next reader in, when everything is back where it was.
+    pub(crate) async fn end(self) {
+        self.until_all_are_back().await;
+        connection::close(&self.connection).await;
+    }
+}
+
+/// Waits for the broker's answer, but not for ever.
+pub(crate) async fn answer<T>(asking: impl Future<Output = Result<T, lapin::Error>>) -> Result<T, lapin::Error> {
+    let silent = |_| Err(std::io::Error::other("the broker does not answer").into());
+    timeout(ANSWER_TIMEOUT, asking).await.unwrap_or_else(silent)
+}
+
+fn is(error: &lapin::Error, id: u16) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(amqp) if amqp.get_id() == id)
+}

@@ -1,0 +1,130 @@
+use std::time::SystemTime;
+
+use anyhow::anyhow;
+use refersion_relay_deadletter::{DeadLetters, Deed, Done, Orders, Survey, WalkError, WhenBusy};
+use serde_json::{Value, json};
+
+use super::plan;
+use crate::cli::{DropArgs, FilterArgs, ReplayArgs, ScanArgs, WalkArgs};
+use crate::commands::say;
+use crate::exit::Exit;
+use crate::progress::Progress;
+use crate::signals::Stop;
+
+/// What a command that changes something was told.
+struct Order<'a> {
+    filter: &'a FilterArgs,
+    scan: &'a ScanArgs,
+    walk: &'a WalkArgs,
+    yes: bool,
+    json: bool,
+}
+
+/// The words for a deed.
+#[derive(Clone, Copy)]
+struct Words {
+    /// The command, and the key of its number in JSON.
+    verb: &'static str,
+    acted: &'static str,
+    /// What happens to the letters.
+    done: &'static str,
+}
+
+pub(super) async fn replay(letters: &DeadLetters, args: &ReplayArgs) -> Result<(), Exit> {
+    let ReplayArgs { filter, scan, walk, yes, json } = args;
+    let order = Order { filter, scan, walk, yes: *yes, json: *json };
+    act(letters, Deed::Replay, Words { verb: "replay", acted: "replayed", done: "sent again" }, &order).await
+}
+
+pub(super) async fn drop(letters: &DeadLetters, args: &DropArgs) -> Result<(), Exit> {
+    let DropArgs { filter, scan, walk, yes, json } = args;
+    let order = Order { filter, scan, walk, yes: *yes, json: *json };
+    act(letters, Deed::Drop, Words { verb: "drop", acted: "dropped", done: "deleted" }, &order).await
+}
+
+async fn act(letters: &DeadLetters, deed: Deed<'_>, words: Words, order: &Order<'_>) -> Result<(), Exit> {
+    if order.filter.means_everything() {
+        let verb = words.verb;
+        return Err(Exit::usage(anyhow!("say which letters to {verb}: ids, --class, or another filter")));
+    }
+    let selection = order.filter.selection(SystemTime::now());
+    let plan = letters.survey(&selection, order.scan.scan(), WhenBusy::Fail).await.map_err(Exit::failed)?;
+    if !order.yes || !order.json {
+        if order.json {
+            say!("{}", json!({"plan": plan, "done": null}));
+        } else {
+            plan::print(&plan, words.done);
+        }
+    }
+    if !order.yes {
+        eprintln!("nothing is done without --yes");
+        return Ok(());
+    }
+    let stop = Stop::on_signals().map_err(Exit::failed)?;
+    let orders = orders(order.walk, &stop);
+    let mut progress = Progress::start(words.verb, Some(plan.total));
+    let mut watch = |done: &Done| progress.at(done.seen, || format!("{} {}", done.acted, words.done));
+    let walked = run(letters.walk(deed, &selection, &orders, &mut watch), &stop).await?;
+    progress.end();
+    let (done, _) = &walked;
+    print_done(&plan, done, words, order.json);
+    ended(walked, &stop)?.all_found()
+}
+
+/// The first signal ends a walk in good order. The second one does not wait for that.
+pub(super) async fn run<T>(walk: impl Future<Output = T>, stop: &Stop) -> Result<T, Exit> {
+    tokio::select! {
+        walked = walk => Ok(walked),
+        () = stop.abort.cancelled() => {
+            Err(Exit::Failed(anyhow!("aborted: what was in hand is where it was, and perhaps there twice")))
+        }
+    }
+}
+
+pub(super) fn orders(walk: &WalkArgs, stop: &Stop) -> Orders {
+    Orders { in_flight: walk.in_flight, rate: walk.rate, stop: stop.stop.clone() }
+}
+
+/// Everything was looked at, or why not.
+pub(super) fn ended((done, result): (Done, Result<(), WalkError>), stop: &Stop) -> Result<Complete, Exit> {
+    result.map_err(Exit::failed)?;
+    if stop.stop.is_cancelled() {
+        return Err(Exit::Failed(anyhow!("interrupted: what was not looked at is where it was")));
+    }
+    if done.seen < done.total {
+        let Done { seen, total, .. } = done;
+        return Err(Exit::Failed(anyhow!("only {seen} of {total} letters were looked at: try again")));
+    }
+    Ok(Complete(done))
+}
+
+/// A walk that passed over everything.
+pub(super) struct Complete(Done);
+
+impl Complete {
+    /// Every id that was asked for was done with.
+    pub(super) fn all_found(self) -> Result<(), Exit> {
+        if self.0.not_found.is_empty() {
+            return Ok(());
+        }
+        let missing = self.0.not_found.join(", ");
+        Err(Exit::Failed(anyhow!("these letters were not there, or cannot be taken: {missing}")))
+    }
+}
+
+fn print_done(plan: &Survey, done: &Done, words: Words, json: bool) {
+    if json {
+        let mut numbers = json!(done);
+        if let Value::Object(numbers) = &mut numbers {
+            let acted = numbers.remove("acted").unwrap_or_default();
+            numbers.insert(words.acted.to_owned(), acted);
+            numbers.remove("not_json");
+        }
+        say!("{}", json!({"plan": plan, "done": numbers}));
+        return;
+    }
+    say!("{} dead letters were {}, {} of {} were looked at", done.acted, words.done, done.seen, done.total);
+    if 0 < done.without_account {
+        say!("{} name no account and stayed", done.without_account);
+    }
+}

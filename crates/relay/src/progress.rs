@@ -1,0 +1,107 @@
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// How far a long command is, on stderr: a bar on a terminal, elsewhere a line now and then.
+pub(crate) struct Progress {
+    what: &'static str,
+    total: Option<u64>,
+    begin: Instant,
+    shown: Shown,
+}
+
+enum Shown {
+    Bar(ProgressBar),
+    Lines { last: Instant },
+}
+
+/// How often a line is written at most.
+const EVERY: Duration = Duration::from_secs(5);
+
+impl Progress {
+    /// `what`: the work, in a word or two. `total`: how many steps it has, where that is known.
+    pub(crate) fn start(what: &'static str, total: Option<u64>) -> Self {
+        if !io::stderr().is_terminal() {
+            return Self::in_lines(what, total);
+        }
+        let (bar, template) = match total {
+            Some(total) => (ProgressBar::new(total), "{prefix} {bar:30} {pos} of {len}, {per_sec:.0}, {eta} left{msg}"),
+            None => (ProgressBar::no_length(), "{prefix} {spinner} {pos}, {per_sec:.0}, {elapsed}{msg}"),
+        };
+        let style = ProgressStyle::with_template(template).expect("a constant");
+        bar.set_style(style);
+        bar.set_prefix(what);
+        Self { what, total, begin: Instant::now(), shown: Shown::Bar(bar) }
+    }
+
+    /// Never a bar: something else is written to the same terminal.
+    pub(crate) fn in_lines(what: &'static str, total: Option<u64>) -> Self {
+        let begin = Instant::now();
+        Self { what, total, begin, shown: Shown::Lines { last: begin } }
+    }
+
+    /// So many steps are done. `message` says the rest, without personal data; it is made only when it is shown.
+    pub(crate) fn at(&mut self, done: u64, message: impl FnOnce() -> String) {
+        match &mut self.shown {
+            Shown::Bar(bar) => {
+                bar.set_position(done);
+                bar.set_message(format!(", {}", message()));
+            }
+            Shown::Lines { last } if EVERY <= last.elapsed() => {
+                *last = Instant::now();
+                let line = line(self.what, done, self.total, self.begin.elapsed(), &message());
+                // Nobody may be reading any more.
+                let _ = writeln!(io::stderr(), "{line}");
+            }
+            Shown::Lines { .. } => {}
+        }
+    }
+
+    /// Takes the bar away, so that what is printed next stands alone.
+    pub(crate) fn end(self) {
+        match self.shown {
+            Shown::Bar(bar) => bar.finish_and_clear(),
+            Shown::Lines { .. } => {}
+        }
+    }
+}
+
+/// A step takes as long as those before it did.
+fn line(what: &str, done: u64, total: Option<u64>, elapsed: Duration, message: &str) -> String {
+    let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+    let rate = done.saturating_mul(1_000) / millis;
+    let (of, left) = match total {
+        Some(total) if 0 < done => {
+            let left = millis.saturating_mul(total.saturating_sub(done)) / done / 1_000;
+            let left = humantime::format_duration(Duration::from_secs(left));
+            (format!(" of {total}"), format!(", {left} left"))
+        }
+        Some(total) => (format!(" of {total}"), String::new()),
+        None => (String::new(), String::new()),
+    };
+    format!("{what}: {done}{of}, {rate}/s{left}, {message}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_how_far_how_fast_and_how_long() {
+        let line = |done, total| line("replay", done, total, Duration::from_secs(10), "3 replayed");
+        assert_eq!(line(1_000, Some(7_000)), "replay: 1000 of 7000, 100/s, 1m left, 3 replayed");
+        assert_eq!(line(0, Some(7_000)), "replay: 0 of 7000, 0/s, 3 replayed");
+        assert_eq!(line(8_000, Some(7_000)), "replay: 8000 of 7000, 800/s, 0s left, 3 replayed");
+        assert_eq!(line(1_000, None), "replay: 1000, 100/s, 3 replayed");
+    }
+
+    #[test]
+    fn lines_are_rare() {
+        let mut progress = Progress::in_lines("replay", None);
+        for done in 0..1_000 {
+            progress.at(done, || unreachable!("5 s have not passed"));
+        }
+        progress.end();
+    }
+}

@@ -2,6 +2,7 @@
 //! for answers that it never gives.
 
 mod support;
+mod update;
 
 mod create;
 mod deactivate;

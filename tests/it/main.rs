@@ -10,3 +10,4 @@ mod order;
 mod privacy;
 mod seed;
 mod shutdown;
+mod update;

@@ -7,4 +7,5 @@ mod update;
 mod create;
 mod deactivate;
 mod failures;
+mod faults;
 mod keys;

@@ -17,7 +17,6 @@ fn transient() -> Vec<(&'static str, Fault)> {
         ("cut-off", Fault::CutOff),
         ("oversized", Fault::Oversized { bytes: 4 * 1024 * 1024 }),
         ("error-in-200", Fault::ErrorIn200),
-        ("with-error", Fault::SuccessWithError),
         ("no-keys", Fault::NoSuccessKeys),
         ("array", Fault::WrongShape { shape: Shape::Array }),
         ("redirect", Fault::Redirect { status: 302, location: "/".to_owned() }),

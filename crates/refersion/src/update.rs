@@ -34,7 +34,8 @@ impl Client {
         }
     }
 
-    /// Says how an affiliate compares with what it should have been changed to. Only the names and the company can be read back.
+    /// Says how an affiliate compares with what it should have been changed to, as far as that can be read back: the
+    /// names and the company.
     async fn compare(&self, keys: &KeyPair, id: u64, wanted: &NewAffiliate) -> Result<Applied, Failure> {
         let affiliate = match self.call(keys, Operation::Get, &request::get_by_id(id)).await {
             Answer::Success(affiliate) => affiliate,

@@ -37,7 +37,7 @@ async fn a_mistake_in_the_configuration_is_named_in_one_line_without_its_secrets
         (format!("{url}[retry]\nin_hand = \"soon\"\n{account}"), "retry.in_hand"),
         (format!("{url}[retry]\ntiers = []\n{account}"), "retry.tiers"),
         (format!("{url}{account}{account}"), "account.name"),
-        (format!("{url}{account}on_existing = \"merge\"\n"), "on_existing"),
+        (format!("{url}{account}on_existing = \"merge\"\n"), "on_existing has to be keep or update"),
         (format!("{url}{account}secret_key_file = \"/nowhere\"\n"), "given twice"),
         (url.to_owned(), "account"),
         (account.to_owned(), "queue.url"),

@@ -1,4 +1,4 @@
-use refersion_relay_simulator::{Fault, Operation};
+use refersion_relay_simulator::{Fault, Operation, Shape};
 use refersion_relay_tests::{Config, Refersion, Relay, delete, eventually, identify, shared_broker, with_id};
 
 /// Everything that Refersion can do wrong and that may be right the next time.
@@ -13,6 +13,13 @@ fn transient() -> Vec<(&'static str, Fault)> {
         ("proxy", Fault::Html { status: 404 }),
         ("truncated", Fault::Truncated),
         ("empty", Fault::Empty200),
+        ("close", Fault::Close),
+        ("cut-off", Fault::CutOff),
+        ("oversized", Fault::Oversized { bytes: 4 * 1024 * 1024 }),
+        ("error-in-200", Fault::ErrorIn200),
+        ("no-keys", Fault::NoSuccessKeys),
+        ("array", Fault::WrongShape { shape: Shape::Array }),
+        ("redirect", Fault::Redirect { status: 302, location: "/".to_owned() }),
         ("500-after", Fault::after_effect(Fault::status(500, None))),
         ("reset-after", Fault::after_effect(Fault::Reset)),
         ("hang-after", Fault::after_effect(Fault::Hang)),

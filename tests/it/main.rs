@@ -15,3 +15,4 @@ mod privacy;
 mod reload;
 mod seed;
 mod shutdown;
+mod update;

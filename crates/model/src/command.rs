@@ -54,6 +54,26 @@ pub enum OmittedField {
     Country,
     /// `userId` has characters other than letters and digits.
     UniqueMerchantId,
+    /// Is not two or three letters, which an update wants and a creation does not.
+    State,
+}
+
+impl NewAffiliate {
+    /// The state, if an update may send it: Refersion's edit operation wants two or three letters.
+    #[must_use]
+    pub fn editable_state(&self) -> Option<&Personal> {
+        let fits = |state: &&Personal| {
+            let state = state.expose();
+            (2..=3).contains(&state.len()) && state.chars().all(|c| c.is_ascii_alphabetic())
+        };
+        self.state.as_ref().filter(fits)
+    }
+
+    /// What the event had and an update leaves out, beyond [`NewAffiliate::omitted`].
+    #[must_use]
+    pub fn omitted_by_update(&self) -> Option<OmittedField> {
+        (self.state.is_some() && self.editable_state().is_none()).then_some(OmittedField::State)
+    }
 }
 
 impl Command {
@@ -89,7 +109,7 @@ impl CommandKind {
 
 impl OmittedField {
     /// Every field that can be left out.
-    pub const ALL: [Self; 2] = [Self::Country, Self::UniqueMerchantId];
+    pub const ALL: [Self; 3] = [Self::Country, Self::UniqueMerchantId, Self::State];
 
     /// Refersion's name of the field.
     #[must_use]
@@ -97,6 +117,7 @@ impl OmittedField {
         match self {
             Self::Country => "country",
             Self::UniqueMerchantId => "unique_merchant_id",
+            Self::State => "state",
         }
     }
 }

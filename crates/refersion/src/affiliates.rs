@@ -2,8 +2,11 @@ use refersion_relay_model::{Email, KeyPair, NewAffiliate};
 use serde_json::{Map, Value};
 
 use crate::answer::Answer;
-use crate::lookup::{failure, number};
+use crate::lookup::{failure, is_of_map, number};
 use crate::{Client, Failure, Operation, Rejection, generate_password, request};
+
+/// The status of whoever was deactivated.
+pub(crate) const DISABLED: &str = "DISABLED";
 
 /// What an account wants of every new affiliate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +44,19 @@ pub enum Existing {
     /// Leave it as it is. Needs no look-up: that the address is taken is the whole answer.
     #[default]
     Keep,
+    /// Bring what the event says of the person to it, unless it was deactivated.
+    Update,
+}
+
+impl Existing {
+    /// The word in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Update => "update",
+        }
+    }
 }
 
 /// How a command came true.
@@ -50,6 +66,12 @@ pub enum Applied {
     Created,
     /// The address had an affiliate, which was left as it was.
     Existing,
+    /// The affiliate existed and was brought up to date.
+    Updated,
+    /// The affiliate existed and had the same names and company already.
+    Unchanged,
+    /// The affiliate existed and is deactivated, so nothing was written to it.
+    LeftInactive,
     /// The affiliate was deactivated.
     Deactivated,
     /// The affiliate had been deactivated before.
@@ -60,8 +82,16 @@ pub enum Applied {
 
 impl Applied {
     /// Every way, in the order of this enum.
-    pub const ALL: [Self; 5] =
-        [Self::Created, Self::Existing, Self::Deactivated, Self::AlreadyInactive, Self::NotFound];
+    pub const ALL: [Self; 8] = [
+        Self::Created,
+        Self::Existing,
+        Self::Updated,
+        Self::Unchanged,
+        Self::LeftInactive,
+        Self::Deactivated,
+        Self::AlreadyInactive,
+        Self::NotFound,
+    ];
 
     /// The word in labels and reports.
     #[must_use]
@@ -69,6 +99,9 @@ impl Applied {
         match self {
             Self::Created => "created",
             Self::Existing => "existing",
+            Self::Updated => "updated",
+            Self::Unchanged => "unchanged",
+            Self::LeftInactive => "left_inactive",
             Self::Deactivated => "deactivated",
             Self::AlreadyInactive => "already_inactive",
             Self::NotFound => "not_found",
@@ -91,6 +124,7 @@ impl Client {
             Answer::Success(_) => Ok(Applied::Created),
             Answer::Taken => match existing {
                 Existing::Keep => Ok(Applied::Existing),
+                Existing::Update => self.update(keys, affiliate).await,
             },
             other => Err(failure(other)),
         }
@@ -103,7 +137,7 @@ impl Client {
             return Ok(Applied::NotFound);
         }
         let mut applied = Applied::AlreadyInactive;
-        for affiliate in found.iter().filter(|affiliate| affiliate.status != "DISABLED") {
+        for affiliate in found.iter().filter(|affiliate| affiliate.status != DISABLED) {
             self.disable(keys, email, affiliate.id).await?;
             applied = Applied::Deactivated;
         }
@@ -121,8 +155,8 @@ impl Client {
         // A change that was in force already may be reported as "not changed", so look before calling it a failure.
         match self.call(keys, Operation::Get, &request::get_by_id(id)).await {
             Answer::Success(affiliate)
-                if affiliate.get("status").and_then(Value::as_str) == Some("DISABLED")
-                    && affiliate.get("email").and_then(Value::as_str).is_some_and(|text| email.is(text)) =>
+                if affiliate.get("status").and_then(Value::as_str) == Some(DISABLED)
+                    && is_of_map(&affiliate, email) =>
             {
                 Ok(())
             }
@@ -133,7 +167,7 @@ impl Client {
 }
 
 /// A 200 may be a partial success: only our own id under `ids_changed` says that it is about us.
-fn confirms(answer: &Map<String, Value>, id: u64) -> bool {
+pub(crate) fn confirms(answer: &Map<String, Value>, id: u64) -> bool {
     let changed = answer.get("ids_changed").and_then(Value::as_array);
     changed.is_some_and(|ids| ids.iter().any(|changed| number(changed) == Some(id)))
 }

@@ -20,6 +20,8 @@ const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 pub enum Operation {
     /// Create an affiliate.
     New,
+    /// Change an affiliate.
+    Edit,
     /// Find affiliates by a part of their e-mail address.
     Search,
     /// Read one affiliate.
@@ -32,13 +34,14 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation, in the order of this enum.
-    pub const ALL: [Self; 5] = [Self::New, Self::Search, Self::Get, Self::StatusChange, Self::List];
+    pub const ALL: [Self; 6] = [Self::New, Self::Edit, Self::Search, Self::Get, Self::StatusChange, Self::List];
 
     /// The last part of the path, and the word in labels.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::New => "new",
+            Self::Edit => "edit",
             Self::Search => "search",
             Self::Get => "get",
             Self::StatusChange => "status_change",
@@ -51,7 +54,7 @@ impl Operation {
         match self {
             Self::New | Self::Get => &["id"],
             Self::Search | Self::List => &["results", "total"],
-            Self::StatusChange => &["ids_changed", "ids_not_changed"],
+            Self::Edit | Self::StatusChange => &["ids_changed", "ids_not_changed"],
         }
     }
 }

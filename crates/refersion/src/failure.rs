@@ -61,6 +61,9 @@ pub enum Unreadable {
     /// Pages that move under the search, or never end.
     #[error("the pages of the search did not add up")]
     Inconclusive,
+    /// An affiliate that an answer before this one had shown.
+    #[error("the affiliate was there a moment ago and is not found any more")]
+    Vanished,
 }
 
 /// A proper no.
@@ -82,6 +85,12 @@ pub enum Rejection {
     /// The affiliate's numeric id could not be established, and acting on a guess could hit somebody else.
     #[error("the affiliate's id could not be confirmed")]
     NotIdentified,
+    /// A creation hears that the address is taken, and no search finds whose it is.
+    #[error("the e-mail address is taken, and the search finds no affiliate that has it")]
+    TakenNotFound,
+    /// Which of them the event is about cannot be known.
+    #[error("several affiliates have this e-mail address")]
+    SeveralFound,
 }
 
 impl Rejection {
@@ -90,7 +99,7 @@ impl Rejection {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Refused { status, .. } => Some(*status),
-            Self::NotDone | Self::NotIdentified => None,
+            Self::NotDone | Self::NotIdentified | Self::TakenNotFound | Self::SeveralFound => None,
         }
     }
 }

@@ -12,6 +12,7 @@ mod known;
 mod lookup;
 mod password;
 mod request;
+mod update;
 
 pub use affiliates::{Applied, Existing, NewAffiliateDefaults, Status};
 pub use client::{Client, ClientSettings, InvalidBaseUrl, Observer, Operation};

@@ -145,7 +145,7 @@ fn is_of(row: &Value, email: &Email) -> bool {
     row.as_object().is_some_and(|row| is_of_map(row, email))
 }
 
-fn is_of_map(row: &Map<String, Value>, email: &Email) -> bool {
+pub(crate) fn is_of_map(row: &Map<String, Value>, email: &Email) -> bool {
     row.get("email").and_then(Value::as_str).is_some_and(|text| email.is(text))
 }
 
@@ -155,7 +155,7 @@ fn is_last(answer: &Map<String, Value>) -> bool {
     page.is_some_and(|(current, last)| current.trim() == last.trim())
 }
 
-fn unclear(why: Unreadable) -> Failure {
+pub(crate) fn unclear(why: Unreadable) -> Failure {
     Failure::Unclear { status: 200, bytes: 0, why }
 }
 

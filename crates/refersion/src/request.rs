@@ -34,6 +34,31 @@ pub(crate) fn create(affiliate: &NewAffiliate, defaults: NewAffiliateDefaults, p
     Value::Object(body)
 }
 
+/// The body of an edit of one affiliate: only fields that edit knows and the event has. The address is the same by
+/// which the affiliate was found; status and password are not edit's to change.
+pub(crate) fn edit(id: u64, affiliate: &NewAffiliate) -> Value {
+    let mut item = Map::new();
+    item.insert("id".to_owned(), Value::from(id));
+    let texts = [
+        ("first_name", Some(&affiliate.first_name)),
+        ("last_name", Some(&affiliate.last_name)),
+        ("company", affiliate.company.as_ref()),
+        ("phone", affiliate.phone.as_ref()),
+        ("address1", affiliate.address1.as_ref()),
+        ("city", affiliate.city.as_ref()),
+        ("state", affiliate.editable_state()),
+        ("zip", affiliate.zip.as_ref()),
+    ];
+    let texts = texts.into_iter().filter_map(|(key, value)| Some((key, value?.expose())));
+    // An empty text might clear a field.
+    for (key, value) in
+        texts.chain(affiliate.country.map(|code| ("country", code))).filter(|(_, value)| !value.is_empty())
+    {
+        item.insert(key.to_owned(), Value::from(value));
+    }
+    json!({"affiliates": [item]})
+}
+
 /// Pages are strings, from "1".
 pub(crate) fn search(keyword: &str, page: u32) -> Value {
     json!({"keyword": keyword, "page": page.to_string()})

@@ -76,7 +76,8 @@ pub(crate) struct SimulateArgs {
     /// How long every call takes, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub(crate) latency_ms: u64,
-    /// A fault rule as JSON, as `POST /_simulator/faults` takes it; may be given several times.
+    /// A fault rule as JSON, as `POST /_simulator/faults` takes it (docs/simulator.md has all of them); may be given
+    /// several times. For example `{"times":3,"fault":{"kind":"status","status":503}}`.
     #[arg(long, value_name = "JSON")]
     pub(crate) fault: Vec<String>,
 }

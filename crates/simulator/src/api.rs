@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::{
     Router,
@@ -8,15 +8,16 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     answer::Answer,
     call::Subject,
-    fault::Fault,
+    fault::{Fault, Shape},
     operation::Operation,
-    server::Dropped,
+    outage::{Outage, OutageKind},
+    server::Ending,
     simulator::{KeyPair, Simulator},
 };
 
@@ -49,25 +50,27 @@ impl Api {
             public: header(headers, "refersion-public-key"),
             secret: header(headers, "refersion-secret-key"),
         };
-        let fault = self.simulator.fault_rules().draw(operation, keys.public, body);
+        let fault = self.simulator.fault_rules().draw(operation, keys.public, body, Instant::now());
         let kind = fault.as_ref().map(Fault::kind);
-        let call = self.simulator.journal().open(operation, keys.public, Subject::of(body), kind);
+        let subject = Subject::of(body);
+        let ids = subject.ids.clone();
+        let call = self.simulator.journal().open(operation, keys.public, subject, kind);
 
         self.pause(self.simulator.settings().latency).await;
         let real = || self.simulator.perform(operation, keys, body);
-        match self.suffer(fault, real).await {
-            Some(answer) => {
+        match self.suffer(fault, &ids, real).await {
+            Ok(answer) => {
                 call.answered(answer.status.as_u16());
                 answer.into_response()
             }
-            None => Dropped::response(),
+            Err(ending) => ending.into_response(),
         }
     }
 
-    /// Lets the fault happen to a call whose real answer comes from `real`, which has the call's effect.
+    /// Lets the fault happen to a call about `ids` whose real answer comes from `real`, which has the call's effect.
     ///
-    /// Returns `None` where the connection is to end without an answer.
-    async fn suffer(&self, fault: Option<Fault>, real: impl Fn() -> Answer) -> Option<Answer> {
+    /// Fails where the connection is to end without an answer.
+    async fn suffer(&self, fault: Option<Fault>, ids: &[u64], real: impl Fn() -> Answer) -> Result<Answer, Ending> {
         let mut fault = fault;
         let mut done = None;
         loop {
@@ -84,12 +87,35 @@ impl Api {
                 }
                 Some(Fault::Hang) => {
                     self.stop.cancelled().await;
-                    return None;
+                    return Err(Ending::Reset);
                 }
-                Some(Fault::Reset) => return None,
+                Some(Fault::Reset) => return Err(Ending::Reset),
+                Some(Fault::Close) => return Err(Ending::Close),
+                Some(Fault::NotHttp) => return Err(Ending::NotHttp),
+                Some(Fault::RefuseConnections { ms }) => {
+                    self.simulator.suffer(Outage::new(OutageKind::Refuse, Duration::from_millis(ms)));
+                    return Err(Ending::Reset);
+                }
+                Some(Fault::CloseConnections { ms }) => {
+                    self.simulator.suffer(Outage::new(OutageKind::Close, Duration::from_millis(ms)));
+                    return Err(Ending::Close);
+                }
                 Some(Fault::Truncated) => done.unwrap_or_else(real).truncated(),
+                Some(Fault::CutOff) => done.unwrap_or_else(real).cut_off(),
+                Some(Fault::Drip { bytes, pause_ms }) => {
+                    done.unwrap_or_else(real).dripping(bytes, Duration::from_millis(pause_ms))
+                }
+                Some(Fault::Oversized { bytes }) => done.unwrap_or_else(real).padded(bytes),
+                Some(Fault::SuccessWithError) => done.unwrap_or_else(real).with_error("Something went wrong."),
                 Some(Fault::Empty200) => Answer::empty(StatusCode::OK),
                 Some(Fault::NoContent) => Answer::no_content(),
+                Some(Fault::NotChanged) => ok(&json!({ "ids_changed": [], "ids_not_changed": ids })),
+                Some(Fault::NotMentioned) => ok(&json!({ "ids_changed": [], "ids_not_changed": [] })),
+                Some(Fault::ErrorIn200) => ok(&json!({ "error": "Something went wrong." })),
+                Some(Fault::NoSuccessKeys) => ok(&json!({ "message": "OK" })),
+                Some(Fault::WrongShape { shape }) => ok(&misshapen(shape)),
+                Some(Fault::Forbidden) => Answer::json(StatusCode::FORBIDDEN, &json!({ "message": "Forbidden" })),
+                Some(Fault::Redirect { status, location }) => Answer::empty(status_code(status)).location(&location),
                 Some(Fault::Html { status }) => Answer::html(status_code(status)),
                 Some(Fault::TooManyRequests { retry_after }) => too_many_requests(retry_after.as_deref()),
                 Some(Fault::Status { status, body, content_type, retry_after }) => {
@@ -101,7 +127,7 @@ impl Api {
                     .retry_after(retry_after.as_deref())
                 }
             };
-            return Some(answer);
+            return Ok(answer);
         }
     }
 
@@ -111,6 +137,19 @@ impl Api {
             // Either end of the wait will do.
             let _ = self.stop.run_until_cancelled(tokio::time::sleep(duration)).await;
         }
+    }
+}
+
+fn ok(body: &Value) -> Answer {
+    Answer::json(StatusCode::OK, body)
+}
+
+fn misshapen(shape: Shape) -> Value {
+    match shape {
+        Shape::Array => json!([{ "id": "a3y7" }]),
+        Shape::String => json!("OK"),
+        Shape::Number => json!(1),
+        Shape::Null => Value::Null,
     }
 }
 

@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use axum::{
     Json, Router,
     body::Bytes,
@@ -15,7 +17,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     affiliate::{Affiliate, NewAffiliate},
     call::Call,
-    fault::FaultRule,
+    fault_rule::FaultRule,
     simulator::Simulator,
     stats::Stats,
 };
@@ -45,7 +47,7 @@ impl IntoResponse for Unreadable {
 }
 
 async fn faults(State(simulator): State<Simulator>) -> Json<Vec<FaultRule>> {
-    Json(simulator.fault_rules().all())
+    Json(simulator.fault_rules().all(Instant::now()))
 }
 
 /// Adds all rules of the request, or none, and returns those in force.

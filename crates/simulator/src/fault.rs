@@ -1,47 +1,12 @@
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use std::num::NonZeroU32;
 
-use crate::operation::Operation;
-
-/// Which calls go wrong, how often, and how.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FaultRule {
-    /// `None` is any operation.
-    #[serde(default)]
-    pub operation: Option<Operation>,
-    /// `None` is any merchant.
-    #[serde(default)]
-    pub public_key: Option<String>,
-    /// Text to look for in the request body as it was sent, capitals and all.
-    #[serde(default)]
-    pub email_contains: Option<String>,
-    /// How many calls go wrong; `None` until the rules are cleared.
-    #[serde(default)]
-    pub times: Option<u64>,
-    /// How many matching calls pass before the first goes wrong.
-    #[serde(default)]
-    pub skip: u64,
-    pub fault: Fault,
-}
-
-impl FaultRule {
-    /// Makes every call go wrong. Narrow it down with struct update syntax.
-    #[must_use]
-    pub fn always(fault: Fault) -> Self {
-        Self { operation: None, public_key: None, email_contains: None, times: None, skip: 0, fault }
-    }
-
-    /// Whether the rule is about this call, whatever its counters say.
-    pub(crate) fn concerns(&self, operation: Operation, public_key: &str, body: &[u8]) -> bool {
-        self.operation.is_none_or(|only| only == operation)
-            && self.public_key.as_ref().is_none_or(|only| only == public_key)
-            && self.email_contains.as_ref().is_none_or(|part| String::from_utf8_lossy(body).contains(part.as_str()))
-    }
-}
+use axum::http::HeaderValue;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde_json::{Map, Value};
 
 /// What goes wrong. Unless said otherwise, the operation is not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(remote = "Self", tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
     /// The call takes this many milliseconds longer, and is fine otherwise.
     Latency { ms: u64 },
@@ -66,6 +31,15 @@ pub enum Fault {
     Hang,
     /// No answer, and a TCP reset.
     Reset,
+    /// No answer, and an orderly end of the connection.
+    Close,
+    /// Bytes that are no HTTP, and the end of the connection.
+    NotHttp,
+    /// No answer; then, for this many milliseconds, nobody listens: every open connection is cut, and new ones are
+    /// refused.
+    RefuseConnections { ms: u64 },
+    /// No answer; then, for this many milliseconds, every open connection is cut, and new ones are accepted and closed.
+    CloseConnections { ms: u64 },
     /// A page for a person, such as a proxy shows.
     Html {
         #[serde(deserialize_with = "final_status")]
@@ -73,13 +47,52 @@ pub enum Fault {
     },
     /// The operation is carried out, and its answer comes as a 200 that breaks off halfway.
     Truncated,
+    /// The operation is carried out, and its answer comes as a 200 that announces more than arrives before the
+    /// connection ends.
+    CutOff,
+    /// The operation is carried out, and the body of its answer comes so many bytes at a time, with pauses between.
+    Drip { bytes: NonZeroU32, pause_ms: u64 },
+    /// The operation is carried out, and its answer is padded with white space to at least so many bytes.
+    Oversized { bytes: u64 },
     /// A 200 without a body.
     #[serde(rename = "empty_200")]
     Empty200,
     /// A 204.
     NoContent,
+    /// A 200 that has the request's ids among the unchanged ones, as edit and status change answer.
+    NotChanged,
+    /// The same, with the request's ids in neither list.
+    NotMentioned,
+    /// A 200 that is JSON and says nothing but an error.
+    #[serde(rename = "error_in_200")]
+    ErrorIn200,
+    /// The operation is carried out, and its answer comes as a 200 that has an error beside the keys of success.
+    SuccessWithError,
+    /// A 200 that is a JSON object and lacks the keys of success.
+    NoSuccessKeys,
+    /// A 200 that is JSON and no object.
+    WrongShape { shape: Shape },
+    /// A 403 that has only a `message`, such as a gateway before Refersion sends.
+    Forbidden,
+    /// One of 301, 302, 303, 307 and 308, with a `Location`.
+    Redirect {
+        #[serde(deserialize_with = "redirect_status")]
+        status: u16,
+        #[serde(deserialize_with = "header_text")]
+        location: String,
+    },
     /// The operation is carried out, and then the other fault happens to its answer.
     AfterEffect { then: Box<Fault> },
+}
+
+/// What a JSON answer is in place of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shape {
+    Array,
+    String,
+    Number,
+    Null,
 }
 
 impl Fault {
@@ -104,10 +117,25 @@ impl Fault {
             Self::TooManyRequests { .. } => "too_many_requests",
             Self::Hang => "hang",
             Self::Reset => "reset",
+            Self::Close => "close",
+            Self::NotHttp => "not_http",
+            Self::RefuseConnections { .. } => "refuse_connections",
+            Self::CloseConnections { .. } => "close_connections",
             Self::Html { .. } => "html",
             Self::Truncated => "truncated",
+            Self::CutOff => "cut_off",
+            Self::Drip { .. } => "drip",
+            Self::Oversized { .. } => "oversized",
             Self::Empty200 => "empty_200",
             Self::NoContent => "no_content",
+            Self::NotChanged => "not_changed",
+            Self::NotMentioned => "not_mentioned",
+            Self::ErrorIn200 => "error_in_200",
+            Self::SuccessWithError => "success_with_error",
+            Self::NoSuccessKeys => "no_success_keys",
+            Self::WrongShape { .. } => "wrong_shape",
+            Self::Forbidden => "forbidden",
+            Self::Redirect { .. } => "redirect",
             Self::AfterEffect { .. } => "after_effect",
         }
     }
@@ -123,51 +151,41 @@ fn final_status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Er
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rule_says_in_json_what_it_is() {
-        let rule: FaultRule =
-            serde_json::from_str(r#"{"operation":"new","fault":{"kind":"after_effect","then":{"kind":"reset"}}}"#)
-                .unwrap();
-
-        assert_eq!(
-            rule,
-            FaultRule { operation: Some(Operation::New), ..FaultRule::always(Fault::after_effect(Fault::Reset)) }
-        );
-        assert_eq!(serde_json::to_value(&rule).unwrap()["fault"]["then"]["kind"], "reset");
+impl Serialize for Fault {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
     }
+}
 
-    #[test]
-    fn the_name_of_a_fault_is_its_tag() {
-        let faults = [
-            Fault::Latency { ms: 1 },
-            Fault::status(500, None),
-            Fault::TooManyRequests { retry_after: None },
-            Fault::Hang,
-            Fault::Reset,
-            Fault::Html { status: 502 },
-            Fault::Truncated,
-            Fault::Empty200,
-            Fault::NoContent,
-            Fault::after_effect(Fault::Hang),
-        ];
-        for fault in faults {
-            assert_eq!(serde_json::to_value(&fault).unwrap()["kind"], fault.kind());
+impl<'de> Deserialize<'de> for Fault {
+    /// Refuses unknown fields of every kind: what serde derives lets them pass where a kind has no fields at all.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let given = Map::deserialize(deserializer)?;
+        let fault = Self::deserialize(Value::Object(given.clone())).map_err(D::Error::custom)?;
+        let known = serde_json::to_value(&fault).map_err(D::Error::custom)?;
+        match given.keys().find(|key| known.get(key).is_none()) {
+            None => Ok(fault),
+            Some(unknown) => Err(D::Error::custom(format!("{} has no field `{unknown}`", fault.kind()))),
         }
     }
+}
 
-    #[test]
-    fn a_rule_with_a_typing_error_is_refused() {
-        for text in [
-            r#"{"fault":{"kind":"hang"},"tims":1}"#,
-            r#"{"fault":{"kind":"status","status":1000}}"#,
-            r#"{"fault":{"kind":"latency"}}"#,
-            r#"{"operation":"delete","fault":{"kind":"hang"}}"#,
-        ] {
-            assert!(serde_json::from_str::<FaultRule>(text).is_err(), "{text}");
-        }
+/// The statuses that send a client elsewhere.
+fn redirect_status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let status = u16::deserialize(deserializer)?;
+    if [301, 302, 303, 307, 308].contains(&status) {
+        Ok(status)
+    } else {
+        Err(D::Error::custom(format!("status {status} is not 301, 302, 303, 307 or 308")))
+    }
+}
+
+/// Text that a header can have.
+fn header_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if HeaderValue::from_str(&text).is_ok() {
+        Ok(text)
+    } else {
+        Err(D::Error::custom("the location cannot stand in a header"))
     }
 }

@@ -21,7 +21,9 @@ mod simulator;
 
 mod affiliate;
 mod call;
+mod chance;
 mod fault;
+mod fault_rule;
 mod operation;
 mod settings;
 mod stats;
@@ -38,17 +40,22 @@ mod password;
 mod refusal;
 mod request;
 mod row;
+mod sending;
 
 // How calls come in.
 mod api;
 mod control;
 mod fault_rules;
 mod journal;
+mod outage;
+mod pace;
 mod server;
 
 pub use affiliate::{Affiliate, NewAffiliate};
 pub use call::Call;
-pub use fault::{Fault, FaultRule};
+pub use chance::Chance;
+pub use fault::{Fault, Shape};
+pub use fault_rule::FaultRule;
 pub use operation::Operation;
 pub use settings::{CodeStyle, IdKind, Settings};
 pub use simulator::Simulator;

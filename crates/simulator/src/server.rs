@@ -9,7 +9,9 @@ use axum::{
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
+    io::AsyncWriteExt as _,
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -17,40 +19,56 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tracing::{debug, info, warn};
 
-use crate::{api::Api, control, simulator::Simulator};
+use crate::{
+    api::Api,
+    control,
+    outage::{Outage, PAUSE},
+    simulator::Simulator,
+};
 
 /// Accepts connections and speaks HTTP/1.1 on them.
 ///
 /// `axum::serve` would do, were it not for calls that are to end in a TCP reset: that takes the connection itself.
 pub(crate) struct Server {
     routes: Router,
+    outages: watch::Receiver<Option<Outage>>,
     stop: CancellationToken,
 }
 
 /// How long calls under way may take once the simulator is to stop.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// How long to wait when there are no file descriptors left for another connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// What a server of something else says first.
+const NO_HTTP: &[u8] = b"220 mail.example.com ESMTP\r\n";
 
 impl Server {
     pub(crate) fn new(simulator: Simulator, stop: CancellationToken) -> Self {
+        let outages = simulator.outages();
         let routes = control::router(simulator.clone()).merge(Api::new(simulator, stop.clone()).router());
-        Self { routes, stop }
+        Self { routes, outages, stop }
     }
 
-    pub(crate) async fn run(self, listener: TcpListener) -> io::Result<()> {
+    pub(crate) async fn run(mut self, mut listener: TcpListener) -> io::Result<()> {
         let address = listener.local_addr()?;
         info!("simulating Refersion on http://{address}");
         let mut connections = JoinSet::new();
-        while let Some(accepted) = self.stop.run_until_cancelled(listener.accept()).await {
-            match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(converse(stream, self.routes.clone(), self.stop.clone()));
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                Some(outage) = next(&mut self.outages) => {
+                    connections.shutdown().await;
+                    let sat_out = self.stop.run_until_cancelled(outage.sit_out(listener)).await;
+                    let Some(again) = sat_out.transpose()? else { return Ok(()) };
+                    listener = again;
                 }
-                Err(error) => {
-                    warn!(%error, "could not accept a connection");
-                    sleep(ACCEPT_PAUSE).await;
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        connections.spawn(converse(stream, self.routes.clone(), self.stop.clone()));
+                    }
+                    Err(error) => {
+                        warn!(%error, "could not accept a connection");
+                        sleep(PAUSE).await;
+                    }
                 }
             }
             // Forget those that ended.
@@ -66,14 +84,27 @@ impl Server {
     }
 }
 
-/// Marks a response that is not to be sent: the connection is reset in its place.
+/// Returns the next outage; `None` where there will be none.
+async fn next(outages: &mut watch::Receiver<Option<Outage>>) -> Option<Outage> {
+    outages.changed().await.ok()?;
+    *outages.borrow_and_update()
+}
+
+/// Marks a response that is not to be sent, and says how the connection ends in its place.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the call is to end without an answer")]
-pub(crate) struct Dropped;
+pub(crate) enum Ending {
+    /// A TCP reset.
+    Reset,
+    /// An orderly end.
+    Close,
+    /// Bytes that are no HTTP, and an orderly end.
+    NotHttp,
+}
 
-impl Dropped {
-    pub(crate) fn response() -> Response {
-        axum::Extension(Self).into_response()
+impl IntoResponse for Ending {
+    fn into_response(self) -> Response {
+        axum::Extension(self).into_response()
     }
 }
 
@@ -88,9 +119,9 @@ async fn converse(stream: TcpStream, routes: Router, stop: CancellationToken) {
         Box::pin(async move {
             let answered: Result<Response, Infallible> = routes.oneshot(request.map(Body::new)).await;
             let Ok(response) = answered;
-            match response.extensions().get::<Dropped>() {
+            match response.extensions().get::<Ending>() {
                 None => Ok(response),
-                Some(dropped) => Err(*dropped),
+                Some(ending) => Err(*ending),
             }
         })
     });
@@ -104,12 +135,20 @@ async fn converse(stream: TcpStream, routes: Router, stop: CancellationToken) {
         poll_fn(|context| connection.poll_without_shutdown(context)).await
     };
     let Err(error) = ended else { return };
-    if error.source().is_some_and(<dyn Error>::is::<Dropped>) {
-        let stream = connection.into_parts().io.into_inner();
-        if let Err(error) = stream.set_zero_linger() {
-            warn!(%error, "could not turn a close into a reset");
-        }
-    } else {
+    let Some(ending) = error.source().and_then(<dyn Error>::downcast_ref::<Ending>) else {
         debug!(%error, "a connection broke");
+        return;
+    };
+    let mut stream = connection.into_parts().io.into_inner();
+    let ended = match ending {
+        Ending::Reset => stream.set_zero_linger(),
+        Ending::Close => stream.shutdown().await,
+        Ending::NotHttp => match stream.write_all(NO_HTTP).await {
+            Ok(()) => stream.shutdown().await,
+            Err(error) => Err(error),
+        },
+    };
+    if let Err(error) = ended {
+        debug!(%error, "a connection ended before it could be ended");
     }
 }

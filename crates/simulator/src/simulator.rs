@@ -2,10 +2,11 @@ use std::{
     collections::HashSet,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use axum::http::StatusCode;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -13,10 +14,11 @@ use crate::{
     answer::Answer,
     call::Call,
     directory::Directory,
-    fault::FaultRule,
+    fault_rule::FaultRule,
     fault_rules::FaultRules,
     journal::Journal,
     operation::Operation,
+    outage::Outage,
     refusal::Refusal,
     request,
     server::Server,
@@ -34,6 +36,7 @@ struct State {
     fault_rules: Mutex<FaultRules>,
     revoked_keys: Mutex<HashSet<String>>,
     journal: Journal,
+    outage: watch::Sender<Option<Outage>>,
 }
 
 /// The key pair that came with a call. A key that did not come is empty.
@@ -53,6 +56,7 @@ impl Simulator {
             fault_rules: Mutex::default(),
             revoked_keys: Mutex::default(),
             journal: Journal::new(),
+            outage: watch::Sender::new(None),
         }))
     }
 
@@ -65,7 +69,7 @@ impl Simulator {
 
     /// Adds a rule behind those that are there.
     pub fn add_fault(&self, fault: FaultRule) {
-        self.fault_rules().add(fault);
+        self.fault_rules().add(fault, Instant::now());
     }
 
     pub fn clear_faults(&self) {
@@ -117,6 +121,16 @@ impl Simulator {
 
     pub(crate) fn journal(&self) -> &Journal {
         &self.0.journal
+    }
+
+    /// Makes every server of this simulator suffer an outage.
+    pub(crate) fn suffer(&self, outage: Outage) {
+        self.0.outage.send_replace(Some(outage));
+    }
+
+    /// Returns where the outages of the future are told.
+    pub(crate) fn outages(&self) -> watch::Receiver<Option<Outage>> {
+        self.0.outage.subscribe()
     }
 
     pub(crate) fn fault_rules(&self) -> MutexGuard<'_, FaultRules> {

@@ -81,14 +81,15 @@ fn exercise(metrics: &Metrics) {
         metrics.dead_letters(class, 1);
         metrics.replayed();
     }
-    for how in ["created", "existing", "deactivated", "already_inactive", "not_found"] {
+    let existing = ["existing", "updated", "unchanged", "left_inactive"];
+    for how in ["created", "deactivated", "already_inactive", "not_found"].into_iter().chain(existing) {
         metrics.delivered(how);
     }
     let failures = ["no_answer", "unavailable", "limited", "unclear", "unauthorized", "rejected"];
     for failure in failures {
         metrics.attempt_failed(failure);
     }
-    for operation in ["new", "search", "get", "status_change", "list"] {
+    for operation in ["new", "edit", "search", "get", "status_change", "list"] {
         for outcome in ["ok", "taken", "not_found"].into_iter().chain(failures) {
             metrics.called(operation, outcome, took);
         }

@@ -50,7 +50,9 @@ fn recovery(failure: &Failure) -> Recovery {
         Failure::Unauthorized { .. } => Recovery::Hold,
         Failure::Rejected(Rejection::Refused { .. }) => Recovery::DeadLetter(DeadReason::Refused),
         Failure::Rejected(Rejection::NotDone) => Recovery::DeadLetter(DeadReason::NotDone),
-        Failure::Rejected(Rejection::NotIdentified) => Recovery::DeadLetter(DeadReason::NotIdentified),
+        Failure::Rejected(Rejection::NotIdentified | Rejection::TakenNotFound | Rejection::SeveralFound) => {
+            Recovery::DeadLetter(DeadReason::NotIdentified)
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use refersion_relay_model::{
     AccountName, Command, DeadReason, Event, EventType, Judgement, MAX_EVENT_BYTES, MessageId, Missing, Subject, judge,
 };
 use refersion_relay_queue::{Backoff, Death, Headers, Message, Place, Queue, Settle};
+use refersion_relay_refersion::Applied;
 use refersion_relay_telemetry::{Metrics, Wait};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -159,7 +160,10 @@ impl Context {
             let applied = self.destination.apply(&job.desk.account(), command).await;
             drop(permit);
             let failure = match applied {
-                Ok(applied) => return settle(Verdict::Delivered(applied), headers),
+                Ok(applied) => {
+                    self.count_omitted_by_update(command, applied);
+                    return settle(Verdict::Delivered(applied), headers);
+                }
                 Err(failure) => failure,
             };
             self.metrics.attempt_failed(failure.as_str());
@@ -229,6 +233,14 @@ impl Context {
     fn count_omitted(&self, command: &Command) {
         if let Command::Create(affiliate) = command {
             affiliate.omitted.iter().for_each(|field| self.metrics.omitted(*field));
+        }
+    }
+
+    fn count_omitted_by_update(&self, command: &Command, applied: Applied) {
+        if let (Command::Create(affiliate), Applied::Updated | Applied::Unchanged) = (command, applied)
+            && let Some(field) = affiliate.omitted_by_update()
+        {
+            self.metrics.omitted(field);
         }
     }
 

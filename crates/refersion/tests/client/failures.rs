@@ -13,18 +13,18 @@ use crate::support::{FakeRefersion, Reply, Simulated, client, client_with, creat
 /// The limit up to which an answer is read.
 const MEGABYTE: usize = 1024 * 1024;
 
-const BROKE: Failure = Failure::Transport { what: "the connection broke" };
-const TOO_LONG: Failure = Failure::Transport { what: "it took too long" };
+pub(crate) const BROKE: Failure = Failure::Transport { what: "the connection broke" };
+pub(crate) const TOO_LONG: Failure = Failure::Transport { what: "it took too long" };
 
 fn unavailable(status: u16, seconds: Option<u64>) -> Failure {
     Failure::Unavailable { status, retry_after: seconds.map(Duration::from_secs) }
 }
 
-fn limited(seconds: Option<u64>) -> Failure {
+pub(crate) fn limited(seconds: Option<u64>) -> Failure {
     Failure::Limited { retry_after: seconds.map(Duration::from_secs) }
 }
 
-fn not_json(status: u16, bytes: usize) -> Failure {
+pub(crate) fn not_json(status: u16, bytes: usize) -> Failure {
     Failure::Unclear { status, bytes, why: Unreadable::NotJson }
 }
 
@@ -43,7 +43,7 @@ fn busy(status: u16, retry_after: &str) -> Fault {
 }
 
 /// What a create and a check of the keys make of a fault, and that neither has an effect, nor is tried twice.
-async fn check(fault: Fault, expected: Failure) {
+pub(crate) async fn check(fault: Fault, expected: Failure) {
     let refersion = Simulated::start().await;
     refersion.simulator.add_fault(FaultRule::always(fault.clone()));
 

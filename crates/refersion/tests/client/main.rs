@@ -2,8 +2,10 @@
 //! for answers that it never gives.
 
 mod support;
+mod update;
 
 mod create;
 mod deactivate;
 mod failures;
+mod faults;
 mod keys;

@@ -116,7 +116,7 @@ fn effective(settings: &Settings) -> Value {
                 "name": account.name, "public_key": "***", "secret_key": "***",
                 "write_key": account.write_key.as_ref().map(|_| "***"),
                 "status": account.defaults.status.as_str(), "send_welcome": account.defaults.send_welcome,
-                "on_existing": "keep",
+                "on_existing": account.existing.as_str(),
             })
         })
         .collect();

@@ -187,8 +187,8 @@ fn account(raw: RawAccount) -> Result<AccountSettings, ConfigError> {
     };
     let existing = match raw.on_existing.as_str() {
         "keep" => Existing::Keep,
-        "update" => return Err(invalid(&key("on_existing"), "\"update\" is not there yet: use \"keep\"")),
-        _ => return Err(invalid(&key("on_existing"), "has to be keep")),
+        "update" => Existing::Update,
+        _ => return Err(invalid(&key("on_existing"), "has to be keep or update")),
     };
     let keys = KeyPair::new(raw.public_key.trim(), secret_key.expose_secret());
     let defaults = NewAffiliateDefaults { status, send_welcome: raw.send_welcome };

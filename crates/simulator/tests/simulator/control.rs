@@ -23,6 +23,7 @@ async fn faults_are_added_one_or_many_listed_and_cleared() {
         listed[0],
         json!({
             "operation": "new", "public_key": null, "email_contains": null, "times": 1, "skip": 0,
+            "above_per_second": null, "chance": null, "for_ms": null,
             "fault": { "kind": "too_many_requests", "retry_after": "1" },
         })
     );

@@ -206,7 +206,7 @@ async fn a_rule_strikes_only_the_calls_it_describes() {
         email_contains: Some("ann@".into()),
         times: Some(1),
         skip: 1,
-        fault: Fault::status(500, None),
+        ..FaultRule::always(Fault::status(500, None))
     });
     let ann = json!({ "keyword": "ann@x.co" });
 

@@ -70,6 +70,15 @@ impl Harness {
         Reply::read(&mut stream).await.unwrap()
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Connects and says nothing.
+    pub(crate) async fn connect(&self) -> io::Result<TcpStream> {
+        TcpStream::connect(self.address).await
+    }
+
     /// Sends a request and leaves the answer to be read.
     pub(crate) async fn send(&self, method: &str, path: &str, keys: (&str, &str), body: &str) -> TcpStream {
         let (public, secret) = keys;
@@ -78,7 +87,7 @@ impl Harness {
              Refersion-Public-Key: {public}\r\nRefersion-Secret-Key: {secret}\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let mut stream = self.connect().await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         stream
     }

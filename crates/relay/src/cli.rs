@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Ingest(RoleArgs),
     /// Only work events.
     Worker(RoleArgs),
+    /// Put events from a file into the queue.
+    Enqueue(EnqueueArgs),
     /// Count, read, send again, drop and export dead letters.
     Dlq {
         #[command(subcommand)]
@@ -47,6 +50,36 @@ pub(crate) struct RoleArgs {
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) ops_listen: Option<SocketAddr>,
 }
+
+#[derive(Debug, Args)]
+#[command(after_help = ENQUEUE_HELP)]
+pub(crate) struct EnqueueArgs {
+    /// One event as JSON on each line, plain or gzip; - is standard input.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Whose events they are; needed where several accounts are configured.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) account: Option<String>,
+    /// Events a second at most.
+    #[arg(long, value_name = "N")]
+    pub(crate) rate: Option<NonZeroU32>,
+    /// Lines at the beginning that are left out, because they are durable already.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) skip: u64,
+    /// Where lines that are no events are kept, as they are; added to what is there.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rejects: Option<PathBuf>,
+    /// Print what was done as one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const ENQUEUE_HELP: &str = "\
+An interrupted run says how far the file is durable, and --skip goes on from there:
+  refersion-relay enqueue events.ndjson.gz --account acme
+  refersion-relay enqueue events.ndjson.gz --account acme --skip 420000
+
+Exit code 1 when it was interrupted, or when a line is no event (--rejects keeps such lines).";
 
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {

@@ -58,6 +58,23 @@ impl Progress {
         }
     }
 
+    /// The work turns out to have about so many steps.
+    pub(crate) fn expect(&mut self, total: u64) {
+        self.total = Some(total);
+        if let Shown::Bar(bar) = &self.shown {
+            bar.set_length(total);
+        }
+    }
+
+    /// Says something else beside it.
+    pub(crate) fn line(&self, line: &str) {
+        match &self.shown {
+            Shown::Bar(bar) => bar.println(line),
+            // Nobody may be reading any more.
+            Shown::Lines { .. } => drop(writeln!(io::stderr(), "{line}")),
+        }
+    }
+
     /// Takes the bar away, so that what is printed next stands alone.
     pub(crate) fn end(self) {
         match self.shown {

@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod dlq;
+mod enqueue;
 mod role;
 mod simulate;
 
@@ -16,8 +17,13 @@ macro_rules! say {
 pub(crate) use say;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::anyhow;
+use refersion_relay_queue::{BrokerState, Queue, RabbitMq};
 use refersion_relay_telemetry::{LogFormat, init_logging};
+use tokio::time::timeout;
 
 use crate::cli::{Cli, Command};
 use crate::config::{self, Settings};
@@ -34,12 +40,29 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Exit> {
         Command::Run(args) => role::run(config, Roles::BOTH, &args).await,
         Command::Ingest(args) => role::run(config, Roles::INGEST, &args).await,
         Command::Worker(args) => role::run(config, Roles::WORKER, &args).await,
+        Command::Enqueue(args) => enqueue::run(&quiet(config)?, &args).await,
         Command::Dlq { command } => dlq::run(&quiet(config)?, command).await,
         Command::Check(args) => check::run(&quiet(config)?, &args).await,
         Command::Simulate(args) => {
             init_logging(LogFormat::Text, "info").map_err(Exit::usage)?;
             simulate::run(args).await
         }
+    }
+}
+
+/// How long the broker may take to be reached by a command.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits until the broker is there.
+async fn up(queue: &Arc<RabbitMq>) -> Result<(), Exit> {
+    let mut state = queue.state();
+    let settled = |state: &BrokerState| !matches!(state, BrokerState::Away { .. });
+    let reached = timeout(PATIENCE, state.wait_for(settled)).await.is_ok_and(|state| state.is_ok());
+    let state = queue.state().borrow().clone();
+    if reached && !matches!(state, BrokerState::Mismatch { .. }) {
+        Ok(())
+    } else {
+        Err(Exit::Failed(anyhow!("{state}")))
     }
 }
 

@@ -1,0 +1,206 @@
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use flate2::bufread::MultiGzDecoder;
+use refersion_relay_model::MAX_EVENT_BYTES;
+
+/// The longest line that is kept in memory: longer ones are no events, whatever they say.
+const MAX_LINE_BYTES: usize = MAX_EVENT_BYTES + 1;
+/// The first two bytes of everything gzip has packed (RFC 1952, section 2.3.1).
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The lines of a file or of standard input, unpacked if they are packed. Memory is bounded whatever is in them.
+pub(super) struct Lines {
+    input: Box<dyn BufRead + Send>,
+    read: Arc<AtomicU64>,
+    size: Option<u64>,
+    number: u64,
+}
+
+/// One line, without its end.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    /// From 1.
+    pub(super) number: u64,
+    pub(super) text: Text,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Text {
+    /// As it is in the file.
+    Whole(Bytes),
+    /// Longer than an event can be. Its bytes went to the sink as they came.
+    TooLong,
+}
+
+impl Lines {
+    /// Opens a file, or standard input for `-`.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let (raw, size): (Box<dyn Read + Send>, _) = if path.as_os_str() == "-" {
+            (Box::new(io::stdin()), None)
+        } else {
+            let file = File::open(path)?;
+            let metadata = file.metadata()?;
+            if metadata.is_dir() {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
+            // A pipe has no size.
+            (Box::new(file), Some(metadata.len()).filter(|_| metadata.is_file()))
+        };
+        Self::over(raw, size)
+    }
+
+    fn over(raw: Box<dyn Read + Send>, size: Option<u64>) -> io::Result<Self> {
+        let read = Arc::new(AtomicU64::new(0));
+        let mut raw = BufReader::with_capacity(256 * 1024, Counted { raw, read: read.clone() });
+        let packed = raw.fill_buf()?.starts_with(&GZIP_MAGIC);
+        let input: Box<dyn BufRead + Send> = if packed {
+            Box::new(BufReader::with_capacity(256 * 1024, MultiGzDecoder::new(raw)))
+        } else {
+            Box::new(raw)
+        };
+        Ok(Self { input, read, size, number: 0 })
+    }
+
+    /// The size of the file as it is on disk.
+    pub(super) fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    /// How much of the file, as it is on disk, was read.
+    pub(super) fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// The next line. What is too long is written to `sink`.
+    pub(super) fn next(&mut self, sink: &mut dyn Write) -> io::Result<Option<Line>> {
+        let mut line = Vec::new();
+        let (mut begun, mut too_long) = (false, false);
+        loop {
+            let buffer = self.input.fill_buf()?;
+            if buffer.is_empty() {
+                break;
+            }
+            begun = true;
+            let end = buffer.iter().position(|byte| *byte == b'\n');
+            let part = &buffer[..end.unwrap_or(buffer.len())];
+            if !too_long && MAX_LINE_BYTES < line.len() + part.len() {
+                too_long = true;
+                sink.write_all(&line)?;
+                line = Vec::new();
+            }
+            if too_long {
+                sink.write_all(part)?;
+            } else {
+                line.extend_from_slice(part);
+            }
+            let used = part.len() + usize::from(end.is_some());
+            self.input.consume(used);
+            if end.is_some() {
+                break;
+            }
+        }
+        if !begun {
+            return Ok(None);
+        }
+        self.number += 1;
+        if too_long {
+            sink.write_all(b"\n")?;
+            return Ok(Some(Line { number: self.number, text: Text::TooLong }));
+        }
+        let mut text = Bytes::from(line);
+        if text.ends_with(b"\r") {
+            text.truncate(text.len() - 1);
+        }
+        if self.number == 1 && text.starts_with(BYTE_ORDER_MARK) {
+            text = text.slice(BYTE_ORDER_MARK.len()..);
+        }
+        Ok(Some(Line { number: self.number, text: Text::Whole(text) }))
+    }
+}
+
+/// Counts what passes.
+struct Counted {
+    raw: Box<dyn Read + Send>,
+    read: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.raw.read(buffer)?;
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn all(bytes: &[u8]) -> (Vec<(u64, Option<String>)>, Vec<u8>) {
+        let mut lines = Lines::over(Box::new(io::Cursor::new(bytes.to_vec())), None).unwrap();
+        let (mut found, mut sink) = (Vec::new(), Vec::new());
+        while let Some(line) = lines.next(&mut sink).unwrap() {
+            found.push(match line.text {
+                Text::Whole(text) => (line.number, Some(String::from_utf8(text.to_vec()).unwrap())),
+                Text::TooLong => (line.number, None),
+            });
+        }
+        (found, sink)
+    }
+
+    fn whole(texts: &[&str]) -> Vec<(u64, Option<String>)> {
+        (1..).zip(texts).map(|(number, text)| (number, Some((*text).to_owned()))).collect()
+    }
+
+    #[test]
+    fn lines_are_numbered_and_keep_their_bytes() {
+        assert_eq!(all(b"").0, []);
+        assert_eq!(all(b"a").0, whole(&["a"]));
+        assert_eq!(all(b"a\n").0, whole(&["a"]));
+        assert_eq!(all(b"\xef\xbb\xbfa \r\n\n{\"b\": 1}\nc").0, whole(&["a ", "", "{\"b\": 1}", "c"]));
+    }
+
+    #[test]
+    fn packed_lines_are_unpacked_also_in_several_parts() {
+        let mut packed = Vec::new();
+        for part in ["a\nb", "c\nd\n"] {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+            encoder.write_all(part.as_bytes()).unwrap();
+            packed.extend(encoder.finish().unwrap());
+        }
+        assert_eq!(all(&packed).0, whole(&["a", "bc", "d"]));
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_passes_by_without_being_kept() {
+        let long = "x".repeat(3 * MAX_LINE_BYTES);
+        let (lines, sink) = all(format!("a\n{long}\nb\n").as_bytes());
+        assert_eq!(lines, [(1, Some("a".to_owned())), (2, None), (3, Some("b".to_owned()))]);
+        assert_eq!(sink, format!("{long}\n").as_bytes());
+    }
+
+    #[test]
+    fn a_broken_archive_is_an_error() {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(&b"line\n".repeat(10_000)).unwrap();
+        let mut packed = encoder.finish().unwrap();
+        packed.truncate(packed.len() / 2);
+        let mut lines = Lines::over(Box::new(io::Cursor::new(packed)), None).unwrap();
+        let failed = loop {
+            match lines.next(&mut io::sink()) {
+                Ok(Some(_)) => {}
+                other => break other.is_err(),
+            }
+        };
+        assert!(failed, "an archive that is cut off is not simply shorter");
+    }
+}

@@ -1,0 +1,243 @@
+//! `enqueue`: events from a file into the queue.
+
+mod lines;
+mod reader;
+mod tally;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use bytes::Bytes;
+use refersion_relay_ingest::{AccountDoor, Received, Sorted};
+use refersion_relay_model::{DeadReason, ParseError};
+use refersion_relay_queue::{Backoff, BrokerState, Message, Place, Queue};
+use refersion_relay_telemetry::Metrics;
+use serde_json::json;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::EnqueueArgs;
+use crate::config::Settings;
+use crate::exit::Exit;
+use crate::parts;
+use crate::progress::Progress;
+use crate::signals::Stop;
+use lines::{Lines, Text};
+use reader::{Chunk, Rejects};
+use tally::Tally;
+
+use super::{say, up};
+
+/// A guess at the length of a line, until some were read.
+const BYTES_PER_LINE: u64 = 400;
+
+pub(super) async fn run(settings: &Settings, args: &EnqueueArgs) -> Result<(), Exit> {
+    let account = account(settings, args)?;
+    let name = args.file.display();
+    let lines = Lines::open(&args.file).with_context(|| format!("cannot read {name}")).map_err(Exit::Failed)?;
+    let rejects = Rejects::open(args.rejects.as_deref()).map_err(Exit::Failed)?;
+    let stop = Stop::on_signals().map_err(Exit::failed)?;
+    let metrics = Metrics::new();
+    let queue = parts::queue(settings, &metrics);
+    up(&queue).await?;
+
+    let size = lines.size();
+    let mut enqueue = Enqueue {
+        queue: queue.clone(),
+        account,
+        shards: settings.shards,
+        rejects: rejects.clone(),
+        rate: args.rate.map(|rate| u64::from(rate.get())),
+        size,
+        begin: Instant::now(),
+        progress: Progress::start("enqueue", size.map(|size| size / BYTES_PER_LINE)),
+        tally: Tally::after(args.skip),
+    };
+    // Small chunks keep a low rate even.
+    let chunk_lines =
+        args.rate.map_or(usize::MAX, |rate| usize::try_from(rate.get().div_ceil(10)).unwrap_or(usize::MAX));
+    let mut chunks = reader::read(lines, args.skip, chunk_lines, rejects);
+    let mut failed = None;
+    while let Some(chunk) = tokio::select! {
+        biased;
+        () = stop.stop.cancelled() => None,
+        chunk = chunks.recv() => chunk,
+    } {
+        match chunk {
+            Ok(chunk) => {
+                if let Err(error) = enqueue.chunk(chunk, &stop.stop).await {
+                    failed = Some(error);
+                    break;
+                }
+            }
+            Err(error) => {
+                failed = Some(anyhow!(error).context(format!("cannot read {name}")));
+                break;
+            }
+        }
+    }
+    let Enqueue { progress, tally, begin, .. } = enqueue;
+    progress.end();
+    queue.close().await;
+    let stopped = stop.stop.is_cancelled();
+    let complete = !stopped && failed.is_none();
+    eprintln!("{}", tally.sentence(begin.elapsed()));
+    if args.json {
+        say!("{}", json!({"complete": complete, "tally": tally}));
+    }
+    let durable = tally.durable;
+    match failed {
+        Some(error) => Err(Exit::Failed(error.context(format!("stopped; go on with --skip {durable}")))),
+        None if stopped => Err(Exit::Failed(anyhow!("interrupted; go on with --skip {durable}"))),
+        None if 0 < tally.bad => Err(Exit::Failed(anyhow!("{} lines are no events{}", tally.bad, kept(args)))),
+        None => Ok(()),
+    }
+}
+
+fn kept(args: &EnqueueArgs) -> String {
+    match &args.rejects {
+        Some(path) => format!("; they are in {}", path.display()),
+        None => "; --rejects FILE keeps them".to_owned(),
+    }
+}
+
+/// Whose the events are: the one account there is, or the one that is named.
+fn account(settings: &Settings, args: &EnqueueArgs) -> Result<Arc<AccountDoor>, Exit> {
+    let names = parts::names(&settings.accounts);
+    let name = match (&args.account, names.as_slice()) {
+        (Some(name), _) => names.iter().find(|known| known.as_str() == name),
+        (None, [name]) => Some(name),
+        (None, _) => None,
+    };
+    let listed: Vec<_> = names.iter().map(ToString::to_string).collect();
+    let listed = listed.join(", ");
+    let name = name.ok_or_else(|| match &args.account {
+        Some(name) => Exit::Usage(anyhow!("there is no account {name} (there are {listed})")),
+        None => Exit::Usage(anyhow!("--account has to say whose the events are ({listed})")),
+    })?;
+    let access = parts::access(&settings.accounts);
+    Ok(access.by_name(name).expect("it is configured").clone())
+}
+
+struct Enqueue {
+    queue: Arc<dyn Queue>,
+    account: Arc<AccountDoor>,
+    shards: u16,
+    rejects: Rejects,
+    rate: Option<u64>,
+    size: Option<u64>,
+    begin: Instant,
+    progress: Progress,
+    tally: Tally,
+}
+
+impl Enqueue {
+    /// Publishes some lines and waits until they are durable.
+    async fn chunk(&mut self, chunk: Chunk, stop: &CancellationToken) -> anyhow::Result<()> {
+        let received = Received::now(None);
+        let mut batch = Vec::new();
+        let mut lines = Vec::new();
+        let last = chunk.lines.last().map(|line| line.number);
+        for line in chunk.lines {
+            let number = line.number;
+            let text = match line.text {
+                Text::Whole(text) if text.trim_ascii().is_empty() => {
+                    self.tally.blank += 1;
+                    continue;
+                }
+                Text::Whole(text) => text,
+                Text::TooLong => {
+                    self.bad(number, "an event has at most 512 KiB, and this line is longer");
+                    continue;
+                }
+            };
+            match self.account.sort(text.clone(), self.shards, &received) {
+                Sorted::Work(place, message) => batch.push((place, message)),
+                Sorted::Dead(DeadReason::Incomplete, message) => {
+                    self.tally.incomplete += 1;
+                    batch.push((Place::Dead(DeadReason::Incomplete.class()), message));
+                }
+                Sorted::Ignored(why) => {
+                    self.tally.ignored(why);
+                    continue;
+                }
+                Sorted::Dead(..) => {
+                    self.rejects.keep(&text).context("cannot keep a bad line")?;
+                    self.bad(number, &why(&text));
+                    continue;
+                }
+            }
+            lines.push(number);
+        }
+        let count = batch.len();
+        let left = self.store(batch, lines, stop).await;
+        self.tally.stored += (count - left.len()) as u64;
+        self.tally.durable = left.first().map_or(last.unwrap_or(self.tally.durable), |first| first - 1);
+        self.show(chunk.read);
+        if left.is_empty() {
+            self.keep_the_rate(stop).await;
+        }
+        Ok(())
+    }
+
+    fn bad(&mut self, number: u64, why: &str) {
+        self.tally.bad += 1;
+        if let Some(line) = self.tally.report(number, why) {
+            self.progress.line(&line);
+        }
+    }
+
+    /// Publishes until everything is durable, however often the queue goes away. Gives up only at the stop, and returns the
+    /// lines that are not durable then.
+    async fn store(&self, mut batch: Vec<(Place, Message)>, mut lines: Vec<u64>, stop: &CancellationToken) -> Vec<u64> {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        let mut state = self.queue.state();
+        loop {
+            let results = self.queue.publish(batch.clone()).await;
+            let failed = || results.iter().map(Result::is_err);
+            batch = batch.into_iter().zip(failed()).filter_map(|(message, failed)| failed.then_some(message)).collect();
+            lines = lines.into_iter().zip(failed()).filter_map(|(line, failed)| failed.then_some(line)).collect();
+            if lines.is_empty() {
+                return lines;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return lines,
+                () = async {
+                    tokio::time::sleep(backoff.next_wait()).await;
+                    let _ = state.wait_for(BrokerState::is_up).await;
+                } => {}
+            }
+        }
+    }
+
+    fn show(&mut self, read: u64) {
+        let tally = &self.tally;
+        if let Some(size) = self.size
+            && 0 < read
+        {
+            let done = u128::from(tally.durable);
+            let total = done * u128::from(size.max(read)) / u128::from(read);
+            self.progress.expect(u64::try_from(total).unwrap_or(u64::MAX));
+        }
+        self.progress.at(tally.durable, || format!("durable up to line {}", tally.durable));
+    }
+
+    async fn keep_the_rate(&self, stop: &CancellationToken) {
+        let Some(rate) = self.rate else { return };
+        let due = self.begin + Duration::from_micros(self.tally.stored.saturating_mul(1_000_000) / rate);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep_until(due) => {}
+        }
+    }
+}
+
+/// Why a line is no event, as its line alone can say it.
+fn why(text: &Bytes) -> String {
+    match refersion_relay_model::Event::parse(text) {
+        Err(ParseError::NotJson { column, .. }) => format!("not valid JSON (column {column})"),
+        Err(error) => error.to_string(),
+        Ok(_) => "an event has at most 512 KiB, and this line is longer".to_owned(),
+    }
+}

@@ -1,0 +1,86 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use refersion_relay_model::Ignored;
+use serde::Serialize;
+
+/// Bad lines that are named; further ones are only counted.
+const NAMED: u64 = 1_000;
+
+/// What became of the lines so far.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Tally {
+    /// Every line up to this one is dealt with: durable, ignored or bad.
+    pub(super) durable: u64,
+    /// Lines before the first that was looked at.
+    skipped: u64,
+    /// Events that are in the queue, the incomplete ones among them.
+    pub(super) stored: u64,
+    /// Events that lack what Refersion needs: dead letters of class `invalid`.
+    pub(super) incomplete: u64,
+    /// Events that are not for Refersion, by reason.
+    ignored: BTreeMap<&'static str, u64>,
+    /// Lines that are no events.
+    pub(super) bad: u64,
+    /// Lines with nothing in them.
+    pub(super) blank: u64,
+}
+
+impl Tally {
+    pub(super) fn after(skipped: u64) -> Self {
+        Self { durable: skipped, skipped, ..Self::default() }
+    }
+
+    pub(super) fn ignored(&mut self, why: Ignored) {
+        *self.ignored.entry(why.as_str()).or_default() += 1;
+    }
+
+    /// What to say about the bad line that was just counted, if anything.
+    pub(super) fn report(&self, number: u64, why: &str) -> Option<String> {
+        match self.bad {
+            bad if bad <= NAMED => Some(format!("line {number}: {why}")),
+            bad if bad == NAMED + 1 => Some("further bad lines are only counted".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// One line for a person.
+    pub(super) fn sentence(&self, took: Duration) -> String {
+        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
+        let rate = self.stored.saturating_mul(1_000) / millis;
+        let Self { durable, stored, incomplete, bad, .. } = self;
+        let ignored: u64 = self.ignored.values().sum();
+        let reasons: Vec<_> = self.ignored.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+        let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+        let seconds = took.as_secs_f64();
+        format!(
+            "durable up to line {durable}: {stored} events stored, {incomplete} of them as dead letters (invalid), \
+             {ignored} ignored{reasons}, {bad} bad lines; {seconds:.1} s, {rate}/s"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sentence_has_every_number() {
+        let mut tally = Tally { durable: 12, stored: 9, incomplete: 1, bad: 1, ..Tally::after(0) };
+        tally.ignored(Ignored::Anonymous);
+        tally.ignored(Ignored::Anonymous);
+        let expected = "durable up to line 12: 9 events stored, 1 of them as dead letters (invalid), 2 ignored (anonymous \
+                        2), 1 bad lines; 3.0 s, 3/s";
+        assert_eq!(tally.sentence(Duration::from_secs(3)), expected);
+    }
+
+    #[test]
+    fn a_file_of_nothing_but_bad_lines_does_not_flood() {
+        let mut tally = Tally::default();
+        let said = (1..=2_000).filter(|number| {
+            tally.bad += 1;
+            tally.report(*number, "no").is_some()
+        });
+        assert_eq!(said.count(), 1_001);
+    }
+}

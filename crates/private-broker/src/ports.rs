@@ -103,7 +103,9 @@ mod tests {
 
         let mut all: Vec<u16> = blocks
             .iter()
-            .flat_map(|ports| [ports.amqp(), ports.distribution(), ports.epmd(), ports.management()].into_iter().chain(ports.ctl()))
+            .flat_map(|ports| {
+                [ports.amqp(), ports.distribution(), ports.epmd(), ports.management()].into_iter().chain(ports.ctl())
+            })
             .collect();
         let count = all.len();
         all.sort_unstable();

@@ -17,4 +17,7 @@ pub use letters::{Action, Browsed, InvalidLetterId, Letter, LetterId, Scan, Swee
 pub use message::{Death, Headers, Message};
 pub use owned::{Delivery, Owned, Settle, SettleError};
 pub use port::{BrokerState, Depth, Place, PublishError, Queue, QueueError, Room};
-pub use rabbitmq::{BrokerUrl, InvalidBrokerUrl, RabbitMq, RabbitMqSettings, TopologyReport};
+pub use rabbitmq::{
+    BrokerUrl, Gravity, InvalidBrokerUrl, InvalidManagementUrl, ManagementError, ManagementUrl, PolicyHarm,
+    PolicyReport, RabbitMq, RabbitMqSettings, TopologyReport,
+};

@@ -8,6 +8,7 @@ use refersion_relay_telemetry::Metrics;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::management::{ManagementError, ManagementUrl, PolicyReport};
 use super::names::Names;
 use super::publisher::Publisher;
 use super::topology::{Topology, TopologyReport};
@@ -66,6 +67,11 @@ impl RabbitMq {
         let report = self.publisher.topology.check(&connection).await;
         connection::close(&connection).await;
         Ok(report?)
+    }
+
+    /// Looks at the policies in force on our queues, which AMQP does not show. Needs no connection to the broker.
+    pub async fn policies(&self, api: &ManagementUrl) -> Result<PolicyReport, ManagementError> {
+        api.policies(&self.url, &self.publisher.topology).await
     }
 
     /// Every work queue.

@@ -4,12 +4,16 @@ mod broker;
 mod connection;
 mod consumer;
 mod dead_letters;
+mod management;
 mod names;
+mod policies;
 mod properties;
 mod publisher;
 mod topology;
 mod url;
 
 pub use broker::{RabbitMq, RabbitMqSettings};
+pub use management::{InvalidManagementUrl, ManagementError, ManagementUrl, PolicyReport};
+pub use policies::{Gravity, PolicyHarm};
 pub use topology::TopologyReport;
 pub use url::{BrokerUrl, InvalidBrokerUrl};

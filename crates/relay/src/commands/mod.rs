@@ -35,7 +35,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Exit> {
         Command::Ingest(args) => role::run(&settings(config)?, Roles::INGEST, &args).await,
         Command::Worker(args) => role::run(&settings(config)?, Roles::WORKER, &args).await,
         Command::Dlq { command } => dlq::run(&quiet(config)?, command).await,
-        Command::Check(args) => check::run(&quiet(config)?, &args).await,
+        Command::Check(args) => check::run(config, &args).await,
         Command::Simulate(args) => {
             init_logging(LogFormat::Text, "info").map_err(Exit::usage)?;
             simulate::run(args).await

@@ -1,6 +1,8 @@
 //! The program as its users meet it: real processes, a real broker, real HTTP, a simulated Refersion.
 
+mod check;
 mod cli;
+mod config;
 mod crash;
 mod dlq;
 mod doors;

@@ -3,8 +3,9 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use reqwest::redirect::Policy;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
+use tokio::time::{Instant, sleep};
 use url::Url;
 
 use super::policies::{PolicyHarm, gather, judge};
@@ -28,6 +29,8 @@ pub struct PolicyReport {
     pub queues: usize,
     /// Queues that should be there and that the API does not show.
     pub not_shown: Vec<String>,
+    /// Queues that the API shows without their policies.
+    pub not_told: Vec<String>,
     /// What would do harm.
     pub harms: Vec<PolicyHarm>,
 }
@@ -54,6 +57,10 @@ pub enum ManagementError {
 
 /// For one request, answer included.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the API may take to know the policies of a queue that is new: it gathers them with the statistics, which the queue
+/// gives every five seconds and it collects every five seconds.
+const NEWS: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_millis(500);
 /// As many as the API gives at once.
 const PAGE_SIZE: &str = "500";
 
@@ -67,15 +74,15 @@ struct Page {
 #[derive(Deserialize)]
 struct Listed {
     name: String,
-    // Where there is nothing to show, the API shows an empty list, null or nothing.
     #[serde(default)]
     arguments: Value,
     #[serde(default)]
     policy: Option<String>,
     #[serde(default)]
     operator_policy: Option<String>,
-    #[serde(default)]
-    effective_policy_definition: Value,
+    /// `None` only if it is not there at all: no policy may be shown as an empty object, an empty list, or null.
+    #[serde(default, deserialize_with = "present")]
+    effective_policy_definition: Option<Value>,
 }
 
 impl ManagementUrl {
@@ -97,22 +104,41 @@ impl ManagementUrl {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().redirect(Policy::none()).timeout(TIMEOUT).build();
         let client = client.map_err(|_| ManagementError::Away("TLS could not be set up"))?;
+        let deadline = Instant::now() + NEWS;
+        let listed = loop {
+            let listed = self.list(&client, broker, topology.names.prefix()).await?;
+            if deadline <= Instant::now() || listed.iter().all(|queue| queue.effective_policy_definition.is_some()) {
+                break listed;
+            }
+            sleep(POLL).await;
+        };
+        let shown = |name: &String| listed.iter().any(|queue| queue.name == *name);
+        let not_shown = topology.queue_names().filter(|name| !shown(name)).collect();
+        let judged = listed.iter().flat_map(|queue| {
+            let definition = queue.effective_policy_definition.as_ref().map(object).unwrap_or_default();
+            let arguments = object(&queue.arguments);
+            judge(&arguments, &definition).into_iter().map(|judged| (queue.name.clone(), queue.policies(), judged))
+        });
+        let untold = listed.iter().filter(|queue| queue.effective_policy_definition.is_none());
+        let not_told = untold.map(|queue| queue.name.clone()).collect();
+        Ok(PolicyReport { queues: listed.len(), not_shown, not_told, harms: gather(judged) })
+    }
+
+    async fn list(
+        &self,
+        client: &reqwest::Client,
+        broker: &BrokerUrl,
+        prefix: &str,
+    ) -> Result<Vec<Listed>, ManagementError> {
         let mut listed = Vec::new();
         for number in 1.. {
-            let Page { items, page_count } =
-                page(&client, self.queues(broker, topology.names.prefix(), number)).await?;
+            let Page { items, page_count } = page(client, self.queues(broker, prefix, number)).await?;
             listed.extend(items);
             if page_count <= number {
                 break;
             }
         }
-        let shown = |name: &String| listed.iter().any(|queue| queue.name == *name);
-        let not_shown = topology.queue_names().filter(|name| !shown(name)).collect();
-        let judged = listed.iter().flat_map(|queue| {
-            let (arguments, definition) = (object(&queue.arguments), object(&queue.effective_policy_definition));
-            judge(&arguments, &definition).into_iter().map(|judged| (queue.name.clone(), queue.policies(), judged))
-        });
-        Ok(PolicyReport { queues: listed.len(), not_shown, harms: gather(judged) })
+        Ok(listed)
     }
 
     /// The list of queues, one page of it.
@@ -160,6 +186,10 @@ fn away(error: &reqwest::Error) -> ManagementError {
     } else {
         "the connection broke"
     })
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 fn object(value: &Value) -> Map<String, Value> {

@@ -169,11 +169,12 @@ mod tests {
 
     #[test]
     fn a_readable_file_in_a_closed_folder_is_not_shown() {
-        let folder = tempfile::tempdir().unwrap(); // 0700
+        let folder = tempfile::tempdir().unwrap();
         let (inner, file) = (folder.path().join("inner"), folder.path().join("inner/secret"));
         fs::create_dir(&inner).unwrap();
         fs::write(&file, "sec").unwrap();
         let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        set(folder.path(), 0o700);
         set(&inner, 0o755);
         set(&file, 0o644);
         assert!(!others_may_read(&file));

@@ -8,8 +8,10 @@ use super::finding::Finding;
 use crate::config::Examined;
 use crate::parts;
 
-/// How long each step may take: reaching the broker, comparing, looking at the policies, leaving.
+/// How long each step may take: reaching the broker, comparing, leaving.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long looking at the policies may take. The management API hears of a new queue's some seconds late.
+const POLICY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Whether the broker is there, has what it should have, and no policies that undo it.
 pub(super) async fn findings(examined: &Examined, metrics: &Metrics) -> Vec<Finding> {
@@ -54,22 +56,30 @@ async fn policies(queue: &RabbitMq, examined: &Examined) -> Vec<Finding> {
         };
         return vec![Finding::warning(what, says)];
     };
-    let report = match timeout(PATIENCE, queue.policies(api)).await {
+    let report = match timeout(POLICY_PATIENCE, queue.policies(api)).await {
         Ok(Ok(report)) => report,
         Ok(Err(error)) => return vec![Finding::warning(what, format!("were not looked at: {error}; see {key}"))],
         Err(_) => {
-            let waited = PATIENCE.as_secs();
+            let waited = POLICY_PATIENCE.as_secs();
             let says = format!("were not looked at: the management API took longer than {waited} s; see {key}");
             return vec![Finding::warning(what, says)];
         }
     };
     let mut findings: Vec<_> = report.harms.iter().map(harm).collect();
-    if findings.is_empty() && report.not_shown.is_empty() {
+    if findings.is_empty() && report.not_shown.is_empty() && report.not_told.is_empty() {
         findings.push(Finding::ok(what, format!("none does harm to the {} queues", report.queues)));
     }
     if !report.not_shown.is_empty() {
         let queues = report.not_shown.join(", ");
         let says = format!("not looked at for {queues}: {key} does not show them, is it of the same broker?");
+        findings.push(Finding::warning(what, says));
+    }
+    if !report.not_told.is_empty() {
+        let queues = report.not_told.join(", ");
+        let says = format!(
+            "not looked at for {queues}: the management API does not know theirs; see that its statistics are not \
+             disabled, and check again in a minute"
+        );
         findings.push(Finding::warning(what, says));
     }
     findings

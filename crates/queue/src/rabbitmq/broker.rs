@@ -8,7 +8,8 @@ use refersion_relay_telemetry::Metrics;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::management::{ManagementError, ManagementUrl, PolicyReport};
+use super::management::{ManagementError, PolicyReport};
+use super::management_url::ManagementUrl;
 use super::names::Names;
 use super::publisher::Publisher;
 use super::topology::{Topology, TopologyReport};

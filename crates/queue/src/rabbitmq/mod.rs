@@ -5,6 +5,7 @@ mod connection;
 mod consumer;
 mod dead_letters;
 mod management;
+mod management_url;
 mod names;
 mod policies;
 mod properties;
@@ -13,7 +14,8 @@ mod topology;
 mod url;
 
 pub use broker::{RabbitMq, RabbitMqSettings};
-pub use management::{InvalidManagementUrl, ManagementError, ManagementUrl, PolicyReport};
+pub use management::{ManagementError, PolicyReport};
+pub use management_url::{InvalidManagementUrl, ManagementUrl};
 pub use policies::{Gravity, PolicyHarm};
 pub use topology::TopologyReport;
 pub use url::{BrokerUrl, InvalidBrokerUrl};

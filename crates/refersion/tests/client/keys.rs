@@ -214,8 +214,8 @@ async fn the_check_of_keys_says_what_time_it_is_at_refersion_even_when_it_refuse
     let dates = [None, Some("Sun, 06 Nov 1994 08:49:37 GMT"), Some("a while ago")];
     for (status, date) in [200, 401, 500].into_iter().flat_map(|status| dates.map(|date| (status, date))) {
         let reply = move || Reply::json(status, &json!({ "total": 0, "results": [] }));
-        let dated = move || date.map_or_else(reply, |date| reply().header("Date", date));
-        let refersion = FakeRefersion::always(dated).await;
+        let answer = move || date.map_or_else(reply, |date| reply().header("Date", date));
+        let refersion = FakeRefersion::always(answer).await;
 
         let checked = refersion.client.check_keys_and_clock(&keys()).await;
 

@@ -61,7 +61,7 @@ impl Secret {
     }
 }
 
-/// Reads the configuration as [`super::load`] does, but goes on after a secret file that has no secret. May block.
+/// Reads the configuration as [`super::load()`] does, but goes on after a secret file that has no secret. May block.
 pub(crate) fn examine(path: Option<&Path>) -> Result<Examined, ConfigError> {
     let path = path.ok_or(ConfigError::None)?;
     let text = read(path)?;

@@ -136,7 +136,7 @@ async fn a_broker_and_a_refersion_that_never_answer_do_not_hold_it() {
     checked.says("queue", "failed", &["did not answer"]);
     checked.says("policies", "warning", &["not looked at", "too long"]);
     checked.says("account acme", "failed", &["took too long"]);
-    checked.says("clock", "warning", &["Refersion did not answer"]);
+    checked.says("clock", "warning", &["no answer from Refersion"]);
 }
 
 #[tokio::test]

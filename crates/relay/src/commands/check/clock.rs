@@ -24,7 +24,7 @@ pub(super) fn judge(now: SystemTime, readings: &[ClockReading], answered: bool) 
     });
     let (by, direction) = match largest {
         None => {
-            let why = if answered { "no answer of Refersion's had a date" } else { "Refersion did not answer" };
+            let why = if answered { "no answer of Refersion's had a date" } else { "there was no answer from Refersion" };
             let says = format!("was not compared: {why}; see that something like NTP sets it");
             return Finding::warning(what, says);
         }
@@ -96,7 +96,7 @@ mod tests {
         let (level, says) = judged(&[]);
         assert!(level == Level::Warning && says.contains("had a date"), "{says}");
         let away = judge(SystemTime::UNIX_EPOCH + NOW, &[], false);
-        assert!(away.level == Level::Warning && away.says.contains("did not answer"), "{away}");
+        assert!(away.level == Level::Warning && away.says.contains("no answer"), "{away}");
     }
 
     #[test]

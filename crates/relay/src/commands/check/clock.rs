@@ -24,7 +24,8 @@ pub(super) fn judge(now: SystemTime, readings: &[ClockReading], answered: bool) 
     });
     let (by, direction) = match largest {
         None => {
-            let why = if answered { "no answer of Refersion's had a date" } else { "there was no answer from Refersion" };
+            let why =
+                if answered { "no answer of Refersion's had a date" } else { "there was no answer from Refersion" };
             let says = format!("was not compared: {why}; see that something like NTP sets it");
             return Finding::warning(what, says);
         }

@@ -1,12 +1,14 @@
 //! What the end-to-end tests stand on: the real program as a process, a real broker, a simulated Refersion, real HTTP.
 
 mod broker;
+mod canned;
 mod events;
 mod refersion;
 mod relay;
 mod wait;
 
 pub use broker::{shared_broker, unique_prefix};
+pub use canned::Canned;
 pub use events::{DELETE, IDENTIFY, delete, gzip, identify, with_id};
 pub use refersion::Refersion;
 pub use relay::{Answer, Config, Output, Relay, account, program};

@@ -13,11 +13,26 @@ async fn bare(arguments: &[&str]) -> Output {
 
 #[tokio::test]
 async fn wrong_usage_ends_with_2_and_says_what_is_wrong() {
-    for arguments in [&["frobnicate"][..], &["dlq", "replay"], &["run", "--nonsense"], &["dlq", "list", "--class", "x"]]
-    {
+    for (arguments, says) in [
+        (&["frobnicate"][..], "'frobnicate'"),
+        (&["chek"], "'check'"),
+        (&[], "subcommands: demo, run"),
+        (&["dlq"], "subcommands: list"),
+        (&["dlq", "replay"], "<ID|--id <ID>|--class <CLASS>>"),
+        (&["dlq", "replay"], "`refersion-relay dlq replay --help`"),
+        (&["run", "--nonsense"], "`refersion-relay run --help`"),
+        (&["dlq", "list", "--class", "x"], "poison"),
+        (&["run", "--ops-listen", "here"], "'here'"),
+        (&["simulate", "--key", "sec"], "public.secret"),
+        (&["simulate", "--fault", "{}"], "--fault"),
+        (&["dlq", "show", "x"], "'x'"),
+    ] {
         let output = bare(arguments).await;
-        assert_eq!(output.code, Some(2), "{arguments:?}: {output:?}");
-        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{output:?}");
+        assert_eq!((output.code, output.stderr.lines().count()), (Some(2), 1), "{arguments:?}: {output:?}");
+        assert!(
+            output.stdout.is_empty() && output.stderr.contains(says),
+            "{arguments:?} should say {says}: {output:?}"
+        );
     }
     let none = bare(&["run"]).await;
     assert_eq!((none.code, none.stderr.lines().count()), (Some(2), 1), "{none:?}");
@@ -97,8 +112,10 @@ async fn each_command_explains_itself() {
     for command in ["demo", "run", "ingest", "worker", "dlq", "check", "simulate"] {
         let output = bare(&[command, "--help"]).await;
         assert_eq!(output.code, Some(0), "{output:?}");
-        assert!(output.stdout.contains("Usage: refersion-relay"), "{output:?}");
+        assert!(output.stdout.contains("Usage: refersion-relay") && output.stderr.is_empty(), "{output:?}");
     }
+    let version = bare(&["--version"]).await;
+    assert_eq!((version.code, version.stdout.as_str()), (Some(0), "refersion-relay 0.1.0\n"), "{version:?}");
 }
 
 #[tokio::test]

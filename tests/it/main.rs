@@ -1,7 +1,9 @@
 //! The program as its users meet it: real processes, a real broker, real HTTP, a simulated Refersion.
 
 mod batch;
+mod check;
 mod cli;
+mod config;
 mod copies;
 mod crash;
 mod dlq;

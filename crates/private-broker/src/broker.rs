@@ -40,9 +40,18 @@ pub struct Options {
     pub extra_conf: String,
     /// Names of plugins to enable; none by default, as each makes the start slower.
     pub plugins: Vec<String>,
+    /// Whether the management plugin is enabled too, with its listener at [`PrivateBroker::management_url`].
+    pub management: bool,
     /// Where the node keeps its data, cookie and logs. A folder given here is kept, and a later node can continue
     /// on it; by default it is a temporary one.
     pub folder: Option<PathBuf>,
+}
+
+impl Options {
+    pub(crate) fn all_plugins(&self) -> Vec<String> {
+        let management = self.management.then(|| "rabbitmq_management".to_owned());
+        self.plugins.iter().cloned().chain(management).collect()
+    }
 }
 
 /// A `RabbitMQ` node of our own: loopback only, free ports, a temporary folder, its own cookie and epmd.
@@ -58,6 +67,7 @@ pub struct PrivateBroker {
     folder: Folder,
     ports: Ports,
     server: PathBuf,
+    management: bool,
 }
 
 impl PrivateBroker {
@@ -82,9 +92,9 @@ impl PrivateBroker {
         let ports = Ports::claim()?;
         let folder = Folder::create(options.folder.as_deref())?;
         folder.write_configuration(options, &ports)?;
-        let server = installation::link(server, &folder.installation(), &options.plugins)?;
+        let server = installation::link(server, &folder.installation(), &options.all_plugins())?;
         let guardian = Guardian::start(folder.temporary())?;
-        let mut broker = Self { guardian, vm: None, epmd: None, folder, ports, server };
+        let mut broker = Self { guardian, vm: None, epmd: None, folder, ports, server, management: options.management };
         broker.boot().await?;
         Ok(broker)
     }
@@ -99,6 +109,12 @@ impl PrivateBroker {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.ports.amqp()
+    }
+
+    /// Where the management API is, for the same administrator. `None` unless [`Options::management`] asked for it.
+    #[must_use]
+    pub fn management_url(&self) -> Option<String> {
+        self.management.then(|| format!("http://guest:guest@127.0.0.1:{}", self.ports.management()))
     }
 
     /// The process id of the Erlang VM itself; that of the last one if the node was killed or stopped.
@@ -171,7 +187,8 @@ impl PrivateBroker {
         self.vm = None;
         let vm = self.vm.insert(Process::spawn(&mut command)?);
         let deadline = Instant::now() + BOOT;
-        while !answers(self.ports.amqp()).await {
+        let management = self.management.then(|| self.ports.management());
+        while !(answers(self.ports.amqp()).await && listens(management).await) {
             if vm.has_ended() {
                 self.ports.check_free()?; // the likely reason
                 return Err(StartError::DiedDuringStart { log_tail: self.folder.log_tail() });
@@ -238,4 +255,12 @@ async fn answers(port: u16) -> bool {
         stream.read_u8().await
     };
     matches!(timeout(Duration::from_secs(1), greet).await, Ok(Ok(1)))
+}
+
+/// Whether something listens on `port`, if there is one.
+async fn listens(port: Option<u16>) -> bool {
+    match port {
+        Some(port) => TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok(),
+        None => true,
+    }
 }

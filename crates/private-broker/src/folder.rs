@@ -62,12 +62,13 @@ impl Folder {
              log.console = false\n\
              vm_memory_high_watermark.relative = 0.4\n\
              disk_free_limit.absolute = 50MB\n\
-             {}\n",
+             {}{}\n",
             ports.amqp(),
+            if options.management { management(ports) } else { String::new() },
             options.extra_conf
         );
         fs::write(self.path.join("rabbitmq.conf"), configuration)?;
-        fs::write(self.path.join("enabled_plugins"), format!("[{}].\n", options.plugins.join(",")))
+        fs::write(self.path.join("enabled_plugins"), format!("[{}].\n", options.all_plugins().join(",")))
     }
 
     /// The whole environment of the node and its tools, `PATH` apart; nothing else is handed down.
@@ -137,4 +138,8 @@ impl Folder {
             .open(path)?
             .write_all(format!("{:016x}{:016x}", half(), half()).as_bytes())
     }
+}
+
+fn management(ports: &Ports) -> String {
+    format!("management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {}\n", ports.management())
 }

@@ -12,7 +12,7 @@ use std::{
 
 use crate::StartError;
 
-/// Ports of one node: AMQP, distribution, epmd, one to spare and the rest for `rabbitmqctl`.
+/// Ports of one node: AMQP, distribution, epmd, management and the rest for `rabbitmqctl`.
 const BLOCK: u16 = 16;
 /// Below are the well-known ports of other servers.
 const LOWEST: u16 = 10_240;
@@ -65,6 +65,10 @@ impl Ports {
         self.first + 2
     }
 
+    pub(crate) fn management(&self) -> u16 {
+        self.first + 3
+    }
+
     /// Where a `rabbitmqctl` listens while it runs; its default range has room for eleven on the whole machine.
     pub(crate) fn ctl(&self) -> RangeInclusive<u16> {
         self.first + 4..=self.first + BLOCK - 1
@@ -72,7 +76,7 @@ impl Ports {
 
     /// Whether the node could listen now. Not to be asked of a node that runs.
     pub(crate) fn check_free(&self) -> Result<(), StartError> {
-        [self.amqp(), self.distribution()].into_iter().try_for_each(check_free)
+        [self.amqp(), self.distribution(), self.management()].into_iter().try_for_each(check_free)
     }
 
     pub(crate) fn check_epmd_free(&self) -> Result<(), StartError> {
@@ -99,7 +103,9 @@ mod tests {
 
         let mut all: Vec<u16> = blocks
             .iter()
-            .flat_map(|ports| [ports.amqp(), ports.distribution(), ports.epmd()].into_iter().chain(ports.ctl()))
+            .flat_map(|ports| {
+                [ports.amqp(), ports.distribution(), ports.epmd(), ports.management()].into_iter().chain(ports.ctl())
+            })
             .collect();
         let count = all.len();
         all.sort_unstable();

@@ -18,5 +18,8 @@ pub use letters::{Browsed, InvalidLetterId, Letter, LetterId, Scan};
 pub use message::{Death, Headers, Message};
 pub use owned::{Delivery, Owned, Settle, SettleError};
 pub use port::{BrokerState, Depth, Place, PublishError, Queue, QueueError, Room};
-pub use rabbitmq::{BrokerUrl, InvalidBrokerUrl, RabbitMq, RabbitMqSettings, TopologyReport};
+pub use rabbitmq::{
+    BrokerUrl, Gravity, InvalidBrokerUrl, InvalidManagementUrl, ManagementError, ManagementUrl, PolicyHarm,
+    PolicyReport, RabbitMq, RabbitMqSettings, TopologyReport,
+};
 pub use sweep::{Action, Fate, InFlight, InvalidInFlight, Judge, Swept};

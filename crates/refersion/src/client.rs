@@ -3,14 +3,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use refersion_relay_model::KeyPair;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Response, Url};
 use serde_json::Value;
 
-use crate::Failure;
 use crate::answer::{Answer, RawAnswer, classify, retry_after};
 use crate::failure::Unreadable;
+use crate::{ClockReading, Failure};
 
 /// The largest answer that is read, in bytes. Refersion's largest documented one is a page of 100 affiliates.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
@@ -73,6 +73,15 @@ pub struct ClientSettings {
     pub observer: Observer,
 }
 
+/// What an account's keys and Refersion's clock are like.
+#[derive(Clone, Debug)]
+pub struct KeyCheck {
+    /// Whether the keys work.
+    pub keys: Result<(), Failure>,
+    /// Refersion's time, if there was an answer and it had a date.
+    pub clock: Option<ClockReading>,
+}
+
 /// The base URL cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the base URL has to be an absolute http or https URL")]
@@ -113,15 +122,34 @@ impl Client {
 
     /// Asks whether the keys work, with the cheapest call there is.
     pub async fn check_keys(&self, keys: &KeyPair) -> Result<(), Failure> {
-        match self.call(keys, Operation::List, &crate::request::list_one()).await {
+        self.check_keys_and_clock(keys).await.keys
+    }
+
+    /// The same, and what time it is at Refersion, which an answer that refuses the keys says as well.
+    pub async fn check_keys_and_clock(&self, keys: &KeyPair) -> KeyCheck {
+        let mut clock = None;
+        let answer = self.call_timed(keys, Operation::List, &crate::request::list_one(), &mut clock).await;
+        let keys = match answer {
             Answer::Success(_) | Answer::NotFound | Answer::Taken => Ok(()),
             Answer::Failed(failure) => Err(failure),
-        }
+        };
+        KeyCheck { keys, clock }
     }
 
     pub(crate) async fn call(&self, keys: &KeyPair, operation: Operation, body: &Value) -> Answer {
+        self.call_timed(keys, operation, body, &mut None).await
+    }
+
+    /// Fills `clock` as soon as there is an answer with a date, whatever becomes of the rest of the answer.
+    async fn call_timed(
+        &self,
+        keys: &KeyPair,
+        operation: Operation,
+        body: &Value,
+        clock: &mut Option<ClockReading>,
+    ) -> Answer {
         let started = Instant::now();
-        let answer = match self.send(keys, operation, body).await {
+        let answer = match self.send(keys, operation, body, clock).await {
             Ok(raw) => classify(&raw, operation.success_keys()),
             Err(failure) => Answer::Failed(failure),
         };
@@ -136,7 +164,13 @@ impl Client {
         answer
     }
 
-    async fn send(&self, keys: &KeyPair, operation: Operation, body: &Value) -> Result<RawAnswer, Failure> {
+    async fn send(
+        &self,
+        keys: &KeyPair,
+        operation: Operation,
+        body: &Value,
+        clock: &mut Option<ClockReading>,
+    ) -> Result<RawAnswer, Failure> {
         let url = self.base.join(&format!("affiliate/{}", operation.as_str())).expect("the base ends with a slash");
         let request = self
             .http
@@ -146,7 +180,9 @@ impl Client {
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json")
             .body(body.to_string());
+        let asked_at = SystemTime::now();
         let response = request.send().await.map_err(|error| transport(&error))?;
+        *clock = date(&response).map(|date| ClockReading { asked_at, answered_at: SystemTime::now(), date });
         read(response).await
     }
 }
@@ -162,6 +198,10 @@ fn header(key: &str) -> Result<HeaderValue, Failure> {
     let mut value = HeaderValue::from_str(key).map_err(|_| Failure::Unauthorized { status: 401 })?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+fn date(response: &Response) -> Option<SystemTime> {
+    httpdate::parse_http_date(response.headers().get(DATE)?.to_str().ok()?).ok()
 }
 
 async fn read(mut response: Response) -> Result<RawAnswer, Failure> {

@@ -7,6 +7,7 @@
 mod affiliates;
 mod answer;
 mod client;
+mod clock;
 mod failure;
 mod known;
 mod lookup;
@@ -15,7 +16,8 @@ mod request;
 mod update;
 
 pub use affiliates::{Applied, Existing, NewAffiliateDefaults, Status};
-pub use client::{Client, ClientSettings, InvalidBaseUrl, Observer, Operation};
+pub use client::{Client, ClientSettings, InvalidBaseUrl, KeyCheck, Observer, Operation};
+pub use clock::{ClockReading, Offset};
 pub use failure::{Failure, Rejection, Unreadable};
 pub use known::KnownText;
 pub use password::generate_password;

@@ -10,44 +10,79 @@ pub(crate) use dlq::{
     DlqCommand, DropArgs, ExportArgs, FilterArgs, ListArgs, ReplayArgs, ScanArgs, ShowArgs, StatsArgs, WalkArgs,
 };
 
-/// Segment events in, Refersion affiliates out, nothing lost on the way.
+/// The Refersion destination for Twilio Segment: events in, affiliates out, nothing lost on the way.
 #[derive(Debug, Parser)]
 #[command(name = "refersion-relay", version, disable_help_subcommand = true)]
+#[command(arg_required_else_help = false, after_help = EXAMPLES)]
 pub(crate) struct Cli {
-    /// The configuration file (TOML).
-    #[arg(long, global = true, env = "RELAY_CONFIG", value_name = "FILE")]
+    /// The configuration, a TOML file.
+    #[arg(long, global = true, env = "RELAY_CONFIG", hide_env_values = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  refersion-relay demo                       see it work; needs no configuration
+  refersion-relay check --config relay.toml  is everything as it should be?
+  refersion-relay run --config relay.toml
+  refersion-relay dlq list --config relay.toml
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.";
+
+const CHECK_MORE: &str = "\
+Prints the values in force, without any secret, and then a line for each finding: ok, WARN (allowed, or could not be \
+looked at) or FAIL. Queues and exchanges that are missing on the broker are declared.
+
+Exit codes: 0 nothing has failed, 1 something has, 2 the configuration cannot be used.";
+
+const DLQ_EXAMPLES: &str = "\
+Examples:
+  refersion-relay dlq list --class rejected
+  refersion-relay dlq show 8913e6f54361ff13 --show-body
+  refersion-relay dlq replay --class rejected        shows the plan
+  refersion-relay dlq replay --class rejected --yes  does it
+
+Classes: malformed, invalid, rejected, exhausted, poison, unrouted.";
+
+const SIMULATE_EXAMPLES: &str = "\
+Examples:
+  refersion-relay simulate --key pub_1.sec_1
+  refersion-relay simulate --fault '{\"operation\":\"new\",\"times\":3,\"fault\":{\"kind\":\"status\",\"status\":503}}'
+
+Point refersion.base_url at the address that it prints.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Everything in one process: a private broker, a simulated Refersion, sample events, a report.
+    /// Show it at work: a private RabbitMQ, a simulated Refersion, sample events, a report.
     Demo(DemoArgs),
-    /// Take events in and work them, in one process.
+    /// Take events in over HTTP and work them, in one process.
     Run(RoleArgs),
-    /// Only take events in.
+    /// Take events in over HTTP and put them on the queue; work none.
     Ingest(RoleArgs),
-    /// Only work events.
+    /// Work the events on the queue; take none in.
     Worker(RoleArgs),
     /// Put events from a file into the queue.
     Enqueue(EnqueueArgs),
-    /// Count, read, send again, drop and export dead letters.
+    /// Count, read, send again, drop and export dead letters: events that could not be delivered.
+    #[command(arg_required_else_help = false, after_help = DLQ_EXAMPLES)]
     Dlq {
         #[command(subcommand)]
         command: DlqCommand,
     },
-    /// Check the configuration, the broker and the keys, and show the effective values.
+    /// Check the configuration, its files, the broker, its policies, the keys and the clock.
+    #[command(after_help = CHECK_MORE)]
     Check(CheckArgs),
-    /// A stand-in for Refersion, with faults on demand.
+    /// Serve a simulated Refersion, with faults on demand.
+    #[command(after_help = SIMULATE_EXAMPLES)]
     Simulate(SimulateArgs),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RoleArgs {
-    /// Where metrics and health are served, instead of the configured `ops.listen`.
-    #[arg(long, value_name = "ADDRESS")]
+    /// Where to serve metrics and health, instead of the configured ops.listen.
+    #[arg(long, value_name = "IP:PORT")]
     pub(crate) ops_listen: Option<SocketAddr>,
 }
 
@@ -90,7 +125,7 @@ pub(crate) struct DemoArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// Print one JSON document.
+    /// Print the values and findings as one JSON document.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -98,12 +133,12 @@ pub(crate) struct CheckArgs {
 #[derive(Debug, Args)]
 pub(crate) struct SimulateArgs {
     /// Where to listen; port 0 takes a free one.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8090")]
     pub(crate) listen: SocketAddr,
-    /// A key pair that is let in, as public.secret; may be given several times. Without any, every pair is let in.
-    #[arg(long, value_name = "KEY")]
+    /// A key pair to let in; may be given several times. Without any, every pair is let in.
+    #[arg(long, value_name = "PUBLIC.SECRET")]
     pub(crate) key: Vec<String>,
-    /// Rows on a page of search and list.
+    /// How many affiliates are on a page of search and list.
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) page_size: usize,
     /// How long every call takes, in milliseconds.

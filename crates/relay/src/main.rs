@@ -10,13 +10,20 @@ mod poll;
 mod progress;
 mod reload;
 mod signals;
+mod usage;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => match usage::mistake(&error, std::env::args_os()) {
+            Some(mistake) => return exit::Exit::usage(anyhow::Error::msg(mistake)).report(),
+            None => error.exit(),
+        },
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,

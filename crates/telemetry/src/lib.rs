@@ -7,5 +7,5 @@ mod logging;
 mod metrics;
 mod register;
 
-pub use logging::{LogFormat, LoggingError, init_logging};
+pub use logging::{LogFormat, LoggingError, init_logging, is_log_filter};
 pub use metrics::{Connection, Counted, Door, Metrics, PublishOutcome, Refused, Wait};

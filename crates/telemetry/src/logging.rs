@@ -53,6 +53,12 @@ pub fn init_logging(format: LogFormat, filter: &str) -> Result<(), LoggingError>
     Ok(())
 }
 
+/// Whether a filter is understood.
+#[must_use]
+pub fn is_log_filter(filter: &str) -> bool {
+    EnvFilter::try_new(filter).is_ok()
+}
+
 /// Our own lines at any level, and of libraries only warnings and errors: below that they print what passes through
 /// them, bodies and headers included. lapin prints a returned message whole even as a warning.
 fn shown() -> FilterFn {

@@ -128,7 +128,7 @@ async fn plugins_and_configuration_are_taken_over() {
     let options = Options {
         extra_conf: "heartbeat = 7".into(),
         plugins: vec!["rabbitmq_consistent_hash_exchange".into()],
-        folder: None,
+        ..Options::default()
     };
 
     let broker = PrivateBroker::start_with(options).await.unwrap();
@@ -137,6 +137,25 @@ async fn plugins_and_configuration_are_taken_over() {
 
     assert!(plugins.contains("rabbitmq_consistent_hash_exchange"), "{plugins}");
     assert_eq!(heartbeat.trim(), "{ok,7}");
+}
+
+#[tokio::test]
+async fn a_managed_node_has_its_api_where_it_says_and_on_loopback_only() {
+    let plain = Options::default();
+    let broker = PrivateBroker::start_with(Options { management: true, ..plain }).await.unwrap();
+
+    let url = broker.management_url().unwrap();
+    let port: u16 = url.strip_prefix("http://guest:guest@127.0.0.1:").unwrap().parse().unwrap();
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    stream.write_all(b"GET /api/overview HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let listeners = broker.ctl(&["eval", "[inet:sockname(P) || P <- erlang:ports(), {ok, []} =:= inet:getopts(P, []), {error, enotconn} =:= inet:peername(P)]."]).await.unwrap();
+
+    assert!(answer.starts_with("HTTP/1.1 401"), "it asks for the password: {answer}");
+    assert!(listeners.contains(&format!("{{127,0,0,1}},{port}")), "{listeners}");
+    assert!(!listeners.contains("{0,0,0,0}"), "{listeners}");
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::management::{ManagementError, PolicyReport};
+use super::management_url::ManagementUrl;
 use super::names::Names;
 use super::publisher::Publisher;
 use super::reader::Reader;
@@ -72,6 +74,11 @@ impl RabbitMq {
         let report = self.publisher.topology.check(&connection).await;
         connection::close(&connection).await;
         Ok(report?)
+    }
+
+    /// Looks at the policies in force on our queues, which AMQP does not show. Needs no connection to the broker.
+    pub async fn policies(&self, api: &ManagementUrl) -> Result<PolicyReport, ManagementError> {
+        api.policies(&self.url, &self.publisher.topology).await
     }
 
     /// Every work queue.

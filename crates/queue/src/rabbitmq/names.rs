@@ -22,6 +22,10 @@ impl Names {
         Self { prefix: prefix.to_owned() }
     }
 
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     fn name(&self, rest: &str) -> String {
         format!("{}.{rest}", self.prefix)
     }

@@ -133,6 +133,11 @@ impl Topology {
         channel.close(200, "done".into()).await.map_err(DeclareError::Broker)
     }
 
+    /// Every queue that has to exist.
+    pub(crate) fn queue_names(&self) -> impl Iterator<Item = String> + use<> {
+        self.queues().into_iter().map(|queue| queue.name)
+    }
+
     fn exchanges(&self) -> Vec<ExchangeSpec> {
         let names = &self.names;
         let unrouted =

@@ -39,6 +39,13 @@ impl BrokerUrl {
     pub(crate) fn hosts(&self) -> &[AMQPUri] {
         &self.hosts
     }
+
+    /// The virtual host, the user and the password: the same for every host.
+    pub(crate) fn virtual_host_and_user(&self) -> (&str, &str, &str) {
+        let first = &self.hosts[0];
+        let user = &first.authority.userinfo;
+        (&first.vhost, &user.username, &user.password)
+    }
 }
 
 impl fmt::Display for BrokerUrl {

@@ -1,5 +1,5 @@
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use refersion_relay_model::KeyPair;
 use refersion_relay_refersion::{Applied, Client, ClientSettings, Existing, Failure, Operation};
@@ -207,4 +207,21 @@ async fn the_observer_hears_of_every_call_and_how_it_went() {
             (Operation::List, "unauthorized"),
         ]
     );
+}
+
+#[tokio::test]
+async fn the_check_of_keys_says_what_time_it_is_at_refersion_even_when_it_refuses_them() {
+    let dates = [None, Some("Sun, 06 Nov 1994 08:49:37 GMT"), Some("a while ago")];
+    for (status, date) in [200, 401, 500].into_iter().flat_map(|status| dates.map(|date| (status, date))) {
+        let reply = move || Reply::json(status, &json!({ "total": 0, "results": [] }));
+        let answer = move || date.map_or_else(reply, |date| reply().header("Date", date));
+        let refersion = FakeRefersion::always(answer).await;
+
+        let checked = refersion.client.check_keys_and_clock(&keys()).await;
+
+        assert_eq!(checked.keys.is_ok(), status == 200, "{checked:?}");
+        let expected = (date == dates[1]).then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777));
+        assert_eq!(checked.clock.map(|clock| clock.date), expected, "{status} {date:?}");
+        assert!(checked.clock.is_none_or(|clock| clock.asked_at <= clock.answered_at));
+    }
 }

@@ -7,6 +7,12 @@ use refersion_relay_deadletter::{Filter, Selection};
 use refersion_relay_model::{AccountName, Class};
 use refersion_relay_queue::{InFlight, LetterId, Scan};
 
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  refersion-relay dlq replay 8913e6f54361ff13        shows the plan for one letter
+  refersion-relay dlq replay 8913e6f54361ff13 --yes  does it
+  refersion-relay dlq replay --class exhausted --yes";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum DlqCommand {
     /// Count dead letters: exact totals, and what is known of those looked at.
@@ -19,6 +25,7 @@ pub(crate) enum DlqCommand {
     ///
     /// Passes over each letter of the class once, so it takes as long as the class is large. What is not meant goes to the
     /// tail, and so keeps its order.
+    #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
     /// Delete dead letters for good. Shows a plan; acts only with --yes.
     ///

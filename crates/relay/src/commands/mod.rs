@@ -42,7 +42,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Exit> {
         Command::Worker(args) => role::run(config, Roles::WORKER, &args).await,
         Command::Enqueue(args) => enqueue::run(&quiet(config)?, &args).await,
         Command::Dlq { command } => dlq::run(&quiet(config)?, command).await,
-        Command::Check(args) => check::run(&quiet(config)?, &args).await,
+        Command::Check(args) => check::run(config, &args).await,
         Command::Simulate(args) => {
             init_logging(LogFormat::Text, "info").map_err(Exit::usage)?;
             simulate::run(args).await

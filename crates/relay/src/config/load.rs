@@ -25,10 +25,22 @@ pub(crate) enum ConfigError {
 /// Reads the defaults, then `path`, then `RELAY__…` variables; later wins.
 pub(crate) fn load(path: Option<&Path>) -> Result<Settings, ConfigError> {
     let path = path.ok_or(ConfigError::None)?;
-    let file = fs::read_to_string(path).map_err(|source| ConfigError::Open { path: path.into(), source })?;
-    let figment = Figment::new().merge(Toml::string(&file)).merge(Env::prefixed("RELAY__").split("__"));
-    let raw = figment.extract::<RawSettings>().map_err(|error| form(path, &error))?;
-    raw.try_into()
+    merge(path, &read(path)?)?.try_into()
+}
+
+pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
+    fs::read_to_string(path).map_err(|source| ConfigError::Open { path: path.into(), source })
+}
+
+/// What the file at `path` says, which is `text`, with the environment over it.
+pub(super) fn merge(path: &Path, text: &str) -> Result<RawSettings, ConfigError> {
+    let figment = Figment::new().merge(Toml::string(text)).merge(Env::prefixed("RELAY__").split("__"));
+    figment.extract::<RawSettings>().map_err(|error| form(path, &error))
+}
+
+/// What a file says alone, if that is a configuration.
+pub(super) fn alone(text: &str) -> Option<RawSettings> {
+    Figment::new().merge(Toml::string(text)).extract::<RawSettings>().ok()
 }
 
 /// Reads settings from a text of our own, without the environment.

@@ -1,8 +1,10 @@
 //! The configuration: one TOML file, environment variables over it, secrets from files.
 
+mod examine;
 mod load;
 mod raw;
 mod settings;
 
+pub(crate) use examine::{Examined, Secret, SecretState, examine};
 pub(crate) use load::{from_toml, load};
 pub(crate) use settings::{AccountSettings, QueueUrl, Settings};

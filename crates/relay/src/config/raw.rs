@@ -25,6 +25,10 @@ pub(super) struct RawQueue {
     pub(super) url: Option<String>,
     /// A file that has the URL.
     pub(super) url_file: Option<PathBuf>,
+    /// Where the management API is, for `check`. A secret.
+    pub(super) management_url: Option<String>,
+    /// A file that has that URL.
+    pub(super) management_url_file: Option<PathBuf>,
     /// The first part of every name on the broker.
     pub(super) prefix: String,
     /// How many work queues there are.
@@ -148,7 +152,15 @@ fn keep() -> String {
 
 impl Default for RawQueue {
     fn default() -> Self {
-        Self { url: None, url_file: None, prefix: "refersion".to_owned(), shards: 8, confirm_timeout: seconds(4) }
+        Self {
+            url: None,
+            url_file: None,
+            management_url: None,
+            management_url_file: None,
+            prefix: "refersion".to_owned(),
+            shards: 8,
+            confirm_timeout: seconds(4),
+        }
     }
 }
 

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use refersion_relay_model::{AccountName, KeyPair};
-use refersion_relay_queue::BrokerUrl;
+use refersion_relay_queue::{BrokerUrl, ManagementUrl};
 use refersion_relay_refersion::{Existing, NewAffiliateDefaults, Status};
-use refersion_relay_telemetry::LogFormat;
+use refersion_relay_telemetry::{LogFormat, is_log_filter};
 use refersion_relay_worker::RetryPolicy;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -18,6 +18,7 @@ use super::raw::{RawAccount, RawQueue, RawRetry, RawSettings};
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) queue_url: QueueUrl,
+    pub(crate) management_url: Option<ManagementUrl>,
     pub(crate) prefix: String,
     pub(crate) shards: u16,
     pub(crate) confirm_timeout: Duration,
@@ -101,8 +102,10 @@ impl TryFrom<RawSettings> for Settings {
             "json" => LogFormat::Json,
             _ => return Err(invalid("log.format", "has to be text or json")),
         };
+        check("log.filter", is_log_filter(&log.filter), "a level or directives, as RUST_LOG has them: \"info\"")?;
         Ok(Self {
             queue_url: queue_url(&queue)?,
+            management_url: management_url(&queue)?,
             prefix: queue.prefix,
             shards: queue.shards,
             confirm_timeout: queue.confirm_timeout.0,
@@ -129,6 +132,13 @@ fn queue_url(queue: &RawQueue) -> Result<QueueUrl, ConfigError> {
     };
     let url = BrokerUrl::parse(url.expose_secret()).map_err(|error| invalid("queue.url", &error.to_string()))?;
     Ok(QueueUrl::RabbitMq(url))
+}
+
+fn management_url(queue: &RawQueue) -> Result<Option<ManagementUrl>, ConfigError> {
+    let key = "queue.management_url";
+    let url = secret(key, queue.management_url.as_ref(), queue.management_url_file.as_ref())?;
+    let url = url.map(|url| ManagementUrl::parse(url.expose_secret()));
+    url.transpose().map_err(|error| invalid(key, &error.to_string()))
 }
 
 fn valid_prefix(prefix: &str) -> bool {

@@ -1,0 +1,166 @@
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use reqwest::redirect::Policy;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+use tokio::time::{Instant, sleep};
+use url::Url;
+
+use super::management_url::ManagementUrl;
+use super::policies::{PolicyHarm, gather, judge};
+use super::topology::Topology;
+use super::url::BrokerUrl;
+
+/// The policies in force on our queues.
+#[derive(Clone, Debug, Default)]
+pub struct PolicyReport {
+    /// How many queues were looked at.
+    pub queues: usize,
+    /// Queues that should be there and that the API does not show.
+    pub not_shown: Vec<String>,
+    /// Queues that the API shows without their policies.
+    pub not_told: Vec<String>,
+    /// What would do harm.
+    pub harms: Vec<PolicyHarm>,
+}
+
+/// Why the policies could not be seen. Never has the URL.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ManagementError {
+    /// No answer.
+    #[error("the management API did not answer: {0}")]
+    Away(&'static str),
+    /// It wants another user.
+    #[error("the management API refused the user (status {status}): it needs the tag monitoring")]
+    Refused {
+        /// 401 or 403.
+        status: u16,
+    },
+    /// Something else answers there.
+    #[error("what answers is not the management API of this broker (status {status})")]
+    Unexpected {
+        /// As answered.
+        status: u16,
+    },
+}
+
+/// For one request, answer included.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the API may take to know the policies of a queue that is new: it gathers them with the statistics, which the queue
+/// gives every five seconds and it collects every five seconds.
+const NEWS: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_millis(500);
+/// A part of the list of queues.
+#[derive(Deserialize)]
+struct Page {
+    items: Vec<Listed>,
+    page_count: u32,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    name: String,
+    #[serde(default)]
+    arguments: Value,
+    #[serde(default)]
+    policy: Option<String>,
+    #[serde(default)]
+    operator_policy: Option<String>,
+    /// `None` only if it is not there at all: no policy may be shown as an empty object, an empty list, or null.
+    #[serde(default, deserialize_with = "present")]
+    effective_policy_definition: Option<Value>,
+}
+
+impl ManagementUrl {
+    /// Looks at the policies in force on every queue that begins with the topology's prefix.
+    pub(super) async fn policies(
+        &self,
+        broker: &BrokerUrl,
+        topology: &Topology,
+    ) -> Result<PolicyReport, ManagementError> {
+        // Only the first call in a process has an effect; a provider somebody else installed is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().redirect(Policy::none()).timeout(TIMEOUT).build();
+        let client = client.map_err(|_| ManagementError::Away("TLS could not be set up"))?;
+        let deadline = Instant::now() + NEWS;
+        let listed = loop {
+            let listed = self.list(&client, broker, topology.names.prefix()).await?;
+            if deadline <= Instant::now() || listed.iter().all(|queue| queue.effective_policy_definition.is_some()) {
+                break listed;
+            }
+            sleep(POLL).await;
+        };
+        let shown = |name: &String| listed.iter().any(|queue| queue.name == *name);
+        let not_shown = topology.queue_names().filter(|name| !shown(name)).collect();
+        let judged = listed.iter().flat_map(|queue| {
+            let definition = queue.effective_policy_definition.as_ref().map(object).unwrap_or_default();
+            let arguments = object(&queue.arguments);
+            judge(&arguments, &definition).into_iter().map(|judged| (queue.name.clone(), queue.policies(), judged))
+        });
+        let untold = listed.iter().filter(|queue| queue.effective_policy_definition.is_none());
+        let not_told = untold.map(|queue| queue.name.clone()).collect();
+        Ok(PolicyReport { queues: listed.len(), not_shown, not_told, harms: gather(judged) })
+    }
+
+    async fn list(
+        &self,
+        client: &reqwest::Client,
+        broker: &BrokerUrl,
+        prefix: &str,
+    ) -> Result<Vec<Listed>, ManagementError> {
+        let mut listed = Vec::new();
+        for number in 1.. {
+            let Page { items, page_count } = page(client, self.queues(broker, prefix, number)).await?;
+            listed.extend(items);
+            if page_count <= number {
+                break;
+            }
+        }
+        Ok(listed)
+    }
+}
+
+async fn page(client: &reqwest::Client, url: Url) -> Result<Page, ManagementError> {
+    let response = client.get(url).send().await.map_err(|error| away(&error))?;
+    let status = response.status();
+    match status {
+        StatusCode::OK => {
+            let body = response.bytes().await.map_err(|error| away(&error))?;
+            serde_json::from_slice(&body).map_err(|_| ManagementError::Unexpected { status: status.as_u16() })
+        }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(ManagementError::Refused { status: status.as_u16() }),
+        _ => Err(ManagementError::Unexpected { status: status.as_u16() }),
+    }
+}
+
+/// In words of ours: the error's own text has the URL.
+fn away(error: &reqwest::Error) -> ManagementError {
+    ManagementError::Away(if error.is_timeout() {
+        "it took too long"
+    } else if error.is_connect() {
+        "could not connect"
+    } else {
+        "the connection broke"
+    })
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+fn object(value: &Value) -> Map<String, Value> {
+    value.as_object().cloned().unwrap_or_default()
+}
+
+impl Listed {
+    /// Which policies are in force; the broker shows what they have merged to, and not which key is whose.
+    fn policies(&self) -> String {
+        match (&self.policy, &self.operator_policy) {
+            (Some(policy), Some(operator)) => format!("policy {policy} with operator policy {operator}"),
+            (None, Some(operator)) => format!("operator policy {operator}"),
+            (Some(policy), None) => format!("policy {policy}"),
+            (None, None) => "a policy".to_owned(),
+        }
+    }
+}

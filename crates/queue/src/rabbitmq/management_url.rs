@@ -1,0 +1,95 @@
+use std::fmt;
+
+use url::Url;
+
+use super::url::BrokerUrl;
+
+/// Where RabbitMQ's management API is: `http(s)://[user:password@]host:port`. A secret, and shown without the user and
+/// password. Without them, those of the broker's URL are used.
+#[derive(Clone)]
+pub struct ManagementUrl(Url);
+
+/// The URL cannot be used. Never quotes it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the management API's URL is not of the form http(s)://[user:password@]host[:port]")]
+pub struct InvalidManagementUrl;
+
+/// As many as the API gives at once.
+const PAGE_SIZE: &str = "500";
+
+impl ManagementUrl {
+    /// Reads a URL.
+    pub fn parse(text: &str) -> Result<Self, InvalidManagementUrl> {
+        let url = Url::parse(text.trim()).map_err(|_| InvalidManagementUrl)?;
+        let usable = matches!(url.scheme(), "http" | "https") && url.host().is_some();
+        let plain = url.query().is_none() && url.fragment().is_none();
+        if usable && plain { Ok(Self(url)) } else { Err(InvalidManagementUrl) }
+    }
+
+    /// The list of queues, one page of it.
+    pub(super) fn queues(&self, broker: &BrokerUrl, prefix: &str, page: u32) -> Url {
+        let mut url = self.0.clone();
+        let (vhost, user, password) = broker.virtual_host_and_user();
+        if url.username().is_empty() {
+            // Refused only for URLs without a host.
+            let _ = url.set_username(user);
+            let _ = url.set_password(Some(password));
+        }
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(["api", "queues", vhost]);
+        }
+        let name = format!("^{}\\.", prefix.replace('.', "\\."));
+        url.query_pairs_mut()
+            .append_pair("page", &page.to_string())
+            .append_pair("page_size", PAGE_SIZE)
+            .append_pair("name", &name)
+            .append_pair("use_regex", "true")
+            .append_pair("columns", "name,arguments,policy,operator_policy,effective_policy_definition");
+        url
+    }
+}
+
+impl fmt::Display for ManagementUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (host, user) =
+            (self.0.host_str().unwrap_or_default(), if self.0.username().is_empty() { "" } else { "***@" });
+        let port = self.0.port().map(|port| format!(":{port}")).unwrap_or_default();
+        write!(f, "{}://{user}{host}{port}{}", self.0.scheme(), self.0.path().trim_end_matches('/'))
+    }
+}
+
+impl fmt::Debug for ManagementUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ManagementUrl({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn broker() -> BrokerUrl {
+        BrokerUrl::parse("amqp://relay:s%2Fcret@a,b/%2f").unwrap()
+    }
+
+    #[test]
+    fn the_user_is_the_brokers_unless_the_url_has_one() {
+        let url = ManagementUrl::parse("http://a:15672").unwrap().queues(&broker(), "re.lay", 2);
+        assert_eq!((url.username(), url.password()), ("relay", Some("s%2Fcret")));
+        assert_eq!(url.path(), "/api/queues/%2F");
+        assert!(url.query_pairs().any(|(key, value)| key == "name" && value == "^re\\.lay\\."), "{url}");
+        let own = ManagementUrl::parse("https://me:mine@a/rabbit/").unwrap().queues(&broker(), "relay", 1);
+        assert_eq!((own.username(), own.password(), own.path()), ("me", Some("mine"), "/rabbit/api/queues/%2F"));
+    }
+
+    #[test]
+    fn neither_a_shown_url_nor_an_error_has_the_password() {
+        let url = ManagementUrl::parse("https://me:s3cret@a:15671/rabbit/").unwrap();
+        assert_eq!(url.to_string(), "https://***@a:15671/rabbit");
+        assert!(!format!("{url:?}").contains("s3cret"));
+        for bad in ["", "a:15672", "amqp://me:s3cret@a", "http://me:s3cret@", "http://me:s3cret@a/?x=1"] {
+            let error = ManagementUrl::parse(bad).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{bad}");
+        }
+    }
+}

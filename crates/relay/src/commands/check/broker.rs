@@ -1,0 +1,95 @@
+use std::time::Duration;
+
+use refersion_relay_queue::{BrokerState, Gravity, PolicyHarm, Queue, RabbitMq};
+use refersion_relay_telemetry::Metrics;
+use tokio::time::timeout;
+
+use super::finding::Finding;
+use crate::config::Examined;
+use crate::parts;
+
+/// How long each step may take: reaching the broker, comparing, leaving.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long looking at the policies may take. The management API hears of a new queue's some seconds late.
+const POLICY_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whether the broker is there, has what it should have, and no policies that undo it.
+pub(super) async fn findings(examined: &Examined, metrics: &Metrics) -> Vec<Finding> {
+    if !examined.knows("queue.url") {
+        let says = "was not looked at: where it is could not be read; mend queue.url_file and check again";
+        return vec![Finding::warning("queue", says), Finding::warning("policies", says)];
+    }
+    let queue = parts::queue(&examined.settings, metrics);
+    // The queues are declared first, so that there is something for policies to be in force on.
+    let mut findings = vec![topology(&queue).await];
+    findings.extend(policies(&queue, examined).await);
+    let _ = timeout(PATIENCE, queue.close()).await;
+    findings
+}
+
+async fn topology(queue: &RabbitMq) -> Finding {
+    let what = "queue";
+    let mut state = queue.state();
+    // A difference is told apart below, in full; being away is not.
+    let reached = timeout(PATIENCE, state.wait_for(|state| !matches!(state, BrokerState::Away { .. }))).await;
+    if !reached.is_ok_and(|state| state.is_ok()) {
+        return Finding::failed(what, queue.state().borrow().to_string());
+    }
+    match timeout(PATIENCE, queue.check()).await {
+        Ok(Ok(report)) if report.differences.is_empty() => {
+            Finding::ok(what, format!("reachable; {} exchanges and queues are as they should be", report.in_order))
+        }
+        Ok(Ok(report)) => Finding::failed(what, report.differences.join("; ")),
+        Ok(Err(error)) => Finding::failed(what, error.to_string()),
+        Err(_) => Finding::failed(what, format!("the broker did not answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
+async fn policies(queue: &RabbitMq, examined: &Examined) -> Vec<Finding> {
+    let what = "policies";
+    let key = "queue.management_url";
+    let Some(api) = &examined.settings.management_url else {
+        let says = if examined.file_of(key).is_some() {
+            format!("were not looked at: mend {key}_file and check again")
+        } else {
+            format!("were not looked at: AMQP does not show them; set {key} to RabbitMQ's management API")
+        };
+        return vec![Finding::warning(what, says)];
+    };
+    let report = match timeout(POLICY_PATIENCE, queue.policies(api)).await {
+        Ok(Ok(report)) => report,
+        Ok(Err(error)) => return vec![Finding::warning(what, format!("were not looked at: {error}; see {key}"))],
+        Err(_) => {
+            let waited = POLICY_PATIENCE.as_secs();
+            let says = format!("were not looked at: the management API took longer than {waited} s; see {key}");
+            return vec![Finding::warning(what, says)];
+        }
+    };
+    let mut findings: Vec<_> = report.harms.iter().map(harm).collect();
+    if findings.is_empty() && report.not_shown.is_empty() && report.not_told.is_empty() {
+        findings.push(Finding::ok(what, format!("none does harm to the {} queues", report.queues)));
+    }
+    if !report.not_shown.is_empty() {
+        let queues = report.not_shown.join(", ");
+        let says = format!("not looked at for {queues}: {key} does not show them, is it of the same broker?");
+        findings.push(Finding::warning(what, says));
+    }
+    if !report.not_told.is_empty() {
+        let queues = report.not_told.join(", ");
+        let says = format!(
+            "not looked at for {queues}: the management API does not know theirs; see that its statistics are not \
+             disabled, and check again in a minute"
+        );
+        findings.push(Finding::warning(what, says));
+    }
+    findings
+}
+
+fn harm(harm: &PolicyHarm) -> Finding {
+    let PolicyHarm { policy, setting, queues, does, gravity } = harm;
+    let says = format!("{setting} on {}: {does}; change the policy, or keep it off these queues", queues.join(", "));
+    match gravity {
+        Gravity::Breaks => Finding::failed(policy, says),
+        Gravity::Limits => Finding::warning(policy, says),
+    }
+}

@@ -1,0 +1,56 @@
+use std::time::Duration;
+
+use refersion_relay_telemetry::LogFormat;
+use serde_json::{Value, json};
+
+use crate::config::{AccountSettings, Examined, QueueUrl};
+
+/// The values in force: every key of the configuration, secrets without what they are.
+pub(super) fn effective(examined: &Examined) -> Value {
+    let settings = &examined.settings;
+    let span = |duration: Duration| humantime::format_duration(duration).to_string();
+    let QueueUrl::RabbitMq(url) = &settings.queue_url;
+    let accounts: Vec<_> = settings.accounts.iter().map(|settings| account(examined, settings)).collect();
+    json!({
+        "queue": {
+            "url": examined.knows("queue.url").then(|| url.to_string()),
+            "url_file": examined.file_of("queue.url"),
+            "management_url": settings.management_url.as_ref().map(ToString::to_string),
+            "management_url_file": examined.file_of("queue.management_url"),
+            "prefix": settings.prefix, "shards": settings.shards,
+            "confirm_timeout": span(settings.confirm_timeout),
+        },
+        "ingest": {"listen": settings.ingest_listen, "behind_tls_proxy": settings.behind_tls_proxy},
+        "worker": {
+            "concurrency": settings.concurrency, "prefetch": settings.prefetch,
+            "shutdown_grace": span(settings.shutdown_grace),
+        },
+        "ops": {"listen": settings.ops_listen},
+        "refersion": {"base_url": settings.base_url, "timeout_ms": settings.timeout.as_millis()},
+        "retry": {
+            "in_hand": span(settings.retry.in_hand),
+            "tiers": settings.retry.tiers.iter().map(|tier| span(*tier)).collect::<Vec<_>>(),
+            "max_attempts": settings.retry.max_attempts, "max_age": span(settings.retry.max_age),
+            "max_held": span(settings.retry.max_held),
+        },
+        "log": {
+            "format": match settings.log_format {
+                LogFormat::Text => "text",
+                LogFormat::Json => "json",
+            },
+            "filter": settings.log_filter,
+        },
+        "account": accounts,
+    })
+}
+
+fn account(examined: &Examined, account: &AccountSettings) -> Value {
+    let key = |key: &str| format!("account {}: {key}", account.name);
+    json!({
+        "name": account.name, "public_key": "***",
+        "secret_key": examined.knows(&key("secret_key")).then_some("***"), "secret_key_file": examined.file_of(&key("secret_key")),
+        "write_key": account.write_key.as_ref().map(|_| "***"), "write_key_file": examined.file_of(&key("write_key")),
+        "status": account.defaults.status.as_str(), "send_welcome": account.defaults.send_welcome,
+        "on_existing": account.existing.as_str(),
+    })
+}

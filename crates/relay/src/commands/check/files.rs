@@ -1,0 +1,53 @@
+use std::net::IpAddr;
+
+use super::finding::Finding;
+use crate::config::{Examined, Secret, SecretState, Settings};
+
+/// A word about the configuration's file and about each secret.
+pub(super) fn findings(examined: &Examined) -> Vec<Finding> {
+    let path = examined.path.display();
+    let file = if examined.shows_secrets {
+        Finding::warning(
+            "configuration",
+            format!(
+                "{path} has secrets in it and every user of this machine can read it: chmod o-r, or use …_file keys"
+            ),
+        )
+    } else {
+        Finding::ok("configuration", format!("{path} is understood"))
+    };
+    std::iter::once(file).chain(examined.secrets.iter().map(secret)).collect()
+}
+
+fn secret(secret: &Secret) -> Finding {
+    let Secret { key, file, state, is_shown } = secret;
+    let origin = file.as_ref().map_or_else(|| "its value".to_owned(), |file| file.display().to_string());
+    match state {
+        SecretState::Unreadable(why) => Finding::failed(key, format!("{origin} cannot be read: {why}")),
+        SecretState::Empty => Finding::failed(key, format!("{origin} is empty")),
+        SecretState::HasWhitespace => {
+            Finding::warning(key, format!("{origin} has spaces or line breaks within it: is that all of one secret?"))
+        }
+        SecretState::Fine if *is_shown => {
+            Finding::warning(key, format!("every user of this machine can read {origin}: chmod o-r"))
+        }
+        SecretState::Fine if file.is_some() => Finding::ok(key, format!("{origin} was read")),
+        SecretState::Fine => Finding::ok(key, "is in the configuration or the environment"),
+    }
+}
+
+/// Whether the keys travel encrypted.
+pub(super) fn base_url(settings: &Settings) -> Finding {
+    let what = "refersion.base_url";
+    let url = url::Url::parse(&settings.base_url).ok();
+    let plain = url.as_ref().is_some_and(|url| url.scheme() == "http");
+    let loopback = url.as_ref().and_then(url::Url::host_str).is_some_and(|host| {
+        host == "localhost"
+            || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    });
+    match (plain, loopback) {
+        (false, _) => Finding::ok(what, "the keys travel encrypted"),
+        (true, true) => Finding::ok(what, "the keys stay on this machine"),
+        (true, false) => Finding::warning(what, "the keys travel unencrypted: use https"),
+    }
+}

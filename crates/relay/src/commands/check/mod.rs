@@ -1,0 +1,66 @@
+//! Looks at everything that a relay stands on, and says each thing in a line. What cannot be looked at is said too.
+
+mod accounts;
+mod broker;
+mod clock;
+mod effective;
+mod files;
+mod finding;
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use anyhow::anyhow;
+use refersion_relay_telemetry::{Metrics, init_logging};
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::cli::CheckArgs;
+use crate::config::{self, Examined};
+use crate::exit::Exit;
+use crate::parts;
+use finding::Level;
+
+use super::say;
+
+/// How long reading the configuration and its files may take: one may be on a share that does not answer.
+const READING: Duration = Duration::from_secs(10);
+
+pub(super) async fn run(path: Option<&Path>, args: &CheckArgs) -> Result<(), Exit> {
+    let examined = examine(path).await?;
+    init_logging(examined.settings.log_format, "error").map_err(Exit::usage)?;
+    let metrics = Metrics::new();
+    let client = parts::client(&examined.settings, &metrics)?;
+
+    let mut findings = files::findings(&examined);
+    findings.push(files::base_url(&examined.settings));
+    findings.extend(broker::findings(&examined, &metrics).await);
+    let asked = accounts::ask(&examined, &client).await;
+    findings.extend(asked.findings);
+    findings.push(clock::judge(SystemTime::now(), &asked.readings, asked.answered));
+
+    let fine = findings.iter().all(|finding| finding.level != Level::Failed);
+    let effective = effective::effective(&examined);
+    if args.json {
+        say!("{}", json!({"fine": fine, "findings": findings, "effective": effective}));
+    } else {
+        say!("{}", serde_json::to_string_pretty(&effective).map_err(Exit::failed)?);
+        for finding in &findings {
+            say!("{finding}");
+        }
+    }
+    if fine { Ok(()) } else { Err(Exit::Said) }
+}
+
+async fn examine(path: Option<&Path>) -> Result<Examined, Exit> {
+    let path = path.map(Path::to_owned);
+    let examining = tokio::task::spawn_blocking(move || config::examine(path.as_deref()));
+    match timeout(READING, examining).await {
+        Ok(Ok(examined)) => examined.map_err(Exit::usage),
+        Ok(Err(panicked)) => Err(Exit::failed(panicked)),
+        Err(_) => {
+            let waited = READING.as_secs();
+            Err(Exit::Failed(anyhow!("reading the configuration and the files it names took longer than {waited} s")))
+        }
+    }
+}

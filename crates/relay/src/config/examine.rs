@@ -1,0 +1,203 @@
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use super::load::{ConfigError, alone, merge, read};
+use super::raw::RawSettings;
+use super::settings::Settings;
+
+/// The configuration as `check` wants it: whole even where secrets cannot be read, and with a word about each secret.
+#[derive(Debug)]
+pub(crate) struct Examined {
+    /// Where a secret is not known, something harmless stands in its place: see [`Examined::knows`].
+    pub(crate) settings: Settings,
+    /// The configuration's file.
+    pub(crate) path: PathBuf,
+    /// Whether that file has secrets in it and others may read it.
+    pub(crate) shows_secrets: bool,
+    /// Every secret that is configured.
+    pub(crate) secrets: Vec<Secret>,
+}
+
+/// A secret, but for what it is.
+#[derive(Debug)]
+pub(crate) struct Secret {
+    /// As messages name it: `queue.url`, or `account acme: secret_key`.
+    pub(crate) key: String,
+    /// Where it was read, or should have been.
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) state: SecretState,
+    /// Whether other users of this machine can read the file.
+    pub(crate) is_shown: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum SecretState {
+    Fine,
+    /// Something that was pasted wrongly, perhaps.
+    HasWhitespace,
+    Empty,
+    /// Why not.
+    Unreadable(String),
+}
+
+impl Examined {
+    /// Whether a secret is configured and was read.
+    pub(crate) fn knows(&self, key: &str) -> bool {
+        let secret = self.secrets.iter().find(|secret| secret.key == key);
+        secret.is_some_and(|secret| !secret.is_lost())
+    }
+
+    /// The file of a secret, if it comes from one.
+    pub(crate) fn file_of(&self, key: &str) -> Option<&Path> {
+        self.secrets.iter().find(|secret| secret.key == key)?.file.as_deref()
+    }
+}
+
+impl Secret {
+    /// Whether there is a secret to be used.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self.state, SecretState::Empty | SecretState::Unreadable(_))
+    }
+}
+
+/// Reads the configuration as [`super::load()`] does, but goes on after a secret file that has no secret. May block.
+pub(crate) fn examine(path: Option<&Path>) -> Result<Examined, ConfigError> {
+    let path = path.ok_or(ConfigError::None)?;
+    let text = read(path)?;
+    let mut raw = merge(path, &text)?;
+    let secrets = slots(&mut raw).into_iter().filter_map(Slot::settle).collect();
+    let shows_secrets = has_secrets(&text) && others_may_read(path);
+    Ok(Examined { settings: raw.try_into()?, path: path.to_owned(), shows_secrets, secrets })
+}
+
+/// The place of a secret in the configuration.
+struct Slot<'a> {
+    key: String,
+    value: &'a mut Option<String>,
+    file: &'a mut Option<PathBuf>,
+    /// What can stand in for it. `None`: it can be left out.
+    stand_in: Option<String>,
+}
+
+/// Every key that is a secret.
+fn slots(raw: &mut RawSettings) -> Vec<Slot<'_>> {
+    let RawSettings { queue, account, .. } = raw;
+    let nowhere = Some("amqp://unknown.invalid".to_owned());
+    let mut slots = vec![
+        Slot { key: "queue.url".to_owned(), value: &mut queue.url, file: &mut queue.url_file, stand_in: nowhere },
+        Slot {
+            key: "queue.management_url".to_owned(),
+            value: &mut queue.management_url,
+            file: &mut queue.management_url_file,
+            stand_in: None,
+        },
+    ];
+    for (number, account) in account.iter_mut().enumerate() {
+        slots.push(Slot {
+            key: format!("account {}: secret_key", account.name),
+            value: &mut account.secret_key,
+            file: &mut account.secret_key_file,
+            stand_in: Some(format!("unknown-{number}")),
+        });
+        slots.push(Slot {
+            key: format!("account {}: write_key", account.name),
+            value: &mut account.write_key,
+            file: &mut account.write_key_file,
+            stand_in: None,
+        });
+    }
+    slots
+}
+
+impl Slot<'_> {
+    /// Reads the file, if there is one, once: it may be a pipe. What is wrong with a value in the configuration itself is
+    /// left to the settings, and so is a secret that is given twice.
+    fn settle(self) -> Option<Secret> {
+        let Self { key, value, file, stand_in } = self;
+        if let Some(value) = value {
+            return Some(Secret { key, file: None, state: state(value), is_shown: false });
+        }
+        let file = file.take()?;
+        let is_shown = others_may_read(&file);
+        let (state, read) = match fs::read_to_string(&file) {
+            Ok(text) => (state(&text), Some(text)),
+            Err(error) => (SecretState::Unreadable(why(&error)), None),
+        };
+        let secret = Secret { key, file: Some(file), state, is_shown };
+        *value = if secret.is_lost() { stand_in } else { read };
+        Some(secret)
+    }
+}
+
+fn state(text: &str) -> SecretState {
+    let text = text.trim();
+    if text.is_empty() {
+        SecretState::Empty
+    } else if text.contains(char::is_whitespace) {
+        SecretState::HasWhitespace
+    } else {
+        SecretState::Fine
+    }
+}
+
+fn why(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::InvalidData => "it is no UTF-8 text".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Whether there is a secret in the file itself. A URL is one only if it has a user.
+fn has_secrets(text: &str) -> bool {
+    let Some(mut raw) = alone(text) else { return true };
+    let slots = slots(&mut raw);
+    slots.iter().any(|slot| slot.value.as_ref().is_some_and(|value| !value.contains("://") || value.contains('@')))
+}
+
+/// Whether users of this machine who are neither the owner nor of the group can read a file: they may read it itself, and
+/// enter every folder above it.
+fn others_may_read(path: &Path) -> bool {
+    let mode = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
+    let Ok(path) = path.canonicalize() else { return false };
+    mode(&path) & 0o004 != 0 && path.ancestors().skip(1).all(|folder| mode(folder) & 0o001 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_readable_file_in_a_closed_folder_is_not_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let (inner, file) = (folder.path().join("inner"), folder.path().join("inner/secret"));
+        fs::create_dir(&inner).unwrap();
+        fs::write(&file, "sec").unwrap();
+        let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        set(folder.path(), 0o700);
+        set(&inner, 0o755);
+        set(&file, 0o644);
+        assert!(!others_may_read(&file));
+        set(folder.path(), 0o711);
+        assert!(others_may_read(&file));
+        set(&file, 0o640);
+        assert!(!others_may_read(&file));
+        assert!(!others_may_read(&folder.path().join("nowhere")));
+    }
+
+    #[test]
+    fn whitespace_counts_only_within_a_secret() {
+        assert_eq!(state(" sec_1\n"), SecretState::Fine);
+        assert_eq!(state("sec_1\nsec_2\n"), SecretState::HasWhitespace);
+        assert_eq!(state(" \n"), SecretState::Empty);
+    }
+
+    #[test]
+    fn a_url_without_a_user_is_no_secret() {
+        let account = "[[account]]\nname = \"a\"\npublic_key = \"p\"\nsecret_key_file = \"f\"\n";
+        let url = |url: &str| format!("[queue]\nmanagement_url = \"{url}\"\nurl_file = \"f\"\n{account}");
+        assert!(!has_secrets(&url("http://broker:15672")));
+        assert!(has_secrets(&url("http://user:password@broker:15672")));
+        assert!(has_secrets(&account.replace("secret_key_file", "secret_key")));
+    }
+}

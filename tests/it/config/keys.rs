@@ -1,0 +1,64 @@
+/// One key. A new one goes in here, into README.md and into what `check --json` calls `effective`.
+pub(super) struct Key {
+    /// `section.key`, as README.md has it.
+    pub(super) name: &'static str,
+    /// A value in TOML that is not the default. `BROKER`, `REFERSION`, `PREFIX` and `FOLDER` are replaced.
+    pub(super) value: &'static str,
+    /// What `effective` has for it.
+    pub(super) shown: &'static str,
+    /// Values in TOML that are refused.
+    pub(super) bad: &'static [&'static str],
+}
+
+const fn key(name: &'static str, value: &'static str, shown: &'static str, bad: &'static [&'static str]) -> Key {
+    Key { name, value, shown, bad }
+}
+
+/// Besides these, a secret comes from its own key or from its `…_file`, so these two tables exclude each other.
+pub(super) const INLINE: &[Key] = &[
+    key("queue.url", "BROKER", "SHOWN_BROKER", &[r#""http://u:pw_hidden@h""#, r#""""#, "5"]),
+    key(
+        "queue.management_url",
+        r#""http://user:pw_hidden@127.0.0.1:1""#,
+        r#""http://***@127.0.0.1:1""#,
+        &[r#""amqp://u:pw_hidden@h""#, r#""""#, "[]"],
+    ),
+    key("account.secret_key", r#""sec_hidden""#, r#""***""#, &[r#""""#, "7"]),
+    key("account.write_key", r#""write_hidden""#, r#""***""#, &[r#"" ""#, "true"]),
+];
+
+pub(super) const FROM_FILES: &[Key] = &[
+    key("queue.url_file", r#""FOLDER/queue-url""#, r#""FOLDER/queue-url""#, &["1"]),
+    key("queue.management_url_file", r#""FOLDER/management-url""#, r#""FOLDER/management-url""#, &["1"]),
+    key("account.secret_key_file", r#""FOLDER/secret-key""#, r#""FOLDER/secret-key""#, &["1"]),
+    key("account.write_key_file", r#""FOLDER/write-key""#, r#""FOLDER/write-key""#, &["1"]),
+];
+
+pub(super) const PLAIN: &[Key] = &[
+    key("queue.prefix", r#""PREFIX""#, r#""PREFIX""#, &[r#""""#, r#""a b""#, "3"]),
+    key("queue.shards", "3", "3", &["0", "1025", "-1", r#""many""#]),
+    key("queue.confirm_timeout", r#""2s""#, r#""2s""#, &[r#""0s""#, r#""soon""#, "4"]),
+    key("ingest.listen", r#""0.0.0.0:8081""#, r#""0.0.0.0:8081""#, &[r#""localhost""#, "8080"]),
+    key("ingest.behind_tls_proxy", "true", "true", &[r#""yes""#]),
+    key("worker.concurrency", "7", "7", &["0", "10001"]),
+    key("worker.prefetch", "9", "9", &["0", "2001"]),
+    key("worker.shutdown_grace", r#""3s""#, r#""3s""#, &[r#""now""#]),
+    key("ops.listen", r#""127.0.0.1:9191""#, r#""127.0.0.1:9191""#, &[r#""9090""#]),
+    key("refersion.base_url", "REFERSION", "REFERSION", &[r#""ftp://h""#, r#""/v2""#, r#""http://u:pw_hidden@h""#]),
+    key("refersion.timeout_ms", "2500", "2500", &["0", "120001", r#""10s""#]),
+    key("retry.in_hand", r#""7s""#, r#""7s""#, &[r#""6m""#, r#""soon""#]),
+    key("retry.tiers", r#"["90s", "5m"]"#, r#"["1m 30s", "5m"]"#, &["[]", r#"["0"]"#, r#"["25h"]"#, r#""1m""#]),
+    key("retry.max_attempts", "4", "4", &["0"]),
+    key("retry.max_age", r#""2h""#, r#""2h""#, &["24"]),
+    key("retry.max_held", r#""3days""#, r#""3days""#, &[r#""0""#]),
+    key("log.format", r#""json""#, r#""json""#, &[r#""xml""#]),
+    key("log.filter", r#""warn""#, r#""warn""#, &[r#""relay=loud""#]),
+    key("account.name", r#""umbrella""#, r#""umbrella""#, &[r#""A B""#, r#""""#]),
+    key("account.public_key", r#""pub_hidden""#, r#""***""#, &[r#""""#, "1"]),
+    key("account.status", r#""ACTIVE""#, r#""ACTIVE""#, &[r#""DENIED""#]),
+    key("account.send_welcome", "true", "true", &[r#""true""#]),
+    // The only value so far.
+    key("account.on_existing", r#""update""#, r#""update""#, &[r#""merge""#]),
+];
+
+pub(super) const SECTIONS: [&str; 8] = ["queue", "ingest", "worker", "ops", "refersion", "retry", "log", "account"];

@@ -2,12 +2,14 @@
 
 mod broker;
 mod events;
+mod letters;
 mod refersion;
 mod relay;
 mod wait;
 
 pub use broker::{shared_broker, unique_prefix};
 pub use events::{DELETE, IDENTIFY, delete, identify};
+pub use letters::{Admin, DeadLetter};
 pub use refersion::Refersion;
-pub use relay::{Answer, Config, Output, Relay, program};
+pub use relay::{Answer, Command, Config, Output, Relay, program};
 pub use wait::{PATIENCE, eventually};

@@ -3,6 +3,9 @@
 mod cli;
 mod crash;
 mod dlq;
+mod dlq_crash;
+mod dlq_filters;
+mod dlq_walk;
 mod doors;
 mod faults;
 mod hold;

@@ -26,9 +26,7 @@ impl Progress {
             return Self::in_lines(what, total);
         }
         let (bar, template) = match total {
-            Some(total) => {
-                (ProgressBar::new(total), "{prefix} {bar:30} {pos} of {len}, {per_sec:.0}, {eta} left{msg}")
-            }
+            Some(total) => (ProgressBar::new(total), "{prefix} {bar:30} {pos} of {len}, {per_sec:.0}, {eta} left{msg}"),
             None => (ProgressBar::no_length(), "{prefix} {spinner} {pos}, {per_sec:.0}, {elapsed}{msg}"),
         };
         let style = ProgressStyle::with_template(template).expect("a constant");

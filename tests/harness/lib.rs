@@ -3,6 +3,7 @@
 mod broker;
 mod canned;
 mod events;
+mod letters;
 mod refersion;
 mod relay;
 mod wait;
@@ -10,6 +11,7 @@ mod wait;
 pub use broker::{shared_broker, unique_prefix};
 pub use canned::Canned;
 pub use events::{DELETE, IDENTIFY, delete, gzip, identify, with_id};
+pub use letters::{Admin, DeadLetter};
 pub use refersion::Refersion;
-pub use relay::{Answer, Config, Output, Relay, account, program};
+pub use relay::{Answer, Command, Config, Output, Relay, account, program};
 pub use wait::{PATIENCE, eventually};

@@ -8,10 +8,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{self, Child};
 use tokio::sync::watch;
 
-use crate::{eventually, unique_prefix};
+use crate::{PATIENCE, eventually, unique_prefix};
 
 /// The program under test, next to the tests' own.
 ///
@@ -33,8 +33,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// Two accounts, `acme` (`pub_1.sec_1`, `write_1`) and `other` (`pub_2.sec_2`, `write_2`), free ports, short tiers, and `more`: further
-    /// lines for sections, as `("retry", "in_hand = \"1s\"")`.
+    /// The work queues of every configuration, as they end the queues' names.
+    pub const SHARDS: [&'static str; 4] = ["n4.0", "n4.1", "n4.2", "n4.3"];
+
+    /// Two accounts, `acme` (`pub_1.sec_1`, `write_1`) and `other` (`pub_2.sec_2`, `write_2`), free ports, short tiers,
+    /// and `more`: further lines for sections, as `("retry", "in_hand = \"1s\"")`.
     ///
     /// # Panics
     /// When the file cannot be written.
@@ -87,14 +90,20 @@ impl Config {
     /// # Panics
     /// When the program cannot be started.
     pub async fn command(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(program());
+        let mut command = process::Command::new(program());
         command.arg("--config").arg(self.path()).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
-        let output = command.output().await.expect("the program starts");
-        Output {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        command.output().await.expect("the program starts").into()
+    }
+
+    /// Starts a command and does not wait for its end.
+    ///
+    /// # Panics
+    /// When the program cannot be started.
+    #[must_use]
+    pub fn begin(&self, arguments: &[&str]) -> Command {
+        let mut command = process::Command::new(program());
+        command.arg("--config").arg(self.path()).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+        Command { child: command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts") }
     }
 
     /// The dead letters, as `dlq list --json` prints them.
@@ -115,6 +124,48 @@ pub fn account(name: &str, number: u8) -> String {
     format!("[[account]]\nname = \"{name}\"\n{}", lines.replace('N', &number.to_string()))
 }
 
+/// A command that is still running. Killed with its handle.
+pub struct Command {
+    child: Child,
+}
+
+impl Command {
+    /// Sends it a signal, such as `INT`.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub async fn signal(&self, signal: &str) {
+        let pid = self.pid().to_string();
+        let sent = process::Command::new("kill").args([&format!("-{signal}"), &pid]).status().await;
+        assert!(sent.expect("kill is there").success());
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    pub async fn output(self) -> Output {
+        tokio::time::timeout(PATIENCE, self.output_at_leisure()).await.expect("the command ends")
+    }
+
+    /// Waits for its end, however long it takes.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    pub async fn output_at_leisure(self) -> Output {
+        self.child.wait_with_output().await.expect("it is ours").into()
+    }
+
+    /// The process.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+}
+
 /// What a command printed, and how it ended.
 #[derive(Debug)]
 pub struct Output {
@@ -124,6 +175,16 @@ pub struct Output {
     pub stdout: String,
     /// Everything else.
     pub stderr: String,
+}
+
+impl From<std::process::Output> for Output {
+    fn from(output: std::process::Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
 }
 
 /// A running role. Killed with its handle.
@@ -177,7 +238,7 @@ impl Relay {
     pub fn launch(role: &str, config: &Config) -> Self {
         // The HTTP client is built with TLS, even where it is not used.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut command = Command::new(program());
+        let mut command = process::Command::new(program());
         command.arg("--config").arg(config.path()).arg(role).env_remove("RUST_LOG").kill_on_drop(true);
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let log = Arc::new(Mutex::new(String::new()));
@@ -291,7 +352,7 @@ impl Relay {
     /// # Panics
     /// When it cannot be signalled.
     pub async fn signal(&self, name: &str) {
-        let killed = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().await;
+        let killed = process::Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().await;
         assert!(killed.expect("kill is there").success());
     }
 

@@ -1,7 +1,7 @@
 use std::io;
 
 use refersion_relay_queue::Letter;
-use serde::de::IgnoredAny;
+use serde_json::Value;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::{Bodies, Entry};
@@ -46,7 +46,7 @@ impl<'a> Export<'a> {
 
 /// The bytes of an event on one line: in JSON a raw line end can only stand where a space can. `None`: not JSON.
 fn event(body: &[u8]) -> Option<Vec<u8>> {
-    serde_json::from_slice::<IgnoredAny>(body).ok()?;
+    serde_json::from_slice::<Value>(body).ok()?; // read as the relay reads it
     Some(body.trim_ascii().iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect())
 }
 

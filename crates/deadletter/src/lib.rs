@@ -101,7 +101,7 @@ mod tests {
     /// A letter of the second generation, dead at [`at`].
     pub(crate) fn letter(message_id: &str, change: impl FnOnce(&mut Headers)) -> Letter {
         let account = AccountName::try_from("acme").expect("a name");
-        let received_at = at() - Duration::from_secs(60);
+        let received_at = at() - Duration::from_mins(1);
         let mut headers = Headers::received(message_id, "identify", account, "0123".to_owned(), received_at);
         let (reason, class) = ("refused".to_owned(), Class::Rejected);
         headers.death = Some(Death { class, reason, status: Some(422), error: None, dead_at: at() });

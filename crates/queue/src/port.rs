@@ -41,7 +41,7 @@ pub trait Queue: Send + Sync {
     /// meanwhile is not touched.
     ///
     /// A letter that is kept goes to the tail, as a confirmed copy, before its original is gone; so does one that moves
-    /// elsewhere. At most `in_flight` letters are in hand: after a crash anywhere so many may be there twice, and none is
+    /// elsewhere. At most `in_flight` letters are in hand: when this process dies, so many may be there twice, and none is
     /// missing. Copies are made in the order of the letters, and of one subject at most one is unconfirmed at any time.
     ///
     /// Ends early, with everything in order, when `stop` is cancelled. Ends early with an error when a copy cannot be

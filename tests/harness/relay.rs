@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::{self, Child};
 use tokio::sync::watch;
 
@@ -104,6 +104,22 @@ impl Config {
         let mut command = process::Command::new(program());
         command.arg("--config").arg(self.path()).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
         Command { child: command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts") }
+    }
+
+    /// Runs a command with this on its standard input.
+    ///
+    /// # Panics
+    /// When the program cannot be started.
+    pub async fn command_with_input(&self, arguments: &[&str], input: &[u8]) -> Output {
+        let mut command = process::Command::new(program());
+        command.arg("--config").arg(self.path()).args(arguments).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let mut stdin = child.stdin.take().expect("piped");
+        // A command that refuses its arguments reads nothing.
+        let _ = stdin.write_all(input).await;
+        drop(stdin);
+        Command { child }.output().await
     }
 
     /// The dead letters, as `dlq list --json` prints them.

@@ -55,7 +55,7 @@ async fn every_file_that_cannot_be_read_is_named_and_the_rest_is_looked_at() {
     let config = Config::new(&shared_broker(), refersion.url(), &[]);
     replace(
         &config,
-        "secret_key = \"sec_1\"",
+        "secret_key = \"sec_1\"\nwrite_key = \"write_1\"",
         "secret_key_file = \"/nowhere/one\"\nwrite_key_file = \"/nowhere/write\"",
     );
     replace(&config, "[queue]", "[queue]\nmanagement_url_file = \"/nowhere/api\"");
@@ -103,7 +103,11 @@ async fn secrets_that_others_can_read_or_that_look_wrong_are_named() {
     };
     replace(&config, "secret_key = \"sec_1\"", &file("open", 0o644, "sec_1\n"));
     let write_key = file("two-lines", 0o600, "write\nkey\n").replace("secret_key", "write_key");
-    replace(&config, "secret_key = \"sec_2\"", &format!("{}\n{write_key}", file("empty", 0o600, "\n")));
+    replace(
+        &config,
+        "secret_key = \"sec_2\"\nwrite_key = \"write_2\"",
+        &format!("{}\n{write_key}", file("empty", 0o600, "\n")),
+    );
 
     let checked = check(&config).await;
 

@@ -11,6 +11,7 @@ mod dlq_crash;
 mod dlq_filters;
 mod dlq_walk;
 mod doors;
+mod enqueue;
 mod faults;
 mod fleet;
 mod hold;

@@ -41,7 +41,10 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Exit> {
         Command::Ingest(args) => role::run(config, Roles::INGEST, &args).await,
         Command::Worker(args) => role::run(config, Roles::WORKER, &args).await,
         Command::Enqueue(args) => enqueue::run(&quiet(config)?, &args).await,
-        Command::Dlq { command } => dlq::run(&quiet(config)?, command).await,
+        Command::Dlq { command } => {
+            dlq::check_usage(&command)?;
+            dlq::run(&quiet(config)?, command).await
+        }
         Command::Check(args) => check::run(config, &args).await,
         Command::Simulate(args) => {
             init_logging(LogFormat::Text, "info").map_err(Exit::usage)?;

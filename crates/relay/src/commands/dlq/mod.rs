@@ -7,6 +7,7 @@ mod show;
 mod stats;
 mod walk;
 
+use anyhow::anyhow;
 use refersion_relay_deadletter::Bodies;
 use refersion_relay_telemetry::Metrics;
 
@@ -16,6 +17,21 @@ use crate::exit::Exit;
 use crate::parts;
 
 use super::up;
+
+/// Nobody replays or drops everything by forgetting an argument. Said before anything is read.
+pub(super) fn check_usage(command: &DlqCommand) -> Result<(), Exit> {
+    let (verb, filter) = match command {
+        DlqCommand::Replay(args) => ("replay", &args.filter),
+        DlqCommand::Drop(args) => ("drop", &args.filter),
+        DlqCommand::Stats(_) | DlqCommand::List(_) | DlqCommand::Show(_) | DlqCommand::Export(_) => return Ok(()),
+    };
+    if filter.means_everything() {
+        return Err(Exit::Usage(anyhow!(
+            "say which letters to {verb}: ids, --class or another filter (see `refersion-relay dlq {verb} --help`)"
+        )));
+    }
+    Ok(())
+}
 
 pub(super) async fn run(settings: &Settings, command: DlqCommand) -> Result<(), Exit> {
     let metrics = Metrics::new();

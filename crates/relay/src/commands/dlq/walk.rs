@@ -43,10 +43,6 @@ pub(super) async fn drop(letters: &DeadLetters, args: &DropArgs) -> Result<(), E
 }
 
 async fn act(letters: &DeadLetters, deed: Deed<'_>, words: Words, order: &Order<'_>) -> Result<(), Exit> {
-    if order.filter.means_everything() {
-        let verb = words.verb;
-        return Err(Exit::usage(anyhow!("say which letters to {verb}: ids, --class, or another filter")));
-    }
     let selection = order.filter.selection(SystemTime::now());
     let plan = letters.survey(&selection, order.scan.scan(), WhenBusy::Fail).await.map_err(Exit::failed)?;
     if !order.yes || !order.json {

@@ -1,0 +1,174 @@
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use refersion_relay_private_broker::PrivateBroker;
+use refersion_relay_tests::{
+    Admin, Config, Output, Refersion, Relay, delete, eventually, gzip, identify, shared_broker,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// So many identifies of different people, a line each.
+fn events(count: usize) -> Vec<u8> {
+    (0..count).flat_map(|n| [identify(&format!("person{n}@example.com")), b"\n".to_vec()].concat()).collect()
+}
+
+/// A file in a folder of its own.
+fn file(bytes: &[u8]) -> (TempDir, PathBuf) {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("events");
+    std::fs::write(&path, bytes).expect("written");
+    (folder, path)
+}
+
+/// What a command printed as JSON.
+#[track_caller]
+fn json(output: &Output) -> Value {
+    serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("one JSON document: {output:?}"))
+}
+
+/// How far a command says the file is durable: the last thing it said about it.
+fn durable(said: &str) -> u64 {
+    let (_, rest) = said.rsplit_once("durable up to line ").expect("it says so");
+    rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().expect("a number")
+}
+
+#[tokio::test]
+async fn events_of_a_file_are_worked_and_bad_lines_are_named_and_kept() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &[]);
+    let relay = Relay::start("worker", &config).await;
+    let too_long = format!(r#"{{"type":"identify","note":"{}"}}"#, "x".repeat(600 * 1024));
+    let lines = [
+        identify("first@example.com"),
+        b"{\"type\":\"identify\", oops".to_vec(),
+        Vec::new(),
+        br#"{"type":"track","event":"x"}"#.to_vec(),
+        too_long.clone().into_bytes(),
+        br#"{"type":"identify","traits":{"email":"noname@example.com"}}"#.to_vec(),
+        b"\xff\xfe".to_vec(),
+        delete("first@example.com"),
+        identify("last@example.com"),
+    ];
+    let (folder, path) = file(&lines.join(&b'\n'));
+    let rejects = folder.path().join("rejects");
+    let (path, rejects_path) = (path.to_str().expect("UTF-8"), rejects.to_str().expect("UTF-8"));
+
+    let enqueue = ["enqueue", path, "--account", "acme", "--rejects", rejects_path, "--json"];
+    let output = config.command(&enqueue).await;
+
+    assert_eq!(output.code, Some(1), "{output:?}");
+    for named in ["line 2: not valid JSON", "line 5: an event has at most 512 KiB", "line 7: not valid JSON"] {
+        assert!(output.stderr.contains(named), "{named}: {}", output.stderr);
+    }
+    assert!(!output.stderr.contains("example.com") && !output.stdout.contains("example.com"), "{output:?}");
+    let done = json(&output);
+    let tally = &done["tally"];
+    let numbers = ["durable", "stored", "incomplete", "bad", "blank"].map(|key| tally[key].as_u64().expect(key));
+    assert_eq!((numbers, &tally["ignored"]["unsupported_type"]), ([9, 4, 1, 3, 1], &Value::from(1)), "{done}");
+    let mut kept: Vec<_> = std::fs::read(&rejects).expect("kept").split(|c| *c == b'\n').map(<[u8]>::to_vec).collect();
+    kept.sort();
+    let mut expected = [lines[1].clone(), lines[4].clone(), lines[6].clone(), Vec::new()];
+    expected.sort();
+    assert!(kept == expected, "bad lines are kept as they are");
+    eventually("all are worked", || async { relay.metric("refersion_relay_worker_ended_total").await >= 3 }).await;
+    assert_eq!(refersion.statuses("first@example.com"), ["DISABLED"]);
+    assert_eq!(refersion.statuses("last@example.com"), ["PENDING"]);
+    let letters = config.dead_letters().await;
+    assert_eq!((letters.len(), letters[0]["class"].as_str()), (1, Some("invalid")));
+}
+
+#[tokio::test]
+async fn packed_files_and_standard_input_are_read_too() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &[]);
+    let admin = Admin::of(&shared_broker(), &config).await;
+    let (_folder, packed) = file(&gzip(&events(300)));
+
+    let from_file = config.command(&["enqueue", packed.to_str().expect("UTF-8"), "--account", "acme"]).await;
+    let plain = config.command_with_input(&["enqueue", "-", "--account", "other"], &events(200)).await;
+    let from_pipe = config.command_with_input(&["enqueue", "-", "--account", "other"], &gzip(&events(100))).await;
+
+    for (output, count) in [(&from_file, 300), (&plain, 200), (&from_pipe, 100)] {
+        assert_eq!((output.code, durable(&output.stderr)), (Some(0), count), "{output:?}");
+    }
+    assert_eq!(admin.drain_shards().await.values().sum::<usize>(), 600);
+}
+
+#[tokio::test]
+async fn an_interrupted_file_goes_on_where_it_said_and_no_event_is_there_twice() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &[]);
+    let admin = Admin::of(&shared_broker(), &config).await;
+    let (_folder, path) = file(&gzip(&events(20_000)));
+    let path = path.to_str().expect("UTF-8");
+
+    let mut skip = 0;
+    for _ in 0..2 {
+        let queued = admin.replayed().await;
+        let running = config.begin(&["enqueue", path, "--account", "acme", "--skip", &skip.to_string()]);
+        eventually("some are there", || async { admin.replayed().await > queued }).await;
+        running.signal("INT").await;
+        let output = running.output().await;
+        assert_eq!(output.code, Some(1), "{output:?}");
+        assert!(skip < durable(&output.stderr) && durable(&output.stderr) < 20_000, "{output:?}");
+        skip = durable(&output.stderr);
+        assert!(output.stderr.contains(&format!("--skip {skip}")), "{output:?}");
+    }
+    let output = config.command(&["enqueue", path, "--account", "acme", "--skip", &skip.to_string()]).await;
+
+    assert_eq!((output.code, durable(&output.stderr)), (Some(0), 20_000), "{output:?}");
+    let queued = admin.drain_shards().await;
+    assert_eq!((queued.len(), queued.values().max()), (20_000, Some(&1)), "each once");
+    let beyond = config.command(&["enqueue", path, "--account", "acme", "--skip", "20001"]).await;
+    assert!(beyond.code == Some(1) && beyond.stderr.contains("20000 lines"), "{beyond:?}");
+}
+
+#[tokio::test]
+async fn a_rate_is_kept() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &[]);
+    let begin = Instant::now();
+
+    let input = events(120);
+    let output = config.command_with_input(&["enqueue", "-", "--account", "acme", "--rate", "100"], &input).await;
+
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(begin.elapsed() >= Duration::from_millis(1_100), "it took {:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn whose_the_events_are_has_to_be_clear() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &[]);
+    let cases: [(&[&str], i32, &str); 5] = [
+        (&["enqueue", "-"], 2, "--account"),
+        (&["enqueue", "-", "--account", "nobody"], 2, "acme, other"),
+        (&["enqueue", "-", "--account", "acme", "--rate", "0"], 2, "--rate"),
+        (&["enqueue", "/nowhere/at/all", "--account", "acme"], 1, "/nowhere/at/all"),
+        (&["enqueue", "/", "--account", "acme"], 1, "directory"),
+    ];
+    for (arguments, code, part) in cases {
+        let output = config.command(arguments).await;
+        assert_eq!(output.code, Some(code), "{arguments:?}: {output:?}");
+        assert!(output.stderr.lines().count() == 1 && output.stderr.contains(part), "{output:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_goes_away_is_waited_for_own_node() {
+    let (mut broker, refersion) = (PrivateBroker::start().await.expect("a broker"), Refersion::start().await);
+    let config = Config::new(&broker.url(), refersion.url(), &[("queue", "confirm_timeout = \"1s\"")]);
+    let admin = Admin::of(&broker.url(), &config).await;
+    let (_folder, path) = file(&events(30_000));
+    let running = config.begin(&["enqueue", path.to_str().expect("UTF-8"), "--account", "acme"]);
+    eventually("some are there", || async { admin.replayed().await > 0 }).await;
+
+    broker.kill().await;
+    broker.restart().await.expect("it starts again");
+
+    let output = running.output().await;
+    assert_eq!((output.code, durable(&output.stderr)), (Some(0), 30_000), "{output:?}");
+    let admin = Admin::of(&broker.url(), &config).await;
+    assert_eq!(admin.drain_shards().await.len(), 30_000, "every one is there, if some twice");
+}

@@ -130,7 +130,9 @@ async fn own_node_the_pages_users_can_do_what_they_have_to_and_nothing_else() {
 
     assert_eq!(own.code, Some(0), "{}", own.stderr);
     eventually("peter is deactivated", || async { refersion.statuses("peter@example.com") == ["DISABLED"] }).await;
-    for exchange in ["refersion.intake.acme-2", "refersion.events", "refersion.dead", "refersion.held.acme", "amq.fanout", ""] {
+    for exchange in
+        ["refersion.intake.acme-2", "refersion.events", "refersion.dead", "refersion.held.acme", "amq.fanout", ""]
+    {
         let others = program.publish(&crm, exchange).await;
         assert_eq!((others.code, others.stdout.as_str()), (Some(1), events()), "{exchange}: {}", others.stderr);
         assert!(others.stderr.contains("ACCESS_REFUSED"), "{exchange}: {}", others.stderr);

@@ -1,5 +1,6 @@
 //! The program as its users meet it: real processes, a real broker, real HTTP, a simulated Refersion.
 
+mod amqp_docs;
 mod batch;
 mod check;
 mod cli;

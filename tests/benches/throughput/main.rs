@@ -1,0 +1,79 @@
+//! How fast the relay is, next to the least that a program has to do for the same: a loop over lapin with the same bodies,
+//! the same confirms and the same queues. Nothing here judges; it prints a table, and one line of JSON for machines.
+//!
+//! Everything shares one machine: the broker, the relay, and this program as sender, as Refersion and as the bare loop.
+//! So the rates say less than their ratio, and the ratio less than the CPU time for each event.
+
+mod arguments;
+mod bare;
+mod cpu;
+mod events;
+mod relayed;
+mod report;
+mod stand_in;
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use clap::Parser;
+use refersion_relay_private_broker::PrivateBroker;
+use refersion_relay_tests::{Config, Relay};
+
+use crate::arguments::Arguments;
+use crate::bare::Bare;
+use crate::cpu::Process;
+use crate::report::Report;
+use crate::stand_in::StandIn;
+
+/// As many as the relay has by default.
+const SHARDS: u16 = 8;
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    if !arguments.bench {
+        eprintln!("throughput: not measured, this is not `cargo bench`");
+        return Ok(());
+    }
+    build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let report = runtime.block_on(measure(&arguments))?;
+    print!("{}", report.table());
+    println!("{}", report.json(&arguments));
+    Ok(())
+}
+
+/// Cargo builds only this package for a benchmark; the program belongs to another.
+fn build() -> anyhow::Result<()> {
+    let cargo = std::env::var_os("CARGO").context("run it with `cargo bench`")?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("a workspace")?;
+    let build = ["build", "--release", "--package", "refersion-relay"];
+    ensure!(Command::new(cargo).args(build).current_dir(root).status()?.success(), "the program could not be built");
+    Ok(())
+}
+
+async fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
+    let broker = PrivateBroker::start().await?;
+    let stand_in = StandIn::start().await?;
+    let config = Config::new(&broker.url(), stand_in.url(), &[]);
+    config.edit("shards = 4", &format!("shards = {SHARDS}"));
+    config.edit("filter = \"debug\"", "filter = \"info\"");
+    let ingest = Relay::start("ingest", &config).await;
+    let bare = Bare::connect(&broker.url()).await?;
+    let vm = Process::of(broker.pid());
+    let mut report = Report::default();
+    for round in 1..=arguments.rounds {
+        eprintln!("throughput: round {round} of {}", arguments.rounds);
+        let bodies = events::bodies(arguments, round);
+        // In turns, so that whatever else the machine does meets all of them.
+        report.add("POST /v1/batch", relayed::ingest(arguments, &ingest, &vm, &bodies).await?);
+        report.add("worker", relayed::work(arguments, &config, &stand_in, &vm).await?);
+        report.add("bare publish, 8 queues", bare.publish(arguments, &vm, &bodies, SHARDS).await?);
+        report.add("POST /v1/batch", relayed::ingest(arguments, &ingest, &vm, &bodies).await?);
+        report.add("bare consume and ack", bare.consume(arguments, &vm, &config.prefix, SHARDS).await?);
+        report.add("bare publish, 1 queue", bare.publish(arguments, &vm, &bodies, 1).await?);
+    }
+    report.compare("ingest", "POST /v1/batch", "bare publish, 8 queues");
+    report.compare("worker", "worker", "bare consume and ack");
+    Ok(report)
+}

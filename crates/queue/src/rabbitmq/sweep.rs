@@ -6,6 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::try_join;
 use futures_util::stream::FuturesUnordered;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicQosOptions};
@@ -332,6 +333,7 @@ async fn copy(publisher: &Publisher, place: &Place, message: &Message) -> Result
 /// its own, and one that is still on its way when this process dies can be lost with the connection; so the channel is
 /// asked for something that changes nothing, which it answers after what came before.
 async fn acknowledge(channel: Channel, tag: u64, room: u16) -> Result<(), lapin::Error> {
-    channel.basic_ack(tag, BasicAckOptions { multiple: true }).await?;
-    channel.basic_qos(room, BasicQosOptions::default()).await
+    let acknowledging = channel.basic_ack(tag, BasicAckOptions { multiple: true });
+    // Polled in this order, so written in this order, and at once.
+    try_join(acknowledging, channel.basic_qos(room, BasicQosOptions::default())).await.map(|_| ())
 }

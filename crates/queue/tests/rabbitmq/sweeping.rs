@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::header_names;
 use crate::harness::{
     EVERYTHING, PATIENCE, Relay, SHARD, account, bodies, body, crowd, event, events, eventually, numbers, settings,
     shared_broker, take,
@@ -168,6 +169,8 @@ async fn only_one_sweep_of_a_class_goes_on_and_newcomers_are_left_alone() {
     assert!(matches!(second, Err(QueueError::Busy(Class::Invalid))), "{second:?}");
     assert!(matches!(looked, Err(QueueError::Busy(Class::Invalid))), "{looked:?}");
     assert_eq!(first.await.unwrap().unwrap(), Swept { total: 3, seen: 3, acted: 0 });
+    let newcomer = relay.admin.peek(&relay.name("dead.invalid")).await;
+    assert!(!header_names(&newcomer).contains(&"x-delivery-count".to_owned()), "it was not even delivered");
     assert_eq!(relay.bodies(Class::Invalid).await, numbers([3, 4, 5, 0, 1, 2]));
     relay.clean().await;
 }

@@ -44,7 +44,7 @@ async fn replays_are_killed(in_flight: usize, letters: usize, kills: usize, step
 
 #[tokio::test]
 async fn a_killed_replay_loses_nothing_and_leaves_one_letter_twice_at_most() {
-    replays_are_killed(1, 2_000, 8, 100).await;
+    replays_are_killed(1, 1_600, 8, 80).await;
 }
 
 #[tokio::test]

@@ -1,12 +1,14 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 /// How far a long command is, on stderr: a bar on a terminal, elsewhere a line now and then.
 pub(crate) struct Progress {
     what: &'static str,
     total: Option<u64>,
+    /// Steps that were done before it began.
+    before: u64,
     begin: Instant,
     shown: Shown,
 }
@@ -26,19 +28,21 @@ impl Progress {
             return Self::in_lines(what, total);
         }
         let (bar, template) = match total {
-            Some(total) => (ProgressBar::new(total), "{prefix} {bar:30} {pos} of {len}, {per_sec:.0}, {eta} left{msg}"),
-            None => (ProgressBar::no_length(), "{prefix} {spinner} {pos}, {per_sec:.0}, {elapsed}{msg}"),
+            Some(total) => (ProgressBar::new(total), "{prefix} {bar:30} {pos} of {len}, {rate}, {eta} left{msg}"),
+            None => (ProgressBar::no_length(), "{prefix} {spinner} {pos}, {rate}, {elapsed}{msg}"),
         };
-        let style = ProgressStyle::with_template(template).expect("a constant");
+        let rate =
+            |state: &ProgressState, text: &mut dyn std::fmt::Write| drop(write!(text, "{:.0}/s", state.per_sec()));
+        let style = ProgressStyle::with_template(template).expect("a constant").with_key("rate", rate);
         bar.set_style(style);
         bar.set_prefix(what);
-        Self { what, total, begin: Instant::now(), shown: Shown::Bar(bar) }
+        Self { what, total, before: 0, begin: Instant::now(), shown: Shown::Bar(bar) }
     }
 
     /// Never a bar: something else is written to the same terminal.
     pub(crate) fn in_lines(what: &'static str, total: Option<u64>) -> Self {
         let begin = Instant::now();
-        Self { what, total, begin, shown: Shown::Lines { last: begin } }
+        Self { what, total, before: 0, begin, shown: Shown::Lines { last: begin } }
     }
 
     /// So many steps are done. `message` says the rest, without personal data; it is made only when it is shown.
@@ -50,12 +54,22 @@ impl Progress {
             }
             Shown::Lines { last } if EVERY <= last.elapsed() => {
                 *last = Instant::now();
-                let line = line(self.what, done, self.total, self.begin.elapsed(), &message());
+                let line = line(self.what, done, self.before, self.total, self.begin.elapsed(), &message());
                 // Nobody may be reading any more.
                 let _ = writeln!(io::stderr(), "{line}");
             }
             Shown::Lines { .. } => {}
         }
+    }
+
+    /// So many steps were done before, and say nothing about how fast it is.
+    pub(crate) fn after(mut self, before: u64) -> Self {
+        self.before = before;
+        if let Shown::Bar(bar) = &self.shown {
+            bar.set_position(before);
+            bar.reset_eta();
+        }
+        self
     }
 
     /// The work turns out to have about so many steps.
@@ -85,12 +99,13 @@ impl Progress {
 }
 
 /// A step takes as long as those before it did.
-fn line(what: &str, done: u64, total: Option<u64>, elapsed: Duration, message: &str) -> String {
+fn line(what: &str, done: u64, before: u64, total: Option<u64>, elapsed: Duration, message: &str) -> String {
     let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
-    let rate = done.saturating_mul(1_000) / millis;
+    let new = done.saturating_sub(before);
+    let rate = new.saturating_mul(1_000) / millis;
     let (of, left) = match total {
-        Some(total) if 0 < done => {
-            let left = millis.saturating_mul(total.saturating_sub(done)) / done / 1_000;
+        Some(total) if 0 < new => {
+            let left = millis.saturating_mul(total.saturating_sub(done)) / new / 1_000;
             let left = humantime::format_duration(Duration::from_secs(left));
             (format!(" of {total}"), format!(", {left} left"))
         }
@@ -106,11 +121,13 @@ mod tests {
 
     #[test]
     fn a_line_says_how_far_how_fast_and_how_long() {
-        let line = |done, total| line("replay", done, total, Duration::from_secs(10), "3 replayed");
+        let line = |done, total| line("replay", done, 0, total, Duration::from_secs(10), "3 replayed");
         assert_eq!(line(1_000, Some(7_000)), "replay: 1000 of 7000, 100/s, 1m left, 3 replayed");
         assert_eq!(line(0, Some(7_000)), "replay: 0 of 7000, 0/s, 3 replayed");
         assert_eq!(line(8_000, Some(7_000)), "replay: 8000 of 7000, 800/s, 0s left, 3 replayed");
         assert_eq!(line(1_000, None), "replay: 1000, 100/s, 3 replayed");
+        let resumed = super::line("enqueue", 6_000, 5_000, Some(7_000), Duration::from_secs(10), "x");
+        assert_eq!(resumed, "enqueue: 6000 of 7000, 100/s, 10s left, x");
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub(super) async fn run(settings: &Settings, args: &EnqueueArgs) -> Result<(), E
         rate: args.rate.map(|rate| u64::from(rate.get())),
         size,
         begin: Instant::now(),
-        progress: Progress::start("enqueue", size.map(|size| size / BYTES_PER_LINE)),
+        progress: Progress::start("enqueue", size.map(|size| size / BYTES_PER_LINE)).after(args.skip),
         tally: Tally::after(args.skip),
     };
     // Small chunks keep a low rate even.
@@ -90,7 +90,7 @@ pub(super) async fn run(settings: &Settings, args: &EnqueueArgs) -> Result<(), E
     match failed {
         Some(error) => Err(Exit::Failed(error.context(format!("stopped; go on with --skip {durable}")))),
         None if stopped => Err(Exit::Failed(anyhow!("interrupted; go on with --skip {durable}"))),
-        None if 0 < tally.bad => Err(Exit::Failed(anyhow!("{} lines are no events{}", tally.bad, kept(args)))),
+        None if 0 < tally.bad => Err(Exit::Failed(anyhow!("lines that are no events: {}{}", tally.bad, kept(args)))),
         None => Ok(()),
     }
 }

@@ -31,8 +31,9 @@ impl Progress {
             Some(total) => (ProgressBar::new(total), "{prefix} {bar:30} {pos} of {len}, {rate}, {eta} left{msg}"),
             None => (ProgressBar::no_length(), "{prefix} {spinner} {pos}, {rate}, {elapsed}{msg}"),
         };
-        let rate =
-            |state: &ProgressState, text: &mut dyn std::fmt::Write| drop(write!(text, "{:.0}/s", state.per_sec()));
+        let rate = |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+            let _ = write!(text, "{:.0}/s", state.per_sec());
+        };
         let style = ProgressStyle::with_template(template).expect("a constant").with_key("rate", rate);
         bar.set_style(style);
         bar.set_prefix(what);

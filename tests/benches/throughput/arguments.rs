@@ -19,12 +19,9 @@ pub(crate) struct Arguments {
     /// Size of each event, in bytes; at least 300.
     #[arg(long, default_value_t = 400)]
     pub(crate) bytes: usize,
-    /// What `cargo bench` says, and other runners of tests do not.
+    /// What `cargo bench` adds, and runners of tests do not.
     #[arg(long, hide = true)]
     pub(crate) bench: bool,
-    /// What runners of tests say.
-    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) rest: Vec<String>,
 }
 
 impl Arguments {

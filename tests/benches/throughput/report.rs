@@ -109,16 +109,22 @@ impl Report {
     /// For machines: one line.
     pub(crate) fn json(&self, arguments: &Arguments) -> Value {
         let rows = self.rows.iter().map(|(name, samples)| {
-            let [least, median, most] = spread(samples.iter().map(Sample::rate));
-            let cost = |whose| self::median(samples.iter().filter_map(|sample| sample.cost(whose)));
+            let [least, median, most] = spread(samples.iter().map(Sample::rate)).map(f64::round);
+            let cost = |whose| {
+                let cost = self::median(samples.iter().filter_map(|sample| sample.cost(whose)));
+                cost.map(|cost| (cost * 10.0).round() / 10.0)
+            };
             json!({
                 "name": name,
                 "events_per_second": {"median": median, "least": least, "most": most, "samples": samples.len()},
                 "cpu_us_per_event": {"relay": cost(0), "broker": cost(1), "bench": cost(2)},
             })
         });
-        let ratios: serde_json::Map<_, _> =
-            self.ratios.iter().map(|(name, ratio)| ((*name).to_owned(), json!(ratio))).collect();
+        let ratios: serde_json::Map<_, _> = self
+            .ratios
+            .iter()
+            .map(|(name, ratio)| ((*name).to_owned(), json!((ratio * 1000.0).round() / 1000.0)))
+            .collect();
         json!({
             "benchmark": "throughput",
             "events": arguments.events,

@@ -45,7 +45,7 @@ pub struct Entry {
     /// When the first attempt failed.
     pub first_failed_at: Option<String>,
     /// When it became a dead letter.
-    pub dead_at: String,
+    pub dead_at: Option<String>,
     /// Its size.
     pub body_bytes: usize,
     /// The event itself, where it is text.
@@ -81,7 +81,7 @@ impl Entry {
             attempts: headers.attempts,
             received_at: time(headers.received_at),
             first_failed_at: headers.first_failed_at.map(time),
-            dead_at: time(death.map_or(headers.received_at, |death| death.dead_at)),
+            dead_at: death.and_then(|death| death.dead_at).map(time),
             body_bytes: body.len(),
             body: body_text,
             body_base64,

@@ -53,8 +53,9 @@ impl Filter {
             && one_of(&self.types, Some(&headers.kind))
             && one_of(&self.message_ids, Some(&headers.message_id))
             && one_of(&self.generations, Some(&headers.generation))
-            && self.dead_before.is_none_or(|limit| dead_at <= limit)
-            && self.dead_after.is_none_or(|limit| limit <= dead_at)
+            // Of unknown age is neither old nor new.
+            && self.dead_before.is_none_or(|limit| dead_at.is_some_and(|at| at <= limit))
+            && self.dead_after.is_none_or(|limit| dead_at.is_some_and(|at| limit <= at))
     }
 }
 
@@ -62,10 +63,9 @@ fn one_of<T: PartialEq>(wanted: &[T], value: Option<&T>) -> bool {
     wanted.is_empty() || value.is_some_and(|value| wanted.contains(value))
 }
 
-/// Since when a letter is dead.
-pub(crate) fn dead_at(letter: &Letter) -> SystemTime {
-    let headers = &letter.message.headers;
-    headers.death.as_ref().map_or(headers.received_at, |death| death.dead_at)
+/// Since when a letter is dead, where that is known.
+pub(crate) fn dead_at(letter: &Letter) -> Option<SystemTime> {
+    letter.message.headers.death.as_ref().and_then(|death| death.dead_at)
 }
 
 #[cfg(test)]

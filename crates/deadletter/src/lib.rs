@@ -104,7 +104,7 @@ mod tests {
         let received_at = at() - Duration::from_mins(1);
         let mut headers = Headers::received(message_id, "identify", account, "0123".to_owned(), received_at);
         let (reason, class) = ("refused".to_owned(), Class::Rejected);
-        headers.death = Some(Death { class, reason, status: Some(422), error: None, dead_at: at() });
+        headers.death = Some(Death { class, reason, status: Some(422), error: None, dead_at: Some(at()) });
         headers.generation = 2;
         change(&mut headers);
         let id = "00112233445566aa".parse().expect("16 hex digits");

@@ -65,6 +65,8 @@ pub enum Age {
     Under30Days,
     /// Longer.
     Older,
+    /// Only the broker knows, and does not say.
+    Unknown,
 }
 
 /// What to do about a class that somebody else is at work on.
@@ -82,7 +84,8 @@ impl Age {
 
     /// A letter that is dead since a time yet to come is young.
     #[must_use]
-    pub fn of(dead_at: SystemTime, now: SystemTime) -> Self {
+    pub fn of(dead_at: Option<SystemTime>, now: SystemTime) -> Self {
+        let Some(dead_at) = dead_at else { return Self::Unknown };
         match now.duration_since(dead_at).unwrap_or_default() {
             age if age < Self::HOUR => Self::UnderAnHour,
             age if age < Self::DAY => Self::UnderADay,
@@ -101,6 +104,7 @@ impl Age {
             Self::UnderAWeek => "under a week",
             Self::Under30Days => "under 30 days",
             Self::Older => "older",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -175,13 +179,14 @@ mod tests {
 
     #[test]
     fn ages_are_told_apart_at_their_bounds() {
-        let age = |seconds| Age::of(at(), at() + Duration::from_secs(seconds));
+        let age = |seconds| Age::of(Some(at()), at() + Duration::from_secs(seconds));
         assert_eq!((age(0), age(3_599)), (Age::UnderAnHour, Age::UnderAnHour));
         assert_eq!((age(3_600), age(86_399)), (Age::UnderADay, Age::UnderADay));
         assert_eq!((age(86_400), age(7 * 86_400 - 1)), (Age::UnderAWeek, Age::UnderAWeek));
         assert_eq!((age(7 * 86_400), age(30 * 86_400 - 1)), (Age::Under30Days, Age::Under30Days));
         assert_eq!(age(30 * 86_400), Age::Older);
-        assert_eq!(Age::of(at() + Duration::from_secs(9), at()), Age::UnderAnHour);
+        assert_eq!(Age::of(Some(at() + Duration::from_secs(9)), at()), Age::UnderAnHour);
+        assert_eq!(Age::of(None, at()), Age::Unknown);
     }
 
     #[test]

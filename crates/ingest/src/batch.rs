@@ -13,8 +13,9 @@ use crate::access::{Access, basic_user};
 use crate::batch_reply::BatchReply;
 use crate::body::{BodyError, Encoding, Keep, read};
 use crate::door::Ingest;
+use crate::items::Items;
 use crate::sort::{Received, Sorted, traceparent};
-use crate::{AccountDoor, MAX_BATCH_BYTES, MAX_BATCH_EVENTS};
+use crate::{AccountDoor, MAX_BATCH_BYTES};
 
 const DOOR: Door = Door::Batch;
 
@@ -37,8 +38,8 @@ pub(crate) async fn answer(ingest: &Ingest, request: Request) -> BatchReply {
 /// The body as it is read: every item keeps its own bytes.
 #[derive(Deserialize)]
 struct Batch<'a> {
-    #[serde(borrow)]
-    batch: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    batch: Items<'a>,
     #[serde(borrow, rename = "writeKey")]
     write_key: Option<&'a RawValue>,
 }
@@ -78,17 +79,17 @@ fn open(access: &Access, user: Option<String>, body: &Bytes) -> Result<(Vec<Byte
         return Err(BatchReply::NoBatch);
     }
     let batch: Batch<'_> = serde_json::from_slice(body).map_err(malformed)?;
-    let items = batch.batch.and_then(|items| serde_json::from_str::<Vec<&RawValue>>(items.get()).ok());
-    let items: Option<Vec<Bytes>> =
-        items.map(|items| items.iter().map(|item| body.slice_ref(item.get().as_bytes())).collect());
+    let first = match &batch.batch {
+        Items::Some(items) => items.first().map(|item| item.get()).filter(|item| item.len() <= MAX_EVENT_BYTES),
+        Items::TooMany | Items::None => None,
+    };
     let in_body = batch.write_key.and_then(|key| serde_json::from_str::<String>(key.get()).ok());
-    let first = items.iter().flatten().next().filter(|item| item.len() <= MAX_EVENT_BYTES);
-    let in_first = first.and_then(|item| Event::parse(item).ok()).and_then(|event| event.write_key());
+    let in_first = first.and_then(|item| Event::parse(item.as_bytes()).ok()).and_then(|event| event.write_key());
     let account = account(access, [user, in_body, in_first])?;
-    match items {
-        None => Err(BatchReply::NoBatch),
-        Some(items) if MAX_BATCH_EVENTS < items.len() => Err(BatchReply::TooMany),
-        Some(items) => Ok((items, account)),
+    match batch.batch {
+        Items::None => Err(BatchReply::NoBatch),
+        Items::TooMany => Err(BatchReply::TooMany),
+        Items::Some(items) => Ok((items.iter().map(|item| body.slice_ref(item.get().as_bytes())).collect(), account)),
     }
 }
 
@@ -156,6 +157,7 @@ mod tests {
     use secrecy::SecretString;
 
     use super::*;
+    use crate::MAX_BATCH_EVENTS;
 
     fn opened(user: Option<&str>, body: &str) -> Result<(Vec<Bytes>, Arc<AccountDoor>), BatchReply> {
         let mut access = Access::default();
@@ -196,7 +198,9 @@ mod tests {
         for broken in ["", "{", r#"{"batch":[}"#, "nonsense"] {
             assert!(matches!(reply(broken), Err(BatchReply::Malformed { .. })), "{broken}");
         }
-        for other in ["{}", "[]", "5", r#"{"batch":null}"#, r#"{"batch":{}}"#] {
+        for other in
+            ["{}", "[]", "5", r#"{"batch":null}"#, r#"{"batch":{"a":[1]}}"#, r#"{"batch":"x"}"#, r#"{"batch":-1.5}"#]
+        {
             assert_eq!(reply(other), Err(BatchReply::NoBatch), "{other}");
         }
         let many = format!(r#"{{"batch":[{}]}}"#, vec!["1"; MAX_BATCH_EVENTS + 1].join(","));

@@ -14,8 +14,8 @@ use crate::door::Ingest;
 use crate::sort::{Received, Sorted, UNKNOWN_TYPE, death, traceparent};
 
 const DOOR: Door = Door::Intake;
-/// Small, because what a pipeline publishes may be of any size until it has been read.
-const ROOM: Room = Room { events: 8 };
+/// Small, because a message is in memory before its size is known, and may be as large as the broker takes them.
+const ROOM: Room = Room { events: 4 };
 
 /// Takes plain events from where pipelines publish them, and gives each to its shard. Whatever cannot be worked becomes a
 /// dead letter with a reason. Of several processes one reads and the others stand by. Ends after `stop`, when everything
@@ -71,24 +71,35 @@ impl Intake {
     async fn read(self: Arc<Self>, owned: &mut Owned, stop: &CancellationToken) {
         let (mut lanes, mut tasks) = (Lanes::new(), JoinSet::new());
         let ended = owned.ended();
+        let mut lost = false;
         loop {
-            let taking = !stop.is_cancelled() && !ended.is_cancelled();
-            if !taking && tasks.is_empty() {
-                return;
+            let taking = !lost && !stop.is_cancelled() && !ended.is_cancelled();
+            if !taking {
+                // Begins nothing more: what waits comes again, behind what could not be settled.
+                lanes.values_mut().for_each(VecDeque::clear);
+                if tasks.is_empty() {
+                    return;
+                }
             }
             tokio::select! {
                 biased;
-                () = stop.cancelled(), if taking => lanes.values_mut().for_each(VecDeque::clear),
-                Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
-                    // A task that panicked leaves its message to the next owner, and its lane with it.
-                    let Ok(lane) = ended else { return };
+                () = stop.cancelled(), if taking => {}
+                Some(settled) = tasks.join_next(), if !tasks.is_empty() => {
+                    let Ok(Settled { lane, done: true }) = settled else {
+                        // Not settled, by a lost connection or a panic: nothing of its person may pass it.
+                        lost = true;
+                        continue;
+                    };
                     match lanes.get_mut(&lane).and_then(VecDeque::pop_front) {
                         Some((delivery, outcome)) => drop(tasks.spawn(self.clone().settle(lane, delivery, outcome))),
                         None => drop(lanes.remove(&lane)),
                     }
                 }
                 delivery = owned.next(), if taking => {
-                    let Some(delivery) = delivery else { continue };
+                    let Some(delivery) = delivery else {
+                        lost = true;
+                        continue;
+                    };
                     let outcome = self.judge(&delivery);
                     let lane = outcome.lane();
                     if let Some(waiting) = lanes.get_mut(&lane) {
@@ -140,7 +151,7 @@ impl Intake {
     }
 
     /// Settles a message, and counts it if that worked; if not, it comes again.
-    async fn settle(self: Arc<Self>, lane: Lane, delivery: Delivery, outcome: Outcome) -> Lane {
+    async fn settle(self: Arc<Self>, lane: Lane, delivery: Delivery, outcome: Outcome) -> Settled {
         let _alone = match delivery.message.body.len() {
             size if MAX_EVENT_BYTES < size => self.large.acquire().await.ok(),
             _ => None,
@@ -152,7 +163,8 @@ impl Intake {
             }
             Outcome::Ignored(why) => (Settle::Done, Counted::Ignored(why)),
         };
-        if delivery.settle(settle).await.is_ok() {
+        let done = delivery.settle(settle).await.is_ok();
+        if done {
             let metrics = &self.ingest.metrics;
             match counted {
                 Counted::Accepted => metrics.accepted(DOOR, 1),
@@ -164,8 +176,14 @@ impl Intake {
                 Counted::Ignored(why) => metrics.ignored_at_door(DOOR, why),
             }
         }
-        lane
+        Settled { lane, done }
     }
+}
+
+struct Settled {
+    lane: Lane,
+    /// If not, it comes again.
+    done: bool,
 }
 
 enum Counted {

@@ -10,6 +10,7 @@ mod body;
 mod destination;
 mod door;
 mod intake;
+mod items;
 mod reply;
 mod serve;
 mod sort;

@@ -110,7 +110,13 @@ impl AccountDoor {
 
 /// Why an event that never reached a worker is a dead letter.
 pub(crate) fn death(reason: DeadReason, error: String, at: SystemTime) -> Death {
-    Death { class: reason.class(), reason: reason.as_str().to_owned(), status: None, error: Some(error), dead_at: at }
+    Death {
+        class: reason.class(),
+        reason: reason.as_str().to_owned(),
+        status: None,
+        error: Some(error),
+        dead_at: Some(at),
+    }
 }
 
 /// A trace's name, if it has the form of W3C Trace Context.

@@ -52,7 +52,8 @@ impl LetterId {
     fn of(class: Class, message: &Message) -> Self {
         let headers = &message.headers;
         let mut hash = Sha256::new();
-        let dead_at = headers.death.as_ref().map(|death| humantime::format_rfc3339_millis(death.dead_at).to_string());
+        let dead_at = headers.death.as_ref().and_then(|death| death.dead_at);
+        let dead_at = dead_at.map(|at| humantime::format_rfc3339_millis(at).to_string());
         let account = headers.account.as_ref().map_or("", |account| account.as_str());
         for part in [class.as_str(), account, &headers.message_id, dead_at.as_deref().unwrap_or("")] {
             hash.update(part.as_bytes());

@@ -50,8 +50,8 @@ pub struct Death {
     pub status: Option<u16>,
     /// A sentence of ours for a person, without any value of the event.
     pub error: Option<String>,
-    /// When.
-    pub dead_at: SystemTime,
+    /// When. `None` where only the broker knows, and does not say.
+    pub dead_at: Option<SystemTime>,
 }
 
 impl Headers {

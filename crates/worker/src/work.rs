@@ -270,7 +270,7 @@ impl Context {
                     reason: reason.as_str().to_owned(),
                     status: *status,
                     error: Some(error.clone()),
-                    dead_at: now,
+                    dead_at: Some(now),
                 };
                 let headers = Headers { death: Some(death), held_at: None, ..*headers };
                 Some(Settle::Move(Place::Dead(reason.class()), Box::new(headers)))

@@ -1,12 +1,12 @@
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use lapin::BasicProperties;
-use lapin::types::AMQPValue;
+use lapin::message::Delivery;
 use refersion_relay_model::{AccountName, Class};
 
 use super::names::Names;
 use super::properties;
-use crate::{Headers, Message, Place};
+use crate::{Death, Headers, Message, Place};
 
 /// Where a delivery is taken from, as far as that changes how it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,13 @@ pub(crate) enum From {
     Intake,
     Dead(Class),
     Elsewhere,
+}
+
+/// The way a delivery took, as the broker says it.
+#[derive(Clone, Copy, Debug)]
+struct Route<'a> {
+    exchange: &'a str,
+    routing_key: &'a str,
 }
 
 impl From {
@@ -26,70 +33,51 @@ impl From {
     }
 }
 
-/// Reads a delivery. One that a pipeline published has no headers of ours, whatever it claims: its account is the one
-/// whose exchange it came through, also when the broker itself has put it among the dead letters since.
-pub(crate) fn read(names: &Names, from: From, exchange: &str, body: Vec<u8>, properties: &BasicProperties) -> Message {
+/// Reads a delivery, and takes its body out of it.
+pub(crate) fn message(names: &Names, from: From, delivery: &mut Delivery) -> Message {
+    let body = std::mem::take(&mut delivery.data);
+    let route = Route { exchange: delivery.exchange.as_str(), routing_key: delivery.routing_key.as_str() };
+    read(names, from, route, body, &delivery.properties)
+}
+
+/// Reads a delivery. One that a pipeline published has no headers of ours, whatever it claims, also when the broker itself
+/// has put it among the dead letters since. Only what the broker says is believed: the exchange and the routing key.
+fn read(names: &Names, from: From, route: Route<'_>, body: Vec<u8>, properties: &BasicProperties) -> Message {
     let class = match from {
         From::Dead(class) => Some(class),
         From::Intake | From::Elsewhere => None,
     };
     let message = properties::read(body, properties, class);
-    let first_exchange = text(properties, "x-first-death-exchange");
-    let account = names.intake_account(exchange).or_else(|| names.intake_account(first_exchange.as_deref()?));
-    let died_there = text(properties, "x-first-death-queue").is_some_and(|queue| queue == names.intake());
+    let account = names.intake_account(route.exchange);
+    // Whose exchange such a letter came through is not known any more: what says so can be forged.
+    let died_there = route.routing_key == Names::died_at_intake();
     if from == From::Intake || account.is_some() || died_there {
-        let at = class.map(|_| died_at(properties));
-        plain(message, account, class, at.unwrap_or_else(SystemTime::now))
+        plain(message, account, class.map(|class| properties::broker_death(class, properties)))
     } else {
         message
     }
 }
 
-fn plain(message: Message, account: Option<AccountName>, class: Option<Class>, at: SystemTime) -> Message {
+fn plain(message: Message, account: Option<AccountName>, death: Option<Death>) -> Message {
     let headers = Headers {
         message_id: String::new(),
         kind: String::new(),
         account,
         subject: None,
-        received_at: at,
+        received_at: SystemTime::now(),
         attempts: 0,
         first_failed_at: None,
         generation: 0,
         held_at: None,
         traceparent: message.headers.traceparent,
-        death: class.map(|class| properties::broker_death(class, at)),
+        death,
     };
     Message { body: message.body, headers }
 }
 
-/// When the broker gave up on it, to the second; for people only. Always the same for one letter, since its id is made
-/// from it.
-fn died_at(properties: &BasicProperties) -> SystemTime {
-    let deaths = properties.headers().as_ref().and_then(|table| table.inner().get("x-death"));
-    let seconds = match deaths {
-        Some(AMQPValue::FieldArray(deaths)) => match deaths.as_slice().first() {
-            Some(AMQPValue::FieldTable(death)) => match death.inner().get("time") {
-                Some(AMQPValue::Timestamp(seconds)) => Some(*seconds),
-                _ => None,
-            },
-            _ => None,
-        },
-        _ => None,
-    };
-    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.unwrap_or(0).min(u64::from(u32::MAX)))
-}
-
-fn text(properties: &BasicProperties, key: &str) -> Option<String> {
-    match properties.headers().as_ref()?.inner().get(key)? {
-        AMQPValue::LongString(value) => std::str::from_utf8(value.as_bytes()).ok().map(str::to_owned),
-        AMQPValue::ShortString(value) => Some(value.as_str().to_owned()),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use lapin::types::FieldTable;
+    use lapin::types::{AMQPValue, FieldTable};
 
     use super::*;
 
@@ -102,32 +90,33 @@ mod tests {
         BasicProperties::default().with_headers(table).with_message_id("peter@example.com".into())
     }
 
-    fn account(from: From, exchange: &str, properties: &BasicProperties) -> (Option<String>, u32) {
-        let headers = read(&Names::new("refersion"), from, exchange, b"{}".to_vec(), properties).headers;
+    fn account(from: From, exchange: &str, key: &str, properties: &BasicProperties) -> (Option<String>, u32) {
+        let route = Route { exchange, routing_key: key };
+        let headers = read(&Names::new("refersion"), from, route, b"{}".to_vec(), properties).headers;
         (headers.account.map(String::from), headers.attempts)
     }
 
     #[test]
     fn a_pipeline_speaks_for_the_account_of_its_exchange_whatever_it_claims() {
         let acme = (Some("acme".to_owned()), 0);
-        assert_eq!(account(From::Intake, "refersion.intake.acme", &forged(&[])), acme);
-        assert_eq!(account(From::Intake, "", &forged(&[])), (None, 0));
-        assert_eq!(account(From::Intake, "refersion.intake.Not A Name", &forged(&[])), (None, 0));
+        let claims = forged(&[
+            ("x-first-death-queue", "refersion.events.n8.3"),
+            ("x-first-death-exchange", "refersion.intake.victim"),
+        ]);
+        assert_eq!(account(From::Intake, "refersion.intake.acme", "n8.3", &claims), acme);
+        assert_eq!(account(From::Intake, "", "refersion.intake", &claims), (None, 0));
+        assert_eq!(account(From::Intake, "refersion.intake.Not A Name", "", &claims), (None, 0));
         // No queue took it, or the broker gave up on it.
-        assert_eq!(account(From::Dead(Class::Unrouted), "refersion.intake.acme", &forged(&[])), acme);
-        let died =
-            forged(&[("x-first-death-queue", "refersion.intake"), ("x-first-death-exchange", "refersion.intake.acme")]);
-        assert_eq!(account(From::Dead(Class::Poison), "refersion.dead", &died), acme);
-        let died = forged(&[("x-first-death-queue", "refersion.intake"), ("x-first-death-exchange", "")]);
-        assert_eq!(account(From::Dead(Class::Poison), "refersion.dead", &died), (None, 0));
+        assert_eq!(account(From::Dead(Class::Unrouted), "refersion.intake.acme", "", &claims), acme);
+        assert_eq!(account(From::Dead(Class::Poison), "refersion.dead", "poison-intake", &claims), (None, 0));
+        assert_eq!(account(From::Dead(Class::Unrouted), "refersion.unrouted", "poison-intake", &claims), (None, 0));
     }
 
     #[test]
     fn what_the_relay_published_itself_keeps_its_headers() {
         let own = (Some("victim".to_owned()), 9);
-        assert_eq!(account(From::Elsewhere, "refersion.events", &forged(&[])), own);
-        assert_eq!(account(From::Dead(Class::Rejected), "refersion.dead", &forged(&[])), own);
-        let died = forged(&[("x-first-death-queue", "refersion.events.n8.3")]);
-        assert_eq!(account(From::Dead(Class::Poison), "refersion.dead", &died), own);
+        assert_eq!(account(From::Elsewhere, "refersion.events", "n8.3", &forged(&[])), own);
+        assert_eq!(account(From::Dead(Class::Rejected), "refersion.dead", "rejected", &forged(&[])), own);
+        assert_eq!(account(From::Dead(Class::Poison), "refersion.dead", "poison", &forged(&[])), own);
     }
 }

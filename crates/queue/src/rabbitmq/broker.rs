@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use refersion_relay_model::{AccountName, Class, Shard};
 use refersion_relay_telemetry::Metrics;
 use tokio::sync::watch;
@@ -25,6 +25,9 @@ use crate::{
 
 /// How long declaring everything may take: it is many round trips.
 const DECLARE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Subjects of one batch that are published side by side.
+const CHAINS: usize = 500;
 
 /// How to reach a broker, and what to expect on it.
 #[derive(Clone, Debug)]
@@ -114,7 +117,9 @@ impl Queue for RabbitMq {
                 }
                 results
             });
-            let mut results: Vec<_> = join_all(chains).await.into_iter().flatten().collect();
+            // Not all at once: a large batch would keep everybody else waiting until it is through.
+            let results = stream::iter(chains).buffer_unordered(CHAINS).collect::<Vec<_>>().await;
+            let mut results: Vec<_> = results.into_iter().flatten().collect();
             results.sort_unstable_by_key(|(position, _)| *position);
             results.into_iter().map(|(_, result)| result).collect::<Vec<_>>()
         });

@@ -102,13 +102,12 @@ impl Ownership for RabbitOwned {
             () = self.ended.cancelled() => return None,
             delivery = self.consumer.next() => delivery,
         };
-        let Some(Ok(delivery)) = delivery else {
+        let Some(Ok(mut delivery)) = delivery else {
             // The stream is not fused, and after an error or a cancel by the server nothing comes from it any more.
             self.ended.cancel();
             return None;
         };
-        let (names, exchange) = (&self.publisher.topology.names, delivery.exchange.as_str());
-        let message = arrival::read(names, self.from, exchange, delivery.data, &delivery.properties);
+        let message = arrival::message(&self.publisher.topology.names, self.from, &mut delivery);
         let (publisher, ended) = (self.publisher.clone(), self.ended.clone());
         let settler = RabbitSettler { acker: delivery.acker, publisher, ended };
         Some(Delivery::new(message, delivery.redelivered, Box::new(settler)))
@@ -156,6 +155,10 @@ impl RabbitSettler {
     async fn copy(&self, place: &Place, message: Message) -> Result<(), SettleError> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         loop {
+            // Nothing is published for an original that comes again: the next owner may have done so.
+            if self.ended.is_cancelled() {
+                return Err(SettleError);
+            }
             let published = tokio::select! {
                 biased;
                 published = self.publisher.publish(place, &message) => published,

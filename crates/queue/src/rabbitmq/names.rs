@@ -40,6 +40,12 @@ impl Names {
         AccountName::try_from(account).ok()
     }
 
+    /// The routing key under which the broker puts away what it gave up on at the intake. No publisher can claim it: the
+    /// broker writes it, and only the intake has it.
+    pub(crate) fn died_at_intake() -> &'static str {
+        "poison-intake"
+    }
+
     pub(crate) fn intake(&self) -> String {
         self.name("intake")
     }

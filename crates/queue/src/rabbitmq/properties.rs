@@ -23,6 +23,8 @@ const DEAD_AT: &str = "x-relay-dead-at";
 
 /// What a dead letter without a reason of ours died of: only the broker itself makes such letters.
 const BROKER_GAVE_UP: &str = "delivery_limit";
+/// What the sender of a message wanted: that it is worth nothing after some time.
+const EXPIRED: &str = "expired";
 /// Why a letter is in the broker's lost property.
 const NO_QUEUE: &str = "no_queue";
 /// The longest header value that is believed.
@@ -57,10 +59,12 @@ pub(crate) fn write(headers: &Headers) -> BasicProperties {
             text(key, &value);
         }
     }
+    if let Some(dead_at) = headers.death.as_ref().and_then(|death| death.dead_at) {
+        text(DEAD_AT, &time(dead_at));
+    }
     if let Some(death) = &headers.death {
         text(CLASS, death.class.as_str());
         text(REASON, &death.reason);
-        text(DEAD_AT, &time(death.dead_at));
         if let Some(error) = &death.error {
             text(ERROR, error);
         }
@@ -87,10 +91,10 @@ pub(crate) fn read(body: Vec<u8>, properties: &BasicProperties, class: Option<Cl
     let received_at = instant(text(RECEIVED_AT)).or(seconds).unwrap_or(SystemTime::UNIX_EPOCH);
     let death = class.map(|class| Death {
         class,
-        reason: text(REASON).unwrap_or_else(|| broker_death(class, received_at).reason),
+        reason: text(REASON).unwrap_or_else(|| broker_death(class, properties).reason),
         status: text(STATUS).and_then(|status| status.parse().ok()),
         error: text(ERROR),
-        dead_at: instant(text(DEAD_AT)).unwrap_or(received_at),
+        dead_at: instant(text(DEAD_AT)).or_else(|| died_at(properties)),
     });
     let headers = Headers {
         message_id: shown(properties.message_id().as_ref()),
@@ -108,10 +112,39 @@ pub(crate) fn read(body: Vec<u8>, properties: &BasicProperties, class: Option<Cl
     Message { body: Bytes::from(body), headers }
 }
 
-/// Why a letter is dead that only the broker can have put where it is.
-pub(crate) fn broker_death(class: Class, dead_at: SystemTime) -> Death {
-    let reason = if class == Class::Unrouted { NO_QUEUE } else { BROKER_GAVE_UP };
-    Death { class, reason: reason.to_owned(), status: None, error: None, dead_at }
+/// What is known of a letter that only the broker can have put where it is.
+pub(crate) fn broker_death(class: Class, properties: &BasicProperties) -> Death {
+    let expired = last_death(properties).is_some_and(|death| match death.inner().get("reason") {
+        Some(AMQPValue::LongString(reason)) => reason.as_bytes() == EXPIRED.as_bytes(),
+        _ => false,
+    });
+    let reason = match class {
+        Class::Unrouted => NO_QUEUE,
+        _ if expired => EXPIRED,
+        _ => BROKER_GAVE_UP,
+    };
+    Death { class, reason: reason.to_owned(), status: None, error: None, dead_at: died_at(properties) }
+}
+
+/// When the broker put a letter away, to the second.
+fn died_at(properties: &BasicProperties) -> Option<SystemTime> {
+    match last_death(properties)?.inner().get("time")? {
+        AMQPValue::Timestamp(seconds) => {
+            Some(SystemTime::UNIX_EPOCH + Duration::from_secs((*seconds).min(u64::from(u32::MAX))))
+        }
+        _ => None,
+    }
+}
+
+/// What the broker wrote last about why it moved a message. For people only: a publisher can have written it too.
+fn last_death(properties: &BasicProperties) -> Option<&FieldTable> {
+    match properties.headers().as_ref()?.inner().get("x-death")? {
+        AMQPValue::FieldArray(deaths) => match deaths.as_slice().first()? {
+            AMQPValue::FieldTable(death) => Some(death),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 fn text(table: &FieldTable, key: &str) -> Option<String> {
@@ -163,7 +196,7 @@ mod tests {
                 reason: "refused".to_owned(),
                 status: Some(422),
                 error: Some("too long".to_owned()),
-                dead_at: at,
+                dead_at: Some(at),
             }),
             ..Headers::received("m1", "identify", AccountName::try_from("acme").unwrap(), "0123".to_owned(), at)
         }

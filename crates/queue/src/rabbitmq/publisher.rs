@@ -6,7 +6,7 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation, Connection};
 use refersion_relay_model::AccountName;
 use refersion_relay_telemetry::{self as telemetry, Metrics, PublishOutcome};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -114,9 +114,7 @@ impl Publisher {
             let held = timeout(self.confirm_timeout, link.ensure_held(&self.topology, account)).await;
             held.unwrap_or_else(|_| Err(PublishError::Refused("the broker is too slow".to_owned())))?;
         }
-        let permit = timeout(self.confirm_timeout, link.window.acquire()).await;
-        let Ok(Ok(_permit)) = permit else {
-            self.suspect(&link);
+        let Some(_permit) = self.permit(&link).await else {
             return Err(PublishError::Refused("the broker is too slow".to_owned()));
         };
         let _in_flight = self.metrics.publishing();
@@ -154,13 +152,30 @@ impl Publisher {
         }
     }
 
+    /// Waits for room among the unconfirmed, for as long as confirms come: giving up before would have a busy broker store
+    /// half of what it is sent, and its sender send all of it again.
+    async fn permit<'a>(&self, link: &'a Link) -> Option<SemaphorePermit<'a>> {
+        let mut acquiring = std::pin::pin!(link.window.acquire());
+        loop {
+            tokio::select! {
+                permit = &mut acquiring => return permit.ok(),
+                () = link.broken.cancelled() => return None,
+                () = tokio::time::sleep(self.confirm_timeout) => {
+                    if self.confirm_timeout <= link.since_last_confirm() {
+                        self.suspect(link);
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
     /// A confirm did not come. If none came meanwhile, the broker is frozen or the network is gone: heartbeats would
     /// need longer to notice. A broker that has blocked us confirms nothing either, and a new connection would not
     /// even know that it is blocked.
     fn suspect(&self, link: &Link) {
         let blocked = matches!(*self.state.borrow(), BrokerState::Blocked { .. });
-        let last = *link.last_confirm.lock().unwrap_or_else(PoisonError::into_inner);
-        if !blocked && self.confirm_timeout <= last.elapsed() {
+        if !blocked && self.confirm_timeout <= link.since_last_confirm() {
             link.fail("the broker confirms nothing");
         }
     }
@@ -220,6 +235,10 @@ impl Link {
     fn why(&self) -> String {
         let why = self.why.lock().unwrap_or_else(PoisonError::into_inner).clone();
         why.unwrap_or_else(|| "the connection was lost".to_owned())
+    }
+
+    fn since_last_confirm(&self) -> Duration {
+        self.last_confirm.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
     fn confirmed(&self) {

@@ -122,9 +122,8 @@ impl Reader {
     }
 
     /// Reads what was delivered.
-    pub(crate) fn message(&self, delivery: Delivery) -> Message {
-        let (from, exchange) = (arrival::From::Dead(self.class), delivery.exchange.as_str());
-        arrival::read(&self.names, from, exchange, delivery.data, &delivery.properties)
+    pub(crate) fn message(&self, mut delivery: Delivery) -> Message {
+        arrival::message(&self.names, arrival::From::Dead(self.class), &mut delivery)
     }
 
     /// Reads letters without settling them.

@@ -167,7 +167,7 @@ impl Topology {
             queues.push(QueueSpec {
                 name: names.dead(class),
                 arguments: DeadLettering::to(names.unrouted()).arguments([limit(BROWSE_LIMIT)]),
-                bindings: vec![(names.dead_exchange(), class.to_string())],
+                bindings: dead_bindings(names, class),
             });
         }
         for index in 0..self.shards {
@@ -193,7 +193,9 @@ impl Topology {
         }
         queues.push(QueueSpec {
             name: names.intake(),
-            arguments: poison().arguments([limit(DELIVERY_LIMIT), SINGLE_ACTIVE]),
+            arguments: DeadLettering::to(names.dead_exchange())
+                .with_key(Names::died_at_intake())
+                .arguments([limit(DELIVERY_LIMIT), SINGLE_ACTIVE]),
             // An exchange for each account: the right to publish to it is the authority to speak for the account.
             bindings: self
                 .accounts
@@ -253,6 +255,15 @@ fn differs(what: &str, name: &str, error: lapin::Error) -> DeclareError {
             amqp.get_message()
         )),
         _ => DeclareError::Broker(error),
+    }
+}
+
+/// What is put away at the intake has a key of its own, so that it is not taken for a message of ours.
+fn dead_bindings(names: &Names, class: Class) -> Vec<(String, String)> {
+    let key = |key: &str| (names.dead_exchange(), key.to_owned());
+    match class {
+        Class::Poison => vec![key(class.as_str()), key(Names::died_at_intake())],
+        class => vec![key(class.as_str())],
     }
 }
 

@@ -8,7 +8,7 @@ use refersion_relay_model::{Class, Shard};
 use refersion_relay_queue::{Headers, Place, Settle};
 
 use crate::admin::{header_names, number};
-use crate::harness::{Relay, SHARD, TIER, account, event, take};
+use crate::harness::{EVERYTHING, Relay, SHARD, TIER, account, event, take};
 
 const LATER: Place = Place::Later(Shard { index: 0, count: 2 }, TIER);
 
@@ -67,11 +67,45 @@ async fn what_a_stranger_publishes_is_read_with_suspicion_and_moves_on_without_i
 
     assert_eq!(&delivery.message.body[..], [0xff, 0]);
     let headers = delivery.message.headers.clone();
-    assert_eq!((headers.account.clone(), headers.attempts), (None, 0));
+    assert_eq!((headers.account.as_ref().map(|name| name.as_str()), headers.attempts), (Some("acme"), 0));
     delivery.settle(Settle::Move(Place::Dead(Class::Malformed), Box::new(headers))).await.unwrap();
     let raw = relay.admin.peek(&relay.name("dead.malformed")).await;
     assert!(header_names(&raw).iter().all(|name| name.starts_with("x-relay-")), "{:?}", header_names(&raw));
     assert_eq!(raw.expiration(), &None);
     owned.release().await;
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn what_the_broker_gave_up_on_at_the_intake_is_nobodys_whatever_it_claims() {
+    let relay = Relay::start().await;
+    let mut table = FieldTable::default();
+    let text = |value: &str| AMQPValue::LongString(value.into());
+    table.insert("x-relay-account".into(), text("victim"));
+    table.insert("x-relay-reason".into(), text("ceo@example.com"));
+    table.insert("x-first-death-exchange".into(), text(&relay.name("intake.victim")));
+    table.insert("x-first-death-queue".into(), text(&relay.shard_queue(0)));
+    // With this the broker believes that it has written the first death down already.
+    table.insert("x-death".into(), AMQPValue::FieldArray(vec![AMQPValue::FieldTable(FieldTable::default())].into()));
+    let forged = || BasicProperties::default().with_headers(table.clone());
+
+    relay.admin.publish(&relay.name("intake.acme"), "", b"expires", forged().with_expiration("1".into())).await;
+    relay.until_depth(&Place::Dead(Class::Poison), 1).await;
+    relay.admin.unbind(&relay.name("intake"), &relay.name("intake.acme"), "").await;
+    relay.admin.publish(&relay.name("intake.acme"), "", b"no queue", forged()).await;
+    relay.until_depth(&Place::Dead(Class::Unrouted), 1).await;
+
+    let (_, poison) = relay.browse(Class::Poison, EVERYTHING).await;
+    let death = poison[0].message.headers.death.clone().unwrap();
+    assert_eq!((poison[0].message.headers.account.clone(), death.reason.as_str()), (None, "expired"));
+    let age = SystemTime::now().duration_since(death.dead_at.unwrap()).unwrap_or_default();
+    assert!(age < Duration::from_mins(5), "the broker said when: {age:?}");
+    let (_, unrouted) = relay.browse(Class::Unrouted, EVERYTHING).await;
+    let headers = &unrouted[0].message.headers;
+    let death = headers.death.as_ref().unwrap();
+    assert_eq!((headers.account.as_ref().map(|name| name.as_str()), death.reason.as_str()), (Some("acme"), "no_queue"));
+    assert_eq!(death.dead_at, None, "nobody said when");
+    let (_, again) = relay.browse(Class::Unrouted, EVERYTHING).await;
+    assert_eq!(again[0].id, unrouted[0].id, "a letter keeps its id");
     relay.clean().await;
 }

@@ -16,7 +16,13 @@ const LATER: Place = Place::Later(Shard { index: 1, count: 2 }, TIER);
 
 fn invalid(headers: &Headers) -> Box<Headers> {
     let dead_at = headers.received_at;
-    let death = Death { class: Class::Invalid, reason: "incomplete".to_owned(), status: None, error: None, dead_at };
+    let death = Death {
+        class: Class::Invalid,
+        reason: "incomplete".to_owned(),
+        status: None,
+        error: None,
+        dead_at: Some(dead_at),
+    };
     Box::new(Headers { death: Some(death), ..headers.clone() })
 }
 

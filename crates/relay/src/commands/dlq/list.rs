@@ -32,7 +32,7 @@ fn print(entry: &Entry) {
         "{}  {class:<9} {reason:<15} {account:<12} {:<8} {}  {}",
         entry.id,
         entry.kind,
-        entry.dead_at,
+        entry.dead_at.as_deref().unwrap_or("-"),
         entry.message_id
     );
     if let Some(body) = entry.body.as_ref().or(entry.body_base64.as_ref()) {

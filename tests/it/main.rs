@@ -22,4 +22,5 @@ mod privacy;
 mod reload;
 mod seed;
 mod shutdown;
+mod simulate;
 mod update;

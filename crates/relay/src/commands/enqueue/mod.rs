@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
+use refersion_relay_deadletter::Pace;
 use refersion_relay_ingest::{AccountDoor, Received, Sorted};
 use refersion_relay_model::{DeadReason, ParseError};
 use refersion_relay_queue::{Backoff, BrokerState, Message, Place, Queue};
@@ -48,7 +49,7 @@ pub(super) async fn run(settings: &Settings, args: &EnqueueArgs) -> Result<(), E
         account,
         shards: settings.shards,
         rejects: rejects.clone(),
-        rate: args.rate.map(|rate| u64::from(rate.get())),
+        pace: Pace::new(args.rate),
         size,
         begin: Instant::now(),
         progress: Progress::start("enqueue", size.map(|size| size / BYTES_PER_LINE)).after(args.skip),
@@ -125,7 +126,7 @@ struct Enqueue {
     account: Arc<AccountDoor>,
     shards: u16,
     rejects: Rejects,
-    rate: Option<u64>,
+    pace: Pace,
     size: Option<u64>,
     begin: Instant,
     progress: Progress,
@@ -171,13 +172,10 @@ impl Enqueue {
             lines.push(number);
         }
         let count = batch.len();
-        let left = self.store(batch, lines, stop).await;
+        let left = if self.has_turns(count, stop).await { self.store(batch, lines, stop).await } else { lines };
         self.tally.stored += (count - left.len()) as u64;
         self.tally.durable = left.first().map_or(last.unwrap_or(self.tally.durable), |first| first - 1);
         self.show(chunk.read);
-        if left.is_empty() {
-            self.keep_the_rate(stop).await;
-        }
         Ok(())
     }
 
@@ -223,12 +221,15 @@ impl Enqueue {
         self.progress.at(tally.durable, || format!("durable up to line {}", tally.durable));
     }
 
-    async fn keep_the_rate(&self, stop: &CancellationToken) {
-        let Some(rate) = self.rate else { return };
-        let due = self.begin + Duration::from_micros(self.tally.stored.saturating_mul(1_000_000) / rate);
+    /// Waits until so many events may be published; `false`: it is over before.
+    async fn has_turns(&mut self, count: usize, stop: &CancellationToken) -> bool {
+        let wait = self.pace.turns(Instant::now(), u32::try_from(count).unwrap_or(u32::MAX));
+        if wait.is_zero() {
+            return true;
+        }
         tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep_until(due) => {}
+            () = stop.cancelled() => false,
+            () = tokio::time::sleep(wait) => true,
         }
     }
 }

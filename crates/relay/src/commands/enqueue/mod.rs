@@ -2,6 +2,7 @@
 
 mod lines;
 mod reader;
+mod rejects;
 mod tally;
 
 use std::sync::Arc;
@@ -25,13 +26,15 @@ use crate::parts;
 use crate::progress::Progress;
 use crate::signals::Stop;
 use lines::{Lines, Text};
-use reader::{Chunk, Rejects};
+use reader::Chunk;
+use rejects::{Bad, BadText, Rejects};
 use tally::Tally;
 
 use super::{say, up};
 
 /// A guess at the length of a line, until some were read.
 const BYTES_PER_LINE: u64 = 400;
+const TOO_LONG: &str = "an event has at most 512 KiB, and this line is longer";
 
 pub(super) async fn run(settings: &Settings, args: &EnqueueArgs) -> Result<(), Exit> {
     let account = account(settings, args)?;
@@ -43,12 +46,12 @@ pub(super) async fn run(settings: &Settings, args: &EnqueueArgs) -> Result<(), E
     let queue = parts::queue(settings, &metrics);
     up(&queue).await?;
 
-    let size = lines.size();
+    let (size, keep) = (lines.size(), rejects.keeps());
     let mut enqueue = Enqueue {
         queue: queue.clone(),
         account,
         shards: settings.shards,
-        rejects: rejects.clone(),
+        rejects,
         pace: Pace::new(args.rate),
         size,
         begin: Instant::now(),
@@ -58,7 +61,7 @@ pub(super) async fn run(settings: &Settings, args: &EnqueueArgs) -> Result<(), E
     // Small chunks keep a low rate even.
     let chunk_lines =
         args.rate.map_or(usize::MAX, |rate| usize::try_from(rate.get().div_ceil(10)).unwrap_or(usize::MAX));
-    let mut chunks = reader::read(lines, args.skip, chunk_lines, rejects);
+    let mut chunks = reader::read(lines, args.skip, chunk_lines, keep);
     let mut failed = None;
     while let Some(chunk) = tokio::select! {
         biased;
@@ -139,6 +142,7 @@ impl Enqueue {
         let received = Received::now(None);
         let mut batch = Vec::new();
         let mut lines = Vec::new();
+        let mut bad = Vec::new();
         let last = chunk.lines.last().map(|line| line.number);
         for line in chunk.lines {
             let number = line.number;
@@ -148,8 +152,8 @@ impl Enqueue {
                     continue;
                 }
                 Text::Whole(text) => text,
-                Text::TooLong => {
-                    self.bad(number, "an event has at most 512 KiB, and this line is longer");
+                Text::TooLong(spool) => {
+                    bad.push(Bad { number, why: TOO_LONG.to_owned(), text: BadText::Spooled(spool) });
                     continue;
                 }
             };
@@ -164,8 +168,7 @@ impl Enqueue {
                     continue;
                 }
                 Sorted::Dead(..) => {
-                    self.rejects.keep(&text).context("cannot keep a bad line")?;
-                    self.bad(number, &why(&text));
+                    bad.push(Bad { number, why: why(&text), text: BadText::Whole(text) });
                     continue;
                 }
             }
@@ -174,16 +177,24 @@ impl Enqueue {
         let count = batch.len();
         let left = if self.has_turns(count, stop).await { self.store(batch, lines, stop).await } else { lines };
         self.tally.stored += (count - left.len()) as u64;
-        self.tally.durable = left.first().map_or(last.unwrap_or(self.tally.durable), |first| first - 1);
+        let durable = left.first().map_or(last.unwrap_or(self.tally.durable), |first| first - 1);
+        // What is not dealt with now comes again; what is has to be kept before anybody skips it.
+        for bad in bad.into_iter().take_while(|bad| bad.number <= durable) {
+            self.bad(bad)?;
+        }
+        self.tally.durable = durable;
         self.show(chunk.read);
         Ok(())
     }
 
-    fn bad(&mut self, number: u64, why: &str) {
+    fn bad(&mut self, bad: Bad) -> anyhow::Result<()> {
+        let Bad { number, why, text } = bad;
+        self.rejects.keep(text).context("cannot keep a bad line")?;
         self.tally.bad += 1;
-        if let Some(line) = self.tally.report(number, why) {
+        if let Some(line) = self.tally.report(number, &why) {
             self.progress.line(&line);
         }
+        Ok(())
     }
 
     /// Publishes until everything is durable, however often the queue goes away. Gives up only at the stop, and returns the
@@ -239,6 +250,6 @@ fn why(text: &Bytes) -> String {
     match refersion_relay_model::Event::parse(text) {
         Err(ParseError::NotJson { column, .. }) => format!("not valid JSON (column {column})"),
         Err(error) => error.to_string(),
-        Ok(_) => "an event has at most 512 KiB, and this line is longer".to_owned(),
+        Ok(_) => TOO_LONG.to_owned(),
     }
 }

@@ -5,6 +5,7 @@ mod reader;
 mod rejects;
 mod tally;
 
+use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -201,21 +202,43 @@ impl Enqueue {
     /// lines that are not durable then.
     async fn store(&self, mut batch: Vec<(Place, Message)>, mut lines: Vec<u64>, stop: &CancellationToken) -> Vec<u64> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
-        let mut state = self.queue.state();
+        let mut said = None;
         loop {
             let results = self.queue.publish(batch.clone()).await;
             let failed = || results.iter().map(Result::is_err);
             batch = batch.into_iter().zip(failed()).filter_map(|(message, failed)| failed.then_some(message)).collect();
             lines = lines.into_iter().zip(failed()).filter_map(|(line, failed)| failed.then_some(line)).collect();
             if lines.is_empty() {
+                if said.is_some() {
+                    self.progress.line("the queue is up: going on");
+                }
                 return lines;
             }
             tokio::select! {
                 () = stop.cancelled() => return lines,
                 () = async {
                     tokio::time::sleep(backoff.next_wait()).await;
-                    let _ = state.wait_for(BrokerState::is_up).await;
+                    self.until_up(&mut said).await;
                 } => {}
+            }
+        }
+    }
+
+    /// Waits until the queue is up, and says why it is not: each kind of reason once after another.
+    async fn until_up(&self, said: &mut Option<Discriminant<BrokerState>>) {
+        let mut state = self.queue.state();
+        loop {
+            let now = state.borrow_and_update().clone();
+            if now.is_up() {
+                return;
+            }
+            if *said != Some(discriminant(&now)) {
+                *said = Some(discriminant(&now));
+                let durable = self.tally.durable;
+                self.progress.line(&format!("{now}; waiting until it is up, durable up to line {durable}"));
+            }
+            if state.changed().await.is_err() {
+                return;
             }
         }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::{StreamExt, stream};
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
-    QueueDeclareOptions,
+    QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
@@ -145,6 +145,30 @@ impl Admin {
             ready += self.ready(&format!("events.{shard}")).await;
         }
         ready
+    }
+
+    /// Makes a queue of a kind that the relay does not make. `queue` is without the prefix.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn declare_classic_queue(&self, queue: &str) {
+        let channel = self.channel().await;
+        let name = format!("{}.{queue}", self.prefix);
+        let declared = channel.queue_declare(name.into(), QueueDeclareOptions::durable(), FieldTable::default());
+        declared.await.expect("it is not there yet");
+        channel.close(200, "done".into()).await.expect("it closes");
+    }
+
+    /// Deletes a queue. `queue` is without the prefix.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn delete_queue(&self, queue: &str) {
+        let channel = self.channel().await;
+        let name = format!("{}.{queue}", self.prefix);
+        let deleted = channel.queue_delete(name.into(), QueueDeleteOptions::default());
+        deleted.await.expect("the administrator may do that");
+        channel.close(200, "done".into()).await.expect("it closes");
     }
 
     /// Takes everything from a queue: the message ids, in order.

@@ -192,13 +192,37 @@ async fn policies_that_could_not_be_looked_at_are_a_warning_that_says_what_to_do
 }
 
 #[tokio::test]
+async fn the_brokers_password_is_not_sent_unencrypted() {
+    let refersion = Refersion::start().await;
+    let line = "management_url = \"http://rabbit.invalid:15672\"";
+    let config = Config::new(&shared_broker(), refersion.url(), &[("queue", line)]);
+
+    let checked = check(&config).await;
+
+    checked.says("policies", "warning", &["not looked at", "unencrypted", "queue.management_url"]);
+    let warned = |(what, level, says): &(String, String, String)| {
+        what == "queue.management_url" && level == "warning" && says.contains("unencrypted: use https")
+    };
+    assert!(checked.findings.iter().any(warned), "{:?}", checked.findings);
+    assert_eq!(checked.code, Some(0), "{:?}", checked.output);
+}
+
+#[tokio::test]
 async fn policies_that_do_harm_are_named_own_node() {
     let node = PrivateBroker::start_with(Options { management: true, ..Options::default() }).await.expect("a node");
     let refersion = Refersion::start().await;
     let api = node.management_url().expect("it was asked for");
-    // The user comes from the broker's URL.
+    // The user comes from the broker's URL, and the password has to be encoded there.
+    for order in [
+        &["add_user", "relay", "50%41"][..],
+        &["set_user_tags", "relay", "monitoring"],
+        &["set_permissions", "relay", ".*", ".*", ".*"],
+    ] {
+        node.ctl(order).await.expect("the node does it");
+    }
+    let url = node.url().replace("guest:guest@", "relay:50%2541@");
     let line = format!("management_url = \"{}\"", api.replace("guest:guest@", ""));
-    let config = Config::new(&node.url(), refersion.url(), &[("queue", &line)]);
+    let config = Config::new(&url, refersion.url(), &[("queue", &line)]);
     check(&config).await.says("policies", "ok", &["none does harm"]);
     let prefix = &config.prefix;
     let policies = [

@@ -1,3 +1,4 @@
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -66,11 +67,9 @@ async fn events_of_a_file_are_worked_and_bad_lines_are_named_and_kept() {
     let tally = &done["tally"];
     let numbers = ["durable", "stored", "incomplete", "bad", "blank"].map(|key| tally[key].as_u64().expect(key));
     assert_eq!((numbers, &tally["ignored"]["unsupported_type"]), ([9, 4, 1, 3, 1], &Value::from(1)), "{done}");
-    let mut kept: Vec<_> = std::fs::read(&rejects).expect("kept").split(|c| *c == b'\n').map(<[u8]>::to_vec).collect();
-    kept.sort();
-    let mut expected = [lines[1].clone(), lines[4].clone(), lines[6].clone(), Vec::new()];
-    expected.sort();
-    assert!(kept == expected, "bad lines are kept as they are");
+    let kept: Vec<_> = std::fs::read(&rejects).expect("kept").split(|c| *c == b'\n').map(<[u8]>::to_vec).collect();
+    let expected = [lines[1].clone(), lines[4].clone(), lines[6].clone(), Vec::new()];
+    assert!(kept == expected, "bad lines are kept as they are, in their order");
     eventually("all are worked", || async { relay.metric("refersion_relay_worker_ended_total").await >= 3 }).await;
     assert_eq!(refersion.statuses("first@example.com"), ["DISABLED"]);
     assert_eq!(refersion.statuses("last@example.com"), ["PENDING"]);
@@ -125,6 +124,31 @@ async fn an_interrupted_file_goes_on_where_it_said_and_no_event_is_there_twice()
 }
 
 #[tokio::test]
+async fn a_bad_line_is_kept_once_however_often_the_file_is_interrupted() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &[]);
+    let admin = Admin::of(&shared_broker(), &config).await;
+    let bad = [b"oops\n".to_vec(), vec![b'x'; 600 * 1024], b"\noops again\n".to_vec()].concat();
+    let (folder, path) = file(&[events(2), bad.clone(), events(1)].concat());
+    let rejects = folder.path().join("rejects");
+    let (path, rejects_path) = (path.to_str().expect("UTF-8"), rejects.to_str().expect("UTF-8"));
+    let enqueue = ["enqueue", path, "--account", "acme", "--rejects", rejects_path];
+
+    // One line at a time, while the next ones are read already.
+    let running = config.begin(&[&enqueue[..], &["--rate", "1"]].concat());
+    eventually("one is there", || async { 0 < admin.replayed().await }).await;
+    running.signal("INT").await;
+    let output = running.output().await;
+    let skip = durable(&output.stderr);
+    assert!((1..=2).contains(&skip), "{output:?}");
+    assert_eq!(std::fs::read(&rejects).expect("there").len(), 0, "nothing was dealt with that is bad");
+    let output = config.command(&[&enqueue[..], &["--skip", &skip.to_string()]].concat()).await;
+
+    assert_eq!((output.code, durable(&output.stderr)), (Some(1), 6), "{output:?}");
+    assert!(std::fs::read(&rejects).expect("there") == bad, "each once, and whole");
+}
+
+#[tokio::test]
 async fn a_rate_is_kept() {
     let refersion = Refersion::start().await;
     let config = Config::new(&shared_broker(), refersion.url(), &[]);
@@ -135,6 +159,33 @@ async fn a_rate_is_kept() {
 
     assert_eq!(output.code, Some(0), "{output:?}");
     assert!(begin.elapsed() >= Duration::from_millis(1_100), "it took {:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_rate_is_kept_after_a_pause_too() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &[]);
+    let admin = Admin::of(&shared_broker(), &config).await;
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo is there");
+    assert!(made.success());
+    let path = path.to_str().expect("UTF-8").to_owned();
+    let running = config.begin(&["enqueue", &path, "--account", "acme", "--rate", "100"]);
+    let opening = tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(path));
+    let mut pipe = opening.await.expect("no panic").expect("it is read");
+    pipe.write_all(&events(10)).expect("it is read");
+    eventually("they are there", || async { 0 < admin.replayed().await }).await;
+    let idle = Instant::now();
+    eventually("the pause is over", || async { Duration::from_secs(2) < idle.elapsed() }).await;
+
+    let begin = Instant::now();
+    pipe.write_all(&events(120)).expect("it is read");
+    drop(pipe);
+    let output = running.output().await;
+
+    assert_eq!((output.code, durable(&output.stderr)), (Some(0), 130), "{output:?}");
+    assert!(begin.elapsed() >= Duration::from_millis(1_050), "120 events took {:?}", begin.elapsed());
 }
 
 #[tokio::test]
@@ -169,6 +220,10 @@ async fn a_broker_that_goes_away_is_waited_for_own_node() {
 
     let output = running.output().await;
     assert_eq!((output.code, durable(&output.stderr)), (Some(0), 30_000), "{output:?}");
+    for (said, part) in [("the queue is away", "durable up to line"), ("the queue is up", "going on")] {
+        let lines: Vec<_> = output.stderr.lines().filter(|line| line.contains(said)).collect();
+        assert!(lines.len() == 1 && lines[0].contains(part), "{said}: {output:?}");
+    }
     let admin = Admin::of(&broker.url(), &config).await;
     assert_eq!(admin.drain_shards().await.len(), 30_000, "every one is there, if some twice");
 }

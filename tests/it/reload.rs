@@ -1,7 +1,8 @@
 use std::time::Duration;
 
+use refersion_relay_private_broker::PrivateBroker;
 use refersion_relay_simulator::Settings;
-use refersion_relay_tests::{Config, Refersion, Relay, account, eventually, identify, shared_broker};
+use refersion_relay_tests::{Admin, Config, Refersion, Relay, account, eventually, identify, shared_broker};
 
 fn keys(pairs: &[(&str, &str)]) -> Settings {
     let keys = pairs.iter().map(|(public, secret)| ((*public).to_owned(), (*secret).to_owned())).collect();
@@ -110,4 +111,59 @@ async fn a_mistake_in_the_file_changes_nothing_and_is_said_without_secrets() {
     eventually("it is delivered", || async { refersion.with_email("still@example.com").len() == 1 }).await;
     let log = relay.log();
     assert!(!log.contains("sec_2") && log.matches("was not reloaded").count() == 1, "{log}");
+}
+
+#[tokio::test]
+async fn a_pipe_in_the_place_of_a_secret_is_not_waited_for() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &[]);
+    let mut relay = Relay::start("run", &config).await;
+    let pipe = config.path().with_file_name("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo is there");
+    assert!(made.success());
+
+    config.edit("secret_key = \"sec_2\"", &format!("secret_key_file = {pipe:?}"));
+    said(&relay, "it is no regular file").await;
+
+    assert_eq!(relay.post(2, identify("still@example.com")).await.status, 202);
+    eventually("it is delivered", || async { refersion.with_email("still@example.com").len() == 1 }).await;
+    let ended = tokio::time::timeout(Duration::from_secs(30), relay.terminate()).await;
+    assert!(ended.expect("SIGTERM ends it").success());
+}
+
+#[tokio::test]
+async fn an_account_whose_places_differ_is_not_in_force_until_they_do_not() {
+    let refersion = Refersion::start_with(keys(&[("pub_1", "sec_1"), ("pub_2", "sec_2"), ("pub_3", "sec_3")])).await;
+    let config = Config::new(&shared_broker(), refersion.url(), &[]);
+    let relay = Relay::start("run", &config).await;
+    let admin = Admin::of(&shared_broker(), &config).await;
+    admin.declare_classic_queue("held.third").await;
+
+    config.edit("[[account]]\nname = \"acme\"", &format!("{}[[account]]\nname = \"acme\"", account("third", 3)));
+    said(&relay, "what was in force still is").await;
+
+    assert_eq!(relay.post(3, identify("third@example.com")).await.status, 401);
+    assert_eq!(relay.post(1, identify("first@example.com")).await.status, 202);
+    admin.delete_queue("held.third").await;
+    eventually("it is in force", || async { relay.post(3, identify("third@example.com")).await.status == 202 }).await;
+    eventually("it is delivered", || async { refersion.with_email("third@example.com").len() == 1 }).await;
+    assert_eq!(relay.log().matches("what was in force still is").count(), 1, "it is said once");
+}
+
+#[tokio::test]
+async fn an_account_that_comes_while_the_broker_is_away_gets_its_places_later_own_node() {
+    let mut broker = PrivateBroker::start().await.expect("a broker");
+    let refersion = Refersion::start_with(keys(&[("pub_1", "sec_1"), ("pub_2", "sec_2"), ("pub_3", "sec_3")])).await;
+    let config = Config::new(&broker.url(), refersion.url(), &[]);
+    let relay = Relay::start("run", &config).await;
+    broker.kill().await;
+    said(&relay, "the queue is away").await;
+
+    config.edit("[[account]]\nname = \"acme\"", &format!("{}[[account]]\nname = \"acme\"", account("third", 3)));
+    said(&relay, "the new accounts have no places yet").await;
+    broker.restart().await.expect("it starts again");
+
+    said(&relay, "the new accounts have their places now").await;
+    eventually("it is in force", || async { relay.post(3, identify("third@example.com")).await.status == 202 }).await;
+    eventually("it is delivered", || async { refersion.with_email("third@example.com").len() == 1 }).await;
 }

@@ -19,6 +19,7 @@ use refersion_relay_queue::{Browsed, Letter, LetterId, Place, Queue, QueueError,
 pub use entry::{Bodies, Entry};
 pub use export::{Export, Lines};
 pub use filter::{Filter, Selection};
+pub use pace::Pace;
 pub use survey::{Age, ClassSurvey, Survey, WhenBusy};
 pub use walk::{Deed, Done, Orders, WalkError};
 

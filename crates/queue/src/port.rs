@@ -21,7 +21,7 @@ pub trait Queue: Send + Sync {
     async fn own(&self, place: Place, room: Room) -> Result<Owned, QueueError>;
 
     /// Makes the places of these accounts, now and whenever the queue is reached again. What is at the places of other
-    /// accounts stays there.
+    /// accounts stays there. After an error it is as before: the accounts that were admitted still are, and no others.
     async fn admit(&self, accounts: &[AccountName]) -> Result<(), QueueError>;
 
     /// How much waits at `place`. A place that does not exist yet is empty.
@@ -149,6 +149,9 @@ pub enum QueueError {
     /// What exists differs from what is configured.
     #[error("{0}")]
     Mismatch(String),
+    /// The queue does not let us do that. A person has to act.
+    #[error("the queue refused access: {0}")]
+    Forbidden(String),
     /// Somebody else is reading the class; only one can.
     #[error("another command is working on the dead letters of class {0}; try again when it has ended")]
     Busy(Class),

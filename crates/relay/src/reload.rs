@@ -1,31 +1,42 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use refersion_relay_ingest::Access;
 use refersion_relay_model::AccountName;
-use refersion_relay_queue::Queue;
+use refersion_relay_queue::{Queue, QueueError};
 use refersion_relay_worker::Roster;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, AccountSettings, Settings};
+use crate::config::{self, AccountSettings, ConfigError, Settings};
+use crate::look::Look;
 use crate::parts;
 
 /// How often the configuration and the files it names are looked at. They are read, not watched: that sees every way in
 /// which editors and orchestrators replace a file.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How long reading them may take: one may be on a share that does not answer.
+const READING: Duration = Duration::from_secs(5);
+
 /// Takes new accounts and keys into a running process, after a SIGHUP at once and after a change of a file when the file
 /// has been the same twice, so that one that is being written is left alone. A configuration with a mistake changes
 /// nothing and is said once; everything but the accounts needs a restart.
 pub(crate) struct Reload {
-    path: PathBuf,
     settings: Settings,
+    look: Look<Result<Settings, ConfigError>>,
     shared: Shared,
     hangups: Signal,
+    /// Whether accounts that are in force have no places yet.
+    unplaced: bool,
+    /// The last complaint, which is not repeated.
+    said: Option<String>,
 }
+
+/// What a configuration says about the accounts, or why it says nothing.
+type Accounts = Result<Vec<AccountSettings>, String>;
 
 /// Where the accounts of a running process are.
 pub(crate) struct Shared {
@@ -39,50 +50,73 @@ pub(crate) struct Shared {
 
 impl Reload {
     pub(crate) fn new(path: &Path, settings: Settings, shared: Shared) -> std::io::Result<Self> {
-        Ok(Self { path: path.to_owned(), settings, shared, hangups: signal(SignalKind::hangup())? })
+        let path = path.to_owned();
+        let look = Look::new(move || config::load_again(&path));
+        Ok(Self { settings, look, shared, hangups: signal(SignalKind::hangup())?, unplaced: false, said: None })
     }
 
     /// Looks until `stop`.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
-        let mut said = None;
-        let mut seen: Result<Vec<AccountSettings>, String> = Ok(self.settings.accounts.clone());
-        loop {
-            let asked = tokio::select! {
-                () = stop.cancelled() => return,
-                Some(()) = self.hangups.recv() => true,
-                () = tokio::time::sleep(LOOK_EVERY) => false,
-            };
-            let found = config::load(Some(&self.path));
-            let now = found.as_ref().map(|settings| settings.accounts.clone()).map_err(|error| chain(error));
-            let steady = now == seen;
-            match (&found, &now) {
-                (_, Err(why)) if asked || (steady && said.as_ref() != Some(why)) => {
-                    tracing::error!("the configuration was not reloaded, what was in force still is: {why}");
-                    said = Some(why.clone());
+        let looking = async {
+            let mut seen = Ok(self.settings.accounts.clone());
+            loop {
+                let asked = tokio::select! {
+                    Some(()) = self.hangups.recv() => true,
+                    () = tokio::time::sleep(LOOK_EVERY) => false,
+                };
+                if self.unplaced {
+                    self.place().await;
                 }
-                (Ok(settings), _) if asked || steady => {
-                    self.take(settings, asked).await;
-                    said = None;
-                }
-                _ => {}
+                seen = self.once(asked, seen).await;
             }
-            seen = now;
-        }
+        };
+        stop.run_until_cancelled(looking).await.unwrap_or(())
     }
 
-    async fn take(&mut self, settings: &Settings, asked: bool) {
-        if settings.accounts == self.settings.accounts {
+    /// Returns the accounts that are configured now, or why there are none. `seen`: the same, from the last time.
+    async fn once(&mut self, asked: bool, seen: Accounts) -> Accounts {
+        let now = match self.look.take(READING).await {
+            Some(Ok(settings)) => Ok(settings.accounts),
+            Some(Err(error)) => Err(chain(&error)),
+            None => Err(format!("reading it and the files it names takes longer than {} s", READING.as_secs())),
+        };
+        if !asked && now != seen {
+            return now;
+        }
+        match &now {
+            Ok(accounts) => self.take(accounts, asked).await,
+            Err(why) => {
+                let why = format!("the configuration was not reloaded, what was in force still is: {why}");
+                self.complain(why, asked);
+            }
+        }
+        now
+    }
+
+    async fn take(&mut self, accounts: &[AccountSettings], asked: bool) {
+        if accounts == self.settings.accounts {
+            if !self.unplaced {
+                self.said = None;
+            }
             if asked {
                 tracing::info!("nothing has changed in the accounts; anything else needs a restart");
             }
             return;
         }
-        let accounts = &settings.accounts;
         let names = parts::names(accounts);
-        // Places first, then who may use them. Where the queue is away they are made when it is back.
-        if let Err(error) = self.shared.queue.admit(&names).await {
-            tracing::warn!("the places of the new accounts could not be made yet: {error}");
+        // Places first, then who may use them. Only a queue that is away is not waited for: it will be back.
+        match self.shared.queue.admit(&names).await {
+            Ok(()) => self.unplaced = false,
+            Err(error) if is_refusal(&error) => {
+                let why = "the new accounts have no places, so what was in force still is";
+                return self.complain(format!("{why}; trying again until it works: {error}"), asked);
+            }
+            Err(error) => {
+                tracing::warn!("the new accounts have no places yet; trying again until it works: {error}");
+                self.unplaced = true;
+            }
         }
+        self.said = None;
         self.shared.names.send_replace(names);
         if let Some(access) = &self.shared.access {
             access.send_replace(Arc::new(parts::access(accounts)));
@@ -91,7 +125,29 @@ impl Reload {
             roster.replace(parts::worker_accounts(accounts));
         }
         self.report(accounts);
-        self.settings.accounts.clone_from(accounts);
+        self.settings.accounts = accounts.to_vec();
+    }
+
+    /// Tries again to make the places of the accounts that are in force.
+    async fn place(&mut self) {
+        match self.shared.queue.admit(&parts::names(&self.settings.accounts)).await {
+            Ok(()) => {
+                self.unplaced = false;
+                tracing::info!("the new accounts have their places now");
+            }
+            Err(error) if is_refusal(&error) => {
+                self.complain(format!("the new accounts have no places; trying again until it works: {error}"), false);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Says it once, or whenever somebody asks.
+    fn complain(&mut self, why: String, asked: bool) {
+        if asked || self.said.as_ref() != Some(&why) {
+            tracing::error!("{why}");
+            self.said = Some(why);
+        }
     }
 
     fn report(&self, accounts: &[AccountSettings]) {
@@ -107,6 +163,14 @@ impl Reload {
         for account in before.iter().filter(|account| find(accounts, &account.name).is_none()) {
             tracing::warn!(account = %account.name, "the account is not configured any more: its events are held");
         }
+    }
+}
+
+/// Whether a person has to act at the queue.
+fn is_refusal(error: &QueueError) -> bool {
+    match error {
+        QueueError::Mismatch(_) | QueueError::Forbidden(_) => true,
+        QueueError::Away(_) | QueueError::Busy(_) | QueueError::NotCopied(_) => false,
     }
 }
 

@@ -25,6 +25,8 @@ use crate::{
 
 /// How long declaring everything may take: it is many round trips.
 const DECLARE_TIMEOUT: Duration = Duration::from_secs(30);
+/// AMQP's `ACCESS_REFUSED`: the user may not do that.
+const ACCESS_REFUSED: u16 = 403;
 
 /// Subjects of one batch that are published side by side.
 const CHAINS: usize = 500;
@@ -133,15 +135,21 @@ impl Queue for RabbitMq {
 
     async fn admit(&self, accounts: &[AccountName]) -> Result<(), QueueError> {
         let topology = &self.publisher.topology;
-        if !topology.accounts.replace(accounts) {
+        if topology.accounts.get() == accounts {
             return Ok(());
         }
-        // While the broker is away that is all: whoever reaches it declares everything.
-        let Ok(link) = self.publisher.link() else { return Ok(()) };
-        let declaring = timeout(DECLARE_TIMEOUT, topology.declare(&link.connection)).await;
-        match declaring {
-            Ok(Ok(())) => Ok(()),
+        let link = self.publisher.link().map_err(|error| QueueError::Away(error.to_string()))?;
+        // A new account must not keep the next connection from being used, so it counts only once its places are there.
+        let wanted = Topology { accounts: Accounts::new(accounts.to_vec()), ..topology.clone() };
+        match timeout(DECLARE_TIMEOUT, wanted.declare(&link.connection)).await {
+            Ok(Ok(())) => {
+                topology.accounts.replace(accounts);
+                Ok(())
+            }
             Ok(Err(DeclareError::Mismatch(why))) => Err(QueueError::Mismatch(why)),
+            Ok(Err(DeclareError::Broker(error))) if reader::is(&error, ACCESS_REFUSED) => {
+                Err(QueueError::Forbidden(error.to_string()))
+            }
             Ok(Err(DeclareError::Broker(error))) => Err(error.into()),
             Err(_) => Err(QueueError::Away("the broker does not answer".to_owned())),
         }

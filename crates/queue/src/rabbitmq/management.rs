@@ -5,9 +5,8 @@ use reqwest::redirect::Policy;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
-use url::Url;
 
-use super::management_url::ManagementUrl;
+use super::management_url::{ManagementUrl, User};
 use super::policies::{PolicyHarm, gather, judge};
 use super::topology::Topology;
 use super::url::BrokerUrl;
@@ -37,6 +36,9 @@ pub enum ManagementError {
         /// 401 or 403.
         status: u16,
     },
+    /// It was not asked.
+    #[error("its URL has no user, and the broker's password is not sent unencrypted: use https, or a user of its own")]
+    NoUser,
     /// Something else answers there.
     #[error("what answers is not the management API of this broker (status {status})")]
     Unexpected {
@@ -111,7 +113,13 @@ impl ManagementUrl {
     ) -> Result<Vec<Listed>, ManagementError> {
         let mut listed = Vec::new();
         for number in 1.. {
-            let Page { items, page_count } = page(client, self.queues(broker, prefix, number)).await?;
+            let request = client.get(self.queues(broker, prefix, number));
+            let request = match self.user(broker) {
+                User::Own => request,
+                User::OfBroker { name, password } => request.basic_auth(name, Some(password)),
+                User::Missing => return Err(ManagementError::NoUser),
+            };
+            let Page { items, page_count } = page(request).await?;
             listed.extend(items);
             if page_count <= number {
                 break;
@@ -121,8 +129,8 @@ impl ManagementUrl {
     }
 }
 
-async fn page(client: &reqwest::Client, url: Url) -> Result<Page, ManagementError> {
-    let response = client.get(url).send().await.map_err(|error| away(&error))?;
+async fn page(request: reqwest::RequestBuilder) -> Result<Page, ManagementError> {
+    let response = request.send().await.map_err(|error| away(&error))?;
     let status = response.status();
     match status {
         StatusCode::OK => {

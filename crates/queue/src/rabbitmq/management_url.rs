@@ -1,11 +1,11 @@
 use std::fmt;
 
-use url::Url;
+use url::{Host, Url};
 
 use super::url::BrokerUrl;
 
 /// Where RabbitMQ's management API is: `http(s)://[user:password@]host:port`. A secret, and shown without the user and
-/// password. Without them, those of the broker's URL are used.
+/// password. Without them, those of the broker's URL are used where nobody else can read them.
 #[derive(Clone)]
 pub struct ManagementUrl(Url);
 
@@ -13,6 +13,17 @@ pub struct ManagementUrl(Url);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the management API's URL is not of the form http(s)://[user:password@]host[:port]")]
 pub struct InvalidManagementUrl;
+
+/// Whose rights are used at the API.
+#[derive(PartialEq, Eq)]
+pub(super) enum User<'a> {
+    /// They are in its URL.
+    Own,
+    /// As they are, not encoded.
+    OfBroker { name: &'a str, password: &'a str },
+    /// The broker's would be exposed.
+    Missing,
+}
 
 /// As many as the API gives at once.
 const PAGE_SIZE: &str = "500";
@@ -26,15 +37,34 @@ impl ManagementUrl {
         if usable && plain { Ok(Self(url)) } else { Err(InvalidManagementUrl) }
     }
 
-    /// The list of queues, one page of it.
+    /// Whether a password would leave this machine unencrypted.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        let loopback = match self.0.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        self.0.scheme() == "http" && !loopback
+    }
+
+    /// Whose rights are used.
+    pub(super) fn user<'a>(&self, broker: &'a BrokerUrl) -> User<'a> {
+        if !self.0.username().is_empty() {
+            User::Own
+        } else if self.is_exposed() {
+            User::Missing
+        } else {
+            let (_, name, password) = broker.virtual_host_and_user();
+            User::OfBroker { name, password }
+        }
+    }
+
+    /// The list of queues, one page of it. Has the user only if it is the URL's own.
     pub(super) fn queues(&self, broker: &BrokerUrl, prefix: &str, page: u32) -> Url {
         let mut url = self.0.clone();
-        let (vhost, user, password) = broker.virtual_host_and_user();
-        if url.username().is_empty() {
-            // Refused only for URLs without a host.
-            let _ = url.set_username(user);
-            let _ = url.set_password(Some(password));
-        }
+        let (vhost, ..) = broker.virtual_host_and_user();
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(["api", "queues", vhost]);
         }
@@ -73,9 +103,29 @@ mod tests {
     }
 
     #[test]
-    fn the_user_is_the_brokers_unless_the_url_has_one() {
+    fn the_user_is_the_brokers_unless_the_url_has_one_or_would_expose_it() {
+        let broker = BrokerUrl::parse("amqp://relay:50%25%2Foff@a/%2f").unwrap();
+        let of_broker = || User::OfBroker { name: "relay", password: "50%/off" };
+        for (url, exposed, user) in [
+            ("http://127.0.0.1:15672", false, of_broker()),
+            ("http://[::1]:15672", false, of_broker()),
+            ("http://localhost", false, of_broker()),
+            ("https://rabbit.example", false, of_broker()),
+            ("http://rabbit.example:15672", true, User::Missing),
+            ("http://10.0.0.1:15672", true, User::Missing),
+            ("http://me:mine@rabbit.example", true, User::Own),
+            ("https://me:mine@rabbit.example", false, User::Own),
+        ] {
+            let api = ManagementUrl::parse(url).unwrap();
+            assert_eq!(api.is_exposed(), exposed, "{url}");
+            assert!(api.user(&broker) == user, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_the_list_has_the_path_of_the_api_and_the_virtual_host() {
         let url = ManagementUrl::parse("http://a:15672").unwrap().queues(&broker(), "re.lay", 2);
-        assert_eq!((url.username(), url.password()), ("relay", Some("s%2Fcret")));
+        assert_eq!((url.username(), url.password()), ("", None));
         assert_eq!(url.path(), "/api/queues/%2F");
         assert!(url.query_pairs().any(|(key, value)| key == "name" && value == "^re\\.lay\\."), "{url}");
         let own = ManagementUrl::parse("https://me:mine@a/rabbit/").unwrap().queues(&broker(), "relay", 1);

@@ -163,6 +163,6 @@ pub(crate) async fn answer<T>(asking: impl Future<Output = Result<T, lapin::Erro
     timeout(ANSWER_TIMEOUT, asking).await.unwrap_or_else(silent)
 }
 
-fn is(error: &lapin::Error, id: u16) -> bool {
+pub(super) fn is(error: &lapin::Error, id: u16) -> bool {
     matches!(error.kind(), ErrorKind::ProtocolError(amqp) if amqp.get_id() == id)
 }

@@ -39,13 +39,10 @@ impl Accounts {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns whether that changes anything.
-    pub(crate) fn replace(&self, names: &[AccountName]) -> bool {
+    pub(crate) fn replace(&self, names: &[AccountName]) {
         let mut accounts = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let changes = *accounts != names;
         accounts.clear();
         accounts.extend_from_slice(names);
-        changes
     }
 }
 

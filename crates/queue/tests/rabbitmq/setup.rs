@@ -1,7 +1,7 @@
 //! What has to exist on the broker, and what is said when something else does.
 
 use refersion_relay_model::Class;
-use refersion_relay_queue::{BrokerState, Place, PublishError, Queue};
+use refersion_relay_queue::{BrokerState, Place, PublishError, Queue, QueueError};
 
 use crate::harness::{OTHER_SHARD, Relay, SHARD, account, event, events, settings, shared_broker};
 
@@ -54,6 +54,25 @@ async fn a_check_names_everything_that_differs_at_once() {
         let mentions = report.differences.iter().filter(|difference| difference.contains(name)).count();
         assert_eq!(mentions, 1, "{name}: {:?}", report.differences);
     }
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn accounts_are_admitted_only_once_they_have_their_places() {
+    let relay = Relay::start().await;
+    let (accounts, held) = ([account("acme"), account("new")], relay.name("held.new"));
+    relay.admin.declare_classic_queue(&held).await;
+
+    for _ in 0..2 {
+        let refused = relay.queue.admit(&accounts).await;
+        assert!(matches!(&refused, Err(QueueError::Mismatch(why)) if why.contains(&held)), "{refused:?}");
+    }
+    assert_eq!(relay.queue.check().await.unwrap().differences, [""; 0], "the new account does not count");
+    relay.admin.delete_queue(&held).await;
+    relay.queue.admit(&accounts).await.unwrap();
+
+    relay.store(&Place::Held(account("new")), events(0..1)).await;
+    relay.admin.delete_queue(&held).await;
     relay.clean().await;
 }
 

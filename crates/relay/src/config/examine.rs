@@ -72,16 +72,16 @@ pub(crate) fn examine(path: Option<&Path>) -> Result<Examined, ConfigError> {
 }
 
 /// The place of a secret in the configuration.
-struct Slot<'a> {
-    key: String,
+pub(super) struct Slot<'a> {
+    pub(super) key: String,
     value: &'a mut Option<String>,
-    file: &'a mut Option<PathBuf>,
+    pub(super) file: &'a mut Option<PathBuf>,
     /// What can stand in for it. `None`: it can be left out.
     stand_in: Option<String>,
 }
 
 /// Every key that is a secret.
-fn slots(raw: &mut RawSettings) -> Vec<Slot<'_>> {
+pub(super) fn slots(raw: &mut RawSettings) -> Vec<Slot<'_>> {
     let RawSettings { queue, account, .. } = raw;
     let nowhere = Some("amqp://unknown.invalid".to_owned());
     let mut slots = vec![

@@ -4,6 +4,7 @@ use std::{fs, io};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 
+use super::examine::slots;
 use super::raw::RawSettings;
 use super::settings::Settings;
 
@@ -26,6 +27,29 @@ pub(crate) enum ConfigError {
 pub(crate) fn load(path: Option<&Path>) -> Result<Settings, ConfigError> {
     let path = path.ok_or(ConfigError::None)?;
     merge(path, &read(path)?)?.try_into()
+}
+
+/// Reads it as [`load`] does, but only files that can be read as often as one likes. May block: a file may be on a share
+/// that does not answer.
+pub(crate) fn load_again(path: &Path) -> Result<Settings, ConfigError> {
+    regular(path).map_err(|source| ConfigError::Open { path: path.into(), source })?;
+    let mut raw = merge(path, &read(path)?)?;
+    for slot in slots(&mut raw) {
+        if let Some(file) = slot.file.as_ref() {
+            let secret = |source| ConfigError::SecretFile { key: slot.key, path: file.clone(), source };
+            regular(file).map_err(secret)?;
+        }
+    }
+    raw.try_into()
+}
+
+/// A pipe gives its content once, and makes whoever opens it wait.
+fn regular(path: &Path) -> io::Result<()> {
+    if fs::metadata(path)?.is_file() {
+        Ok(())
+    } else {
+        Err(io::Error::other("it is no regular file, so it is read only at the start"))
+    }
 }
 
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {

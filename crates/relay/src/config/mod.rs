@@ -6,5 +6,5 @@ mod raw;
 mod settings;
 
 pub(crate) use examine::{Examined, Secret, SecretState, examine};
-pub(crate) use load::{from_toml, load};
+pub(crate) use load::{ConfigError, from_toml, load, load_again};
 pub(crate) use settings::{AccountSettings, QueueUrl, Settings};

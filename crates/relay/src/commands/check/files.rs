@@ -1,5 +1,7 @@
 use std::net::IpAddr;
 
+use refersion_relay_queue::ManagementUrl;
+
 use super::finding::Finding;
 use crate::config::{Examined, Secret, SecretState, Settings};
 
@@ -34,6 +36,12 @@ fn secret(secret: &Secret) -> Finding {
         SecretState::Fine if file.is_some() => Finding::ok(key, format!("{origin} was read")),
         SecretState::Fine => Finding::ok(key, "is in the configuration or the environment"),
     }
+}
+
+/// Said only where a password would leave this machine unencrypted.
+pub(super) fn management_url(settings: &Settings) -> Option<Finding> {
+    let exposed = settings.management_url.as_ref().is_some_and(ManagementUrl::is_exposed);
+    exposed.then(|| Finding::warning("queue.management_url", "a password travels unencrypted: use https"))
 }
 
 /// Whether the keys travel encrypted.

@@ -34,6 +34,7 @@ pub(super) async fn run(path: Option<&Path>, args: &CheckArgs) -> Result<(), Exi
 
     let mut findings = files::findings(&examined);
     findings.push(files::base_url(&examined.settings));
+    findings.extend(files::management_url(&examined.settings));
     findings.extend(broker::findings(&examined, &metrics).await);
     let asked = accounts::ask(&examined, &client).await;
     findings.extend(asked.findings);

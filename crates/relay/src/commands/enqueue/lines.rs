@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,19 +23,19 @@ pub(super) struct Lines {
 }
 
 /// One line, without its end.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Line {
     /// From 1.
     pub(super) number: u64,
     pub(super) text: Text,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Text {
     /// As it is in the file.
     Whole(Bytes),
-    /// Longer than an event can be. Its bytes went to the sink as they came.
-    TooLong,
+    /// Longer than an event can be. In a file without a name, from its beginning, if it was to be kept.
+    TooLong(Option<File>),
 }
 
 impl Lines {
@@ -77,10 +77,10 @@ impl Lines {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// The next line. What is too long is written to `sink`.
-    pub(super) fn next(&mut self, sink: &mut dyn Write) -> io::Result<Option<Line>> {
+    /// The next line. One that is too long is kept on disk, or not at all.
+    pub(super) fn next(&mut self, keep: bool) -> io::Result<Option<Line>> {
         let mut line = Vec::new();
-        let (mut begun, mut too_long) = (false, false);
+        let (mut begun, mut too_long) = (false, None);
         loop {
             let buffer = self.input.fill_buf()?;
             if buffer.is_empty() {
@@ -89,15 +89,14 @@ impl Lines {
             begun = true;
             let end = buffer.iter().position(|byte| *byte == b'\n');
             let part = &buffer[..end.unwrap_or(buffer.len())];
-            if !too_long && MAX_LINE_BYTES < line.len() + part.len() {
-                too_long = true;
-                sink.write_all(&line)?;
-                line = Vec::new();
+            if too_long.is_none() && MAX_LINE_BYTES < line.len() + part.len() {
+                let mut spool = Spool::new(keep)?;
+                spool.add(&std::mem::take(&mut line))?;
+                too_long = Some(spool);
             }
-            if too_long {
-                sink.write_all(part)?;
-            } else {
-                line.extend_from_slice(part);
+            match &mut too_long {
+                Some(spool) => spool.add(part)?,
+                None => line.extend_from_slice(part),
             }
             let used = part.len() + usize::from(end.is_some());
             self.input.consume(used);
@@ -109,9 +108,8 @@ impl Lines {
             return Ok(None);
         }
         self.number += 1;
-        if too_long {
-            sink.write_all(b"\n")?;
-            return Ok(Some(Line { number: self.number, text: Text::TooLong }));
+        if let Some(spool) = too_long {
+            return Ok(Some(Line { number: self.number, text: Text::TooLong(spool.end()?) }));
         }
         let mut text = Bytes::from(line);
         if text.ends_with(b"\r") {
@@ -122,6 +120,29 @@ impl Lines {
         }
         Ok(Some(Line { number: self.number, text: Text::Whole(text) }))
     }
+}
+
+/// A line that is too long for memory.
+struct Spool(Option<File>);
+
+impl Spool {
+    fn new(keep: bool) -> io::Result<Self> {
+        Ok(Self(keep.then(tempfile::tempfile).transpose().map_err(|error| unkept(&error))?))
+    }
+
+    fn add(&mut self, part: &[u8]) -> io::Result<()> {
+        self.0.as_mut().map_or(Ok(()), |file| file.write_all(part)).map_err(|error| unkept(&error))
+    }
+
+    fn end(mut self) -> io::Result<Option<File>> {
+        self.0.as_mut().map_or(Ok(()), Seek::rewind).map_err(|error| unkept(&error))?;
+        Ok(self.0)
+    }
+}
+
+fn unkept(error: &io::Error) -> io::Error {
+    let folder = std::env::temp_dir();
+    io::Error::new(error.kind(), format!("a line that is too long cannot be kept in {}: {error}", folder.display()))
 }
 
 /// Counts what passes.
@@ -147,14 +168,17 @@ mod tests {
 
     fn all(bytes: &[u8]) -> (Vec<(u64, Option<String>)>, Vec<u8>) {
         let mut lines = Lines::over(Box::new(io::Cursor::new(bytes.to_vec())), None).unwrap();
-        let (mut found, mut sink) = (Vec::new(), Vec::new());
-        while let Some(line) = lines.next(&mut sink).unwrap() {
+        let (mut found, mut spooled) = (Vec::new(), Vec::new());
+        while let Some(line) = lines.next(true).unwrap() {
             found.push(match line.text {
                 Text::Whole(text) => (line.number, Some(String::from_utf8(text.to_vec()).unwrap())),
-                Text::TooLong => (line.number, None),
+                Text::TooLong(file) => {
+                    file.unwrap().read_to_end(&mut spooled).unwrap();
+                    (line.number, None)
+                }
             });
         }
-        (found, sink)
+        (found, spooled)
     }
 
     fn whole(texts: &[&str]) -> Vec<(u64, Option<String>)> {
@@ -181,11 +205,11 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_long_passes_by_without_being_kept() {
+    fn a_line_that_is_too_long_is_kept_on_disk() {
         let long = "x".repeat(3 * MAX_LINE_BYTES);
-        let (lines, sink) = all(format!("a\n{long}\nb\n").as_bytes());
+        let (lines, spooled) = all(format!("a\n{long}\nb\n").as_bytes());
         assert_eq!(lines, [(1, Some("a".to_owned())), (2, None), (3, Some("b".to_owned()))]);
-        assert_eq!(sink, format!("{long}\n").as_bytes());
+        assert!(spooled == long.as_bytes());
     }
 
     #[test]
@@ -196,7 +220,7 @@ mod tests {
         packed.truncate(packed.len() / 2);
         let mut lines = Lines::over(Box::new(io::Cursor::new(packed)), None).unwrap();
         let failed = loop {
-            match lines.next(&mut io::sink()) {
+            match lines.next(false) {
                 Ok(Some(_)) => {}
                 other => break other.is_err(),
             }

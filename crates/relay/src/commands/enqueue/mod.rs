@@ -2,13 +2,16 @@
 
 mod lines;
 mod reader;
+mod rejects;
 mod tally;
 
+use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
+use refersion_relay_deadletter::Pace;
 use refersion_relay_ingest::{AccountDoor, Received, Sorted};
 use refersion_relay_model::{DeadReason, ParseError};
 use refersion_relay_queue::{Backoff, BrokerState, Message, Place, Queue};
@@ -24,13 +27,15 @@ use crate::parts;
 use crate::progress::Progress;
 use crate::signals::Stop;
 use lines::{Lines, Text};
-use reader::{Chunk, Rejects};
+use reader::Chunk;
+use rejects::{Bad, BadText, Rejects};
 use tally::Tally;
 
 use super::{say, up};
 
 /// A guess at the length of a line, until some were read.
 const BYTES_PER_LINE: u64 = 400;
+const TOO_LONG: &str = "an event has at most 512 KiB, and this line is longer";
 
 pub(super) async fn run(settings: &Settings, args: &EnqueueArgs) -> Result<(), Exit> {
     let account = account(settings, args)?;
@@ -42,13 +47,13 @@ pub(super) async fn run(settings: &Settings, args: &EnqueueArgs) -> Result<(), E
     let queue = parts::queue(settings, &metrics);
     up(&queue).await?;
 
-    let size = lines.size();
+    let (size, keep) = (lines.size(), rejects.keeps());
     let mut enqueue = Enqueue {
         queue: queue.clone(),
         account,
         shards: settings.shards,
-        rejects: rejects.clone(),
-        rate: args.rate.map(|rate| u64::from(rate.get())),
+        rejects,
+        pace: Pace::new(args.rate),
         size,
         begin: Instant::now(),
         progress: Progress::start("enqueue", size.map(|size| size / BYTES_PER_LINE)).after(args.skip),
@@ -57,7 +62,7 @@ pub(super) async fn run(settings: &Settings, args: &EnqueueArgs) -> Result<(), E
     // Small chunks keep a low rate even.
     let chunk_lines =
         args.rate.map_or(usize::MAX, |rate| usize::try_from(rate.get().div_ceil(10)).unwrap_or(usize::MAX));
-    let mut chunks = reader::read(lines, args.skip, chunk_lines, rejects);
+    let mut chunks = reader::read(lines, args.skip, chunk_lines, keep);
     let mut failed = None;
     while let Some(chunk) = tokio::select! {
         biased;
@@ -125,7 +130,7 @@ struct Enqueue {
     account: Arc<AccountDoor>,
     shards: u16,
     rejects: Rejects,
-    rate: Option<u64>,
+    pace: Pace,
     size: Option<u64>,
     begin: Instant,
     progress: Progress,
@@ -138,6 +143,7 @@ impl Enqueue {
         let received = Received::now(None);
         let mut batch = Vec::new();
         let mut lines = Vec::new();
+        let mut bad = Vec::new();
         let last = chunk.lines.last().map(|line| line.number);
         for line in chunk.lines {
             let number = line.number;
@@ -147,8 +153,8 @@ impl Enqueue {
                     continue;
                 }
                 Text::Whole(text) => text,
-                Text::TooLong => {
-                    self.bad(number, "an event has at most 512 KiB, and this line is longer");
+                Text::TooLong(spool) => {
+                    bad.push(Bad { number, why: TOO_LONG.to_owned(), text: BadText::Spooled(spool) });
                     continue;
                 }
             };
@@ -163,50 +169,76 @@ impl Enqueue {
                     continue;
                 }
                 Sorted::Dead(..) => {
-                    self.rejects.keep(&text).context("cannot keep a bad line")?;
-                    self.bad(number, &why(&text));
+                    bad.push(Bad { number, why: why(&text), text: BadText::Whole(text) });
                     continue;
                 }
             }
             lines.push(number);
         }
         let count = batch.len();
-        let left = self.store(batch, lines, stop).await;
+        let left = if self.has_turns(count, stop).await { self.store(batch, lines, stop).await } else { lines };
         self.tally.stored += (count - left.len()) as u64;
-        self.tally.durable = left.first().map_or(last.unwrap_or(self.tally.durable), |first| first - 1);
-        self.show(chunk.read);
-        if left.is_empty() {
-            self.keep_the_rate(stop).await;
+        let durable = left.first().map_or(last.unwrap_or(self.tally.durable), |first| first - 1);
+        // What is not dealt with now comes again; what is has to be kept before anybody skips it.
+        for bad in bad.into_iter().take_while(|bad| bad.number <= durable) {
+            self.bad(bad)?;
         }
+        self.tally.durable = durable;
+        self.show(chunk.read);
         Ok(())
     }
 
-    fn bad(&mut self, number: u64, why: &str) {
+    fn bad(&mut self, bad: Bad) -> anyhow::Result<()> {
+        let Bad { number, why, text } = bad;
+        self.rejects.keep(text).context("cannot keep a bad line")?;
         self.tally.bad += 1;
-        if let Some(line) = self.tally.report(number, why) {
+        if let Some(line) = self.tally.report(number, &why) {
             self.progress.line(&line);
         }
+        Ok(())
     }
 
     /// Publishes until everything is durable, however often the queue goes away. Gives up only at the stop, and returns the
     /// lines that are not durable then.
     async fn store(&self, mut batch: Vec<(Place, Message)>, mut lines: Vec<u64>, stop: &CancellationToken) -> Vec<u64> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
-        let mut state = self.queue.state();
+        let mut said = None;
         loop {
             let results = self.queue.publish(batch.clone()).await;
             let failed = || results.iter().map(Result::is_err);
             batch = batch.into_iter().zip(failed()).filter_map(|(message, failed)| failed.then_some(message)).collect();
             lines = lines.into_iter().zip(failed()).filter_map(|(line, failed)| failed.then_some(line)).collect();
             if lines.is_empty() {
+                if said.is_some() {
+                    self.progress.line("the queue is up: going on");
+                }
                 return lines;
             }
             tokio::select! {
                 () = stop.cancelled() => return lines,
                 () = async {
                     tokio::time::sleep(backoff.next_wait()).await;
-                    let _ = state.wait_for(BrokerState::is_up).await;
+                    self.until_up(&mut said).await;
                 } => {}
+            }
+        }
+    }
+
+    /// Waits until the queue is up, and says why it is not: each kind of reason once after another.
+    async fn until_up(&self, said: &mut Option<Discriminant<BrokerState>>) {
+        let mut state = self.queue.state();
+        loop {
+            let now = state.borrow_and_update().clone();
+            if now.is_up() {
+                return;
+            }
+            if *said != Some(discriminant(&now)) {
+                *said = Some(discriminant(&now));
+                let durable = self.tally.durable;
+                self.progress.line(&format!("{now}; waiting until it is up, durable up to line {durable}"));
+            }
+            if state.changed().await.is_err() {
+                return;
             }
         }
     }
@@ -223,12 +255,15 @@ impl Enqueue {
         self.progress.at(tally.durable, || format!("durable up to line {}", tally.durable));
     }
 
-    async fn keep_the_rate(&self, stop: &CancellationToken) {
-        let Some(rate) = self.rate else { return };
-        let due = self.begin + Duration::from_micros(self.tally.stored.saturating_mul(1_000_000) / rate);
+    /// Waits until so many events may be published; `false`: it is over before.
+    async fn has_turns(&mut self, count: usize, stop: &CancellationToken) -> bool {
+        let wait = self.pace.turns(Instant::now(), u32::try_from(count).unwrap_or(u32::MAX));
+        if wait.is_zero() {
+            return true;
+        }
         tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep_until(due) => {}
+            () = stop.cancelled() => false,
+            () = tokio::time::sleep(wait) => true,
         }
     }
 }
@@ -238,6 +273,6 @@ fn why(text: &Bytes) -> String {
     match refersion_relay_model::Event::parse(text) {
         Err(ParseError::NotJson { column, .. }) => format!("not valid JSON (column {column})"),
         Err(error) => error.to_string(),
-        Ok(_) => "an event has at most 512 KiB, and this line is longer".to_owned(),
+        Ok(_) => TOO_LONG.to_owned(),
     }
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +31,8 @@ pub(crate) struct Reload {
 /// Where the accounts of a running process are.
 pub(crate) struct Shared {
     pub(crate) queue: Arc<dyn Queue>,
-    pub(crate) names: watch::Sender<Vec<AccountName>>,
+    /// Of every account that was ever configured in this process: events of one that is gone are still held.
+    pub(crate) known: watch::Sender<BTreeSet<AccountName>>,
     /// Of the doors, in a process that has them.
     pub(crate) access: Option<watch::Sender<Arc<Access>>>,
     /// Of the worker, in a process that has one.
@@ -83,7 +85,7 @@ impl Reload {
         if let Err(error) = self.shared.queue.admit(&names).await {
             tracing::warn!("the places of the new accounts could not be made yet: {error}");
         }
-        self.shared.names.send_replace(names);
+        self.shared.known.send_modify(|known| known.extend(names));
         if let Some(access) = &self.shared.access {
             access.send_replace(Arc::new(parts::access(accounts)));
         }

@@ -89,6 +89,26 @@ async fn a_letter_without_an_account_is_counted_and_kept() {
 }
 
 #[tokio::test]
+async fn a_letter_that_is_too_large_for_a_shard_is_counted_and_kept() {
+    let (config, admin) = buried(0).await;
+    let just = DeadLetter { body: vec![b'x'; 512 * 1024], ..DeadLetter::new("just") };
+    let large = DeadLetter { body: vec![b'x'; 512 * 1024 + 1], ..DeadLetter::new("large") };
+    admin.bury([large, just]).await;
+
+    let plan = config.command(&["dlq", "replay", "--class", "rejected"]).await;
+    let done = config.command(&["dlq", "replay", "--class", "rejected", "--yes", "--json"]).await;
+    let again = config.command(&["dlq", "replay", "--class", "rejected", "--yes"]).await;
+
+    assert!(plan.stdout.contains("1 of them are larger than 512 KiB"), "{plan:?}");
+    let json: Value = serde_json::from_str(&done.stdout).expect("one JSON document");
+    assert_eq!((&json["plan"]["too_large"], &json["done"]["too_large"]), (&1.into(), &1.into()), "{json}");
+    assert_eq!(json["done"]["replayed"], 1, "{json}");
+    assert!(again.stdout.contains("1 are larger than 512 KiB and stayed"), "{again:?}");
+    assert_eq!((done.code, again.code), (Some(0), Some(0)));
+    assert_eq!((admin.drain("dead.rejected").await.len(), admin.replayed().await), (1, 1));
+}
+
+#[tokio::test]
 async fn an_export_writes_what_matches_and_leaves_everything_in_order() {
     let (config, admin) = buried(40).await;
     let folder = tempfile::TempDir::new().expect("a folder");

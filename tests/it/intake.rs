@@ -71,7 +71,9 @@ async fn plain_events_from_any_publisher_are_worked_in_their_order() {
         assert_eq!(refersion.statuses(&format!("person{n}@example.com")), ["DISABLED"]);
     }
     assert_eq!(refersion.with_email("theirs@example.com")[0].public_key, "pub_2");
-    assert_eq!(relay.metric(r#"refersion_relay_events_accepted_total{door="intake"}"#).await, 101);
+    let accepted = r#"refersion_relay_events_accepted_total{door="intake"}"#;
+    // An event may be worked before its door has counted it.
+    eventually("all are counted", || async { relay.metric(accepted).await >= 101 }).await;
     let ignored = r#"refersion_relay_events_ignored_total{at="intake",reason="unsupported_type"}"#;
     eventually("it is ignored", || async { relay.metric(ignored).await == 1 }).await;
 }
@@ -166,5 +168,6 @@ async fn one_process_reads_the_intake_and_another_takes_over() {
     }
 
     eventually("all exist", || async { refersion.simulator.affiliates().len() == 40 }).await;
-    assert_eq!(other.metric(accepted).await, 20);
+    // One more for each acknowledgement that was lost with the reader.
+    eventually("the other one has read them", || async { other.metric(accepted).await >= 20 }).await;
 }

@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use refersion_relay_private_broker::PrivateBroker;
 use refersion_relay_simulator::Settings;
-use refersion_relay_tests::{Admin, Config, Refersion, Relay, account, eventually, identify, shared_broker};
+use refersion_relay_tests::{
+    Admin, Config, DeadLetter, Refersion, Relay, account, eventually, identify, shared_broker,
+};
 
 fn keys(pairs: &[(&str, &str)]) -> Settings {
     let keys = pairs.iter().map(|(public, secret)| ((*public).to_owned(), (*secret).to_owned())).collect();
@@ -96,6 +98,24 @@ async fn events_of_an_account_that_is_gone_wait_until_it_is_back() {
 
     eventually("it is delivered", || async { refersion.with_email("first@example.com").len() == 1 }).await;
     assert_eq!(config.dead_letters().await.len(), 0);
+}
+
+#[tokio::test]
+async fn events_that_pile_up_behind_an_account_that_is_gone_are_counted() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &[]);
+    let relay = Relay::start("run", &config).await;
+    config.edit(&account("other", 2), "");
+    said(&relay, "the account is not configured any more").await;
+
+    let letter = DeadLetter { account: Some("other"), body: identify("late@example.com"), ..DeadLetter::new("late") };
+    Admin::of(&shared_broker(), &config).await.bury([letter]).await;
+    assert_eq!(config.command(&["dlq", "replay", "--class", "rejected", "--yes"]).await.code, Some(0));
+
+    let waiting = r#"refersion_relay_held_events{account="other"}"#;
+    eventually("it waits, and is counted", || async { relay.metric(waiting).await == 1 }).await;
+    assert_eq!(relay.metric(r#"refersion_relay_events_held_total{account="other"}"#).await, 1);
+    assert_eq!(relay.metric(r#"refersion_relay_account_held{account="other"}"#).await, 0, "nothing refuses its keys");
 }
 
 #[tokio::test]

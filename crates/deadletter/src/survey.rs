@@ -6,6 +6,7 @@ use refersion_relay_queue::{Letter, LetterId, Place, QueueError, Scan};
 use serde::Serialize;
 
 use crate::filter::dead_at;
+use crate::walk::is_too_large;
 use crate::{DeadLetters, Selection};
 
 /// What is there: exact totals, and counts from the letters that were looked at.
@@ -19,6 +20,8 @@ pub struct Survey {
     pub selected: u64,
     /// Of those, letters that name no account, and so cannot be sent again.
     pub without_account: u64,
+    /// Of those, letters with more bytes than an event may have, which so cannot be sent again.
+    pub too_large: u64,
     /// Each class on its own.
     pub classes: Vec<ClassSurvey>,
     /// Selected letters by class.
@@ -115,6 +118,7 @@ impl Survey {
         let add = |counts: &mut BTreeMap<String, u64>, key: &str| *counts.entry(key.to_owned()).or_default() += 1;
         self.selected += 1;
         self.without_account += u64::from(headers.account.is_none());
+        self.too_large += u64::from(is_too_large(letter));
         add(&mut self.by_class, letter.class.as_str());
         add(&mut self.by_account, headers.account.as_ref().map_or("", |account| account.as_str()));
         add(&mut self.by_type, &headers.kind);

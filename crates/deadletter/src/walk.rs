@@ -3,7 +3,7 @@ use std::io;
 use std::num::NonZeroU32;
 
 use async_trait::async_trait;
-use refersion_relay_model::{AccountName, Event, Fingerprint, Subject};
+use refersion_relay_model::{AccountName, Event, Fingerprint, MAX_EVENT_BYTES, Subject};
 use refersion_relay_queue::{Action, Fate, InFlight, Judge, Letter, LetterId, Message, Place, QueueError};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
@@ -44,6 +44,8 @@ pub struct Done {
     pub acted: u64,
     /// Selected letters that name no account, and so could not be sent again. They stayed.
     pub without_account: u64,
+    /// Selected letters with more bytes than an event may have, which so could not be sent again. They stayed.
+    pub too_large: u64,
     /// Selected letters that are no JSON, and so could not be written as events.
     pub not_json: u64,
     /// Selected ids with which nothing was done.
@@ -131,10 +133,17 @@ impl Judge for Walk<'_, '_> {
                 self.done.without_account += 1;
                 return Action::Keep;
             }
+            (Deed::Replay, Some(_)) if is_too_large(letter) => {
+                self.done.too_large += 1;
+                return Action::Keep;
+            }
             (Deed::Replay, Some(account)) => {
                 let subject = subject(&letter.message, self.fingerprints.get(account));
-                let place = Place::Shard(subject.shard(account, self.shards));
-                Action::Move(place, Box::new(letter.message.headers.replayed()))
+                Action::Move {
+                    place: Place::Shard(subject.shard(account, self.shards)),
+                    headers: Box::new(letter.message.headers.replayed()),
+                    subject: subject.number(account),
+                }
             }
             (Deed::Drop, _) => Action::Drop,
             (Deed::Export(_), _) => Action::Keep,
@@ -178,10 +187,52 @@ impl Walk<'_, '_> {
     }
 }
 
+/// Whether no shard may have it: what a worker has in hand is bounded by its events and their size.
+pub(crate) fn is_too_large(letter: &Letter) -> bool {
+    MAX_EVENT_BYTES < letter.message.body.len()
+}
+
 /// Whom a letter is about, computed from its body as a door would.
 fn subject(message: &Message, fingerprint: Option<&Fingerprint>) -> Subject {
     let id = &message.headers.message_id;
     let Ok(event) = Event::parse(&message.body) else { return Subject::of_message(id) };
     let own = fingerprint.map(|fingerprint| fingerprint.message_id(&event, &message.body));
     Subject::of(&event, own.as_ref().map_or(id, |own| own.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use refersion_relay_model::Class;
+
+    use super::*;
+    use crate::Filter;
+    use crate::tests::letter;
+
+    #[tokio::test]
+    async fn letters_of_one_person_go_one_after_another_whatever_their_headers_say() {
+        let selection = Selection { classes: vec![Class::Rejected], filter: Filter::default() };
+        let mut walk = Walk {
+            selection: &selection,
+            deed: Deed::Replay,
+            pace: Pace::new(None),
+            stop: CancellationToken::new(),
+            fingerprints: &HashMap::new(),
+            shards: 8,
+            done: Done::default(),
+            open: BTreeSet::new(),
+            failure: None,
+            watch: &mut |_| (),
+        };
+        let mut subjects = Vec::new();
+        for (subject, email) in [(Some("0123"), "peter"), (None, "Peter"), (None, "paul")] {
+            let mut letter = letter("m", |headers| headers.subject = subject.map(ToOwned::to_owned));
+            letter.message.body = Bytes::from(format!(r#"{{"type":"delete","email":"{email}@example.com"}}"#));
+            match walk.judge(&letter).await {
+                Action::Move { subject, .. } => subjects.push(subject),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(subjects[0] == subjects[1] && subjects[1] != subjects[2], "{subjects:?}");
+    }
 }

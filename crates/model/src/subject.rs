@@ -39,14 +39,21 @@ impl Subject {
         &self.0
     }
 
-    /// The shard this subject's events are on, among `count`. The same in every process and every version.
+    /// A number that stands for this subject of this account. The same in every process and every version; two subjects
+    /// may have the same one.
     #[must_use]
-    pub fn shard(&self, account: &AccountName, count: u16) -> Shard {
+    pub fn number(&self, account: &AccountName) -> u64 {
         let mut key = Vec::with_capacity(account.as_str().len() + 1 + self.0.len());
         key.extend_from_slice(account.as_str().as_bytes());
         key.push(0);
         key.extend_from_slice(self.0.as_bytes());
-        let index = xxh64(&key, 0) % u64::from(count.max(1));
+        xxh64(&key, 0)
+    }
+
+    /// The shard this subject's events are on, among `count`. The same in every process and every version.
+    #[must_use]
+    pub fn shard(&self, account: &AccountName, count: u16) -> Shard {
+        let index = self.number(account) % u64::from(count.max(1));
         Shard { index: u16::try_from(index).expect("the remainder of a u16"), count: count.max(1) }
     }
 }

@@ -25,8 +25,15 @@ pub enum Action {
     Keep,
     /// It is gone.
     Drop,
-    /// A copy under these headers goes to another place, and then the letter is gone.
-    Move(Place, Box<Headers>),
+    /// A copy goes to another place, and then the letter is gone.
+    Move {
+        /// Where to.
+        place: Place,
+        /// Of the copy.
+        headers: Box<Headers>,
+        /// Stands for whom the letter is about: of those with one number, one copy is on its way at a time.
+        subject: u64,
+    },
 }
 
 /// What became of a letter.

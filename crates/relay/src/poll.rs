@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ const EVERY: Duration = Duration::from_secs(5);
 pub(crate) async fn depths(
     queue: Arc<dyn Queue>,
     settings: Settings,
-    accounts: watch::Receiver<Vec<AccountName>>,
+    accounts: watch::Receiver<BTreeSet<AccountName>>,
     metrics: Metrics,
     stop: CancellationToken,
 ) {
@@ -35,7 +36,7 @@ pub(crate) async fn depths(
 async fn count(
     queue: &dyn Queue,
     settings: &Settings,
-    accounts: &watch::Receiver<Vec<AccountName>>,
+    accounts: &watch::Receiver<BTreeSet<AccountName>>,
     metrics: &Metrics,
 ) {
     // What cannot be counted now keeps its last value; that the queue is away is another metric.

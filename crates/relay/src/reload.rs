@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +42,8 @@ type Accounts = Result<Vec<AccountSettings>, String>;
 /// Where the accounts of a running process are.
 pub(crate) struct Shared {
     pub(crate) queue: Arc<dyn Queue>,
-    pub(crate) names: watch::Sender<Vec<AccountName>>,
+    /// Of every account that was ever configured in this process: events of one that is gone are still held.
+    pub(crate) known: watch::Sender<BTreeSet<AccountName>>,
     /// Of the doors, in a process that has them.
     pub(crate) access: Option<watch::Sender<Arc<Access>>>,
     /// Of the worker, in a process that has one.
@@ -117,7 +119,7 @@ impl Reload {
             }
         }
         self.said = None;
-        self.shared.names.send_replace(names);
+        self.shared.known.send_modify(|known| known.extend(names));
         if let Some(access) = &self.shared.access {
             access.send_replace(Arc::new(parts::access(accounts)));
         }

@@ -32,6 +32,8 @@ pub(crate) enum GateState {
     Releasing,
     /// The held events are nearly done. What comes from a shard waits where it is until that is certain.
     Settling,
+    /// The account is not configured any more. Its events are held, and nobody may call.
+    Gone,
 }
 
 /// Where a delivery came from.
@@ -74,21 +76,30 @@ impl Gate {
         })
     }
 
+    #[cfg(test)]
     pub(crate) fn set(&self, state: GateState) {
-        self.view.send_if_modified(|view| {
-            let changed = view.state != state;
-            view.state = state;
-            changed
-        });
+        self.view.send_modify(|view| view.state = state);
     }
 
-    /// The keys were refused. Returns whether that is news.
+    /// The keys were refused. Returns whether that is news; of an account that is gone it is not.
     pub(crate) fn hold(&self) -> bool {
         self.view.send_if_modified(|view| {
-            let news = view.state != GateState::Held;
-            view.state = GateState::Held;
+            let news = !matches!(view.state, GateState::Held | GateState::Gone);
+            if news {
+                view.state = GateState::Held;
+            }
             news
         })
+    }
+
+    /// The account is not configured any more. Returns whether that is news.
+    pub(crate) fn leave(&self) -> bool {
+        self.view.send_if_modified(|view| std::mem::replace(&mut view.state, GateState::Gone) != GateState::Gone)
+    }
+
+    /// The account is configured again: what was held meanwhile comes first. Returns whether it was gone.
+    pub(crate) fn come_back(&self) -> bool {
+        self.advance(GateState::Gone, GateState::Held)
     }
 
     pub(crate) async fn until(&self, state: GateState) {
@@ -96,10 +107,23 @@ impl Gate {
         let _ = views.wait_for(|view| view.state == state).await;
     }
 
-    /// Waits until no event is on its way behind the held ones.
-    pub(crate) async fn until_nothing_moves(&self) {
+    /// Waits until nobody may work held events: the keys are refused, or the account is gone.
+    pub(crate) async fn until_shut(&self) {
         let mut views = self.view.subscribe();
-        let _ = views.wait_for(|view| view.moving == 0).await;
+        let _ = views.wait_for(|view| matches!(view.state, GateState::Held | GateState::Gone)).await;
+    }
+
+    /// Waits while the gate is held.
+    pub(crate) async fn while_held(&self) {
+        let mut views = self.view.subscribe();
+        let _ = views.wait_for(|view| view.state != GateState::Held).await;
+    }
+
+    /// Waits while events are on their way behind the held ones, as long as the gate is settling: in other states more
+    /// may follow them for ever.
+    pub(crate) async fn until_settled(&self) {
+        let mut views = self.view.subscribe();
+        let _ = views.wait_for(|view| view.moving == 0 || view.state != GateState::Settling).await;
     }
 
     /// Waits until it is clear what may be done with a delivery from `source`.
@@ -113,12 +137,12 @@ impl Gate {
                     | (Source::Held, GateState::Releasing | GateState::Settling | GateState::Open) => {
                         Some(Admission::Work)
                     }
-                    (Source::Shard, GateState::Held | GateState::Releasing) => {
+                    (Source::Shard, GateState::Held | GateState::Releasing | GateState::Gone) => {
                         view.moving += 1;
                         Some(Admission::Move(Moving(self)))
                     }
                     (Source::Shard, GateState::Unknown | GateState::Settling) => None,
-                    (Source::Held, GateState::Held | GateState::Unknown) => Some(Admission::Leave),
+                    (Source::Held, GateState::Held | GateState::Unknown | GateState::Gone) => Some(Admission::Leave),
                 };
                 false
             });
@@ -135,8 +159,11 @@ impl Gate {
         let open = match (source, self.state()) {
             (Source::Shard, GateState::Open)
             | (Source::Held, GateState::Open | GateState::Releasing | GateState::Settling) => true,
-            (Source::Shard, GateState::Unknown | GateState::Held | GateState::Releasing | GateState::Settling)
-            | (Source::Held, GateState::Unknown | GateState::Held) => false,
+            (
+                Source::Shard,
+                GateState::Unknown | GateState::Held | GateState::Releasing | GateState::Settling | GateState::Gone,
+            )
+            | (Source::Held, GateState::Unknown | GateState::Held | GateState::Gone) => false,
         };
         open && self.paused().is_none()
     }
@@ -187,6 +214,7 @@ mod tests {
             (GateState::Held, "move", "leave"),
             (GateState::Releasing, "move", "work"),
             (GateState::Settling, "wait", "work"),
+            (GateState::Gone, "move", "leave"),
         ];
         for (state, shard, held) in expected {
             gate.set(state);
@@ -199,9 +227,19 @@ mod tests {
         let gate = Gate::new();
         gate.set(GateState::Held);
         let Admission::Move(moving) = gate.admit(Source::Shard).await else { panic!("held") };
-        assert!(gate.until_nothing_moves().now_or_never().is_none());
+        gate.set(GateState::Settling);
+        assert!(gate.until_settled().now_or_never().is_none());
         drop(moving);
-        gate.until_nothing_moves().await;
+        gate.until_settled().await;
+    }
+
+    #[test]
+    fn a_refusal_that_comes_late_does_not_bring_an_account_back() {
+        let gate = Gate::new();
+        assert!(gate.leave() && !gate.leave() && !gate.hold());
+        assert_eq!(gate.state(), GateState::Gone);
+        assert!(gate.come_back() && !gate.come_back());
+        assert_eq!(gate.state(), GateState::Held);
     }
 
     #[tokio::test(start_paused = true)]

@@ -22,7 +22,7 @@ const NEARLY_DONE: u64 = 50;
 /// How often an open account is looked at for held events that nobody works.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Looks after one account: finds out whether events of it are held, probes while it is held, and works the held events
+/// Looks after one account for as long as the worker runs, and sleeps while it is gone: finds out whether events of it are held, probes while it is held, and works the held events
 /// in place, in their order, when its keys work again.
 ///
 /// They are worked where they are, not moved back: whatever fails again keeps its place, and a crash leaves the queue
@@ -39,15 +39,6 @@ pub(crate) struct Keeper {
 impl Keeper {
     pub(crate) async fn run(self) {
         let stop = self.stop.clone();
-        tokio::spawn({
-            let (stop, gone) = (stop.clone(), self.desk.gone.clone());
-            async move {
-                tokio::select! {
-                    () = gone.cancelled() => stop.cancel(),
-                    () = stop.cancelled() => {}
-                }
-            }
-        });
         // Releasing winds itself up when told to stop; everything else can be dropped at any point.
         tokio::select! {
             () = self.find_out() => {}
@@ -72,11 +63,12 @@ impl Keeper {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         loop {
             match self.held().await {
-                Some(0) => self.desk.gate.set(GateState::Open),
+                Some(0) => drop(self.desk.gate.advance(GateState::Unknown, GateState::Open)),
                 Some(held) => {
-                    tracing::info!(account = %self.desk.name, held, "events of this account are held");
-                    self.context.metrics.account_held(&self.desk.name, true);
-                    self.desk.gate.set(GateState::Held);
+                    if self.desk.gate.advance(GateState::Unknown, GateState::Held) {
+                        tracing::info!(account = %self.desk.name, held, "events of this account are held");
+                        self.context.metrics.account_held(&self.desk.name, true);
+                    }
                 }
                 None => {
                     tokio::time::sleep(backoff.next_wait()).await;
@@ -90,8 +82,22 @@ impl Keeper {
     /// Waits until the account is held and its keys work again.
     async fn probe(&self) {
         let (gate, name) = (&self.desk.gate, &self.desk.name);
+        loop {
+            gate.until(GateState::Held).await;
+            tokio::select! {
+                () = self.until_the_keys_work() => {}
+                () = gate.while_held() => continue,
+            }
+            tracing::info!(account = %name, "the account's keys work again");
+            self.context.metrics.account_held(name, false);
+            if gate.advance(GateState::Held, GateState::Releasing) {
+                return;
+            }
+        }
+    }
+
+    async fn until_the_keys_work(&self) {
         let mut backoff = Backoff::new(FIRST_PROBE, LAST_PROBE);
-        gate.until(GateState::Held).await;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(backoff.next_wait()) => {}
@@ -100,13 +106,10 @@ impl Keeper {
             }
             match self.context.destination.check_keys(&self.desk.account()).await {
                 // A proper no to this call is a yes to the keys.
-                Ok(()) | Err(Failure::Rejected(_)) => break,
-                Err(failure) => tracing::debug!(account = %name, "still held: {failure}"),
+                Ok(()) | Err(Failure::Rejected(_)) => return,
+                Err(failure) => tracing::debug!(account = %self.desk.name, "still held: {failure}"),
             }
         }
-        tracing::info!(account = %name, "the account's keys work again");
-        self.context.metrics.account_held(name, false);
-        gate.advance(GateState::Held, GateState::Releasing);
     }
 
     /// Events can be held although this worker's gate is open: another worker held them and died, or they came back from
@@ -126,7 +129,7 @@ impl Keeper {
     async fn release(&self) {
         let gate = &self.desk.gate;
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
-        while !self.stop.is_cancelled() && gate.state() != GateState::Held && gate.state() != GateState::Open {
+        while !self.stop.is_cancelled() && matches!(gate.state(), GateState::Releasing | GateState::Settling) {
             match self.context.queue.own(self.place(), self.room).await {
                 Ok(owned) => {
                     backoff.reset();
@@ -149,7 +152,7 @@ impl Keeper {
         let mut end = self.drain(&mut term, &mut owned).await;
         if end == TermEnd::Idle {
             gate.advance(GateState::Releasing, GateState::Settling);
-            gate.until_nothing_moves().await;
+            gate.until_settled().await;
             end = self.drain(&mut term, &mut owned).await;
         }
         let mut empty = end == TermEnd::Idle && self.held().await == Some(0);
@@ -177,7 +180,7 @@ impl Keeper {
         let mut run = std::pin::pin!(term.run(owned, &stop, &self.abort, Some(QUIET)));
         let end = tokio::select! {
             end = &mut run => return end,
-            () = gate.until(GateState::Held) => None,
+            () = gate.until_shut() => None,
             () = self.until_nearly_done() => Some(()),
         };
         if end.is_none() {
@@ -187,7 +190,7 @@ impl Keeper {
         gate.advance(GateState::Releasing, GateState::Settling);
         tokio::select! {
             end = &mut run => end,
-            () = gate.until(GateState::Held) => {
+            () = gate.until_shut() => {
                 stop.cancel();
                 run.await
             }

@@ -1,17 +1,17 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use refersion_relay_model::AccountName;
 use refersion_relay_telemetry::Metrics;
 use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio_util::sync::CancellationToken;
 
 use crate::Account;
-use crate::gate::{Gate, GateState};
+use crate::gate::Gate;
 
 /// The accounts a worker works for. They can be replaced while it works: an account keeps its state when its settings
-/// change, and an event that is being worked is finished with the settings it began with.
+/// change or when it goes and comes back, and an event that is being worked is finished with the settings it began with.
 pub struct Roster {
+    /// Of every account that was ever configured: events of one that is gone are still under way.
     desks: RwLock<HashMap<AccountName, Arc<Desk>>>,
     opened: mpsc::UnboundedSender<Arc<Desk>>,
     to_open: Mutex<Option<mpsc::UnboundedReceiver<Arc<Desk>>>>,
@@ -27,8 +27,6 @@ pub(crate) struct Desk {
     pub(crate) permits: Semaphore,
     /// Told when the settings have changed: the keys may work now.
     pub(crate) changed: Notify,
-    /// Cancelled when the account is no longer configured.
-    pub(crate) gone: CancellationToken,
     account: RwLock<Arc<Account>>,
 }
 
@@ -39,7 +37,6 @@ impl Desk {
             gate: Gate::new(),
             permits: Semaphore::new(concurrency),
             changed: Notify::new(),
-            gone: CancellationToken::new(),
             account: RwLock::new(Arc::new(account)),
         }
     }
@@ -69,35 +66,35 @@ impl Roster {
     /// wait for it; one that is new is looked after from now on.
     pub fn replace(&self, accounts: Vec<Account>) {
         let mut desks = self.desks.write().unwrap_or_else(PoisonError::into_inner);
-        let mut left = std::mem::take(&mut *desks);
+        let configured: HashSet<_> = accounts.iter().map(|account| account.name.clone()).collect();
         for account in accounts {
-            let name = account.name.clone();
-            let desk = if let Some(desk) = left.remove(&name) {
+            if let Some(desk) = desks.get(&account.name) {
                 desk.change(account);
-                desk
+                if desk.gate.come_back() {
+                    self.metrics.account_held(&desk.name, true);
+                }
             } else {
-                self.metrics.declare_account(&name);
+                self.metrics.declare_account(&account.name);
                 let desk = Arc::new(Desk::new(account, self.concurrency));
                 // Nobody listens any more when the worker is about to end, and then nobody needs to.
                 let _ = self.opened.send(desk.clone());
-                desk
-            };
-            desks.insert(name, desk);
+                desks.insert(desk.name.clone(), desk);
+            }
         }
-        for desk in left.into_values() {
-            desk.gone.cancel();
-            // Whatever waits for the account goes behind its held events.
-            desk.gate.set(GateState::Held);
-            self.metrics.account_held(&desk.name, false);
-            self.metrics.account_paused(&desk.name, false);
+        for desk in desks.values().filter(|desk| !configured.contains(&desk.name)) {
+            if desk.gate.leave() {
+                self.metrics.account_held(&desk.name, false);
+                self.metrics.account_paused(&desk.name, false);
+            }
         }
     }
 
-    /// The desk of an account, if it is configured.
+    /// The desk of an account, if it was ever configured. The gate of one that is gone lets nothing through.
     pub(crate) fn desk(&self, name: &AccountName) -> Option<Arc<Desk>> {
         self.desks.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
+    /// The desks of all accounts that were ever configured.
     pub(crate) fn desks(&self) -> Vec<Arc<Desk>> {
         self.desks.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
@@ -110,10 +107,12 @@ impl Roster {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
     use refersion_relay_model::{Fingerprint, KeyPair};
     use refersion_relay_refersion::{Existing, NewAffiliateDefaults};
 
     use super::*;
+    use crate::gate::{Admission, GateState, Source};
 
     fn account(name: &str, secret: &str) -> Account {
         let keys = KeyPair::new("pub", secret);
@@ -143,15 +142,25 @@ mod tests {
         assert_eq!(opened, ["a", "b"], "each is looked after once");
     }
 
-    #[test]
-    fn an_account_that_is_gone_holds_what_waits_for_it() {
+    #[tokio::test]
+    async fn an_account_that_comes_back_waits_for_what_went_behind_its_held_events_meanwhile() {
         let roster = Roster::new(vec![account("a", "a"), account("b", "b")], 4, Metrics::new());
-        let desk = roster.desk(&account("a", "").name).unwrap();
-        desk.gate.set(GateState::Open);
+        let name = account("a", "").name;
+        roster.desk(&name).unwrap().gate.set(GateState::Open);
 
         roster.replace(vec![account("b", "b")]);
+        let gone = roster.desk(&name).unwrap();
+        let Admission::Move(moving) = gone.gate.admit(Source::Shard).await else { panic!("gone") };
+        roster.replace(vec![account("a", "new"), account("b", "b")]);
 
-        assert!(roster.desk(&desk.name).is_none() && desk.gone.is_cancelled());
-        assert_eq!(desk.gate.state(), GateState::Held);
+        let back = roster.desk(&name).unwrap();
+        assert_eq!((back.gate.state(), back.account().keys.expose_secret()), (GateState::Held, "new"));
+        back.gate.set(GateState::Settling);
+        assert!(back.gate.until_settled().now_or_never().is_none());
+        drop(moving);
+        back.gate.until_settled().await;
+        let mut opening = roster.opening().unwrap();
+        let opened = std::iter::from_fn(|| opening.try_recv().ok()).filter(|desk| desk.name == name).count();
+        assert_eq!(opened, 1, "one keeper looks after it");
     }
 }

@@ -184,7 +184,7 @@ async fn finish(context: &Context, item: Item, leave: &CancellationToken) -> boo
     };
     log(&verdict, &headers);
     let Some(settle) = context.settlement(&verdict, headers, account, subject) else { return true };
-    // An account that is not configured may have any name at all, and is no label.
+    // An account that was never configured may have any name at all, and is no label.
     let known = account.filter(|_| !matches!(reading, Reading::Stray(..)));
     let generation = delivery.message.headers.generation;
     if delivery.settle(settle).await.is_ok() {

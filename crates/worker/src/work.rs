@@ -14,7 +14,7 @@ use crate::RetryPolicy;
 use crate::decide::{Failed, decide};
 use crate::destination::Destination;
 use crate::ended::{Ended, Identity};
-use crate::gate::{Admission, Moving, Source};
+use crate::gate::{Admission, GateState, Moving, Source};
 use crate::roster::Desk;
 use crate::verdict::{Retry, Verdict};
 
@@ -51,7 +51,7 @@ pub(crate) enum Reading {
     Job(Box<Job>),
     /// Nothing to be worked; the verdict stands already.
     Final(Verdict),
-    /// An event of an account that is not configured.
+    /// An event of an account that was never configured.
     Stray(AccountName, Subject),
 }
 
@@ -202,7 +202,8 @@ impl Context {
     }
 
     fn pause(&self, job: &Job, pause: Duration) {
-        if job.desk.gate.pause(pause) {
+        // The answer may come after the account has gone.
+        if job.desk.gate.pause(pause) && job.desk.gate.state() != GateState::Gone {
             let seconds = pause.as_secs();
             tracing::warn!(account = %job.desk.name, seconds, "Refersion asked for a pause of this account");
             self.metrics.account_paused(&job.desk.name, true);

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::ended::Ended;
-use crate::gate::Source;
+use crate::gate::{GateState, Source};
 use crate::keeper::Keeper;
 use crate::roster::Roster;
 use crate::term::{Term, TermEnd};
@@ -79,12 +79,12 @@ impl Worker {
             let (worker, stop, abort) = (worker.clone(), stop.clone(), abort.clone());
             tasks.spawn(async move { worker.work(shard, &stop, &abort).await });
         }
-        tasks.spawn(worker.clone().show_pauses(stop));
+        tasks.spawn(worker.clone().show_accounts(stop));
         tasks.close();
         tasks.wait().await;
     }
 
-    /// Gives each account a keeper, from when it is configured until it is no more.
+    /// Gives each account a keeper when it is first configured.
     async fn look_after_accounts(
         self: Arc<Self>,
         tasks: TaskTracker,
@@ -141,11 +141,14 @@ impl Worker {
         }
     }
 
-    /// A pause ends by itself, so somebody has to look.
-    async fn show_pauses(self: Arc<Self>, stop: CancellationToken) {
+    /// A pause ends by itself, and an account can go while it is being held or paused, so somebody has to look.
+    async fn show_accounts(self: Arc<Self>, stop: CancellationToken) {
         while !stop.is_cancelled() {
             for desk in self.roster.desks() {
-                self.context.metrics.account_paused(&desk.name, desk.gate.paused().is_some());
+                let state = desk.gate.state();
+                self.context.metrics.account_held(&desk.name, state == GateState::Held);
+                let paused = state != GateState::Gone && desk.gate.paused().is_some();
+                self.context.metrics.account_paused(&desk.name, paused);
             }
             tokio::select! {
                 () = stop.cancelled() => {}

@@ -19,8 +19,14 @@ pub(crate) struct InHand {
     subjects: HashSet<Subject>,
 }
 
-/// Whom a letter is about, by its headers.
-pub(crate) type Subject = (Option<AccountName>, String);
+/// Whom a letter is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Subject {
+    /// By its headers.
+    Said(Option<AccountName>, String),
+    /// By the judge, who has read it.
+    Number(u64),
+}
 
 #[derive(Debug)]
 struct Held {
@@ -100,9 +106,11 @@ impl InHand {
     }
 }
 
-/// Whom a letter is about; a letter whose headers do not say is about nobody else.
-pub(crate) fn subject(headers: &Headers) -> Option<Subject> {
-    Some((headers.account.clone(), headers.subject.clone()?))
+impl Subject {
+    /// As the headers say it; a letter whose headers do not say is about nobody else.
+    pub(crate) fn said(headers: &Headers) -> Option<Self> {
+        Some(Self::Said(headers.account.clone(), headers.subject.clone()?))
+    }
 }
 
 #[cfg(test)]
@@ -111,7 +119,7 @@ mod tests {
 
     #[expect(clippy::unnecessary_wraps, reason = "as the headers say it")]
     fn about(who: &str) -> Option<Subject> {
-        Some((None, who.to_owned()))
+        Some(Subject::Said(None, who.to_owned()))
     }
 
     #[test]

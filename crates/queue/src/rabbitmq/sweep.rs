@@ -15,10 +15,10 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::in_hand::{InHand, subject};
+use super::in_hand::{InHand, Subject};
 use super::publisher::Publisher;
 use super::reader::{Reader, answer};
-use crate::{Action, Backoff, Fate, Headers, InFlight, Judge, Letter, Message, Place, PublishError, QueueError, Swept};
+use crate::{Action, Backoff, Fate, InFlight, Judge, Letter, Message, Place, PublishError, QueueError, Swept};
 
 /// Letters that lie ready beyond those in hand, so that the next one does not have to be waited for.
 const AHEAD: u16 = 4;
@@ -146,7 +146,10 @@ impl Sweeping<'_> {
                     self.hand.drop();
                 }
                 Action::Keep => self.keep(letter.message).await?,
-                Action::Move(place, headers) => self.copy(Fate::Gone, place, *headers, letter.message).await?,
+                Action::Move { place, headers, subject } => {
+                    let copy = Message { headers: *headers, ..letter.message };
+                    self.copy(Fate::Gone, Some(Subject::Number(subject)), place, copy).await?;
+                }
             }
             self.tell(judge, swept);
         }
@@ -206,17 +209,21 @@ impl Sweeping<'_> {
     }
 
     async fn keep(&mut self, message: Message) -> Result<(), QueueError> {
-        let headers = message.headers.clone();
-        self.copy(Fate::Kept, Place::Dead(self.reader.class), headers, message).await
+        let subject = Subject::said(&message.headers);
+        self.copy(Fate::Kept, subject, Place::Dead(self.reader.class), message).await
     }
 
-    async fn copy(&mut self, fate: Fate, place: Place, headers: Headers, original: Message) -> Result<(), QueueError> {
-        let subject = subject(&original.headers);
+    async fn copy(
+        &mut self,
+        fate: Fate,
+        subject: Option<Subject>,
+        place: Place,
+        message: Message,
+    ) -> Result<(), QueueError> {
         while !self.hand.takes_copy(subject.as_ref()) {
             self.progress().await?;
         }
         let tag = self.hand.copy(fate, subject);
-        let message = Message { headers, ..original };
         let publisher = self.publisher.clone();
         let mut copying: Copying =
             Box::pin(unconstrained(async move { (tag, copy(&publisher, &place, &message).await) }));

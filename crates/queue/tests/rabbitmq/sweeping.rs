@@ -72,8 +72,9 @@ pub(crate) fn number(letter: &Letter) -> usize {
     body(&letter.message).parse().unwrap()
 }
 
-fn replay(letter: &Letter) -> Action {
-    Action::Move(SHARD, Box::new(letter.message.headers.replayed()))
+pub(crate) fn replay(letter: &Letter, subject: usize) -> Action {
+    let (headers, subject) = (Box::new(letter.message.headers.replayed()), subject.try_into().unwrap());
+    Action::Move { place: SHARD, headers, subject }
 }
 
 fn in_flight(letters: u16) -> InFlight {
@@ -93,7 +94,7 @@ async fn a_sweep_shows_each_letter_once_and_does_what_it_is_told() {
         relay.store(&INVALID, events(0..150)).await;
         let mut judge = by(|letter| match number(letter) {
             0..3 | 140 => Action::Drop,
-            3..5 | 149 => replay(letter),
+            3..5 | 149 => replay(letter, number(letter)),
             _ => Action::Keep,
         });
 
@@ -305,6 +306,46 @@ async fn a_copy_that_the_broker_refuses_at_first_is_neither_lost_nor_out_of_turn
         of_subject.dedup(); // what was stored and not confirmed was stored again
         assert_eq!(of_subject, (subject..60).step_by(3).collect::<Vec<_>>(), "of subject {subject}: {left:?}");
     }
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn a_replay_that_the_broker_refuses_at_first_is_not_out_of_turn_for_the_subject_that_the_judge_found() {
+    let relay = Relay::start().await;
+    let mut letters = crowd(0..60);
+    for letter in &mut letters {
+        letter.headers.subject = None;
+    }
+    relay.store(&INVALID, letters).await;
+    // Without the exchange a publish breaks its channel, and the relay declares the exchange anew.
+    let exchange = relay.name("events");
+    let (sender, mut breaking) = mpsc::unbounded_channel();
+    let mut judge = by(move |letter| {
+        if number(letter) == 20 {
+            sender.send(()).unwrap();
+        }
+        replay(letter, number(letter) % 3)
+    });
+    let queue = relay.queue.clone();
+    let sweep =
+        tokio::spawn(
+            async move { queue.sweep(Class::Invalid, in_flight(20), &mut judge, &CancellationToken::new()).await },
+        );
+    breaking.recv().await.unwrap();
+    relay.admin.delete_exchange(&exchange).await;
+
+    let swept = timeout(PATIENCE * 2, sweep).await.expect("it ends").unwrap().unwrap();
+
+    assert_eq!((swept.seen, swept.acted), (60, 60));
+    let mut owned = relay.own(&SHARD).await;
+    let replayed = take(&mut owned, 60).await;
+    for subject in 0..3 {
+        let mut of_subject: Vec<usize> =
+            bodies(&replayed).iter().map(|body| body.parse().unwrap()).filter(|n| n % 3 == subject).collect();
+        of_subject.dedup(); // what was stored and not confirmed was stored again
+        assert!(of_subject.is_sorted(), "of subject {subject}: {of_subject:?}");
+    }
+    owned.release().await;
     relay.clean().await;
 }
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ pub(super) struct Running {
     pub(super) ops: SocketAddr,
     pub(super) queue: Arc<RabbitMq>,
     pub(super) metrics: Metrics,
-    names: watch::Sender<Vec<AccountName>>,
+    known: watch::Sender<BTreeSet<AccountName>>,
     access: Option<watch::Sender<Arc<Access>>>,
     roster: Option<Arc<Roster>>,
     tasks: TaskTracker,
@@ -82,7 +83,7 @@ pub(super) async fn start(
         ops: ops_listener.local_addr().map_err(Exit::failed)?,
         queue: queue.clone(),
         metrics: metrics.clone(),
-        names: watch::Sender::new(parts::names(&settings.accounts)),
+        known: watch::Sender::new(parts::names(&settings.accounts).into_iter().collect()),
         access: None,
         roster: None,
         tasks: tasks.clone(),
@@ -107,7 +108,7 @@ pub(super) async fn start(
     tasks.spawn(poll::depths(
         queue.clone(),
         settings.clone(),
-        running.names.subscribe(),
+        running.known.subscribe(),
         metrics.clone(),
         stop.stop.clone(),
     ));
@@ -122,7 +123,7 @@ impl Running {
     fn shared(&self) -> Shared {
         Shared {
             queue: self.queue.clone(),
-            names: self.names.clone(),
+            known: self.known.clone(),
             access: self.access.clone(),
             roster: self.roster.clone(),
         }

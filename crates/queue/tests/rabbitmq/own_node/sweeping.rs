@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::node;
 use crate::harness::{PATIENCE, Relay, SHARD, body, crowd};
-use crate::sweeping::{by, number};
+use crate::sweeping::{by, number, replay};
 
 #[tokio::test]
 async fn a_broker_that_dies_under_a_sweep_loses_nothing() {
@@ -23,7 +23,7 @@ async fn a_broker_that_dies_under_a_sweep_loses_nothing() {
         }
         match number(letter) % 2 {
             0 => Action::Keep,
-            _ => Action::Move(SHARD, Box::new(letter.message.headers.replayed())),
+            _ => replay(letter, number(letter)),
         }
     });
     let queue = relay.queue.clone();

@@ -1,4 +1,5 @@
 use refersion_relay_deadletter::{Age, Survey};
+use refersion_relay_model::MAX_EVENT_BYTES;
 
 use crate::commands::say;
 
@@ -10,6 +11,9 @@ pub(super) fn print(plan: &Survey, would: &str) {
     }
     if 0 < plan.without_account {
         say!("  {} of them name no account", plan.without_account);
+    }
+    if 0 < plan.too_large {
+        say!("  {} of them are larger than {} KiB", plan.too_large, MAX_EVENT_BYTES / 1024);
     }
     for id in &plan.not_found {
         say!("  {id} is not among the letters looked at (--scan looks at more)");

@@ -2,6 +2,7 @@ use std::time::SystemTime;
 
 use anyhow::anyhow;
 use refersion_relay_deadletter::{DeadLetters, Deed, Done, Orders, Survey, WalkError, WhenBusy};
+use refersion_relay_model::MAX_EVENT_BYTES;
 use serde_json::{Value, json};
 
 use super::plan;
@@ -122,5 +123,8 @@ fn print_done(plan: &Survey, done: &Done, words: Words, json: bool) {
     say!("{} dead letters were {}, {} of {} were looked at", done.acted, words.done, done.seen, done.total);
     if 0 < done.without_account {
         say!("{} name no account and stayed", done.without_account);
+    }
+    if 0 < done.too_large {
+        say!("{} are larger than {} KiB and stayed", done.too_large, MAX_EVENT_BYTES / 1024);
     }
 }

@@ -1,0 +1,5 @@
+//! The worker on a real broker, with destinations that behave as a test wants.
+
+mod poison;
+mod roster;
+mod support;

@@ -1,0 +1,102 @@
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use refersion_relay_model::{AccountName, Event, Fingerprint, KeyPair, Shard, Subject};
+use refersion_relay_queue::{BrokerState, BrokerUrl, Headers, Message, Place, Queue, RabbitMq, RabbitMqSettings, Room};
+use refersion_relay_refersion::{Existing, NewAffiliateDefaults};
+use refersion_relay_telemetry::Metrics;
+use refersion_relay_worker::{Account, Destination, RetryPolicy, Roster, Worker, WorkerSettings};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+const SHARD: Shard = Shard { index: 0, count: 1 };
+
+/// A worker at work.
+pub(crate) struct Running {
+    pub(crate) roster: Arc<Roster>,
+    stop: CancellationToken,
+    working: JoinHandle<()>,
+}
+
+impl Running {
+    pub(crate) fn start(
+        queue: &Arc<RabbitMq>,
+        destination: Arc<dyn Destination>,
+        accounts: Vec<Account>,
+        metrics: &Metrics,
+    ) -> Self {
+        let worker = Worker::new(queue.clone(), destination, accounts, 4, settings(), metrics.clone());
+        let (roster, stop) = (worker.roster(), CancellationToken::new());
+        let working = tokio::spawn(worker.run(stop.clone(), CancellationToken::new()));
+        Self { roster, stop, working }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        tokio::time::timeout(PATIENCE, self.working)
+            .await
+            .expect("an orderly end")
+            .expect("no panic of the worker itself");
+    }
+}
+
+/// A queue of one shard that nobody else uses.
+pub(crate) async fn queue(metrics: &Metrics) -> Arc<RabbitMq> {
+    let url =
+        std::env::var("RELAY_TEST_AMQP_URL").expect("RELAY_TEST_AMQP_URL is not set: run the tests with tests/run");
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("now");
+    let settings = RabbitMqSettings {
+        url: BrokerUrl::parse(&url).expect("a URL"),
+        prefix: format!("worker-{:x}", now.as_nanos()),
+        shards: 1,
+        tiers: vec![Duration::from_secs(1)],
+        accounts: vec![account().name],
+        confirm_timeout: Duration::from_secs(5),
+    };
+    let queue = Arc::new(RabbitMq::start(settings, metrics.clone()));
+    let mut state = queue.state();
+    tokio::time::timeout(PATIENCE, state.wait_for(BrokerState::is_up)).await.expect("up").expect("a supervisor");
+    queue
+}
+
+pub(crate) fn account() -> Account {
+    let keys = KeyPair::new("pub_1", "sec_1");
+    Account {
+        name: AccountName::try_from("acme").expect("a name"),
+        fingerprint: Fingerprint::new(&keys),
+        keys,
+        defaults: NewAffiliateDefaults::default(),
+        existing: Existing::Keep,
+    }
+}
+
+pub(crate) fn identify(email: &str) -> String {
+    format!(r#"{{"type":"identify","traits":{{"name":"Test Person","email":"{email}"}}}}"#)
+}
+
+/// Puts an event of the account on the shard.
+pub(crate) async fn store(queue: &RabbitMq, body: &str) {
+    let (account, body) = (account(), Bytes::copy_from_slice(body.as_bytes()));
+    let event = Event::parse(&body).expect("an event");
+    let id = account.fingerprint.message_id(&event, &body);
+    let subject = account.fingerprint.subject(&Subject::of(&event, id.as_str()));
+    let headers = Headers::received(id.as_str(), event.kind().as_str(), account.name, subject, SystemTime::now());
+    let stored = queue.publish(vec![(Place::Shard(SHARD), Message { body, headers })]).await;
+    assert!(stored.iter().all(Result::is_ok), "{stored:?}");
+}
+
+fn settings() -> WorkerSettings {
+    WorkerSettings {
+        shards: vec![SHARD],
+        room: Room { events: 16 },
+        retry: RetryPolicy {
+            in_hand: Duration::from_secs(5),
+            tiers: vec![Duration::from_secs(1)],
+            max_attempts: 5,
+            max_age: Duration::from_hours(1),
+            max_held: Duration::from_hours(1),
+        },
+    }
+}

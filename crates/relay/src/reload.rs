@@ -72,7 +72,11 @@ impl Reload {
                 seen = self.once(asked, seen).await;
             }
         };
-        stop.run_until_cancelled(looking).await.unwrap_or(())
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = looking => {}
+        }
     }
 
     /// Returns the accounts that are configured now, or why there are none. `seen`: the same, from the last time.

@@ -4,6 +4,7 @@ mod alarm;
 mod arguments;
 mod crash;
 mod frozen;
+mod rights;
 mod sweeping;
 
 use refersion_relay_private_broker::PrivateBroker;

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use refersion_relay_model::{Class, Shard};
+use refersion_relay_model::{AccountName, Class, Shard};
 use refersion_relay_queue::{Headers, Place, Settle};
 
 use crate::admin::{header_names, number};
@@ -67,7 +67,7 @@ async fn what_a_stranger_publishes_is_read_with_suspicion_and_moves_on_without_i
 
     assert_eq!(&delivery.message.body[..], [0xff, 0]);
     let headers = delivery.message.headers.clone();
-    assert_eq!((headers.account.as_ref().map(|name| name.as_str()), headers.attempts), (Some("acme"), 0));
+    assert_eq!((headers.account.as_ref().map(AccountName::as_str), headers.attempts), (Some("acme"), 0));
     delivery.settle(Settle::Move(Place::Dead(Class::Malformed), Box::new(headers))).await.unwrap();
     let raw = relay.admin.peek(&relay.name("dead.malformed")).await;
     assert!(header_names(&raw).iter().all(|name| name.starts_with("x-relay-")), "{:?}", header_names(&raw));
@@ -103,7 +103,7 @@ async fn what_the_broker_gave_up_on_at_the_intake_is_nobodys_whatever_it_claims(
     let (_, unrouted) = relay.browse(Class::Unrouted, EVERYTHING).await;
     let headers = &unrouted[0].message.headers;
     let death = headers.death.as_ref().unwrap();
-    assert_eq!((headers.account.as_ref().map(|name| name.as_str()), death.reason.as_str()), (Some("acme"), "no_queue"));
+    assert_eq!((headers.account.as_ref().map(AccountName::as_str), death.reason.as_str()), (Some("acme"), "no_queue"));
     assert_eq!(death.dead_at, None, "nobody said when");
     let (_, again) = relay.browse(Class::Unrouted, EVERYTHING).await;
     assert_eq!(again[0].id, unrouted[0].id, "a letter keeps its id");

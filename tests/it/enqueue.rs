@@ -227,3 +227,27 @@ async fn a_broker_that_goes_away_is_waited_for_own_node() {
     let admin = Admin::of(&broker.url(), &config).await;
     assert_eq!(admin.drain_shards().await.len(), 30_000, "every one is there, if some twice");
 }
+
+#[tokio::test]
+async fn an_interrupted_run_counts_exactly_the_lines_that_need_not_be_repeated() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &[]);
+    let admin = Admin::of(&shared_broker(), &config).await;
+    let pair =
+        |n| [identify(&format!("person{n}@example.com")), br#"{"type":"track"}"#.to_vec(), Vec::new()].join(&b'\n');
+    let (_folder, path) = file(&(0..1_000).flat_map(pair).collect::<Vec<_>>());
+    // Two lines are published together, and most of the time it waits for its next turn.
+    let arguments = ["enqueue", path.to_str().expect("UTF-8"), "--account", "acme", "--rate", "20", "--json"];
+    let running = config.begin(&arguments);
+    eventually("some are there", || async { admin.replayed().await > 2 }).await;
+
+    running.signal("INT").await;
+
+    let output = running.output().await;
+    assert_eq!(output.code, Some(1), "{output:?}");
+    let done = json(&output);
+    let count = |key: &str| done["tally"][key].as_u64().expect("a number");
+    let ignored = done["tally"]["ignored"]["unsupported_type"].as_u64().unwrap_or(0);
+    assert_eq!(count("durable"), count("stored") + ignored, "{done}");
+    assert!(done["complete"] == false && 0 < ignored, "{done}");
+}

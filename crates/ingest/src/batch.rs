@@ -2,7 +2,6 @@ use std::sync::Arc;
 
 use axum::extract::Request;
 use bytes::Bytes;
-use http::HeaderMap;
 use refersion_relay_model::{DeadReason, Event, Ignored, MAX_EVENT_BYTES};
 use refersion_relay_queue::{Message, Place};
 use refersion_relay_telemetry::{Door, Refused};
@@ -14,7 +13,7 @@ use crate::batch_reply::BatchReply;
 use crate::body::{BodyError, Encoding, Keep, read};
 use crate::door::Ingest;
 use crate::items::Items;
-use crate::sort::{Received, Sorted, traceparent};
+use crate::sort::{Received, Sorted};
 use crate::{AccountDoor, MAX_BATCH_BYTES};
 
 const DOOR: Door = Door::Batch;
@@ -46,8 +45,8 @@ struct Batch<'a> {
 
 async fn accept(ingest: &Ingest, request: Request) -> BatchReply {
     let access = ingest.access();
-    let (headers, encoding) = (request.headers().clone(), Encoding::of(request.headers()));
-    let user = basic_user(&headers);
+    let (received, encoding) = (Received::by_http(request.headers()), Encoding::of(request.headers()));
+    let user = basic_user(request.headers());
     // The key may also stand in the body, so without one in the headers the body has to be read.
     let stranger = user.as_ref().is_some_and(|key| access.by_write_key(key).is_none());
     let body = read(request, MAX_BATCH_BYTES, if stranger { Keep::No } else { Keep::Yes }).await;
@@ -66,7 +65,6 @@ async fn accept(ingest: &Ingest, request: Request) -> BatchReply {
         Ok(opened) => opened,
         Err(reply) => return reply,
     };
-    let received = Received::now(trace(&headers));
     store(ingest, Sheaf::of(&account, items, ingest.shards, &received)).await
 }
 
@@ -145,10 +143,6 @@ async fn store(ingest: &Ingest, sheaf: Sheaf) -> BatchReply {
         BatchReply::Taken
     });
     storing.await.unwrap_or(BatchReply::Broken)
-}
-
-fn trace(headers: &HeaderMap) -> Option<String> {
-    traceparent(headers.get("traceparent")?.to_str().ok()?)
 }
 
 #[cfg(test)]

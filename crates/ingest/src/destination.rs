@@ -7,7 +7,7 @@ use crate::AccountDoor;
 use crate::body::{BodyError, Encoding, Keep, read};
 use crate::door::Ingest;
 use crate::reply::Reply;
-use crate::sort::{Received, traceparent};
+use crate::sort::Received;
 
 const DOOR: Door = Door::Destination;
 
@@ -16,8 +16,7 @@ const DOOR: Door = Door::Destination;
 pub(crate) async fn answer(ingest: &Ingest, request: Request) -> Reply {
     // Found first, answered second: bytes of strangers are counted, not kept.
     let account = ingest.access().by_key_pair(request.headers()).cloned();
-    let trace = request.headers().get("traceparent").and_then(|value| traceparent(value.to_str().ok()?));
-    let encoding = Encoding::of(request.headers());
+    let (received, encoding) = (Received::by_http(request.headers()), Encoding::of(request.headers()));
     let body = read(request, MAX_EVENT_BYTES, if account.is_some() { Keep::Yes } else { Keep::No }).await;
     let body = match (body, &account) {
         (Ok(body), Some(_)) => encoding.unpack(body, MAX_EVENT_BYTES).await,
@@ -28,7 +27,7 @@ pub(crate) async fn answer(ingest: &Ingest, request: Request) -> Reply {
         (Err(BodyError::Slow), _) => Reply::Slow,
         (Err(BodyError::Encoding), _) => Reply::Encoding,
         (Ok(_), None) => Reply::Unauthorized,
-        (Ok(body), Some(account)) => accept(ingest, &account, Received::now(trace), body).await,
+        (Ok(body), Some(account)) => accept(ingest, &account, received, body).await,
     };
     let refused = match &reply {
         Reply::TooLarge => Refused::TooLarge,

@@ -1,10 +1,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
 
 use refersion_relay_model::{AccountName, DeadReason, Fingerprint, Ignored, KeyPair, MAX_EVENT_BYTES};
-use refersion_relay_queue::{Backoff, BrokerState, Delivery, Headers, Owned, Place, Room, Settle};
+use refersion_relay_queue::{Delivery, Headers, Owned, Place, Room, Settle, Terms};
 use refersion_relay_telemetry::Door;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -22,29 +21,10 @@ const ROOM: Room = Room { events: 4 };
 /// in hand is settled.
 pub async fn intake(ingest: Ingest, stop: CancellationToken) {
     let intake = Arc::new(Intake { ingest, fingerprint: strangers(), large: Semaphore::new(1) });
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
-    let mut state = intake.ingest.queue.state();
-    loop {
-        let owning = async {
-            let _ = state.wait_for(BrokerState::is_up).await;
-            intake.ingest.queue.own(Place::Intake, ROOM).await
-        };
-        let owned = tokio::select! {
-            () = stop.cancelled() => return,
-            owned = owning => owned,
-        };
-        match owned {
-            Ok(mut owned) => {
-                backoff.reset();
-                intake.clone().read(&mut owned, &stop).await;
-                owned.release().await;
-            }
-            Err(error) => tracing::warn!("cannot read the intake: {error}"),
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(backoff.next_wait()) => {}
-        }
+    let mut terms = Terms::new(intake.ingest.queue.clone(), Place::Intake, ROOM);
+    while let Some(mut owned) = terms.next(&stop).await {
+        intake.clone().read(&mut owned, &stop).await;
+        owned.release().await;
     }
 }
 

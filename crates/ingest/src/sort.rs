@@ -1,6 +1,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use refersion_relay_model::{
     DeadReason, Event, EventType, Ignored, Judgement, MAX_EVENT_BYTES, MessageId, Missing, Subject, judge,
 };
@@ -32,10 +33,16 @@ pub enum Sorted {
 pub(crate) const UNKNOWN_TYPE: &str = "unknown";
 
 impl Received {
-    /// Just now.
+    /// Just now, and without a trace.
     #[must_use]
-    pub fn now(traceparent: Option<String>) -> Self {
-        Self { at: SystemTime::now(), traceparent }
+    pub fn now() -> Self {
+        Self { at: SystemTime::now(), traceparent: None }
+    }
+
+    /// Just now, with a request of these headers.
+    pub(crate) fn by_http(headers: &HeaderMap) -> Self {
+        let trace = headers.get("traceparent").and_then(|value| traceparent(value.to_str().ok()?));
+        Self { traceparent: trace, ..Self::now() }
     }
 }
 

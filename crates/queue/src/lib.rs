@@ -11,6 +11,7 @@ mod owned;
 mod port;
 mod rabbitmq;
 mod sweep;
+mod terms;
 mod waves;
 
 pub use backoff::Backoff;
@@ -23,3 +24,4 @@ pub use rabbitmq::{
     PolicyReport, RabbitMq, RabbitMqSettings, TopologyReport,
 };
 pub use sweep::{Action, Fate, InFlight, InvalidInFlight, Judge, Swept};
+pub use terms::Terms;

@@ -6,9 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod dlq;
 
-pub(crate) use dlq::{
-    DlqCommand, DropArgs, ExportArgs, FilterArgs, ListArgs, ReplayArgs, ScanArgs, ShowArgs, StatsArgs, WalkArgs,
-};
+pub(crate) use dlq::{ActArgs, DlqCommand, ExportArgs, ListArgs, ShowArgs, StatsArgs, WalkArgs};
 
 /// The Refersion destination for Twilio Segment: events in, affiliates out, nothing lost on the way.
 #[derive(Debug, Parser)]

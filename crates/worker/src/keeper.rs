@@ -22,8 +22,8 @@ const NEARLY_DONE: u64 = 50;
 /// How often an open account is looked at for held events that nobody works.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Looks after one account for as long as the worker runs, and sleeps while it is gone: finds out whether events of it are held, probes while it is held, and works the held events
-/// in place, in their order, when its keys work again.
+/// Looks after one account for as long as the worker runs, and sleeps while it is gone: finds out whether events of it are
+/// held, probes while it is held, and works the held events in place, in their order, when its keys work again.
 ///
 /// They are worked where they are, not moved back: whatever fails again keeps its place, and a crash leaves the queue
 /// as it was.

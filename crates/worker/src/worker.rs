@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use refersion_relay_model::Shard;
-use refersion_relay_queue::{Backoff, BrokerState, Place, Queue};
+use refersion_relay_queue::{Place, Queue, Terms};
 use refersion_relay_telemetry::Metrics;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -105,39 +105,19 @@ impl Worker {
 
     /// Owns one shard, term after term.
     async fn work(&self, shard: Shard, stop: &CancellationToken, abort: &CancellationToken) {
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
-        let mut state = self.context.queue.state();
-        loop {
-            let owning = async {
-                // The queue's own supervisor says when it is away, once; here that is only waited for.
-                let _ = state.wait_for(BrokerState::is_up).await;
-                self.context.queue.own(Place::Shard(shard), self.settings.room).await
-            };
-            let owned = tokio::select! {
-                () = stop.cancelled() => return,
-                owned = owning => owned,
-            };
-            match owned {
-                Ok(mut owned) => {
-                    backoff.reset();
-                    let counted = self.context.metrics.owning_shard();
-                    self.progress.owned.fetch_add(1, Ordering::AcqRel);
-                    let mut term = Term::new(self.context.clone(), self.roster.clone(), Source::Shard);
-                    let end = term.run(&mut owned, stop, abort, None).await;
-                    self.progress.owned.fetch_sub(1, Ordering::AcqRel);
-                    drop(counted);
-                    owned.release().await;
-                    if end != TermEnd::Lost && stop.is_cancelled() {
-                        return;
-                    }
-                    tracing::info!(shard = %shard, "the shard was lost; taking it up again");
-                }
-                Err(error) => tracing::warn!(shard = %shard, "cannot take up the shard: {error}"),
+        let mut terms = Terms::new(self.context.queue.clone(), Place::Shard(shard), self.settings.room);
+        while let Some(mut owned) = terms.next(stop).await {
+            let counted = self.context.metrics.owning_shard();
+            self.progress.owned.fetch_add(1, Ordering::AcqRel);
+            let mut term = Term::new(self.context.clone(), self.roster.clone(), Source::Shard);
+            let end = term.run(&mut owned, stop, abort, None).await;
+            self.progress.owned.fetch_sub(1, Ordering::AcqRel);
+            drop(counted);
+            owned.release().await;
+            if end != TermEnd::Lost && stop.is_cancelled() {
+                return;
             }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(backoff.next_wait()) => {}
-            }
+            tracing::info!(shard = %shard, "the shard was lost; taking it up again");
         }
     }
 

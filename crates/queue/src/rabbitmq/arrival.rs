@@ -4,13 +4,13 @@ use lapin::BasicProperties;
 use lapin::message::Delivery;
 use refersion_relay_model::{AccountName, Class};
 
-use super::names::Names;
+use super::names::{DIED_AT_INTAKE, Names};
 use super::properties;
 use crate::{Death, Headers, Message, Place};
 
 /// Where a delivery is taken from, as far as that changes how it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum From {
+pub(crate) enum Origin {
     Intake,
     Dead(Class),
     Elsewhere,
@@ -23,7 +23,7 @@ struct Route<'a> {
     routing_key: &'a str,
 }
 
-impl From {
+impl Origin {
     pub(crate) fn place(place: &Place) -> Self {
         match place {
             Place::Intake => Self::Intake,
@@ -34,24 +34,24 @@ impl From {
 }
 
 /// Reads a delivery, and takes its body out of it.
-pub(crate) fn message(names: &Names, from: From, delivery: &mut Delivery) -> Message {
+pub(crate) fn message(names: &Names, origin: Origin, delivery: &mut Delivery) -> Message {
     let body = std::mem::take(&mut delivery.data);
     let route = Route { exchange: delivery.exchange.as_str(), routing_key: delivery.routing_key.as_str() };
-    read(names, from, route, body, &delivery.properties)
+    read(names, origin, route, body, &delivery.properties)
 }
 
 /// Reads a delivery. One that a pipeline published has no headers of ours, whatever it claims, also when the broker itself
 /// has put it among the dead letters since. Only what the broker says is believed: the exchange and the routing key.
-fn read(names: &Names, from: From, route: Route<'_>, body: Vec<u8>, properties: &BasicProperties) -> Message {
-    let class = match from {
-        From::Dead(class) => Some(class),
-        From::Intake | From::Elsewhere => None,
+fn read(names: &Names, origin: Origin, route: Route<'_>, body: Vec<u8>, properties: &BasicProperties) -> Message {
+    let class = match origin {
+        Origin::Dead(class) => Some(class),
+        Origin::Intake | Origin::Elsewhere => None,
     };
     let message = properties::read(body, properties, class);
     let account = names.intake_account(route.exchange);
     // Whose exchange such a letter came through is not known any more: what says so can be forged.
-    let died_there = route.routing_key == Names::died_at_intake();
-    if from == From::Intake || account.is_some() || died_there {
+    let died_there = route.routing_key == DIED_AT_INTAKE;
+    if origin == Origin::Intake || account.is_some() || died_there {
         plain(message, account, class.map(|class| properties::broker_death(class, properties)))
     } else {
         message
@@ -90,9 +90,9 @@ mod tests {
         BasicProperties::default().with_headers(table).with_message_id("peter@example.com".into())
     }
 
-    fn account(from: From, exchange: &str, key: &str, properties: &BasicProperties) -> (Option<String>, u32) {
+    fn account(origin: Origin, exchange: &str, key: &str, properties: &BasicProperties) -> (Option<String>, u32) {
         let route = Route { exchange, routing_key: key };
-        let headers = read(&Names::new("refersion"), from, route, b"{}".to_vec(), properties).headers;
+        let headers = read(&Names::new("refersion"), origin, route, b"{}".to_vec(), properties).headers;
         (headers.account.map(String::from), headers.attempts)
     }
 
@@ -103,20 +103,20 @@ mod tests {
             ("x-first-death-queue", "refersion.events.n8.3"),
             ("x-first-death-exchange", "refersion.intake.victim"),
         ]);
-        assert_eq!(account(From::Intake, "refersion.intake.acme", "n8.3", &claims), acme);
-        assert_eq!(account(From::Intake, "", "refersion.intake", &claims), (None, 0));
-        assert_eq!(account(From::Intake, "refersion.intake.Not A Name", "", &claims), (None, 0));
+        assert_eq!(account(Origin::Intake, "refersion.intake.acme", "n8.3", &claims), acme);
+        assert_eq!(account(Origin::Intake, "", "refersion.intake", &claims), (None, 0));
+        assert_eq!(account(Origin::Intake, "refersion.intake.Not A Name", "", &claims), (None, 0));
         // No queue took it, or the broker gave up on it.
-        assert_eq!(account(From::Dead(Class::Unrouted), "refersion.intake.acme", "", &claims), acme);
-        assert_eq!(account(From::Dead(Class::Poison), "refersion.dead", "poison-intake", &claims), (None, 0));
-        assert_eq!(account(From::Dead(Class::Unrouted), "refersion.unrouted", "poison-intake", &claims), (None, 0));
+        assert_eq!(account(Origin::Dead(Class::Unrouted), "refersion.intake.acme", "", &claims), acme);
+        assert_eq!(account(Origin::Dead(Class::Poison), "refersion.dead", "poison-intake", &claims), (None, 0));
+        assert_eq!(account(Origin::Dead(Class::Unrouted), "refersion.unrouted", "poison-intake", &claims), (None, 0));
     }
 
     #[test]
     fn what_the_relay_published_itself_keeps_its_headers() {
         let own = (Some("victim".to_owned()), 9);
-        assert_eq!(account(From::Elsewhere, "refersion.events", "n8.3", &forged(&[])), own);
-        assert_eq!(account(From::Dead(Class::Rejected), "refersion.dead", "rejected", &forged(&[])), own);
-        assert_eq!(account(From::Dead(Class::Poison), "refersion.dead", "poison", &forged(&[])), own);
+        assert_eq!(account(Origin::Elsewhere, "refersion.events", "n8.3", &forged(&[])), own);
+        assert_eq!(account(Origin::Dead(Class::Rejected), "refersion.dead", "rejected", &forged(&[])), own);
+        assert_eq!(account(Origin::Dead(Class::Poison), "refersion.dead", "poison", &forged(&[])), own);
     }
 }

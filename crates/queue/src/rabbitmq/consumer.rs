@@ -61,8 +61,8 @@ pub(crate) async fn own(
         }
     });
     let open = publisher.metrics.connected(telemetry::Connection::Consume);
-    let from = arrival::From::place(place);
-    let owned = RabbitOwned { consumer, publisher, ended: ended.clone(), closing, from, _open: open };
+    let origin = arrival::Origin::place(place);
+    let owned = RabbitOwned { consumer, publisher, ended: ended.clone(), closing, origin, _open: open };
     Ok(Owned::new(Box::new(owned), ended))
 }
 
@@ -89,7 +89,7 @@ struct RabbitOwned {
     ended: CancellationToken,
     /// Closes the connection when the term has ended.
     closing: JoinHandle<()>,
-    from: arrival::From,
+    origin: arrival::Origin,
     _open: Counted,
 }
 
@@ -107,7 +107,7 @@ impl Ownership for RabbitOwned {
             self.ended.cancel();
             return None;
         };
-        let message = arrival::message(&self.publisher.topology.names, self.from, &mut delivery);
+        let message = arrival::message(&self.publisher.topology.names, self.origin, &mut delivery);
         let (publisher, ended) = (self.publisher.clone(), self.ended.clone());
         let settler = RabbitSettler { acker: delivery.acker, publisher, ended };
         Some(Delivery::new(message, delivery.redelivered, Box::new(settler)))

@@ -4,6 +4,10 @@ use refersion_relay_model::{AccountName, Class, Shard};
 
 use crate::Place;
 
+/// The routing key under which the broker puts away what it gave up on at the intake. No publisher can claim it: the broker
+/// writes it, and only the intake has it.
+pub(crate) const DIED_AT_INTAKE: &str = "poison-intake";
+
 /// What everything is called on the broker. The prefix is configurable, so that several relays can share one.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
@@ -38,12 +42,6 @@ impl Names {
     pub(crate) fn intake_account(&self, exchange: &str) -> Option<AccountName> {
         let account = exchange.strip_prefix(&self.intake())?.strip_prefix('.')?;
         AccountName::try_from(account).ok()
-    }
-
-    /// The routing key under which the broker puts away what it gave up on at the intake. No publisher can claim it: the
-    /// broker writes it, and only the intake has it.
-    pub(crate) fn died_at_intake() -> &'static str {
-        "poison-intake"
     }
 
     pub(crate) fn intake(&self) -> String {

@@ -123,7 +123,7 @@ impl Reader {
 
     /// Reads what was delivered.
     pub(crate) fn message(&self, mut delivery: Delivery) -> Message {
-        arrival::message(&self.names, arrival::From::Dead(self.class), &mut delivery)
+        arrival::message(&self.names, arrival::Origin::Dead(self.class), &mut delivery)
     }
 
     /// Reads letters without settling them.

@@ -6,7 +6,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 use refersion_relay_model::{AccountName, Class, Shard};
 
-use super::names::Names;
+use super::names::{DIED_AT_INTAKE, Names};
 
 /// How often a work queue delivers an event before the broker gives up on it. Up to RabbitMQ 4.2 every lost connection
 /// counts, so this is far above what crashes explain; it has to be a positive number, since -1 means 0 on old brokers.
@@ -191,7 +191,7 @@ impl Topology {
         queues.push(QueueSpec {
             name: names.intake(),
             arguments: DeadLettering::to(names.dead_exchange())
-                .with_key(Names::died_at_intake())
+                .with_key(DIED_AT_INTAKE)
                 .arguments([limit(DELIVERY_LIMIT), SINGLE_ACTIVE]),
             // An exchange for each account: the right to publish to it is the authority to speak for the account.
             bindings: self
@@ -259,7 +259,7 @@ fn differs(what: &str, name: &str, error: lapin::Error) -> DeclareError {
 fn dead_bindings(names: &Names, class: Class) -> Vec<(String, String)> {
     let key = |key: &str| (names.dead_exchange(), key.to_owned());
     match class {
-        Class::Poison => vec![key(class.as_str()), key(Names::died_at_intake())],
+        Class::Poison => vec![key(class.as_str()), key(DIED_AT_INTAKE)],
         class => vec![key(class.as_str())],
     }
 }

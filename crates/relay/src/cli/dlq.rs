@@ -26,12 +26,12 @@ pub(crate) enum DlqCommand {
     /// Passes over each letter of the class once, so it takes as long as the class is large. What is not meant goes to the
     /// tail, and so keeps its order.
     #[command(after_help = REPLAY_EXAMPLES)]
-    Replay(ReplayArgs),
+    Replay(ActArgs),
     /// Delete dead letters for good. Shows a plan; acts only with --yes.
     ///
     /// Passes over each letter of the class once, so it takes as long as the class is large. What is not meant goes to the
     /// tail, and so keeps its order.
-    Drop(DropArgs),
+    Drop(ActArgs),
     /// Write dead letters down, one JSON document a line. This is personal data. The letters stay.
     ///
     /// Passes over each letter of the class once, so it takes as long as the class is large.
@@ -135,24 +135,9 @@ pub(crate) struct ShowArgs {
     pub(crate) json: bool,
 }
 
+/// How letters are replayed or dropped.
 #[derive(Debug, Args)]
-pub(crate) struct ReplayArgs {
-    #[command(flatten)]
-    pub(crate) filter: FilterArgs,
-    /// Do it.
-    #[arg(long)]
-    pub(crate) yes: bool,
-    #[command(flatten)]
-    pub(crate) walk: WalkArgs,
-    #[command(flatten)]
-    pub(crate) scan: ScanArgs,
-    /// Print one JSON document.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct DropArgs {
+pub(crate) struct ActArgs {
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
     /// Do it.

@@ -6,20 +6,11 @@ use refersion_relay_model::MAX_EVENT_BYTES;
 use serde_json::{Value, json};
 
 use super::plan;
-use crate::cli::{DropArgs, FilterArgs, ReplayArgs, ScanArgs, WalkArgs};
+use crate::cli::{ActArgs, WalkArgs};
 use crate::commands::say;
 use crate::exit::Exit;
 use crate::progress::Progress;
 use crate::signals::Stop;
-
-/// What a command that changes something was told.
-struct Order<'a> {
-    filter: &'a FilterArgs,
-    scan: &'a ScanArgs,
-    walk: &'a WalkArgs,
-    yes: bool,
-    json: bool,
-}
 
 /// The words for a deed.
 #[derive(Clone, Copy)]
@@ -31,40 +22,38 @@ struct Words {
     done: &'static str,
 }
 
-pub(super) async fn replay(letters: &DeadLetters, args: &ReplayArgs) -> Result<(), Exit> {
-    let ReplayArgs { filter, scan, walk, yes, json } = args;
-    let order = Order { filter, scan, walk, yes: *yes, json: *json };
-    act(letters, Deed::Replay, Words { verb: "replay", acted: "replayed", done: "sent again" }, &order).await
+pub(super) async fn replay(letters: &DeadLetters, args: &ActArgs) -> Result<(), Exit> {
+    let words = Words { verb: "replay", acted: "replayed", done: "sent again" };
+    act(letters, Deed::Replay, words, args).await
 }
 
-pub(super) async fn drop(letters: &DeadLetters, args: &DropArgs) -> Result<(), Exit> {
-    let DropArgs { filter, scan, walk, yes, json } = args;
-    let order = Order { filter, scan, walk, yes: *yes, json: *json };
-    act(letters, Deed::Drop, Words { verb: "drop", acted: "dropped", done: "deleted" }, &order).await
+pub(super) async fn drop(letters: &DeadLetters, args: &ActArgs) -> Result<(), Exit> {
+    let words = Words { verb: "drop", acted: "dropped", done: "deleted" };
+    act(letters, Deed::Drop, words, args).await
 }
 
-async fn act(letters: &DeadLetters, deed: Deed<'_>, words: Words, order: &Order<'_>) -> Result<(), Exit> {
-    let selection = order.filter.selection(SystemTime::now());
-    let plan = letters.survey(&selection, order.scan.scan(), WhenBusy::Fail).await.map_err(Exit::failed)?;
-    if !order.yes || !order.json {
-        if order.json {
+async fn act(letters: &DeadLetters, deed: Deed<'_>, words: Words, args: &ActArgs) -> Result<(), Exit> {
+    let selection = args.filter.selection(SystemTime::now());
+    let plan = letters.survey(&selection, args.scan.scan(), WhenBusy::Fail).await.map_err(Exit::failed)?;
+    if !args.yes || !args.json {
+        if args.json {
             say!("{}", json!({"plan": plan, "done": null}));
         } else {
             plan::print(&plan, words.done);
         }
     }
-    if !order.yes {
+    if !args.yes {
         eprintln!("nothing is done without --yes");
         return Ok(());
     }
     let stop = Stop::on_signals().map_err(Exit::failed)?;
-    let orders = orders(order.walk, &stop);
+    let orders = orders(&args.walk, &stop);
     let mut progress = Progress::start(words.verb, Some(plan.total));
     let mut watch = |done: &Done| progress.at(done.seen, || format!("{} {}", done.acted, words.done));
     let walked = run(letters.walk(deed, &selection, &orders, &mut watch), &stop).await?;
     progress.end();
     let (done, _) = &walked;
-    print_done(&plan, done, words, order.json);
+    print_done(&plan, done, words, args.json);
     ended(walked, &stop)?.all_found()
 }
 

@@ -26,10 +26,10 @@ use crate::exit::Exit;
 use crate::parts;
 use crate::progress::Progress;
 use crate::signals::Stop;
-use lines::{Lines, Text};
+use lines::{Line, Lines, Text};
 use reader::Chunk;
-use rejects::{Bad, BadText, Rejects};
-use tally::Tally;
+use rejects::{BadText, Rejects};
+use tally::{Fate, Tally};
 
 use super::{say, up};
 
@@ -140,62 +140,51 @@ struct Enqueue {
 impl Enqueue {
     /// Publishes some lines and waits until they are durable.
     async fn chunk(&mut self, chunk: Chunk, stop: &CancellationToken) -> anyhow::Result<()> {
-        let received = Received::now(None);
-        let mut batch = Vec::new();
-        let mut lines = Vec::new();
-        let mut bad = Vec::new();
+        let received = Received::now();
+        let (mut batch, mut lines, mut fates) = (Vec::new(), Vec::new(), Vec::new());
         let last = chunk.lines.last().map(|line| line.number);
-        for line in chunk.lines {
-            let number = line.number;
-            let text = match line.text {
-                Text::Whole(text) if text.trim_ascii().is_empty() => {
-                    self.tally.blank += 1;
-                    continue;
-                }
-                Text::Whole(text) => text,
-                Text::TooLong(spool) => {
-                    bad.push(Bad { number, why: TOO_LONG.to_owned(), text: BadText::Spooled(spool) });
-                    continue;
-                }
-            };
-            match self.account.sort(text.clone(), self.shards, &received) {
-                Sorted::Work(place, message) => batch.push((place, message)),
-                Sorted::Dead(DeadReason::Incomplete, message) => {
-                    self.tally.incomplete += 1;
-                    batch.push((Place::Dead(DeadReason::Incomplete.class()), message));
-                }
-                Sorted::Ignored(why) => {
-                    self.tally.ignored(why);
-                    continue;
-                }
-                Sorted::Dead(..) => {
-                    bad.push(Bad { number, why: why(&text), text: BadText::Whole(text) });
-                    continue;
-                }
+        for Line { number, text } in chunk.lines {
+            let (fate, message) = self.sort(text, &received);
+            fates.push((number, fate));
+            if let Some(message) = message {
+                lines.push(number);
+                batch.push(message);
             }
-            lines.push(number);
         }
-        let count = batch.len();
-        let left = if self.has_turns(count, stop).await { self.store(batch, lines, stop).await } else { lines };
-        self.tally.stored += (count - left.len()) as u64;
+        let left = if self.has_turns(batch.len(), stop).await { self.store(batch, lines, stop).await } else { lines };
         let durable = left.first().map_or(last.unwrap_or(self.tally.durable), |first| first - 1);
         // What is not dealt with now comes again; what is has to be kept before anybody skips it.
-        for bad in bad.into_iter().take_while(|bad| bad.number <= durable) {
-            self.bad(bad)?;
+        for (number, fate) in fates.into_iter().take_while(|(number, _)| *number <= durable) {
+            self.tally.count(&fate);
+            if let Fate::Bad { why, text } = fate {
+                self.rejects.keep(text).context("cannot keep a bad line")?;
+                if let Some(line) = self.tally.report(number, &why) {
+                    self.progress.line(&line);
+                }
+            }
         }
         self.tally.durable = durable;
         self.show(chunk.read);
         Ok(())
     }
 
-    fn bad(&mut self, bad: Bad) -> anyhow::Result<()> {
-        let Bad { number, why, text } = bad;
-        self.rejects.keep(text).context("cannot keep a bad line")?;
-        self.tally.bad += 1;
-        if let Some(line) = self.tally.report(number, &why) {
-            self.progress.line(&line);
+    /// Says what becomes of a line, and what has to be stored for that.
+    fn sort(&self, text: Text, received: &Received) -> (Fate, Option<(Place, Message)>) {
+        let text = match text {
+            Text::Whole(text) if text.trim_ascii().is_empty() => return (Fate::Blank, None),
+            Text::Whole(text) => text,
+            Text::TooLong(spool) => {
+                return (Fate::Bad { why: TOO_LONG.to_owned(), text: BadText::Spooled(spool) }, None);
+            }
+        };
+        match self.account.sort(text.clone(), self.shards, received) {
+            Sorted::Work(place, message) => (Fate::Stored, Some((place, message))),
+            Sorted::Dead(DeadReason::Incomplete, message) => {
+                (Fate::StoredIncomplete, Some((Place::Dead(DeadReason::Incomplete.class()), message)))
+            }
+            Sorted::Dead(..) => (Fate::Bad { why: why(&text), text: BadText::Whole(text) }, None),
+            Sorted::Ignored(why) => (Fate::Ignored(why), None),
         }
-        Ok(())
     }
 
     /// Publishes until everything is durable, however often the queue goes away. Gives up only at the stop, and returns the

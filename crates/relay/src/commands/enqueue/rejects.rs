@@ -8,15 +8,7 @@ use bytes::Bytes;
 /// Where bad lines are kept. Without a file they are not.
 pub(super) struct Rejects(Option<File>);
 
-/// A line that is no event.
-pub(super) struct Bad {
-    /// From 1.
-    pub(super) number: u64,
-    /// Without anything of the line itself.
-    pub(super) why: String,
-    pub(super) text: BadText,
-}
-
+/// The bytes of a line that is no event.
 pub(super) enum BadText {
     Whole(Bytes),
     /// One that is too long for memory. `None`: it was not to be kept.

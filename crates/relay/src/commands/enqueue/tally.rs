@@ -4,10 +4,12 @@ use std::time::Duration;
 use refersion_relay_model::Ignored;
 use serde::Serialize;
 
+use super::rejects::BadText;
+
 /// Bad lines that are named; further ones are only counted.
 const NAMED: u64 = 1_000;
 
-/// What became of the lines so far.
+/// What became of the lines up to the last durable one. What is repeated after an interruption is counted when it is durable.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Tally {
     /// Every line up to this one is dealt with: durable, ignored or bad.
@@ -26,13 +28,41 @@ pub(super) struct Tally {
     pub(super) blank: u64,
 }
 
+/// What becomes of a line.
+pub(super) enum Fate {
+    /// It is an event, and in the queue.
+    Stored,
+    /// It is one that lacks something, and in the queue as a dead letter.
+    StoredIncomplete,
+    /// It is an event that is not for Refersion.
+    Ignored(Ignored),
+    /// It is no event.
+    Bad {
+        /// Without anything of the line itself.
+        why: String,
+        text: BadText,
+    },
+    /// There is nothing in it.
+    Blank,
+}
+
 impl Tally {
     pub(super) fn after(skipped: u64) -> Self {
         Self { durable: skipped, skipped, ..Self::default() }
     }
 
-    pub(super) fn ignored(&mut self, why: Ignored) {
-        *self.ignored.entry(why.as_str()).or_default() += 1;
+    /// Counts a line that is dealt with.
+    pub(super) fn count(&mut self, fate: &Fate) {
+        match fate {
+            Fate::Stored => self.stored += 1,
+            Fate::StoredIncomplete => {
+                self.stored += 1;
+                self.incomplete += 1;
+            }
+            Fate::Ignored(why) => *self.ignored.entry(why.as_str()).or_default() += 1,
+            Fate::Bad { .. } => self.bad += 1,
+            Fate::Blank => self.blank += 1,
+        }
     }
 
     /// What to say about the bad line that was just counted, if anything.
@@ -66,9 +96,10 @@ mod tests {
 
     #[test]
     fn the_sentence_has_every_number() {
-        let mut tally = Tally { durable: 12, stored: 9, incomplete: 1, bad: 1, ..Tally::after(0) };
-        tally.ignored(Ignored::Anonymous);
-        tally.ignored(Ignored::Anonymous);
+        let mut tally = Tally { durable: 12, stored: 8, bad: 1, ..Tally::after(0) };
+        for fate in [Fate::Ignored(Ignored::Anonymous), Fate::StoredIncomplete, Fate::Ignored(Ignored::Anonymous)] {
+            tally.count(&fate);
+        }
         let expected = "durable up to line 12: 9 events stored, 1 of them as dead letters (invalid), 2 ignored (anonymous \
                         2), 1 bad lines; 3.0 s, 3/s";
         assert_eq!(tally.sentence(Duration::from_secs(3)), expected);

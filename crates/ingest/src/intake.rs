@@ -3,7 +3,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use refersion_relay_model::{AccountName, DeadReason, Fingerprint, Ignored, KeyPair, MAX_EVENT_BYTES};
-use refersion_relay_queue::{Delivery, Headers, Owned, Place, Room, Settle, Terms};
+use refersion_relay_queue::{Delivery, Ending, Headers, Owned, Place, Room, Settle, Terms};
 use refersion_relay_telemetry::Door;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -141,7 +141,7 @@ impl Intake {
             Outcome::Dead(reason, headers) => {
                 (Settle::Move(Place::Dead(reason.class()), Box::new(headers)), Counted::Dead(reason))
             }
-            Outcome::Ignored(why) => (Settle::Done, Counted::Ignored(why)),
+            Outcome::Ignored(why) => (Settle::Done(Ending::Ignored), Counted::Ignored(why)),
         };
         let done = delivery.settle(settle).await.is_ok();
         if done {

@@ -10,6 +10,7 @@ mod message;
 mod owned;
 mod port;
 mod rabbitmq;
+mod sqlite;
 mod sweep;
 mod terms;
 mod waves;
@@ -17,11 +18,12 @@ mod waves;
 pub use backoff::Backoff;
 pub use letters::{Browsed, InvalidLetterId, Letter, LetterId, Scan};
 pub use message::{Death, Headers, Message};
-pub use owned::{Delivery, Owned, Settle, SettleError};
+pub use owned::{Delivery, Ending, Owned, Settle, SettleError};
 pub use port::{BrokerState, Depth, Place, PublishError, Queue, QueueError, Room};
 pub use rabbitmq::{
     BrokerUrl, Gravity, InvalidBrokerUrl, InvalidManagementUrl, ManagementError, ManagementUrl, PolicyHarm,
     PolicyReport, RabbitMq, RabbitMqSettings, TopologyReport,
 };
+pub use sqlite::{InvalidSqlitePath, Ledger, Sqlite, SqlitePath, SqliteSettings};
 pub use sweep::{Action, Fate, InFlight, InvalidInFlight, Judge, Swept};
 pub use terms::Terms;

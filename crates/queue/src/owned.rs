@@ -22,10 +22,19 @@ pub struct Delivery {
 /// What is to become of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settle {
-    /// Its effect has happened.
-    Done,
+    /// Nothing more is to be done about it.
+    Done(Ending),
     /// It goes on elsewhere, under these headers. The copy is confirmed before the original is acknowledged.
     Move(Place, Box<Headers>),
+}
+
+/// How an event ended, for a queue that keeps count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Its effect has happened.
+    Delivered,
+    /// Nothing was to be done: it is not for Refersion, or a copy of one that was delivered.
+    Ignored,
 }
 
 /// The delivery was not settled: the term had ended. It comes again.

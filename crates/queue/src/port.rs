@@ -57,6 +57,9 @@ pub trait Queue: Send + Sync {
 
     /// Whether the queue can confirm anything now.
     fn state(&self) -> watch::Receiver<BrokerState>;
+
+    /// Ends everything in an orderly way. A program that is about to exit calls it last.
+    async fn close(&self);
 }
 
 /// Where a message can be.
@@ -86,6 +89,8 @@ pub struct Room {
 pub struct Depth {
     /// Messages that could be delivered now.
     pub ready: u64,
+    /// Messages that were delivered and are not settled. RabbitMQ does not say, so there it is 0.
+    pub in_hand: u64,
 }
 
 /// Whether the queue can confirm anything now.
@@ -123,7 +128,7 @@ impl std::fmt::Display for BrokerState {
         match self {
             Self::Away { why } => write!(f, "the queue is away: {why}"),
             Self::Mismatch { why } => write!(f, "the queue is not set up as configured: {why}"),
-            Self::Blocked { why } => write!(f, "the broker takes no messages: {why}"),
+            Self::Blocked { why } => write!(f, "the queue takes no messages: {why}"),
             Self::Up => f.write_str("the queue is up"),
         }
     }

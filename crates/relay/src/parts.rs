@@ -6,7 +6,7 @@ use std::sync::Arc;
 use refersion_relay_deadletter::DeadLetters;
 use refersion_relay_ingest::Access;
 use refersion_relay_model::{AccountName, Fingerprint, Shard};
-use refersion_relay_queue::{RabbitMq, RabbitMqSettings, Room};
+use refersion_relay_queue::{BrokerUrl, Queue, RabbitMq, RabbitMqSettings, Room, Sqlite, SqlitePath, SqliteSettings};
 use refersion_relay_refersion::{Client, ClientSettings};
 use refersion_relay_telemetry::Metrics;
 use refersion_relay_worker::{Account, Worker, WorkerSettings};
@@ -14,17 +14,33 @@ use refersion_relay_worker::{Account, Worker, WorkerSettings};
 use crate::config::{AccountSettings, QueueUrl, Settings};
 use crate::exit::Exit;
 
-pub(crate) fn queue(settings: &Settings, metrics: &Metrics) -> Arc<RabbitMq> {
-    let QueueUrl::RabbitMq(url) = settings.queue_url.clone();
+/// The configured queue.
+pub(crate) fn queue(settings: &Settings, metrics: &Metrics) -> Arc<dyn Queue> {
+    match &settings.queue_url {
+        QueueUrl::RabbitMq(url) => Arc::new(rabbitmq(url, settings, metrics)),
+        QueueUrl::Sqlite(path) => Arc::new(sqlite(path, settings, metrics)),
+    }
+}
+
+pub(crate) fn sqlite(path: &SqlitePath, settings: &Settings, metrics: &Metrics) -> Sqlite {
+    let settings = SqliteSettings {
+        path: path.clone(),
+        tiers: settings.retry.tiers.clone(),
+        confirm_timeout: settings.confirm_timeout,
+    };
+    Sqlite::start(settings, metrics.clone())
+}
+
+pub(crate) fn rabbitmq(url: &BrokerUrl, settings: &Settings, metrics: &Metrics) -> RabbitMq {
     let settings = RabbitMqSettings {
-        url,
+        url: url.clone(),
         prefix: settings.prefix.clone(),
         shards: settings.shards,
         tiers: settings.retry.tiers.clone(),
         accounts: names(&settings.accounts),
         confirm_timeout: settings.confirm_timeout,
     };
-    Arc::new(RabbitMq::start(settings, metrics.clone()))
+    RabbitMq::start(settings, metrics.clone())
 }
 
 pub(crate) fn client(settings: &Settings, metrics: &Metrics) -> Result<Client, Exit> {
@@ -60,7 +76,7 @@ pub(crate) fn worker_accounts(accounts: &[AccountSettings]) -> Vec<Account> {
     accounts.iter().map(account).collect()
 }
 
-pub(crate) fn worker(settings: &Settings, queue: Arc<RabbitMq>, client: Client, metrics: &Metrics) -> Worker {
+pub(crate) fn worker(settings: &Settings, queue: Arc<dyn Queue>, client: Client, metrics: &Metrics) -> Worker {
     let accounts = worker_accounts(&settings.accounts);
     let worker = WorkerSettings {
         shards: shards(settings).collect(),
@@ -70,7 +86,7 @@ pub(crate) fn worker(settings: &Settings, queue: Arc<RabbitMq>, client: Client, 
     Worker::new(queue, Arc::new(client), accounts, settings.concurrency, worker, metrics.clone())
 }
 
-pub(crate) fn dead_letters(settings: &Settings, queue: Arc<RabbitMq>) -> DeadLetters {
+pub(crate) fn dead_letters(settings: &Settings, queue: Arc<dyn Queue>) -> DeadLetters {
     DeadLetters::new(queue, settings.shards, fingerprints(settings))
 }
 

@@ -130,7 +130,12 @@ impl Keeper {
         let gate = &self.desk.gate;
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         while !self.stop.is_cancelled() && matches!(gate.state(), GateState::Releasing | GateState::Settling) {
-            match self.context.queue.own(self.place(), self.room).await {
+            let owned = tokio::select! {
+                () = self.stop.cancelled() => return,
+                // Where another process works the held events, this takes until that has ended.
+                owned = self.context.queue.own(self.place(), self.room) => owned,
+            };
+            match owned {
                 Ok(owned) => {
                     backoff.reset();
                     self.work_held(owned).await;
@@ -167,8 +172,13 @@ impl Keeper {
         }
     }
 
-    /// How many events are held, if the queue can tell now.
+    /// How many events are held, in hand or not, if the queue can tell now.
     async fn held(&self) -> Option<u64> {
+        self.context.queue.depth(&self.place()).await.ok().map(|depth| depth.ready + depth.in_hand)
+    }
+
+    /// How many events are held and in nobody's hand, if the queue can tell now.
+    async fn ready(&self) -> Option<u64> {
         self.context.queue.depth(&self.place()).await.ok().map(|depth| depth.ready)
     }
 
@@ -200,7 +210,7 @@ impl Keeper {
     async fn until_nearly_done(&self) {
         loop {
             tokio::time::sleep(COUNT_EVERY).await;
-            if self.held().await.is_some_and(|held| held <= NEARLY_DONE) {
+            if self.ready().await.is_some_and(|ready| ready <= NEARLY_DONE) {
                 return;
             }
         }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 use refersion_relay_model::{
     AccountName, Command, DeadReason, Event, EventType, Judgement, MAX_EVENT_BYTES, MessageId, Missing, Subject, judge,
 };
-use refersion_relay_queue::{Backoff, Death, Headers, Message, Place, Queue, Settle};
+use refersion_relay_queue::{Backoff, Death, Ending, Headers, Message, Place, Queue, Settle};
 use refersion_relay_refersion::Applied;
 use refersion_relay_telemetry::{Metrics, Wait};
 use tokio::time::Instant;
@@ -255,7 +255,8 @@ impl Context {
     ) -> Option<Settle> {
         let now = SystemTime::now();
         match verdict {
-            Verdict::Delivered(_) | Verdict::Ignored(_) | Verdict::Copy => Some(Settle::Done),
+            Verdict::Delivered(_) => Some(Settle::Done(Ending::Delivered)),
+            Verdict::Ignored(_) | Verdict::Copy => Some(Settle::Done(Ending::Ignored)),
             Verdict::Retry(Retry::InHand(_) | Retry::Pause(_)) => None,
             Verdict::Retry(Retry::Tier(delay)) => {
                 let shard = subject?.shard(account?, self.shard_count);

@@ -66,12 +66,6 @@ impl RabbitMq {
         Self { url, publisher }
     }
 
-    /// Ends every publish in an orderly way. A program that is about to exit calls it last: the broker then logs no
-    /// lost connection.
-    pub async fn close(&self) {
-        self.publisher.close().await;
-    }
-
     /// Compares what exists on the broker with what is configured, and declares what is missing.
     pub async fn check(&self) -> Result<TopologyReport, QueueError> {
         let connection =
@@ -188,5 +182,10 @@ impl Queue for RabbitMq {
 
     fn state(&self) -> watch::Receiver<BrokerState> {
         self.publisher.state()
+    }
+
+    /// The broker then logs no lost connection.
+    async fn close(&self) {
+        self.publisher.close().await;
     }
 }

@@ -136,7 +136,7 @@ struct RabbitSettler {
 impl Settler for RabbitSettler {
     async fn settle(self: Box<Self>, message: Message, settle: Settle) -> Result<(), SettleError> {
         match settle {
-            Settle::Done => {}
+            Settle::Done(_) => {}
             Settle::Move(place, headers) => self.copy(&place, Message { headers: *headers, ..message }).await?,
         }
         if self.ended.is_cancelled() {

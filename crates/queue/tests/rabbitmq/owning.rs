@@ -23,7 +23,7 @@ async fn what_is_settled_is_gone_and_the_rest_comes_again_in_order() {
     for (number, delivery) in take(&mut owned, 10).await.into_iter().enumerate() {
         assert!(!delivery.redelivered);
         if [0, 3, 4, 9].contains(&number) {
-            delivery.settle(Settle::Done).await.unwrap();
+            delivery.settle(Settle::Done(Ending::Delivered)).await.unwrap();
         }
     }
     owned.release().await;
@@ -46,7 +46,7 @@ async fn no_more_is_in_hand_than_there_is_room() {
     let mut in_hand = take(&mut owned, 3).await;
     nothing_comes(&mut owned).await;
 
-    in_hand.remove(1).settle(Settle::Done).await.unwrap();
+    in_hand.remove(1).settle(Settle::Done(Ending::Delivered)).await.unwrap();
 
     assert_eq!(bodies(&take(&mut owned, 1).await), ["3"]);
     nothing_comes(&mut owned).await;
@@ -84,7 +84,7 @@ async fn the_second_owner_takes_over_when_the_connection_of_the_first_dies() {
     relay.store(&SHARD, events(0..20)).await;
     let mut first = dying.own(&SHARD).await;
     let mut in_hand = take(&mut first, 15).await;
-    in_hand.remove(0).settle(Settle::Done).await.unwrap();
+    in_hand.remove(0).settle(Settle::Done(Ending::Delivered)).await.unwrap();
     let mut second = relay.own(&SHARD).await;
 
     wire.cut();
@@ -92,7 +92,7 @@ async fn the_second_owner_takes_over_when_the_connection_of_the_first_dies() {
     assert_eq!(bodies(&take(&mut second, 19).await), numbers(1..20));
     until_ended(&mut first).await;
     assert!(first.ended().is_cancelled());
-    assert!(in_hand.remove(0).settle(Settle::Done).await.is_err(), "it is somebody else's now");
+    assert!(in_hand.remove(0).settle(Settle::Done(Ending::Delivered)).await.is_err(), "it is somebody else's now");
     drop(dying);
     second.release().await;
     relay.clean().await;
@@ -130,7 +130,7 @@ async fn the_term_ends_with_its_queue_and_the_next_one_begins_when_it_is_back() 
 
     until_ended(&mut owned).await;
     assert!(owned.ended().is_cancelled());
-    assert!(in_hand.settle(Settle::Done).await.is_err());
+    assert!(in_hand.settle(Settle::Done(Ending::Delivered)).await.is_err());
     owned.release().await;
     assert!(relay.queue.own(SHARD, ROOM).await.is_err(), "there is no such queue");
     assert_eq!(relay.queue.check().await.unwrap().differences, [""; 0]);
@@ -169,7 +169,7 @@ async fn giving_places_up_disturbs_nothing_else() {
         );
         let mut taken = take(&mut owned, 5).await;
         assert_eq!(bodies(&taken), numbers(round..round + 5), "in round {round}");
-        taken.remove(0).settle(Settle::Done).await.unwrap();
+        taken.remove(0).settle(Settle::Done(Ending::Delivered)).await.unwrap();
         let queue = relay.shard_queue(1);
         // Sometimes before the queue is gone, sometimes while it goes, sometimes after.
         let release_late = async |owned: Owned, late: usize| {
@@ -194,7 +194,7 @@ async fn giving_places_up_disturbs_nothing_else() {
     while rest.len() < published - ROUNDS {
         for delivery in take(&mut owned, 1).await {
             rest.extend(bodies(slice::from_ref(&delivery)));
-            delivery.settle(Settle::Done).await.unwrap();
+            delivery.settle(Settle::Done(Ending::Delivered)).await.unwrap();
         }
     }
     assert_eq!(rest, numbers(ROUNDS..published));
@@ -216,7 +216,7 @@ async fn lost_connections_do_not_use_an_event_up() {
     let mut owned = relay.own(&SHARD).await;
 
     for delivery in take(&mut owned, 3).await {
-        delivery.settle(Settle::Done).await.unwrap();
+        delivery.settle(Settle::Done(Ending::Delivered)).await.unwrap();
     }
     assert_eq!(relay.browse(Class::Poison, EVERYTHING).await.0, 0);
     owned.release().await;

@@ -116,7 +116,7 @@ async fn the_original_stays_until_its_copy_is_confirmed() {
 
     until_ended(&mut owned).await;
     assert!(moving.await.unwrap().is_err(), "a term that has ended settles nothing");
-    assert!(second.settle(Settle::Done).await.is_err(), "a term that has ended settles nothing");
+    assert!(second.settle(Settle::Done(Ending::Delivered)).await.is_err(), "a term that has ended settles nothing");
     relay.until("up again", BrokerState::is_up).await;
     let mut owned = relay.own(&SHARD).await;
     assert_eq!(bodies(&take(&mut owned, 2).await), numbers(0..2));

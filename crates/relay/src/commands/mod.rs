@@ -17,11 +17,10 @@ macro_rules! say {
 pub(crate) use say;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use refersion_relay_queue::{BrokerState, Queue, RabbitMq};
+use refersion_relay_queue::{BrokerState, Queue};
 use refersion_relay_telemetry::{LogFormat, init_logging};
 use tokio::time::timeout;
 
@@ -53,11 +52,11 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Exit> {
     }
 }
 
-/// How long the broker may take to be reached by a command.
+/// How long the queue may take to be reached by a command.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Waits until the broker is there.
-async fn up(queue: &Arc<RabbitMq>) -> Result<(), Exit> {
+/// Waits until the queue is there.
+async fn up(queue: &dyn Queue) -> Result<(), Exit> {
     let mut state = queue.state();
     let settled = |state: &BrokerState| !matches!(state, BrokerState::Away { .. });
     let reached = timeout(PATIENCE, state.wait_for(settled)).await.is_ok_and(|state| state.is_ok());

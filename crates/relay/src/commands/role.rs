@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use refersion_relay_ingest::{Access, HttpSettings, Ingest, intake, router, serve};
 use refersion_relay_model::AccountName;
-use refersion_relay_queue::{Queue, RabbitMq};
+use refersion_relay_queue::Queue;
 use refersion_relay_telemetry::Metrics;
 use refersion_relay_worker::Roster;
 use tokio::net::TcpListener;
@@ -38,7 +38,7 @@ impl Roles {
 pub(super) struct Running {
     pub(super) ingest: Option<SocketAddr>,
     pub(super) ops: SocketAddr,
-    pub(super) queue: Arc<RabbitMq>,
+    pub(super) queue: Arc<dyn Queue>,
     pub(super) metrics: Metrics,
     known: watch::Sender<BTreeSet<AccountName>>,
     access: Option<watch::Sender<Arc<Access>>>,

@@ -48,6 +48,11 @@ impl Examined {
         secret.is_some_and(|secret| !secret.is_lost())
     }
 
+    /// Whether it is known where the queue is: that has a default.
+    pub(crate) fn knows_queue(&self) -> bool {
+        self.secrets.iter().all(|secret| secret.key != "queue.url" || !secret.is_lost())
+    }
+
     /// The file of a secret, if it comes from one.
     pub(crate) fn file_of(&self, key: &str) -> Option<&Path> {
         self.secrets.iter().find(|secret| secret.key == key)?.file.as_deref()
@@ -148,11 +153,11 @@ fn why(error: &io::Error) -> String {
     }
 }
 
-/// Whether there is a secret in the file itself. A URL is one only if it has a user.
+/// Whether there is a secret in the file itself. A URL is one only if it has a user, and a path is none.
 fn has_secrets(text: &str) -> bool {
     let Some(mut raw) = alone(text) else { return true };
-    let slots = slots(&mut raw);
-    slots.iter().any(|slot| slot.value.as_ref().is_some_and(|value| !value.contains("://") || value.contains('@')))
+    let is_secret = |value: &String| !value.starts_with("sqlite:") && (!value.contains("://") || value.contains('@'));
+    slots(&mut raw).iter().any(|slot| slot.value.as_ref().is_some_and(is_secret))
 }
 
 /// Whether users of this machine who are neither the owner nor of the group can read a file: they may read it itself, and
@@ -198,6 +203,7 @@ mod tests {
         let url = |url: &str| format!("[queue]\nmanagement_url = \"{url}\"\nurl_file = \"f\"\n{account}");
         assert!(!has_secrets(&url("http://broker:15672")));
         assert!(has_secrets(&url("http://user:password@broker:15672")));
+        assert!(!has_secrets(&format!("[queue]\nurl = \"sqlite:relay@home.db\"\n{account}")));
         assert!(has_secrets(&account.replace("secret_key_file", "secret_key")));
     }
 }

@@ -59,7 +59,8 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
 /// What the file at `path` says, which is `text`, with the environment over it.
 pub(super) fn merge(path: &Path, text: &str) -> Result<RawSettings, ConfigError> {
     let figment = Figment::new().merge(Toml::string(text)).merge(Env::prefixed("RELAY__").split("__"));
-    figment.extract::<RawSettings>().map_err(|error| form(path, &error))
+    let raw = figment.extract::<RawSettings>().map_err(|error| form(path, &error))?;
+    Ok(RawSettings { folder: path.parent().unwrap_or(Path::new("")).to_owned(), ..raw })
 }
 
 /// What a file says alone, if that is a configuration.

@@ -15,6 +15,9 @@ pub(super) struct RawSettings {
     pub(super) retry: RawRetry,
     pub(super) log: RawLog,
     pub(super) account: Vec<RawAccount>,
+    /// Where a relative path begins: the folder of the file itself.
+    #[serde(skip)]
+    pub(super) folder: PathBuf,
 }
 
 /// `[queue]`

@@ -1,11 +1,11 @@
 use std::collections::HashSet;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use refersion_relay_model::{AccountName, KeyPair};
-use refersion_relay_queue::{BrokerUrl, ManagementUrl};
+use refersion_relay_queue::{BrokerUrl, InvalidSqlitePath, ManagementUrl, SqlitePath};
 use refersion_relay_refersion::{Existing, NewAffiliateDefaults, Status};
 use refersion_relay_telemetry::{LogFormat, is_log_filter};
 use refersion_relay_worker::RetryPolicy;
@@ -41,7 +41,12 @@ pub(crate) struct Settings {
 pub(crate) enum QueueUrl {
     /// On RabbitMQ.
     RabbitMq(BrokerUrl),
+    /// In a file of this machine.
+    Sqlite(SqlitePath),
 }
+
+/// The queue that needs nothing beside this program.
+const EMBEDDED: &str = "sqlite:relay.db";
 
 /// One account.
 #[derive(Clone, Debug)]
@@ -74,7 +79,7 @@ impl TryFrom<RawSettings> for Settings {
     type Error = ConfigError;
 
     fn try_from(raw: RawSettings) -> Result<Self, ConfigError> {
-        let RawSettings { queue, ingest, worker, ops, refersion, retry, log, account } = raw;
+        let RawSettings { queue, ingest, worker, ops, refersion, retry, log, account, folder } = raw;
         let ingest_listen = address("ingest.listen", &ingest.listen)?;
         if !ingest_listen.ip().is_loopback() && !ingest.behind_tls_proxy {
             return Err(invalid(
@@ -104,7 +109,7 @@ impl TryFrom<RawSettings> for Settings {
         };
         check("log.filter", is_log_filter(&log.filter), "a level or directives, as RUST_LOG has them: \"info\"")?;
         Ok(Self {
-            queue_url: queue_url(&queue)?,
+            queue_url: queue_url(&queue, &folder)?,
             management_url: management_url(&queue)?,
             prefix: queue.prefix,
             shards: queue.shards,
@@ -125,13 +130,17 @@ impl TryFrom<RawSettings> for Settings {
     }
 }
 
-fn queue_url(queue: &RawQueue) -> Result<QueueUrl, ConfigError> {
+fn queue_url(queue: &RawQueue, folder: &Path) -> Result<QueueUrl, ConfigError> {
     let url = secret("queue.url", queue.url.as_ref(), queue.url_file.as_ref())?;
-    let Some(url) = url else {
-        return Err(invalid("queue.url", "is missing: set it to the broker, as amqp://user:password@host:5672/vhost"));
-    };
-    let url = BrokerUrl::parse(url.expose_secret()).map_err(|error| invalid("queue.url", &error.to_string()))?;
-    Ok(QueueUrl::RabbitMq(url))
+    let url = url.as_ref().map_or(EMBEDDED, |url| url.expose_secret());
+    let bad = |why: String| invalid("queue.url", &why);
+    match SqlitePath::parse(url, folder) {
+        Ok(path) => Ok(QueueUrl::Sqlite(path)),
+        Err(InvalidSqlitePath::NotSqlite) => {
+            BrokerUrl::parse(url).map(QueueUrl::RabbitMq).map_err(|error| bad(error.to_string()))
+        }
+        Err(error) => Err(bad(error.to_string())),
+    }
 }
 
 fn management_url(queue: &RawQueue) -> Result<Option<ManagementUrl>, ConfigError> {

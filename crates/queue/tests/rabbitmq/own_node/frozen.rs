@@ -73,7 +73,7 @@ async fn connections_that_the_broker_closes_are_made_anew() {
 
     until_ended(&mut owned).await;
     for delivery in in_hand {
-        assert!(delivery.settle(Settle::Done).await.is_err());
+        assert!(delivery.settle(Settle::Done(Ending::Delivered)).await.is_err());
     }
     relay.until_up().await;
     eventually("a publish that works", async || {

@@ -46,7 +46,7 @@ async fn a_broker_that_dies_under_a_sweep_loses_nothing() {
     for _ in 0..relay.depth(&SHARD).await + 100 {
         let Ok(Some(delivery)) = timeout(std::time::Duration::from_secs(2), owned.next()).await else { break };
         *copies.entry(body(&delivery.message).parse().unwrap()).or_default() += 1;
-        delivery.settle(refersion_relay_queue::Settle::Done).await.unwrap();
+        delivery.settle(refersion_relay_queue::Settle::Done(Ending::Delivered)).await.unwrap();
     }
     owned.release().await;
     let lost: Vec<_> = (0..LETTERS).filter(|number| !copies.contains_key(number)).collect();

@@ -1,25 +1,20 @@
 use std::time::Duration;
 
-use refersion_relay_queue::{BrokerState, Gravity, PolicyHarm, Queue, RabbitMq};
+use refersion_relay_queue::{BrokerUrl, Gravity, PolicyHarm, Queue, RabbitMq};
 use refersion_relay_telemetry::Metrics;
 use tokio::time::timeout;
 
 use super::finding::Finding;
+use super::queue::{PATIENCE, reached};
 use crate::config::Examined;
 use crate::parts;
 
-/// How long each step may take: reaching the broker, comparing, leaving.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// How long looking at the policies may take. The management API hears of a new queue's some seconds late.
 const POLICY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Whether the broker is there, has what it should have, and no policies that undo it.
-pub(super) async fn findings(examined: &Examined, metrics: &Metrics) -> Vec<Finding> {
-    if !examined.knows("queue.url") {
-        let says = "was not looked at: where it is could not be read; mend queue.url_file and check again";
-        return vec![Finding::warning("queue", says), Finding::warning("policies", says)];
-    }
-    let queue = parts::queue(&examined.settings, metrics);
+pub(super) async fn findings(url: &BrokerUrl, examined: &Examined, metrics: &Metrics) -> Vec<Finding> {
+    let queue = parts::rabbitmq(url, &examined.settings, metrics);
     // The queues are declared first, so that there is something for policies to be in force on.
     let mut findings = vec![topology(&queue).await];
     findings.extend(policies(&queue, examined).await);
@@ -29,11 +24,8 @@ pub(super) async fn findings(examined: &Examined, metrics: &Metrics) -> Vec<Find
 
 async fn topology(queue: &RabbitMq) -> Finding {
     let what = "queue";
-    let mut state = queue.state();
-    // A difference is told apart below, in full; being away is not.
-    let reached = timeout(PATIENCE, state.wait_for(|state| !matches!(state, BrokerState::Away { .. }))).await;
-    if !reached.is_ok_and(|state| state.is_ok()) {
-        return Finding::failed(what, queue.state().borrow().to_string());
+    if let Err(why) = reached(queue).await {
+        return Finding::failed(what, why);
     }
     match timeout(PATIENCE, queue.check()).await {
         Ok(Ok(report)) if report.differences.is_empty() => {

@@ -9,11 +9,14 @@ use crate::config::{AccountSettings, Examined, QueueUrl};
 pub(super) fn effective(examined: &Examined) -> Value {
     let settings = &examined.settings;
     let span = |duration: Duration| humantime::format_duration(duration).to_string();
-    let QueueUrl::RabbitMq(url) = &settings.queue_url;
+    let url = match &settings.queue_url {
+        QueueUrl::RabbitMq(url) => url.to_string(),
+        QueueUrl::Sqlite(path) => path.to_string(),
+    };
     let accounts: Vec<_> = settings.accounts.iter().map(|settings| account(examined, settings)).collect();
     json!({
         "queue": {
-            "url": examined.knows("queue.url").then(|| url.to_string()),
+            "url": examined.knows_queue().then_some(url),
             "url_file": examined.file_of("queue.url"),
             "management_url": settings.management_url.as_ref().map(ToString::to_string),
             "management_url_file": examined.file_of("queue.management_url"),

@@ -4,8 +4,10 @@ mod accounts;
 mod broker;
 mod clock;
 mod effective;
+mod embedded;
 mod files;
 mod finding;
+mod queue;
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -35,7 +37,7 @@ pub(super) async fn run(path: Option<&Path>, args: &CheckArgs) -> Result<(), Exi
     let mut findings = files::findings(&examined);
     findings.push(files::base_url(&examined.settings));
     findings.extend(files::management_url(&examined.settings));
-    findings.extend(broker::findings(&examined, &metrics).await);
+    findings.extend(queue::findings(&examined, &metrics).await);
     let asked = accounts::ask(&examined, &client).await;
     findings.extend(asked.findings);
     findings.push(clock::judge(SystemTime::now(), &asked.readings, asked.answered));

@@ -36,7 +36,7 @@ pub(super) fn check_usage(command: &DlqCommand) -> Result<(), Exit> {
 pub(super) async fn run(settings: &Settings, command: DlqCommand) -> Result<(), Exit> {
     let metrics = Metrics::new();
     let queue = parts::queue(settings, &metrics);
-    up(&queue).await?;
+    up(queue.as_ref()).await?;
     let letters = parts::dead_letters(settings, queue.clone());
     let done = match command {
         DlqCommand::Stats(args) => stats::stats(&letters, &args).await,

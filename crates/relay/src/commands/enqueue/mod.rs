@@ -45,7 +45,7 @@ pub(super) async fn run(settings: &Settings, args: &EnqueueArgs) -> Result<(), E
     let stop = Stop::on_signals().map_err(Exit::failed)?;
     let metrics = Metrics::new();
     let queue = parts::queue(settings, &metrics);
-    up(&queue).await?;
+    up(queue.as_ref()).await?;
 
     let (size, keep) = (lines.size(), rejects.keeps());
     let mut enqueue = Enqueue {

@@ -1,0 +1,133 @@
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::thread::sleep;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::fault::{Cause, Fault};
+use super::mounts::network_file_system;
+use super::path::SqlitePath;
+use super::schema::{self, Schema};
+
+/// How long a transaction waits for another process's.
+pub(crate) const BUSY_PATIENCE: Duration = Duration::from_secs(3);
+const ASK_EVERY: Duration = Duration::from_micros(500);
+/// How much of the file is kept in memory, in KiB.
+const CACHE_KIB: i64 = 8 * 1024;
+/// How large the log before the file may stay once it was larger, in bytes.
+const LOG_BYTES: i64 = 64 * 1024 * 1024;
+/// After how many pages the log is written into the file.
+const CHECKPOINT_PAGES: i64 = 4_000;
+const STATEMENTS: usize = 64;
+
+/// The opened file.
+pub(crate) struct File {
+    pub(crate) connection: Connection,
+    /// Which file it is, whatever its name is later.
+    identity: (u64, u64),
+    path: SqlitePath,
+}
+
+/// What it is opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Write,
+    Read,
+}
+
+impl File {
+    /// Opens the file; to write it is made if it is missing. Only its owner can read it, since it is full of personal data.
+    pub(crate) fn open(path: &SqlitePath, mode: Mode) -> Result<Self, Fault> {
+        let broken = |error: &io::Error| Fault::new(Cause::Broken, format!("{} {error}", path.as_path().display()));
+        match network_file_system(path.folder()) {
+            Ok(None) => {}
+            Ok(Some(kind)) => {
+                let why = format!(
+                    "{} is on a network file system ({kind}), where SQLite's locks do not hold: use a disk of this \
+                     machine, or RabbitMQ",
+                    path.as_path().display()
+                );
+                return Err(Fault::new(Cause::Unusable, why));
+            }
+            Err(error) => {
+                let why = format!("its folder {} cannot be used: {error}", path.folder().display());
+                return Err(Fault::new(Cause::Broken, why));
+            }
+        }
+        if mode == Mode::Write {
+            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path.as_path()) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(broken(&error)),
+            }
+        }
+        let identity = identity(path).map_err(|error| broken(&error))?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path.as_path(), flags)?;
+        let mut file = Self { connection, identity, path: path.clone() };
+        file.prepare(mode)?;
+        Ok(file)
+    }
+
+    fn prepare(&mut self, mode: Mode) -> Result<(), Fault> {
+        self.connection.busy_handler(Some(ask_again))?;
+        let connection = &self.connection;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        if let Some(complaint) = Schema::of(connection)?.complaint() {
+            return Err(Fault::new(Cause::Unusable, format!("{}: {complaint}", self.path.as_path().display())));
+        }
+        let journal: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+        if !journal.eq_ignore_ascii_case("wal") {
+            let why = format!("{} cannot have a write-ahead log here", self.path.as_path().display());
+            return Err(Fault::new(Cause::Unusable, why));
+        }
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        connection.pragma_update(None, "foreign_keys", false)?;
+        if mode == Mode::Read {
+            connection.pragma_update(None, "query_only", true)?;
+            return Ok(());
+        }
+        if Schema::of(connection)? == Schema::Empty {
+            let making = rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+            // Somebody else may have been faster.
+            if Schema::of(&making)? == Schema::Empty {
+                schema::create(&making)?;
+            }
+            making.commit()?;
+        }
+        Ok(())
+    }
+
+    /// Whether the name still leads to this file. What is written to one that was deleted or replaced is lost.
+    pub(crate) fn is_in_place(&self) -> Result<(), Fault> {
+        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+            Ok(())
+        } else {
+            let why = format!(
+                "{} was deleted or replaced while it was in use: put it back, or start again to begin with what is there",
+                self.path.as_path().display()
+            );
+            Err(Fault::new(Cause::Gone, why))
+        }
+    }
+}
+
+fn identity(path: &SqlitePath) -> io::Result<(u64, u64)> {
+    let metadata = fs::metadata(path.as_path())?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// SQLite asks this before it gives up on a lock.
+fn ask_again(times: i32) -> bool {
+    let waited = ASK_EVERY.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX));
+    if BUSY_PATIENCE <= waited {
+        return false;
+    }
+    sleep(ASK_EVERY);
+    true
+}

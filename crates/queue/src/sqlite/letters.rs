@@ -1,0 +1,158 @@
+use std::collections::VecDeque;
+use std::time::SystemTime;
+
+use refersion_relay_model::Class;
+use rusqlite::{Connection, params};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::fault::Fault;
+use super::places;
+use super::queue::Reader;
+use super::row::{self, Stored};
+use super::work::{self, Done};
+use super::writer::{Writer, answer};
+use crate::{Action, Browsed, Fate, Judge, Letter, Place, QueueError, Scan, Swept};
+
+/// How much is read at a time: so many letters, or so many bytes and one letter more.
+const PAGE_LETTERS: usize = 256;
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Decisions that are not on the disk yet. None of them can happen twice, so there is no reason to have few.
+const UNSTORED: usize = 256;
+
+/// Shows the first letters of a class.
+pub(crate) async fn browse(
+    reader: &Reader,
+    class: Class,
+    scan: Scan,
+    visit: &mut (dyn FnMut(Letter) + Send),
+) -> Result<Browsed, QueueError> {
+    let Letters { place, total, last } = reader.read(move |connection| letters(connection, class)).await?;
+    let mut browsed = Browsed { seen: 0, total };
+    let mut after = 0;
+    let most = u64::try_from(scan.letters).unwrap_or(u64::MAX);
+    while browsed.seen < most {
+        let page = page(reader, class, place, after, last).await?;
+        let Some(end) = page.last() else { break };
+        after = end.number;
+        for Stored { message, .. } in page {
+            if browsed.seen < most {
+                visit(Letter::new(class, message));
+                browsed.seen += 1;
+            }
+        }
+    }
+    Ok(browsed)
+}
+
+/// Walks over the letters that are there now, once. A letter that is kept stays where it is.
+pub(crate) async fn sweep(
+    reader: &Reader,
+    writer: &Writer,
+    class: Class,
+    judge: &mut dyn Judge,
+    stop: &CancellationToken,
+) -> Result<Swept, QueueError> {
+    let Letters { place, total, last } = reader.read(move |connection| letters(connection, class)).await?;
+    judge.begin(total);
+    let mut swept = Swept { total, ..Swept::default() };
+    let mut under_way = UnderWay(VecDeque::new());
+    let mut after = 0;
+    'pages: loop {
+        let page = page(reader, class, place, after, last).await?;
+        let Some(end) = page.last() else { break };
+        after = end.number;
+        for Stored { number, message, .. } in page {
+            if stop.is_cancelled() {
+                break 'pages;
+            }
+            let letter = Letter::new(class, message);
+            let action = judge.judge(&letter).await;
+            swept.seen += 1;
+            under_way.0.push_back(match action {
+                Action::Keep => Decision::Kept,
+                Action::Drop => Decision::Acting(writer.submit(1, move |work| work.drop_letter(place, number))),
+                Action::Move { place: to, headers, .. } => Decision::Acting(
+                    writer.submit(1, move |work| work.relocate(place, number, &to, &headers, SystemTime::now())),
+                ),
+            });
+            under_way.tell(judge, &mut swept, UNSTORED).await?;
+        }
+    }
+    under_way.tell(judge, &mut swept, 0).await?;
+    Ok(swept)
+}
+
+/// What was decided, in order, and not told to the judge yet.
+struct UnderWay(VecDeque<Decision>);
+
+enum Decision {
+    Kept,
+    Acting(oneshot::Receiver<Result<Done, Fault>>),
+}
+
+impl UnderWay {
+    /// Tells the judge what is on the disk, and waits until no more than `most` decisions are not.
+    async fn tell(&mut self, judge: &mut dyn Judge, swept: &mut Swept, most: usize) -> Result<(), QueueError> {
+        while let Some(first) = self.0.pop_front() {
+            let done = match first {
+                Decision::Kept => Done::No,
+                Decision::Acting(mut acting) => match acting.try_recv() {
+                    Ok(done) => done?,
+                    Err(oneshot::error::TryRecvError::Empty) if self.0.len() < most => {
+                        self.0.push_front(Decision::Acting(acting));
+                        return Ok(());
+                    }
+                    Err(_) => answer(acting).await?,
+                },
+            };
+            // Where it is not there any more somebody else has acted on it, which is not ours to count.
+            let fate = if done == Done::Yes { Fate::Gone } else { Fate::Kept };
+            swept.acted += u64::from(fate == Fate::Gone);
+            judge.settled(fate);
+        }
+        Ok(())
+    }
+}
+
+/// A class at one moment.
+struct Letters {
+    place: i64,
+    total: u64,
+    /// The number of the last letter.
+    last: i64,
+}
+
+fn letters(connection: &Connection, class: Class) -> rusqlite::Result<Letters> {
+    let place = Place::Dead(class);
+    let Some(number) = places::find(connection, &places::name(&place))? else {
+        return Ok(Letters { place: 0, total: 0, last: 0 });
+    };
+    // The last one first: what comes in between is not counted, or counted and not shown.
+    let last: Option<i64> = connection
+        .prepare_cached("SELECT max(number) FROM event WHERE place = ?1")?
+        .query_row([number], |row| row.get(0))?;
+    let (total, _) = work::depth(connection, &place)?;
+    Ok(Letters { place: number, total, last: last.unwrap_or(0) })
+}
+
+async fn page(reader: &Reader, class: Class, place: i64, after: i64, last: i64) -> Result<Vec<Stored>, QueueError> {
+    let sql = format!(
+        "SELECT {} FROM event WHERE place = ?1 AND ?2 < number AND number <= ?3 ORDER BY number LIMIT {PAGE_LETTERS}",
+        row::COLUMNS
+    );
+    let page = reader.read(move |connection| {
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(params![place, after, last])?;
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        while bytes < PAGE_BYTES
+            && let Some(row) = rows.next()?
+        {
+            let stored = row::read(row, Some(class))?;
+            bytes += stored.message.body.len();
+            page.push(stored);
+        }
+        Ok(page)
+    });
+    Ok(page.await?)
+}

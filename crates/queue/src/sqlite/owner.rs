@@ -1,0 +1,318 @@
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use tokio::sync::{Notify, OwnedMutexGuard, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::fault::Fault;
+use super::row::Stored;
+use super::work::Done;
+use super::writer::{Writer, answer};
+use crate::owned::{Ownership, Settler};
+use crate::{Backoff, BrokerState, Delivery, Message, Place, Room, Settle, SettleError};
+
+/// Everybody in this process who takes deliveries, and whether this process may.
+pub(crate) struct Owners {
+    /// The term of the lease, while it is ours.
+    pub(crate) lease: watch::Sender<Option<i64>>,
+    owners: Mutex<Vec<Arc<Owner>>>,
+    /// One owner at a time has a place.
+    turns: Mutex<HashMap<Place, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// Somebody who takes the deliveries of one place.
+pub(crate) struct Owner {
+    place: Place,
+    room: usize,
+    in_hand: AtomicUsize,
+    /// Something may have come, or there may be room again.
+    wake: Notify,
+    ended: CancellationToken,
+    begun: Mutex<Option<Begun>>,
+}
+
+/// What an owner knows once the place is its own.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    term: i64,
+    /// The number of the place.
+    place: i64,
+}
+
+impl Owners {
+    pub(crate) fn new() -> Self {
+        Self { lease: watch::Sender::new(None), owners: Mutex::new(Vec::new()), turns: Mutex::new(HashMap::new()) }
+    }
+
+    /// Whether anybody wants the lease.
+    pub(crate) fn are_there(&self) -> bool {
+        !self.lock().is_empty()
+    }
+
+    /// Something has happened at these places.
+    pub(crate) fn something_at(&self, places: &BTreeSet<i64>) {
+        if places.is_empty() {
+            return;
+        }
+        for owner in self.lock().iter() {
+            if owner.begun().is_none_or(|begun| places.contains(&begun.place)) {
+                owner.wake.notify_one();
+            }
+        }
+    }
+
+    /// Something may have happened anywhere.
+    pub(crate) fn something_somewhere(&self) {
+        self.lock().iter().for_each(|owner| owner.wake.notify_one());
+    }
+
+    /// The lease is somebody else's: whoever has begun is at its end. Who waits goes on waiting.
+    pub(crate) fn lease_lost(&self) {
+        self.lock().iter().filter(|owner| owner.begun().is_some()).for_each(|owner| owner.ended.cancel());
+    }
+
+    fn turn(&self, place: &Place) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.entry(place.clone()).or_default().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Owner>>> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Owner {
+    fn begun(&self) -> Option<Begun> {
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many more may be in hand.
+    fn free(&self) -> usize {
+        self.room.saturating_sub(self.in_hand.load(Ordering::Acquire))
+    }
+}
+
+/// The right to the deliveries of one place.
+pub(crate) struct SqliteOwned {
+    writer: Arc<Writer>,
+    owners: Arc<Owners>,
+    owner: Arc<Owner>,
+    turn: Option<OwnedMutexGuard<()>>,
+    /// Up to which number deliveries were taken.
+    taken_up_to: i64,
+    taken: VecDeque<Delivery>,
+    /// On its way from the thread. Kept here, because whoever waits for it may stop waiting.
+    taking: Option<oneshot::Receiver<Result<Option<Vec<Stored>>, Fault>>>,
+    backoff: Backoff,
+    is_over: bool,
+}
+
+impl SqliteOwned {
+    pub(crate) fn new(
+        writer: Arc<Writer>,
+        owners: Arc<Owners>,
+        place: Place,
+        room: Room,
+        ended: CancellationToken,
+    ) -> Self {
+        let owner = Arc::new(Owner {
+            place,
+            room: usize::from(room.events.max(1)),
+            in_hand: AtomicUsize::new(0),
+            wake: Notify::new(),
+            ended,
+            begun: Mutex::new(None),
+        });
+        owners.lock().push(owner.clone());
+        let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        Self {
+            writer,
+            owners,
+            owner,
+            turn: None,
+            taken_up_to: 0,
+            taken: VecDeque::new(),
+            taking: None,
+            backoff,
+            is_over: false,
+        }
+    }
+
+    /// Waits until the place is ours, and begins with what is there. Can be dropped at any point.
+    pub(crate) async fn begin(&mut self) {
+        loop {
+            if self.turn.is_none() {
+                self.turn = Some(self.owners.turn(&self.owner.place).lock_owned().await);
+            }
+            let mut lease = self.owners.lease.subscribe();
+            let Ok(term) = lease.wait_for(Option::is_some).await.map(|term| *term) else { return };
+            let place = self.owner.place.clone();
+            let begun = self.writer.run(1, move |work| {
+                let place = work.place(&place)?;
+                work.put_back(place, SystemTime::now())?;
+                Ok((place, work.term))
+            });
+            match begun.await {
+                // Between the wait and the transaction it may have been lost.
+                Ok((place, current)) if Some(current) == term => {
+                    *self.owner.begun.lock().unwrap_or_else(PoisonError::into_inner) =
+                        Some(Begun { term: current, place });
+                    if *self.owners.lease.borrow() != term {
+                        self.owner.ended.cancel();
+                    }
+                    return;
+                }
+                Ok(_) | Err(_) => self.pause().await,
+            }
+        }
+    }
+
+    async fn pause(&mut self) {
+        tokio::time::sleep(self.backoff.next_wait()).await;
+        let _ = self.writer.state().wait_for(BrokerState::is_up).await;
+    }
+
+    /// Takes what is there, as far as there is room. Can be dropped at any point.
+    async fn take(&mut self, begun: Begun) {
+        if self.taking.is_none() {
+            let room = self.owner.free();
+            if room == 0 {
+                return self.owner.wake.notified().await;
+            }
+            let after = self.taken_up_to;
+            self.taking = Some(self.writer.submit(room, move |work| {
+                if work.term == begun.term { work.take(begun.place, after, room).map(Some) } else { Ok(None) }
+            }));
+        }
+        let Some(taking) = &mut self.taking else { return };
+        let taken = answer(taking).await;
+        self.taking = None;
+        match taken {
+            Ok(Some(taken)) if taken.is_empty() => self.owner.wake.notified().await,
+            Ok(Some(taken)) => {
+                self.backoff.reset();
+                self.owner.in_hand.fetch_add(taken.len(), Ordering::AcqRel);
+                for stored in taken {
+                    self.taken_up_to = stored.number;
+                    self.taken.push_back(self.delivery(stored, begun));
+                }
+            }
+            Ok(None) => self.owner.ended.cancel(),
+            Err(_) => self.pause().await,
+        }
+    }
+
+    fn delivery(&self, stored: Stored, begun: Begun) -> Delivery {
+        let settler =
+            SqliteSettler { writer: self.writer.clone(), owner: self.owner.clone(), begun, number: stored.number };
+        Delivery::new(stored.message, 0 < stored.deliveries, Box::new(settler))
+    }
+
+    /// Gives the place up. What is settled before this is settled; nothing is afterwards.
+    fn give_up(&mut self) -> Option<oneshot::Receiver<Result<(), Fault>>> {
+        if std::mem::replace(&mut self.is_over, true) {
+            return None;
+        }
+        self.owner.ended.cancel();
+        self.taken.clear();
+        let (turn, owners, owner) = (self.turn.take(), self.owners.clone(), self.owner.clone());
+        let begun = owner.begun();
+        let going = self.writer.submit(1, move |work| {
+            // The next owner's turn is when this is over.
+            let _turn = turn;
+            owners.lock().retain(|other| !Arc::ptr_eq(other, &owner));
+            match begun {
+                Some(begun) if begun.term == work.term => work.put_back(begun.place, SystemTime::now()),
+                Some(_) | None => Ok(()),
+            }
+        });
+        Some(going)
+    }
+}
+
+#[async_trait]
+impl Ownership for SqliteOwned {
+    async fn next(&mut self) -> Option<Delivery> {
+        let ended = self.owner.ended.clone();
+        let next = async {
+            loop {
+                match self.owner.begun() {
+                    None => self.begin().await,
+                    Some(_) if self.owner.ended.is_cancelled() => return None,
+                    Some(begun) => {
+                        if let Some(delivery) = self.taken.pop_front() {
+                            return Some(delivery);
+                        }
+                        self.take(begun).await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            // A term that has ended yields nothing more: it could not be settled.
+            biased;
+            () = ended.cancelled() => None,
+            delivery = next => delivery,
+        }
+    }
+
+    async fn release(mut self: Box<Self>) {
+        if let Some(going) = self.give_up() {
+            let _ = answer(going).await;
+        }
+    }
+}
+
+impl Drop for SqliteOwned {
+    /// An owner that is only dropped, by a panic for example, gives the place up too.
+    fn drop(&mut self) {
+        drop(self.give_up());
+    }
+}
+
+struct SqliteSettler {
+    writer: Arc<Writer>,
+    owner: Arc<Owner>,
+    begun: Begun,
+    number: i64,
+}
+
+#[async_trait]
+impl Settler for SqliteSettler {
+    async fn settle(self: Box<Self>, _message: Message, settle: Settle) -> Result<(), SettleError> {
+        let settle = Arc::new(settle);
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        loop {
+            if self.owner.ended.is_cancelled() {
+                return Err(SettleError);
+            }
+            let (owner, begun, number, settle) = (self.owner.clone(), self.begun, self.number, settle.clone());
+            let settled = self.writer.run(1, move |work| {
+                // Of another term, or given up meanwhile: it is delivered again, perhaps it is already.
+                if work.term != begun.term || owner.ended.is_cancelled() {
+                    return Ok(Done::No);
+                }
+                match &*settle {
+                    Settle::Done(ending) => work.finish(begun.place, number, *ending),
+                    Settle::Move(to, headers) => work.pass_on(begun.place, number, to, headers, SystemTime::now()),
+                }
+            });
+            match settled.await {
+                Ok(Done::Yes) => {
+                    self.owner.in_hand.fetch_sub(1, Ordering::AcqRel);
+                    self.owner.wake.notify_one();
+                    return Ok(());
+                }
+                Ok(Done::No) => return Err(SettleError),
+                Err(fault) => tracing::debug!(queue.error = %fault, "an event could not be settled, trying again"),
+            }
+            tokio::select! {
+                () = self.owner.ended.cancelled() => {}
+                () = tokio::time::sleep(backoff.next_wait()) => {}
+            }
+        }
+    }
+}

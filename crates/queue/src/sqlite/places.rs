@@ -1,0 +1,51 @@
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::Place;
+
+/// What a place is called in the file.
+pub(crate) fn name(place: &Place) -> String {
+    match place {
+        Place::Intake => "intake".to_owned(),
+        Place::Shard(shard) => format!("events.{shard}"),
+        Place::Later(_, delay) => format!("retry.{}", humantime::format_duration(*delay).to_string().replace(' ', "")),
+        Place::Held(account) => format!("held.{account}"),
+        Place::Dead(class) => format!("dead.{class}"),
+    }
+}
+
+/// The numbers of places that are known already. Nothing ever removes a place, so a number stays right, unless the
+/// transaction that made it came to nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Places(HashMap<Place, i64>);
+
+impl Places {
+    /// Finds the number of a place, and makes the place if it is not there yet.
+    pub(crate) fn number(&mut self, connection: &Connection, place: &Place) -> rusqlite::Result<i64> {
+        if let Some(number) = self.0.get(place) {
+            return Ok(*number);
+        }
+        let name = name(place);
+        let number = match find(connection, &name)? {
+            Some(number) => number,
+            None => connection.query_row(
+                "INSERT INTO place (name, events, in_hand, delivered_up_to) VALUES (?1, 0, 0, 0) RETURNING id",
+                [&name],
+                |row| row.get(0),
+            )?,
+        };
+        self.0.insert(place.clone(), number);
+        Ok(number)
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// The number of a place, if it is there.
+pub(crate) fn find(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
+    connection.prepare_cached("SELECT id FROM place WHERE name = ?1")?.query_row([name], |row| row.get(0)).optional()
+}

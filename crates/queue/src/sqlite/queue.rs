@@ -1,0 +1,261 @@
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use async_trait::async_trait;
+use refersion_relay_model::{AccountName, Class};
+use refersion_relay_telemetry::{Metrics, PublishOutcome};
+use rusqlite::Connection;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::fault::{Cause, Fault};
+use super::file::{File, Mode};
+use super::ledger::Ledger;
+use super::owner::{Owners, SqliteOwned};
+use super::path::SqlitePath;
+use super::writer::Writer;
+use super::{letters, work};
+use crate::waves::chains;
+use crate::{
+    BrokerState, Browsed, Depth, InFlight, Judge, Letter, Message, Owned, Place, PublishError, Queue, QueueError, Room,
+    Scan, Swept,
+};
+
+/// Events that wait for the disk at a time. They are in memory, so there is a bound.
+const WAITING: u32 = 20_000;
+
+/// Where the file is, and what is expected of it.
+#[derive(Clone, Debug)]
+pub struct SqliteSettings {
+    /// The file. Made if it is missing.
+    pub path: SqlitePath,
+    /// The delays of [`Place::Later`].
+    pub tiers: Vec<Duration>,
+    /// How long a publish may wait for the disk.
+    pub confirm_timeout: Duration,
+}
+
+/// The queue on one file. Opens it in the background, for ever.
+pub struct Sqlite {
+    writer: Arc<Writer>,
+    owners: Arc<Owners>,
+    reader: Reader,
+    metrics: Metrics,
+    settings: SqliteSettings,
+    waiting: Arc<Semaphore>,
+}
+
+impl Sqlite {
+    /// Begins to open the file.
+    #[must_use]
+    pub fn start(settings: SqliteSettings, metrics: Metrics) -> Self {
+        let owners = Arc::new(Owners::new());
+        let writer = Arc::new(Writer::start(settings.path.clone(), owners.clone(), metrics.clone()));
+        let reader = Reader::new(settings.path.clone());
+        let waiting = Arc::new(Semaphore::new(WAITING as usize));
+        Self { writer, owners, reader, metrics, settings, waiting }
+    }
+
+    /// What became of every event that was ever accepted.
+    pub async fn ledger(&self) -> Result<Ledger, QueueError> {
+        self.reader.read(Ledger::read).await.map_err(QueueError::from)
+    }
+
+    /// Reads the whole file, for as long as `patience`, and returns what is wrong with it. `None`: nothing, as far as it came.
+    pub async fn examine(&self, patience: Duration) -> Result<Option<String>, QueueError> {
+        let (begin, path) = (Instant::now(), self.settings.path.clone());
+        let examining = tokio::task::spawn_blocking(move || {
+            let mut file = File::open(&path, Mode::Read)?;
+            file.connection.progress_handler(10_000, Some(move || patience <= begin.elapsed()))?;
+            match file.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)) {
+                Ok(answer) => Ok((answer != "ok").then_some(answer)),
+                Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => Ok(None),
+                Err(error) => Err(Fault::from(error)),
+            }
+        });
+        Ok(examining.await.unwrap_or_else(|_| Err(Fault::new(Cause::Broken, "reading the file was aborted")))?)
+    }
+
+    /// Why a message cannot be stored at all, whatever the state of the file.
+    fn objection(&self, place: &Place) -> Option<&'static str> {
+        match place {
+            Place::Intake => Some("nothing is published to the intake"),
+            Place::Later(_, delay) if !self.settings.tiers.contains(delay) => Some("there is no tier with this delay"),
+            Place::Later(..) | Place::Shard(_) | Place::Held(_) | Place::Dead(_) => None,
+        }
+    }
+
+    /// Takes out what cannot be stored, and what comes behind that of the same subject.
+    fn objections(&self, batch: &[(Place, Message)]) -> Vec<Result<(), PublishError>> {
+        let mut results = vec![Ok(()); batch.len()];
+        if batch.iter().all(|(place, _)| self.objection(place).is_none()) {
+            return results;
+        }
+        let subjects = batch.iter().map(|(_, message)| (&message.headers.account, &message.headers.subject));
+        for chain in chains(subjects) {
+            let mut refused = None;
+            for position in chain {
+                let objection = refused.or_else(|| self.objection(&batch[position].0));
+                if let Some(objection) = objection {
+                    results[position] = Err(PublishError::Refused(objection.to_owned()));
+                    refused = Some("an earlier event of the same subject was not stored");
+                }
+            }
+        }
+        results
+    }
+}
+
+#[async_trait]
+impl Queue for Sqlite {
+    async fn publish(&self, batch: Vec<(Place, Message)>) -> Vec<Result<(), PublishError>> {
+        let results = self.objections(&batch);
+        let batch: Vec<_> =
+            batch.into_iter().zip(&results).filter(|(_, result)| result.is_ok()).map(|(message, _)| message).collect();
+        if batch.is_empty() {
+            return results;
+        }
+        let (started, count) = (Instant::now(), batch.len());
+        let publishing = Publishing {
+            writer: self.writer.clone(),
+            waiting: self.waiting.clone(),
+            metrics: self.metrics.clone(),
+            patience: self.settings.confirm_timeout,
+        };
+        // In a task of its own: a caller that goes away must not leave a publish half done.
+        let stored = tokio::spawn(publishing.store(batch));
+        let aborted = || Err(PublishError::Unknown("publishing was aborted".to_owned()));
+        let stored = stored.await.unwrap_or_else(|_| aborted());
+        let outcome = match &stored {
+            Ok(()) => PublishOutcome::Confirmed,
+            Err(PublishError::Refused(_)) => PublishOutcome::Refused,
+            Err(PublishError::Unknown(_)) => PublishOutcome::Unknown,
+        };
+        let took = started.elapsed();
+        (0..count).for_each(|_| self.metrics.published(outcome, took));
+        results.into_iter().map(|result| result.and_then(|()| stored.clone())).collect()
+    }
+
+    async fn own(&self, place: Place, room: Room) -> Result<Owned, QueueError> {
+        let ended = CancellationToken::new();
+        let waits = match place {
+            // Nothing ever comes there.
+            Place::Intake => return std::future::pending().await,
+            Place::Held(_) => true,
+            Place::Shard(_) | Place::Later(..) | Place::Dead(_) => false,
+        };
+        let mut owned = SqliteOwned::new(self.writer.clone(), self.owners.clone(), place, room, ended.clone());
+        if waits {
+            // Whoever works held events takes a silence for their end.
+            owned.begin().await;
+        }
+        Ok(Owned::new(Box::new(owned), ended))
+    }
+
+    async fn admit(&self, _accounts: &[AccountName]) -> Result<(), QueueError> {
+        // A place is made when something first goes there.
+        Ok(())
+    }
+
+    async fn depth(&self, place: &Place) -> Result<Depth, QueueError> {
+        let place = place.clone();
+        let (events, in_hand) = self.reader.read(move |connection| work::depth(connection, &place)).await?;
+        Ok(Depth { ready: events.saturating_sub(in_hand), in_hand })
+    }
+
+    async fn browse(
+        &self,
+        class: Class,
+        scan: Scan,
+        visit: &mut (dyn FnMut(Letter) + Send),
+    ) -> Result<Browsed, QueueError> {
+        letters::browse(&self.reader, class, scan, visit).await
+    }
+
+    async fn sweep(
+        &self,
+        class: Class,
+        _in_flight: InFlight,
+        judge: &mut dyn Judge,
+        stop: &CancellationToken,
+    ) -> Result<Swept, QueueError> {
+        letters::sweep(&self.reader, &self.writer, class, judge, stop).await
+    }
+
+    fn state(&self) -> watch::Receiver<BrokerState> {
+        self.writer.state()
+    }
+
+    async fn close(&self) {
+        self.reader.close();
+        self.writer.close().await;
+    }
+}
+
+struct Publishing {
+    writer: Arc<Writer>,
+    waiting: Arc<Semaphore>,
+    metrics: Metrics,
+    patience: Duration,
+}
+
+impl Publishing {
+    async fn store(self, batch: Vec<(Place, Message)>) -> Result<(), PublishError> {
+        let refused = || PublishError::Refused(self.writer.state().borrow().to_string());
+        if !self.writer.state().borrow().is_up() {
+            return Err(refused());
+        }
+        let count = batch.len();
+        let room = self.waiting.acquire_many(u32::try_from(count).unwrap_or(WAITING).min(WAITING));
+        let slow = |_| PublishError::Refused("the disk is too slow".to_owned());
+        let _room = timeout(self.patience, room).await.map_err(slow)?;
+        let _in_flight: Vec<_> = (0..count).map(|_| self.metrics.publishing()).collect();
+        let storing = self.writer.run(count, move |work| work.publish(&batch, SystemTime::now()));
+        match timeout(self.patience, storing).await {
+            Ok(stored) => Ok(stored?),
+            Err(_) => {
+                let waited = self.patience.as_millis();
+                Err(PublishError::Unknown(format!("the disk did not confirm it within {waited} ms")))
+            }
+        }
+    }
+}
+
+/// Reads the file beside the thread that writes it. SQLite lets both happen at once.
+pub(crate) struct Reader(Arc<Reading>);
+
+struct Reading {
+    path: SqlitePath,
+    file: Mutex<Option<File>>,
+}
+
+impl Reader {
+    fn new(path: SqlitePath) -> Self {
+        Self(Arc::new(Reading { path, file: Mutex::new(None) }))
+    }
+
+    /// Asks the file something. Opens it if need be, and anew after an error.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let reading = self.0.clone();
+        let asking = tokio::task::spawn_blocking(move || {
+            let mut kept = reading.file.lock().unwrap_or_else(PoisonError::into_inner);
+            let file = match kept.take() {
+                Some(file) => file,
+                None => File::open(&reading.path, Mode::Read)?,
+            };
+            file.is_in_place()?;
+            let answer = ask(&file.connection)?;
+            *kept = Some(file);
+            Ok(answer)
+        });
+        asking.await.unwrap_or_else(|_| Err(Fault::new(Cause::Broken, "reading the file was aborted")))
+    }
+
+    fn close(&self) {
+        drop(self.0.file.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}

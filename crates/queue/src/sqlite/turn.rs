@@ -1,0 +1,78 @@
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+const LOOK_EVERY: Duration = Duration::from_micros(500);
+
+/// A lock that dies with its process, on a file of its own.
+#[derive(Debug)]
+pub(crate) struct Lock(File);
+
+impl Lock {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        OpenOptions::new().create(true).truncate(false).write(true).open(path).map(Self)
+    }
+
+    /// Whether it is ours now.
+    pub(crate) fn take(&self) -> io::Result<bool> {
+        match self.0.try_lock() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    pub(crate) fn give_back(&self) {
+        let _ = self.0.unlock();
+    }
+}
+
+/// The turnstile before SQLite's own lock on writing.
+///
+/// SQLite hands its lock to whoever happens to ask in the right moment, and a process that writes all the time always
+/// does. Whoever wants to write takes the turnstile first and lets go of it only when it has the lock, so one that waits
+/// is next.
+pub(crate) struct Turnstile(Lock);
+
+impl Turnstile {
+    pub(crate) fn new(lock: Lock) -> Self {
+        Self(lock)
+    }
+
+    /// Waits for the turnstile; `false`: it did not come free in time.
+    pub(crate) fn enter(&self, patience: Duration) -> io::Result<bool> {
+        let begin = Instant::now();
+        while !self.0.take()? {
+            if patience <= begin.elapsed() {
+                return Ok(false);
+            }
+            sleep(LOOK_EVERY);
+        }
+        Ok(true)
+    }
+
+    pub(crate) fn leave(&self) {
+        self.0.give_back();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_goes_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("turn");
+        let turnstile = || Turnstile::new(Lock::open(&path).unwrap());
+        let (first, second) = (turnstile(), turnstile());
+        assert!(first.enter(Duration::ZERO).unwrap());
+        assert!(!second.enter(Duration::from_millis(5)).unwrap());
+        first.leave();
+        assert!(second.enter(Duration::ZERO).unwrap());
+        drop(second);
+        assert!(first.enter(Duration::ZERO).unwrap(), "the lock goes with its file");
+    }
+}

@@ -1,0 +1,452 @@
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime};
+
+use refersion_relay_telemetry::Metrics;
+use rusqlite::Connection;
+use tokio::sync::oneshot::{self, error::RecvError};
+use tokio::sync::watch;
+
+use super::fault::{Cause, Fault};
+use super::file::{BUSY_PATIENCE, File, Mode};
+use super::lease::RENEW_EVERY;
+use super::owner::Owners;
+use super::path::SqlitePath;
+use super::places::Places;
+use super::turn::{Lock, Turnstile};
+use super::work::{Work, next_due};
+use crate::{Backoff, BrokerState};
+
+/// What goes into one transaction, in events: more would only make those who came first wait.
+const ROWS_AT_ONCE: usize = 2_000;
+/// How often the file is looked at while somebody works it: for what other processes did, and what has become due.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// The same while nobody does.
+const LOOK_IDLY_EVERY: Duration = Duration::from_millis(500);
+
+/// The one way to write into the file: everything is handed to a thread, which puts what has come in the meantime into one
+/// transaction.
+pub(crate) struct Writer {
+    tasks: Mutex<Option<Sender<Box<dyn Task>>>>,
+    state: watch::Receiver<BrokerState>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Something to be done within a transaction, whoever else's is in it.
+trait Task: Send {
+    /// How many events it is about, so that a transaction stays short.
+    fn rows(&self) -> usize;
+    fn run(&mut self, work: &mut Work<'_>) -> rusqlite::Result<()>;
+    /// Hears whether everything in the transaction is on the disk.
+    fn end(self: Box<Self>, stored: Result<(), Fault>);
+}
+
+struct Closure<T, F> {
+    rows: usize,
+    work: Option<F>,
+    value: Option<T>,
+    reply: oneshot::Sender<Result<T, Fault>>,
+}
+
+impl<T, F> Task for Closure<T, F>
+where
+    T: Send,
+    F: FnOnce(&mut Work<'_>) -> rusqlite::Result<T> + Send,
+{
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn run(&mut self, work: &mut Work<'_>) -> rusqlite::Result<()> {
+        if let Some(run) = self.work.take() {
+            self.value = Some(run(work)?);
+        }
+        Ok(())
+    }
+
+    fn end(self: Box<Self>, stored: Result<(), Fault>) {
+        let Self { value, reply, .. } = *self;
+        // Whoever asked may have gone away.
+        let _ = reply.send(stored.and_then(|()| value.ok_or_else(lost)));
+    }
+}
+
+fn lost() -> Fault {
+    Fault::new(Cause::Broken, "the queue has ended")
+}
+
+impl Writer {
+    /// Begins to open the file, and goes on for ever.
+    pub(crate) fn start(path: SqlitePath, owners: Arc<Owners>, metrics: Metrics) -> Self {
+        let (tasks, queue) = std::sync::mpsc::channel();
+        let away = BrokerState::Away { why: "not opened yet".to_owned() };
+        let (sender, state) = watch::channel(away);
+        let thread = Thread {
+            path,
+            tasks: queue,
+            owners,
+            metrics,
+            state: sender,
+            open: None,
+            places: Places::default(),
+            retry: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
+            retry_at: Instant::now(),
+            looked_at: Instant::now(),
+            version: 0,
+            lease: Lease::None,
+            said_standing_by: false,
+        };
+        let thread = thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || thread.run());
+        let thread = thread.inspect_err(|error| tracing::error!("the queue cannot have a thread: {error}")).ok();
+        Self { tasks: Mutex::new(Some(tasks)), state, thread: Mutex::new(thread) }
+    }
+
+    pub(crate) fn state(&self) -> watch::Receiver<BrokerState> {
+        self.state.clone()
+    }
+
+    /// Hands something to the thread. It is done even if nobody waits for it any more.
+    pub(crate) fn submit<T: Send + 'static>(
+        &self,
+        rows: usize,
+        work: impl FnOnce(&mut Work<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> oneshot::Receiver<Result<T, Fault>> {
+        let (reply, receiver) = oneshot::channel();
+        let task = Box::new(Closure { rows, work: Some(work), value: None, reply });
+        if let Some(tasks) = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            // Without a thread the reply is dropped, and that is an answer.
+            let _ = tasks.send(task);
+        }
+        receiver
+    }
+
+    /// Does something in a transaction, and resolves when that is on the disk.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        rows: usize,
+        work: impl FnOnce(&mut Work<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Fault> {
+        answer(self.submit(rows, work)).await
+    }
+
+    /// Does what was handed over, gives the lease up and closes the file.
+    pub(crate) async fn close(&self) {
+        drop(self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+/// Waits for what was handed over.
+pub(crate) async fn answer<T>(receiver: impl Future<Output = Result<Result<T, Fault>, RecvError>>) -> Result<T, Fault> {
+    receiver.await.unwrap_or_else(|_| Err(lost()))
+}
+
+struct Thread {
+    path: SqlitePath,
+    tasks: Receiver<Box<dyn Task>>,
+    owners: Arc<Owners>,
+    metrics: Metrics,
+    state: watch::Sender<BrokerState>,
+    open: Option<Open>,
+    places: Places,
+    retry: Backoff,
+    retry_at: Instant,
+    looked_at: Instant,
+    /// Changes when another process has written.
+    version: i64,
+    lease: Lease,
+    said_standing_by: bool,
+}
+
+/// The file, and the locks beside it.
+struct Open {
+    file: File,
+    turnstile: Turnstile,
+    worker: Lock,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lease {
+    None,
+    Ours { term: i64, locked: bool, renewed_at: Instant },
+}
+
+impl Thread {
+    fn run(mut self) {
+        // What may be wrong is found out before anybody asks.
+        self.look();
+        loop {
+            let every = if self.is_busy() { LOOK_EVERY } else { LOOK_IDLY_EVERY };
+            match self.tasks.recv_timeout(every.saturating_sub(self.looked_at.elapsed())) {
+                Ok(first) => self.transaction_of(first),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if every <= self.looked_at.elapsed() {
+                self.look();
+            }
+        }
+        self.end_lease();
+        self.owners.lease_lost();
+        self.owners.lease.send_replace(None);
+    }
+
+    /// Whether somebody waits for what this thread has to find out.
+    fn is_busy(&self) -> bool {
+        self.owners.are_there() || self.lease != Lease::None || !self.state.borrow().is_up()
+    }
+
+    fn transaction_of(&mut self, first: Box<dyn Task>) {
+        let mut rows = first.rows();
+        let mut tasks = vec![first];
+        while rows < ROWS_AT_ONCE
+            && let Ok(task) = self.tasks.try_recv()
+        {
+            rows += task.rows();
+            tasks.push(task);
+        }
+        // A file that is known to be unusable is tried at its own pace, not at that of its users.
+        let stored = match self.fault_in_force() {
+            Some(fault) => Err(fault),
+            None => self.commit(|work| tasks.iter_mut().try_for_each(|task| task.run(work))),
+        };
+        for task in tasks {
+            task.end(stored.clone());
+        }
+    }
+
+    fn fault_in_force(&self) -> Option<Fault> {
+        match &*self.state.borrow() {
+            BrokerState::Up => None,
+            BrokerState::Away { why } => Some(Fault::new(Cause::Busy, why)),
+            BrokerState::Mismatch { why } => Some(Fault::new(Cause::Unusable, why)),
+            BrokerState::Blocked { why } => Some(Fault::new(Cause::Full, why)),
+        }
+    }
+
+    /// Does something in a transaction of its own, and says what became of the file.
+    fn commit(&mut self, work: impl FnOnce(&mut Work<'_>) -> rusqlite::Result<()>) -> Result<(), Fault> {
+        let committed = catch_unwind(AssertUnwindSafe(|| self.attempt(work)));
+        let panicked = |_| Err(Fault::new(Cause::Broken, "the relay panicked while it wrote; its log has the place"));
+        match committed.unwrap_or_else(panicked) {
+            Ok(touched) => {
+                self.retry.reset();
+                self.change(&BrokerState::Up);
+                self.owners.something_at(&touched);
+                Ok(())
+            }
+            Err(fault) => {
+                self.places.clear();
+                match fault.cause {
+                    Cause::Full | Cause::Busy | Cause::Gone => self.roll_back(),
+                    Cause::Broken | Cause::Unusable => self.open = None,
+                }
+                self.retry_at = Instant::now() + self.retry.next_wait();
+                self.change(&fault.state());
+                Err(fault)
+            }
+        }
+    }
+
+    fn roll_back(&self) {
+        if let Some(open) = &self.open
+            && !open.file.connection.is_autocommit()
+        {
+            let _ = open.file.connection.execute_batch("ROLLBACK");
+        }
+    }
+
+    fn attempt(&mut self, work: impl FnOnce(&mut Work<'_>) -> rusqlite::Result<()>) -> Result<BTreeSet<i64>, Fault> {
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => Open::new(&self.path)?,
+        };
+        let Open { file, turnstile, .. } = self.open.insert(open);
+        file.is_in_place()?;
+        begin(&file.connection, turnstile)?;
+        let mut doing = Work::begin(&file.connection, &mut self.places)?;
+        work(&mut doing)?;
+        let touched = doing.end()?;
+        execute(&file.connection, "COMMIT").map_err(Fault::while_committing)?;
+        Ok(touched)
+    }
+
+    /// Looks after everything that nobody asks for.
+    fn look(&mut self) {
+        self.looked_at = Instant::now();
+        if !self.state.borrow().is_up() {
+            if self.retry_at <= Instant::now() {
+                // Only writing shows that the disk takes something.
+                let _ = self.commit(|work| {
+                    work.connection.prepare_cached("UPDATE state SET probes = probes + 1")?.execute([]).map(drop)
+                });
+            }
+            if !self.state.borrow().is_up() {
+                return;
+            }
+        }
+        self.look_at_lease();
+        if let Lease::Ours { .. } = self.lease {
+            self.look_at_changes();
+            self.look_at_due();
+        }
+    }
+
+    /// Takes the lease when somebody here wants to work, keeps it while somebody does, and notices when it is lost.
+    fn look_at_lease(&mut self) {
+        let wanted = self.owners.are_there();
+        match self.lease {
+            Lease::None if wanted => self.take_lease(),
+            Lease::None => {}
+            Lease::Ours { .. } if !wanted => self.end_lease(),
+            Lease::Ours { term, locked, renewed_at } => {
+                if RENEW_EVERY <= renewed_at.elapsed() {
+                    let locked = locked || self.lock();
+                    let mut ours = false;
+                    let renewed = self.commit(|work| {
+                        ours = work.renew_lease(term, locked, SystemTime::now())?;
+                        Ok(())
+                    });
+                    if renewed.is_ok() && ours {
+                        self.lease = Lease::Ours { term, locked, renewed_at: Instant::now() };
+                    } else if renewed.is_ok() {
+                        self.lose_lease();
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_lease(&mut self) {
+        let locked = self.lock();
+        let mut taken = None;
+        let holder = format!("process {}", std::process::id());
+        let trying = self.commit(|work| {
+            taken = work.take_lease(&holder, locked, SystemTime::now())?;
+            Ok(())
+        });
+        match (trying, taken) {
+            (Ok(()), Some(term)) => {
+                if std::mem::take(&mut self.said_standing_by) {
+                    tracing::info!("the other process is gone: working the queue now");
+                }
+                self.lease = Lease::Ours { term, locked, renewed_at: Instant::now() };
+                self.owners.lease.send_replace(Some(term));
+            }
+            (Ok(()), None) => {
+                if locked {
+                    self.unlock();
+                }
+                if !std::mem::replace(&mut self.said_standing_by, true) {
+                    tracing::info!("another process works the queue: standing by");
+                }
+            }
+            (Err(_), _) => {
+                if locked {
+                    self.unlock();
+                }
+            }
+        }
+    }
+
+    fn end_lease(&mut self) {
+        if let Lease::Ours { term, .. } = self.lease {
+            let _ = self.commit(|work| work.end_lease(term));
+            self.lease = Lease::None;
+            self.owners.lease.send_replace(None);
+            self.unlock();
+        }
+    }
+
+    /// Somebody else has taken the lease, because this process was silent for too long.
+    fn lose_lease(&mut self) {
+        tracing::warn!("another process has taken the queue over: what is in hand here comes again there");
+        self.lease = Lease::None;
+        self.owners.lease.send_replace(None);
+        self.owners.lease_lost();
+        self.unlock();
+    }
+
+    fn lock(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.worker.take().unwrap_or(false))
+    }
+
+    fn unlock(&self) {
+        if let Some(open) = &self.open {
+            open.worker.give_back();
+        }
+    }
+
+    fn look_at_changes(&mut self) {
+        let Some(open) = &self.open else { return };
+        let version = open.file.connection.pragma_query_value(None, "data_version", |row| row.get(0));
+        if let Ok(version) = version
+            && version != self.version
+        {
+            self.version = version;
+            self.owners.something_somewhere();
+        }
+    }
+
+    fn look_at_due(&mut self) {
+        let now = SystemTime::now();
+        let Some(open) = &self.open else { return };
+        if next_due(&open.file.connection, now).is_ok_and(|wait| wait == Some(Duration::ZERO)) {
+            let _ = self.commit(|work| work.let_due(now));
+        }
+    }
+
+    /// Says a change once.
+    fn change(&self, state: &BrokerState) {
+        self.metrics.blocked(matches!(state, BrokerState::Blocked { .. }));
+        let changed = self.state.send_if_modified(|current| {
+            let first = matches!(current, BrokerState::Away { why } if why == "not opened yet");
+            let changed = std::mem::discriminant(current) != std::mem::discriminant(state) || first;
+            let differs = current != state;
+            if differs {
+                *current = state.clone();
+            }
+            changed
+        });
+        match (changed, state) {
+            (false, _) => {}
+            (true, BrokerState::Up) => tracing::info!(queue.url = %self.path, "the queue is up"),
+            (true, BrokerState::Mismatch { .. }) => tracing::error!(queue.url = %self.path, "{state}"),
+            (true, _) => tracing::warn!(queue.url = %self.path, "{state}; trying again until it works"),
+        }
+    }
+}
+
+impl Open {
+    fn new(path: &SqlitePath) -> Result<Self, Fault> {
+        let file = File::open(path, Mode::Write)?;
+        let lock = |suffix| {
+            Lock::open(&path.beside(suffix)).map_err(|error| {
+                Fault::new(Cause::Broken, format!("{} cannot be made: {error}", path.beside(suffix).display()))
+            })
+        };
+        Ok(Self { file, turnstile: Turnstile::new(lock("turn")?), worker: lock("worker")? })
+    }
+}
+
+/// Begins a transaction that writes, when it is our turn.
+fn begin(connection: &Connection, turnstile: &Turnstile) -> Result<(), Fault> {
+    let entered = turnstile.enter(BUSY_PATIENCE);
+    let failed = |error| Fault::new(Cause::Broken, format!("the lock beside the file cannot be taken: {error}"));
+    if !entered.map_err(failed)? {
+        return Err(Fault::new(Cause::Busy, "another process keeps the file locked"));
+    }
+    let begun = execute(connection, "BEGIN IMMEDIATE");
+    turnstile.leave();
+    begun
+}
+
+fn execute(connection: &Connection, sql: &str) -> Result<(), Fault> {
+    connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map(drop).map_err(Fault::from)
+}

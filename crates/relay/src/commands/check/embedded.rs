@@ -1,0 +1,57 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use refersion_relay_queue::{BrokerState, Queue, Sqlite, SqlitePath};
+use refersion_relay_telemetry::Metrics;
+use tokio::time::timeout;
+
+use super::finding::Finding;
+use super::queue::{PATIENCE, reached};
+use crate::config::Examined;
+use crate::parts;
+
+/// Whether the file of the embedded queue can be used, is whole, and accounts for every event.
+pub(super) async fn findings(path: &SqlitePath, examined: &Examined, metrics: &Metrics) -> Vec<Finding> {
+    let queue = parts::sqlite(path, &examined.settings, metrics);
+    let mut findings = vec![file(path, &queue).await];
+    findings.extend(permissions(path));
+    findings.extend(conservation(&queue).await);
+    let _ = timeout(PATIENCE, queue.close()).await;
+    findings
+}
+
+async fn file(path: &SqlitePath, queue: &Sqlite) -> Finding {
+    let what = "queue";
+    if let Err(why) = reached(queue).await {
+        return Finding::failed(what, why);
+    }
+    let state = queue.state().borrow().clone();
+    match state {
+        BrokerState::Up => {}
+        BrokerState::Away { .. } | BrokerState::Mismatch { .. } | BrokerState::Blocked { .. } => {
+            return Finding::failed(what, state.to_string());
+        }
+    }
+    match queue.examine(PATIENCE).await {
+        Ok(None) => Finding::ok(what, format!("{} can be written, and no damage was found", path.as_path().display())),
+        Ok(Some(damage)) => Finding::failed(what, format!("{} is damaged: {damage}", path.as_path().display())),
+        Err(error) => Finding::failed(what, error.to_string()),
+    }
+}
+
+/// It is full of personal data.
+fn permissions(path: &SqlitePath) -> Option<Finding> {
+    let mode = fs::metadata(path.as_path()).ok()?.permissions().mode();
+    let shown = path.as_path().display();
+    (mode & 0o004 != 0)
+        .then(|| Finding::warning("queue", format!("every user of this machine can read {shown}: chmod o-r")))
+}
+
+async fn conservation(queue: &Sqlite) -> Option<Finding> {
+    let ledger = queue.ledger().await.ok()?;
+    let what = "conservation";
+    Some(match ledger.difference() {
+        0 => Finding::ok(what, ledger.to_string()),
+        difference => Finding::failed(what, format!("{ledger} does not add up: {difference:+}")),
+    })
+}

@@ -18,7 +18,7 @@ use crate::{Backoff, BrokerState, Delivery, Message, Place, Room, Settle, Settle
 pub(crate) struct Owners {
     /// The term of the lease, while it is ours.
     pub(crate) lease: watch::Sender<Option<i64>>,
-    owners: Mutex<Vec<Arc<Owner>>>,
+    here: Mutex<Vec<Arc<Owner>>>,
     /// One owner at a time has a place.
     turns: Mutex<HashMap<Place, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -44,7 +44,7 @@ struct Begun {
 
 impl Owners {
     pub(crate) fn new() -> Self {
-        Self { lease: watch::Sender::new(None), owners: Mutex::new(Vec::new()), turns: Mutex::new(HashMap::new()) }
+        Self { lease: watch::Sender::new(None), here: Mutex::new(Vec::new()), turns: Mutex::new(HashMap::new()) }
     }
 
     /// Whether anybody wants the lease.
@@ -80,7 +80,7 @@ impl Owners {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Owner>>> {
-        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+        self.here.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -127,6 +127,7 @@ impl SqliteOwned {
             begun: Mutex::new(None),
         });
         owners.lock().push(owner.clone());
+        writer.nudge();
         let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         Self {
             writer,

@@ -14,7 +14,7 @@ use super::file::{File, Mode};
 use super::ledger::Ledger;
 use super::owner::{Owners, SqliteOwned};
 use super::path::SqlitePath;
-use super::writer::Writer;
+use super::writer::{Writer, answer};
 use super::{letters, work};
 use crate::waves::chains;
 use crate::{
@@ -77,6 +77,32 @@ impl Sqlite {
         Ok(examining.await.unwrap_or_else(|_| Err(Fault::new(Cause::Broken, "reading the file was aborted")))?)
     }
 
+    /// Stores a batch whole or not at all, also if its sender goes away meanwhile.
+    async fn store(&self, batch: Vec<(Place, Message)>) -> Result<(), PublishError> {
+        let patience = self.settings.confirm_timeout;
+        if !self.writer.is_up() {
+            return Err(PublishError::Refused(self.writer.state().borrow().to_string()));
+        }
+        let count = batch.len();
+        let room = u32::try_from(count).unwrap_or(WAITING).min(WAITING);
+        let room = if let Ok(room) = self.waiting.clone().try_acquire_many_owned(room) {
+            room
+        } else {
+            let room = timeout(patience, self.waiting.clone().acquire_many_owned(room)).await;
+            let slow = || PublishError::Refused("the disk is too slow".to_owned());
+            room.map_err(|_| slow())?.map_err(|_| slow())?
+        };
+        let in_flight: Vec<_> = (0..count).map(|_| self.metrics.publishing()).collect();
+        let storing = self.writer.submit(count, move |work| {
+            work.publish(&batch, SystemTime::now())?;
+            // They come back with the answer, and are held until then.
+            Ok((room, in_flight))
+        });
+        let stored = timeout(patience, answer(storing)).await;
+        let slow = format!("the disk did not confirm it within {} ms", patience.as_millis());
+        stored.map_err(|_| PublishError::Unknown(slow))?.map(drop).map_err(PublishError::from)
+    }
+
     /// Why a message cannot be stored at all, whatever the state of the file.
     fn objection(&self, place: &Place) -> Option<&'static str> {
         match place {
@@ -117,16 +143,7 @@ impl Queue for Sqlite {
             return results;
         }
         let (started, count) = (Instant::now(), batch.len());
-        let publishing = Publishing {
-            writer: self.writer.clone(),
-            waiting: self.waiting.clone(),
-            metrics: self.metrics.clone(),
-            patience: self.settings.confirm_timeout,
-        };
-        // In a task of its own: a caller that goes away must not leave a publish half done.
-        let stored = tokio::spawn(publishing.store(batch));
-        let aborted = || Err(PublishError::Unknown("publishing was aborted".to_owned()));
-        let stored = stored.await.unwrap_or_else(|_| aborted());
+        let stored = self.store(batch).await;
         let outcome = match &stored {
             Ok(()) => PublishOutcome::Confirmed,
             Err(PublishError::Refused(_)) => PublishOutcome::Refused,
@@ -190,35 +207,6 @@ impl Queue for Sqlite {
     async fn close(&self) {
         self.reader.close();
         self.writer.close().await;
-    }
-}
-
-struct Publishing {
-    writer: Arc<Writer>,
-    waiting: Arc<Semaphore>,
-    metrics: Metrics,
-    patience: Duration,
-}
-
-impl Publishing {
-    async fn store(self, batch: Vec<(Place, Message)>) -> Result<(), PublishError> {
-        let refused = || PublishError::Refused(self.writer.state().borrow().to_string());
-        if !self.writer.state().borrow().is_up() {
-            return Err(refused());
-        }
-        let count = batch.len();
-        let room = self.waiting.acquire_many(u32::try_from(count).unwrap_or(WAITING).min(WAITING));
-        let slow = |_| PublishError::Refused("the disk is too slow".to_owned());
-        let _room = timeout(self.patience, room).await.map_err(slow)?;
-        let _in_flight: Vec<_> = (0..count).map(|_| self.metrics.publishing()).collect();
-        let storing = self.writer.run(count, move |work| work.publish(&batch, SystemTime::now()));
-        match timeout(self.patience, storing).await {
-            Ok(stored) => Ok(stored?),
-            Err(_) => {
-                let waited = self.patience.as_millis();
-                Err(PublishError::Unknown(format!("the disk did not confirm it within {waited} ms")))
-            }
-        }
     }
 }
 

@@ -1,5 +1,6 @@
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -11,8 +12,10 @@ const LOOK_EVERY: Duration = Duration::from_micros(500);
 pub(crate) struct Lock(File);
 
 impl Lock {
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        OpenOptions::new().create(true).truncate(false).write(true).open(path).map(Self)
+    /// Makes the file if it is missing; whoever may use `database` may use it.
+    pub(crate) fn open(path: &Path, database: &Path) -> io::Result<Self> {
+        let mode = fs::metadata(database)?.permissions().mode() & 0o777;
+        OpenOptions::new().create(true).truncate(false).write(true).mode(mode).open(path).map(Self)
     }
 
     /// Whether it is ours now.
@@ -66,7 +69,7 @@ mod tests {
     fn one_at_a_time_goes_through() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("turn");
-        let turnstile = || Turnstile::new(Lock::open(&path).unwrap());
+        let turnstile = || Turnstile::new(Lock::open(&path, folder.path()).unwrap());
         let (first, second) = (turnstile(), turnstile());
         assert!(first.enter(Duration::ZERO).unwrap());
         assert!(!second.enter(Duration::from_millis(5)).unwrap());

@@ -22,6 +22,9 @@ use crate::{Backoff, BrokerState};
 
 /// What goes into one transaction, in events: more would only make those who came first wait.
 const ROWS_AT_ONCE: usize = 2_000;
+/// How long and how often to wait for those who share transactions: altogether about as long as a disk takes to store one.
+const STRAGGLER_WAIT: Duration = Duration::from_micros(50);
+const STRAGGLER_WAITS: usize = 4;
 /// How often the file is looked at while somebody works it: for what other processes did, and what has become due.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// The same while nobody does.
@@ -98,10 +101,15 @@ impl Writer {
             version: 0,
             lease: Lease::None,
             said_standing_by: false,
+            gathered: 0,
         };
         let thread = thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || thread.run());
         let thread = thread.inspect_err(|error| tracing::error!("the queue cannot have a thread: {error}")).ok();
         Self { tasks: Mutex::new(Some(tasks)), state, thread: Mutex::new(thread) }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.state.borrow().is_up()
     }
 
     pub(crate) fn state(&self) -> watch::Receiver<BrokerState> {
@@ -121,6 +129,11 @@ impl Writer {
             let _ = tasks.send(task);
         }
         receiver
+    }
+
+    /// Has the thread look around soon: somebody new wants something.
+    pub(crate) fn nudge(&self) {
+        drop(self.submit(0, |_| Ok(())));
     }
 
     /// Does something in a transaction, and resolves when that is on the disk.
@@ -162,6 +175,8 @@ struct Thread {
     version: i64,
     lease: Lease,
     said_standing_by: bool,
+    /// How many tasks the last transactions had, the latest above all.
+    gathered: usize,
 }
 
 /// The file, and the locks beside it.
@@ -203,14 +218,9 @@ impl Thread {
     }
 
     fn transaction_of(&mut self, first: Box<dyn Task>) {
-        let mut rows = first.rows();
         let mut tasks = vec![first];
-        while rows < ROWS_AT_ONCE
-            && let Ok(task) = self.tasks.try_recv()
-        {
-            rows += task.rows();
-            tasks.push(task);
-        }
+        self.gather(&mut tasks);
+        self.await_stragglers(&mut tasks);
         // A file that is known to be unusable is tried at its own pace, not at that of its users.
         let stored = match self.fault_in_force() {
             Some(fault) => Err(fault),
@@ -218,6 +228,34 @@ impl Thread {
         };
         for task in tasks {
             task.end(stored.clone());
+        }
+    }
+
+    /// Those who were in the last transactions have just heard of it, and most of them come again at once: waiting for
+    /// them a little makes one transaction of two.
+    fn await_stragglers(&mut self, tasks: &mut Vec<Box<dyn Task>>) {
+        for _ in 0..STRAGGLER_WAITS {
+            let before = tasks.len();
+            if self.gathered <= before {
+                break;
+            }
+            thread::sleep(STRAGGLER_WAIT);
+            self.gather(tasks);
+            if tasks.len() == before {
+                break;
+            }
+        }
+        self.gathered = tasks.len().max(self.gathered * 7 / 8);
+    }
+
+    /// Adds what is waiting, as far as it is not too much.
+    fn gather(&self, tasks: &mut Vec<Box<dyn Task>>) {
+        let mut rows: usize = tasks.iter().map(|task| task.rows()).sum();
+        while rows < ROWS_AT_ONCE
+            && let Ok(task) = self.tasks.try_recv()
+        {
+            rows += task.rows();
+            tasks.push(task);
         }
     }
 
@@ -427,7 +465,7 @@ impl Open {
     fn new(path: &SqlitePath) -> Result<Self, Fault> {
         let file = File::open(path, Mode::Write)?;
         let lock = |suffix| {
-            Lock::open(&path.beside(suffix)).map_err(|error| {
+            Lock::open(&path.beside(suffix), path.as_path()).map_err(|error| {
                 Fault::new(Cause::Broken, format!("{} cannot be made: {error}", path.beside(suffix).display()))
             })
         };

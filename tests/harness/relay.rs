@@ -67,6 +67,15 @@ impl Config {
         config
     }
 
+    /// The same on an embedded queue, `relay.db` beside the configuration.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    #[must_use]
+    pub fn embedded(refersion_url: &str, more: &[(&str, &str)]) -> Self {
+        Self::new("sqlite:relay.db", refersion_url, more)
+    }
+
     /// Replaces a part of the file at once, as an editor that renames does.
     ///
     /// # Panics
@@ -82,7 +91,24 @@ impl Config {
     /// Where the file is.
     #[must_use]
     pub fn path(&self) -> PathBuf {
-        self.folder.path().join("relay.toml")
+        self.folder().join("relay.toml")
+    }
+
+    /// The folder of the file, which is nobody else's.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The numbers of an embedded queue's ledger, as `check --json` prints them.
+    ///
+    /// # Panics
+    /// When the command prints something else.
+    pub async fn ledger(&self) -> Value {
+        let output = self.command(&["check", "--json"]).await;
+        let document: Value = serde_json::from_str(&output.stdout).expect("a JSON document");
+        assert!(document["ledger"].is_object(), "{output:?}");
+        document["ledger"].clone()
     }
 
     /// Runs a command to its end.
@@ -252,10 +278,20 @@ impl Relay {
     /// When the program cannot be started.
     #[must_use]
     pub fn launch(role: &str, config: &Config) -> Self {
+        let mut command = process::Command::new(program());
+        command.arg("--config").arg(config.path()).arg(role);
+        Self::launch_as(command)
+    }
+
+    /// Starts a role by a command of the caller's and does not wait.
+    ///
+    /// # Panics
+    /// When the program cannot be started.
+    #[must_use]
+    pub fn launch_as(mut command: process::Command) -> Self {
         // The HTTP client is built with TLS, even where it is not used.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut command = process::Command::new(program());
-        command.arg("--config").arg(config.path()).arg(role).env_remove("RUST_LOG").kill_on_drop(true);
+        command.env_remove("RUST_LOG").kill_on_drop(true);
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let log = Arc::new(Mutex::new(String::new()));
         let (ingest_sender, ingest) = watch::channel(None);

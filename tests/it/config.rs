@@ -212,3 +212,32 @@ fn documented() -> BTreeSet<String> {
     assert!(keys.iter().all(|key| key.contains('.')), "keys have their section: {keys:?}");
     keys
 }
+
+/// The example that the project ships.
+const EXAMPLE: &str = include_str!("../../relay.example.toml");
+
+#[tokio::test]
+async fn the_example_is_taken_has_every_key_and_shows_the_defaults() {
+    let refersion = Refersion::start().await;
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("relay.toml");
+    // Nobody is called but the stand-in.
+    let environment = [("RELAY__REFERSION__BASE_URL", refersion.url().to_owned())];
+    let check = async |text: &str| {
+        std::fs::write(&path, text).expect("the folder is ours");
+        let output = run(&path, &environment).await;
+        assert_eq!(output.code, Some(0), "{output:?}");
+        effective(&output)
+    };
+
+    let example = check(EXAMPLE).await;
+    let mut least = check("[[account]]\nname = \"acme\"\npublic_key = \"p\"\nsecret_key = \"s\"\n").await;
+
+    // Where there is no default.
+    least["account"][0]["write_key"] = "***".into();
+    assert_eq!(example, least);
+    for key in [INLINE, FROM_FILES, PLAIN].into_iter().flatten() {
+        let (_, name) = key.name.split_once('.').expect("section.key");
+        assert!(EXAMPLE.contains(&format!("{name} = ")), "{} is not in relay.example.toml", key.name);
+    }
+}

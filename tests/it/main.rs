@@ -12,6 +12,7 @@ mod dlq_crash;
 mod dlq_filters;
 mod dlq_walk;
 mod doors;
+mod embedded;
 mod enqueue;
 mod faults;
 mod fleet;

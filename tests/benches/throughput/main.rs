@@ -1,5 +1,5 @@
 //! How fast the relay is, next to the least that a program has to do for the same: a loop over lapin with the same bodies,
-//! the same confirms and the same queues. Nothing here judges; it prints a table, and one line of JSON for machines.
+//! the same confirms and the same queues; and how fast it is on its embedded queue. Nothing here judges; it prints a table, and one line of JSON for machines.
 //!
 //! Everything shares one machine: the broker, the relay, and this program as sender, as Refersion and as the bare loop.
 //! So the rates say less than their ratio, and the ratio less than the CPU time for each event.
@@ -67,6 +67,10 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
     config.edit("shards = 4", &format!("shards = {SHARDS}"));
     config.edit("filter = \"debug\"", "filter = \"info\"");
     let ingest = Relay::start("ingest", &config).await;
+    let embedded = Config::embedded(stand_in.url(), &[]);
+    embedded.edit("shards = 4", &format!("shards = {SHARDS}"));
+    embedded.edit("filter = \"debug\"", "filter = \"info\"");
+    let embedded_ingest = Relay::start("ingest", &embedded).await;
     let bare = Bare::connect(&broker.url()).await?;
     let vm = Process::of(broker.pid());
     let mut report = Report::default();
@@ -76,6 +80,8 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
         // In turns, so that whatever else the machine does meets all of them.
         report.add("POST /v1/batch", relayed::ingest(arguments, &ingest, &vm, &bodies).await?);
         report.add("worker", relayed::work(arguments, &config, &stand_in, &vm).await?);
+        report.add("POST /v1/batch, embedded", relayed::ingest(arguments, &embedded_ingest, &vm, &bodies).await?);
+        report.add("worker, embedded", relayed::work(arguments, &embedded, &stand_in, &vm).await?);
         bare.clear(&config.prefix, SHARDS).await?;
         report.add("bare publish, 8 queues", bare.publish(arguments, &vm, &bodies, SHARDS).await?);
         report.add("POST /v1/batch", relayed::ingest(arguments, &ingest, &vm, &bodies).await?);
@@ -85,5 +91,7 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
     }
     report.compare("ingest", "POST /v1/batch", "bare publish, 8 queues");
     report.compare("worker", "worker", "bare consume and ack");
+    report.compare("embedded ingest", "POST /v1/batch, embedded", "POST /v1/batch");
+    report.compare("embedded worker", "worker, embedded", "worker");
     Ok(report)
 }

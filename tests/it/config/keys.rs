@@ -57,7 +57,6 @@ pub(super) const PLAIN: &[Key] = &[
     key("account.public_key", r#""pub_hidden""#, r#""***""#, &[r#""""#, "1"]),
     key("account.status", r#""ACTIVE""#, r#""ACTIVE""#, &[r#""DENIED""#]),
     key("account.send_welcome", "true", "true", &[r#""true""#]),
-    // The only value so far.
     key("account.on_existing", r#""update""#, r#""update""#, &[r#""merge""#]),
 ];
 

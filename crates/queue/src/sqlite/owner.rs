@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use refersion_relay_telemetry::{Connection, Counted, Metrics};
 use tokio::sync::{Notify, OwnedMutexGuard, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -108,6 +109,7 @@ pub(crate) struct SqliteOwned {
     taking: Option<oneshot::Receiver<Result<Option<Vec<Stored>>, Fault>>>,
     backoff: Backoff,
     is_over: bool,
+    _open: Counted,
 }
 
 impl SqliteOwned {
@@ -117,6 +119,7 @@ impl SqliteOwned {
         place: Place,
         room: Room,
         ended: CancellationToken,
+        metrics: &Metrics,
     ) -> Self {
         let owner = Arc::new(Owner {
             place,
@@ -139,6 +142,7 @@ impl SqliteOwned {
             taking: None,
             backoff,
             is_over: false,
+            _open: metrics.connected(Connection::Consume),
         }
     }
 

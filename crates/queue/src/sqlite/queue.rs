@@ -162,7 +162,8 @@ impl Queue for Sqlite {
             Place::Held(_) => true,
             Place::Shard(_) | Place::Later(..) | Place::Dead(_) => false,
         };
-        let mut owned = SqliteOwned::new(self.writer.clone(), self.owners.clone(), place, room, ended.clone());
+        let (writer, owners) = (self.writer.clone(), self.owners.clone());
+        let mut owned = SqliteOwned::new(writer, owners, place, room, ended.clone(), &self.metrics);
         if waits {
             // Whoever works held events takes a silence for their end.
             owned.begin().await;

@@ -1,6 +1,6 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -14,8 +14,14 @@ pub(crate) struct Lock(File);
 impl Lock {
     /// Makes the file if it is missing; whoever may use `database` may use it.
     pub(crate) fn open(path: &Path, database: &Path) -> io::Result<Self> {
-        let mode = fs::metadata(database)?.permissions().mode() & 0o777;
-        OpenOptions::new().create(true).truncate(false).write(true).mode(mode).open(path).map(Self)
+        let database = fs::metadata(database)?;
+        let mode = database.permissions().mode() & 0o777;
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(mode).open(path)?;
+        if file.metadata()?.uid() != database.uid() {
+            // Made by root, for a command. Who cannot give it away need not.
+            let _ = fchown(&file, Some(database.uid()), Some(database.gid()));
+        }
+        Ok(Self(file))
     }
 
     /// Whether it is ours now.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-use refersion_relay_telemetry::Metrics;
+use refersion_relay_telemetry::{Connection as Purpose, Counted, Metrics};
 use rusqlite::Connection;
 use tokio::sync::oneshot::{self, error::RecvError};
 use tokio::sync::watch;
@@ -94,6 +94,7 @@ impl Writer {
             metrics,
             state: sender,
             open: None,
+            connected: None,
             places: Places::default(),
             retry: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
             retry_at: Instant::now(),
@@ -167,6 +168,8 @@ struct Thread {
     metrics: Metrics,
     state: watch::Sender<BrokerState>,
     open: Option<Open>,
+    /// While the file is usable, whether or not there is room.
+    connected: Option<Counted>,
     places: Places,
     retry: Backoff,
     retry_at: Instant,
@@ -441,8 +444,18 @@ impl Thread {
     }
 
     /// Says a change once.
-    fn change(&self, state: &BrokerState) {
+    fn change(&mut self, state: &BrokerState) {
         self.metrics.blocked(matches!(state, BrokerState::Blocked { .. }));
+        match state {
+            BrokerState::Up | BrokerState::Blocked { .. } => {
+                self.connected.get_or_insert_with(|| self.metrics.connected(Purpose::Publish));
+            }
+            BrokerState::Away { .. } | BrokerState::Mismatch { .. } => {
+                if self.connected.take().is_some() {
+                    self.metrics.connection_lost(Purpose::Publish);
+                }
+            }
+        }
         let changed = self.state.send_if_modified(|current| {
             let first = matches!(current, BrokerState::Away { why } if why == "not opened yet");
             let changed = std::mem::discriminant(current) != std::mem::discriminant(state) || first;

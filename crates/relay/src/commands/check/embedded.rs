@@ -1,23 +1,24 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use refersion_relay_queue::{BrokerState, Queue, Sqlite, SqlitePath};
+use refersion_relay_queue::{BrokerState, Ledger, Queue, Sqlite, SqlitePath};
 use refersion_relay_telemetry::Metrics;
 use tokio::time::timeout;
 
 use super::finding::Finding;
-use super::queue::{PATIENCE, reached};
+use super::queue::{Looked, PATIENCE, reached};
 use crate::config::Examined;
 use crate::parts;
 
 /// Whether the file of the embedded queue can be used, is whole, and accounts for every event.
-pub(super) async fn findings(path: &SqlitePath, examined: &Examined, metrics: &Metrics) -> Vec<Finding> {
+pub(super) async fn look(path: &SqlitePath, examined: &Examined, metrics: &Metrics) -> Looked {
     let queue = parts::sqlite(path, &examined.settings, metrics);
     let mut findings = vec![file(path, &queue).await];
     findings.extend(permissions(path));
-    findings.extend(conservation(&queue).await);
+    let ledger = queue.ledger().await.ok();
+    findings.extend(ledger.map(conservation));
     let _ = timeout(PATIENCE, queue.close()).await;
-    findings
+    Looked { findings, ledger }
 }
 
 async fn file(path: &SqlitePath, queue: &Sqlite) -> Finding {
@@ -47,11 +48,10 @@ fn permissions(path: &SqlitePath) -> Option<Finding> {
         .then(|| Finding::warning("queue", format!("every user of this machine can read {shown}: chmod o-r")))
 }
 
-async fn conservation(queue: &Sqlite) -> Option<Finding> {
-    let ledger = queue.ledger().await.ok()?;
+fn conservation(ledger: Ledger) -> Finding {
     let what = "conservation";
-    Some(match ledger.difference() {
+    match ledger.difference() {
         0 => Finding::ok(what, ledger.to_string()),
         difference => Finding::failed(what, format!("{ledger} does not add up: {difference:+}")),
-    })
+    }
 }

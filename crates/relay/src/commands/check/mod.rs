@@ -37,7 +37,8 @@ pub(super) async fn run(path: Option<&Path>, args: &CheckArgs) -> Result<(), Exi
     let mut findings = files::findings(&examined);
     findings.push(files::base_url(&examined.settings));
     findings.extend(files::management_url(&examined.settings));
-    findings.extend(queue::findings(&examined, &metrics).await);
+    let looked = queue::look(&examined, &metrics).await;
+    findings.extend(looked.findings);
     let asked = accounts::ask(&examined, &client).await;
     findings.extend(asked.findings);
     findings.push(clock::judge(SystemTime::now(), &asked.readings, asked.answered));
@@ -45,7 +46,7 @@ pub(super) async fn run(path: Option<&Path>, args: &CheckArgs) -> Result<(), Exi
     let fine = findings.iter().all(|finding| finding.level != Level::Failed);
     let effective = effective::effective(&examined);
     if args.json {
-        say!("{}", json!({"fine": fine, "findings": findings, "effective": effective}));
+        say!("{}", json!({"fine": fine, "findings": findings, "ledger": looked.ledger, "effective": effective}));
     } else {
         say!("{}", serde_json::to_string_pretty(&effective).map_err(Exit::failed)?);
         for finding in &findings {

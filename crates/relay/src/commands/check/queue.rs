@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use refersion_relay_queue::{BrokerState, Queue};
+use refersion_relay_queue::{BrokerState, Ledger, Queue};
 use refersion_relay_telemetry::Metrics;
 use tokio::time::timeout;
 
@@ -11,15 +11,23 @@ use crate::config::{Examined, QueueUrl};
 /// How long each step may take: reaching the queue, comparing, leaving.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What was found.
+pub(super) struct Looked {
+    pub(super) findings: Vec<Finding>,
+    /// Of a queue that keeps one.
+    pub(super) ledger: Option<Ledger>,
+}
+
 /// Whether the queue is there, and as it should be.
-pub(super) async fn findings(examined: &Examined, metrics: &Metrics) -> Vec<Finding> {
+pub(super) async fn look(examined: &Examined, metrics: &Metrics) -> Looked {
     if !examined.knows_queue() {
         let says = "was not looked at: where it is could not be read; mend queue.url_file and check again";
-        return vec![Finding::warning("queue", says), Finding::warning("policies", says)];
+        let findings = vec![Finding::warning("queue", says), Finding::warning("policies", says)];
+        return Looked { findings, ledger: None };
     }
     match &examined.settings.queue_url {
-        QueueUrl::RabbitMq(url) => broker::findings(url, examined, metrics).await,
-        QueueUrl::Sqlite(path) => embedded::findings(path, examined, metrics).await,
+        QueueUrl::RabbitMq(url) => Looked { findings: broker::findings(url, examined, metrics).await, ledger: None },
+        QueueUrl::Sqlite(path) => embedded::look(path, examined, metrics).await,
     }
 }
 

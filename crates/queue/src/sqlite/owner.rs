@@ -153,25 +153,27 @@ impl SqliteOwned {
                 self.turn = Some(self.owners.turn(&self.owner.place).lock_owned().await);
             }
             let mut lease = self.owners.lease.subscribe();
-            let Ok(term) = lease.wait_for(Option::is_some).await.map(|term| *term) else { return };
+            let term = lease.wait_for(Option::is_some).await.map(|term| *term);
+            let Ok(Some(term)) = term else { return std::future::pending().await };
             let place = self.owner.place.clone();
             let begun = self.writer.run(1, move |work| {
+                // Between the wait and this the lease may have been lost, and then the place is somebody else's.
+                if work.term != term {
+                    return Ok(None);
+                }
                 let place = work.place(&place)?;
                 work.put_back(place, SystemTime::now())?;
-                Ok((place, work.term))
+                Ok(Some(Begun { term, place }))
             });
-            match begun.await {
-                // Between the wait and the transaction it may have been lost.
-                Ok((place, current)) if Some(current) == term => {
-                    *self.owner.begun.lock().unwrap_or_else(PoisonError::into_inner) =
-                        Some(Begun { term: current, place });
-                    if *self.owners.lease.borrow() != term {
-                        self.owner.ended.cancel();
-                    }
-                    return;
+            if let Ok(Some(begun)) = begun.await {
+                *self.owner.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
+                // Whoever loses the lease ends those who have begun, which this one had not yet.
+                if *self.owners.lease.borrow() != Some(term) {
+                    self.owner.ended.cancel();
                 }
-                Ok(_) | Err(_) => self.pause().await,
+                return;
             }
+            self.pause().await;
         }
     }
 

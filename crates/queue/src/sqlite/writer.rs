@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::fault::{Cause, Fault};
 use super::file::{BUSY_PATIENCE, File, Mode};
-use super::lease::RENEW_EVERY;
+use super::lease::{Held, RENEW_EVERY};
 use super::owner::Owners;
 use super::path::SqlitePath;
 use super::places::Places;
@@ -285,7 +285,7 @@ impl Thread {
             Err(fault) => {
                 self.places.clear();
                 match fault.cause {
-                    Cause::Full | Cause::Busy | Cause::Gone => self.roll_back(),
+                    cause @ (Cause::Full | Cause::Busy | Cause::Gone) => self.roll_back(cause),
                     Cause::Broken | Cause::Unusable => self.open = None,
                 }
                 self.retry_at = Instant::now() + self.retry.next_wait();
@@ -295,11 +295,14 @@ impl Thread {
         }
     }
 
-    fn roll_back(&self) {
-        if let Some(open) = &self.open
-            && !open.file.connection.is_autocommit()
-        {
-            let _ = open.file.connection.execute_batch("ROLLBACK");
+    fn roll_back(&self, cause: Cause) {
+        let Some(Open { file, .. }) = &self.open else { return };
+        if !file.connection.is_autocommit() {
+            let _ = file.connection.execute_batch("ROLLBACK");
+        }
+        if cause == Cause::Full {
+            // What is in the log twice takes room that deliveries need to be settled, and settling makes room.
+            let _ = file.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         }
     }
 
@@ -367,6 +370,13 @@ impl Thread {
     fn take_lease(&mut self) {
         let locked = self.lock();
         let mut taken = None;
+        // Looked at before, so that whoever stands by does not keep the holder from writing.
+        let over = self.open.as_ref().map(|open| Held::read(&open.file.connection));
+        if let Some(Ok(held)) = over
+            && !held.is_over(locked, SystemTime::now())
+        {
+            return self.stand_by(locked);
+        }
         let holder = format!("process {}", std::process::id());
         let trying = self.commit(|work| {
             taken = work.take_lease(&holder, locked, SystemTime::now())?;
@@ -380,19 +390,17 @@ impl Thread {
                 self.lease = Lease::Ours { term, locked, renewed_at: Instant::now() };
                 self.owners.lease.send_replace(Some(term));
             }
-            (Ok(()), None) => {
-                if locked {
-                    self.unlock();
-                }
-                if !std::mem::replace(&mut self.said_standing_by, true) {
-                    tracing::info!("another process works the queue: standing by");
-                }
-            }
-            (Err(_), _) => {
-                if locked {
-                    self.unlock();
-                }
-            }
+            (Ok(()), None) => self.stand_by(locked),
+            (Err(_), _) => self.unlock(),
+        }
+    }
+
+    fn stand_by(&mut self, locked: bool) {
+        if locked {
+            self.unlock();
+        }
+        if !std::mem::replace(&mut self.said_standing_by, true) {
+            tracing::info!("another process works the queue: standing by");
         }
     }
 

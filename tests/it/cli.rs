@@ -55,7 +55,7 @@ async fn a_mistake_in_the_configuration_is_named_in_one_line_without_its_secrets
         (format!("{url}{account}on_existing = \"merge\"\n"), "on_existing has to be keep or update"),
         (format!("{url}{account}secret_key_file = \"/nowhere\"\n"), "given twice"),
         (url.to_owned(), "account"),
-        (account.to_owned(), "queue.url"),
+        (format!("[queue]\nurl = \"sqlite::memory:\"\n{account}"), "queue.url"),
         (format!("[queue]\nurl = \"http://user:pw_hidden@localhost\"\n{account}"), "queue.url"),
         (format!("{url}{account}secret_key = \"sec_hidden\n"), "not TOML"),
     ];

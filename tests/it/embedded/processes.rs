@@ -103,7 +103,7 @@ async fn two_who_replay_a_class_at_once_send_each_letter_once() {
     }
     let acted = |output: &refersion_relay_tests::Output| {
         let document: Value = serde_json::from_str(&output.stdout).expect("a JSON document");
-        document["done"]["acted"].as_u64().expect("a number")
+        document["done"]["replayed"].as_u64().expect("a number")
     };
     assert_eq!(acted(&one) + acted(&other), LETTERS as u64);
     let ledger = config.ledger().await;

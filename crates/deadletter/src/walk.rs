@@ -3,7 +3,7 @@ use std::io;
 use std::num::NonZeroU32;
 
 use async_trait::async_trait;
-use refersion_relay_model::{AccountName, Event, Fingerprint, MAX_EVENT_BYTES, Subject};
+use refersion_relay_model::{AccountName, Envelope, Event, Fingerprint, MAX_EVENT_BYTES, Subject};
 use refersion_relay_queue::{Action, Fate, InFlight, Judge, Letter, LetterId, Message, Place, QueueError};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
@@ -195,7 +195,8 @@ pub(crate) fn is_too_large(letter: &Letter) -> bool {
 /// Whom a letter is about, computed from its body as a door would.
 fn subject(message: &Message, fingerprint: Option<&Fingerprint>) -> Subject {
     let id = &message.headers.message_id;
-    let Ok(event) = Event::parse(&message.body) else { return Subject::of_message(id) };
+    let envelope = Envelope::default().with_word(&message.headers.kind);
+    let Ok(event) = Event::parse_in(&message.body, &envelope) else { return Subject::of_message(id) };
     let own = fingerprint.map(|fingerprint| fingerprint.message_id(&event, &message.body));
     Subject::of(&event, own.as_ref().map_or(id, |own| own.as_str()))
 }

@@ -9,6 +9,8 @@ use refersion_relay_model::{AccountName, Fingerprint, KeyPair};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
+use crate::signature::SharedSecret;
+
 /// Which account a key belongs to.
 ///
 /// Keys are kept and compared as SHA-256 digests, so how long a comparison takes says nothing about a key.
@@ -26,13 +28,47 @@ pub struct AccountDoor {
     pub name: AccountName,
     /// Makes the ids of its messages and subjects.
     pub fingerprint: Fingerprint,
+    pub(crate) webhook: Option<Webhook>,
+}
+
+/// How the account of a Webhooks destination is told from strangers. Without this there is no such door for it.
+#[derive(Clone, Debug)]
+pub struct WebhookAccess {
+    /// What Segment signs with.
+    pub secret: Option<SecretString>,
+    /// Whether requests without a signature are taken all the same.
+    pub unsigned: bool,
+    /// Whether elements that no signature covers may delete.
+    pub trust_batches: bool,
+}
+
+/// The same, ready for use.
+#[derive(Clone, Debug)]
+pub(crate) struct Webhook {
+    pub(crate) secret: Option<SharedSecret>,
+    pub(crate) unsigned: bool,
+    pub(crate) trust_batches: bool,
+}
+
+impl From<&WebhookAccess> for Webhook {
+    fn from(access: &WebhookAccess) -> Self {
+        let WebhookAccess { secret, unsigned, trust_batches } = access;
+        Self { secret: secret.as_ref().map(SharedSecret::new), unsigned: *unsigned, trust_batches: *trust_batches }
+    }
 }
 
 impl Access {
-    /// Lets an account in: by its Refersion key pair at the door of Segment's Direct Destination, and by its write key,
-    /// if it has one, at the others.
-    pub fn admit(&mut self, name: AccountName, keys: &KeyPair, write_key: Option<&SecretString>) {
-        let door = Arc::new(AccountDoor { name: name.clone(), fingerprint: Fingerprint::new(keys) });
+    /// Lets an account in: by its Refersion key pair at the door of Segment's Direct Destination, by its write key, if it has
+    /// one, at those of the Tracking API, and by its signature at the one of Segment's Webhooks destination.
+    pub fn admit(
+        &mut self,
+        name: AccountName,
+        keys: &KeyPair,
+        write_key: Option<&SecretString>,
+        webhook: Option<&WebhookAccess>,
+    ) {
+        let (fingerprint, webhook) = (Fingerprint::new(keys), webhook.map(Webhook::from));
+        let door = Arc::new(AccountDoor { name: name.clone(), fingerprint, webhook });
         self.key_pairs.insert(digest(keys.expose_joined().expose_secret()), door.clone());
         if let Some(key) = write_key {
             self.write_keys.insert(digest(key.expose_secret()), door.clone());
@@ -83,7 +119,7 @@ mod tests {
     fn access() -> Access {
         let mut access = Access::default();
         let (name, write_key) = (AccountName::try_from("acme").unwrap(), SecretString::from("write_1"));
-        access.admit(name, &KeyPair::new("pub_1", "sec_1"), Some(&write_key));
+        access.admit(name, &KeyPair::new("pub_1", "sec_1"), Some(&write_key), None);
         access
     }
 

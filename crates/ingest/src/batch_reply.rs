@@ -4,24 +4,32 @@ use http::StatusCode;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use serde_json::json;
 
+use crate::MAX_BATCH_EVENTS;
 use crate::reply::RETRY_AFTER_SECONDS;
-use crate::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS};
 
-/// What the batch door answers. Senders are libraries: a yes is exactly 200, because one of them repeats for ever on any
+/// What the doors for programs answer, the Tracking API and the webhook. Senders are libraries: a yes is exactly 200, because one of them repeats for ever on any
 /// other success, and there is a JSON object in every answer, because another reads it before the status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum BatchReply {
     Taken,
-    TooLarge,
+    /// With the limit, in bytes.
+    TooLarge(usize),
     TooMany,
     Unauthorized,
     KeysDisagree,
-    Malformed { line: usize, column: usize },
+    BadSignature,
+    Malformed {
+        line: usize,
+        column: usize,
+    },
     NoBatch,
+    NoEvent,
     Encoding,
     Slow,
     Unavailable,
-    WrongMethod,
+    NoSuchPath,
+    /// With those that are right.
+    WrongMethod(&'static str),
     Broken,
 }
 
@@ -29,12 +37,16 @@ impl BatchReply {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Taken => StatusCode::OK,
-            Self::TooLarge | Self::TooMany | Self::Malformed { .. } | Self::NoBatch | Self::Encoding => {
-                StatusCode::BAD_REQUEST
-            }
-            Self::Unauthorized | Self::KeysDisagree => StatusCode::UNAUTHORIZED,
+            Self::TooLarge(_)
+            | Self::TooMany
+            | Self::Malformed { .. }
+            | Self::NoBatch
+            | Self::NoEvent
+            | Self::Encoding => StatusCode::BAD_REQUEST,
+            Self::Unauthorized | Self::KeysDisagree | Self::BadSignature => StatusCode::UNAUTHORIZED,
+            Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::Slow | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Broken => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -42,12 +54,13 @@ impl BatchReply {
     fn code(&self) -> &'static str {
         match self {
             Self::Taken => "taken",
-            Self::TooLarge | Self::TooMany => "too_large",
-            Self::Unauthorized | Self::KeysDisagree => "unauthorized",
-            Self::Malformed { .. } | Self::NoBatch | Self::Encoding => "malformed",
+            Self::TooLarge(_) | Self::TooMany => "too_large",
+            Self::Unauthorized | Self::KeysDisagree | Self::BadSignature => "unauthorized",
+            Self::Malformed { .. } | Self::NoBatch | Self::NoEvent | Self::Encoding => "malformed",
+            Self::NoSuchPath => "no_such_path",
             Self::Slow => "slow",
             Self::Unavailable => "unavailable",
-            Self::WrongMethod => "wrong_method",
+            Self::WrongMethod(_) => "wrong_method",
             Self::Broken => "broken",
         }
     }
@@ -55,7 +68,7 @@ impl BatchReply {
     fn message(&self) -> String {
         match self {
             Self::Taken => "everything is stored".to_owned(),
-            Self::TooLarge => format!("the body is larger than {} MiB: send less at once", MAX_BATCH_BYTES >> 20),
+            Self::TooLarge(limit) => format!("the body is larger than {} KiB: send less at once", limit >> 10),
             Self::TooMany => format!("the batch has more than {MAX_BATCH_EVENTS} events: send fewer at once"),
             Self::Unauthorized => {
                 "the write key is missing or unknown: it is the account's `write_key` in the relay's \
@@ -64,13 +77,20 @@ impl BatchReply {
             }
             Self::KeysDisagree => "the request has several write keys, and they differ".to_owned(),
             Self::Malformed { line, column } => format!("the body is not valid JSON (line {line}, column {column})"),
+            Self::BadSignature => {
+                "there is no such webhook, or X-Signature is missing or wrong: see that the shared secret is the same on \
+                 both sides"
+                    .to_owned()
+            }
             Self::NoBatch => "the body has no array `batch`".to_owned(),
+            Self::NoEvent => "the body is not a JSON object: send one event".to_owned(),
+            Self::NoSuchPath => "there is nothing at this address".to_owned(),
             Self::Encoding => {
                 "the body is not in the encoding that Content-Encoding names; gzip is understood".to_owned()
             }
             Self::Slow => "the request did not arrive in time: send it again".to_owned(),
             Self::Unavailable => "the events could not be stored right now: send them again later".to_owned(),
-            Self::WrongMethod => "this address takes POST only".to_owned(),
+            Self::WrongMethod(allowed) => format!("this address takes {allowed} only"),
             Self::Broken => "the relay failed at this request: send it again later".to_owned(),
         }
     }
@@ -89,8 +109,8 @@ impl IntoResponse for BatchReply {
         let response = match &self {
             Self::Unavailable => response.header(RETRY_AFTER, RETRY_AFTER_SECONDS),
             Self::Slow => response.header(RETRY_AFTER, RETRY_AFTER_SECONDS).header(CONNECTION, "close"),
-            Self::TooLarge => response.header(CONNECTION, "close"),
-            Self::WrongMethod => response.header(ALLOW, "POST"),
+            Self::TooLarge(_) => response.header(CONNECTION, "close"),
+            Self::WrongMethod(allowed) => response.header(ALLOW, *allowed),
             _ => response,
         };
         response.body(Body::from(body.to_string())).expect("the headers are constants")

@@ -1,25 +1,33 @@
+use std::time::Duration;
+
 use axum::extract::Request;
 use bytes::Bytes;
-use refersion_relay_model::{Event, Ignored, Judgement, MAX_EVENT_BYTES, judge};
+use refersion_relay_model::{Event, Ignored, Judgement, MAX_EVENT_BYTES, ParseError, judge};
 use refersion_relay_telemetry::{Door, Refused};
 
-use crate::AccountDoor;
 use crate::body::{BodyError, Encoding, Keep, read};
 use crate::door::Ingest;
+use crate::elements::{NoElements, elements, is_array};
 use crate::reply::Reply;
+use crate::settings::segment_settings;
 use crate::sort::Received;
+use crate::store::{Sheaf, Stored};
+use crate::{AccountDoor, MAX_BATCH_BYTES};
 
 const DOOR: Door = Door::Destination;
+/// How long a sender waits for the queue before it hears that it is to send again.
+const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Segment's Direct Destination: one event a request, authenticated by the merchant's Refersion keys. The sender may be
+/// Segment's Direct Destination: one event a request, or an array of them, authenticated by the merchant's Refersion keys. The sender may be
 /// told anything here, because Segment shows it to the merchant and does not repeat a 4xx.
 pub(crate) async fn answer(ingest: &Ingest, request: Request) -> Reply {
     // Found first, answered second: bytes of strangers are counted, not kept.
     let account = ingest.access().by_key_pair(request.headers()).cloned();
     let (received, encoding) = (Received::by_http(request.headers()), Encoding::of(request.headers()));
-    let body = read(request, MAX_EVENT_BYTES, if account.is_some() { Keep::Yes } else { Keep::No }).await;
-    let body = match (body, &account) {
-        (Ok(body), Some(_)) => encoding.unpack(body, MAX_EVENT_BYTES).await,
+    let settings = segment_settings(request.headers());
+    let keep = if account.is_some() { Keep::Yes } else { Keep::No };
+    let body = match (read(request, MAX_BATCH_BYTES, keep).await, &account) {
+        (Ok(body), Some(_)) => encoding.unpack(body, MAX_BATCH_BYTES).await,
         (body, _) => body,
     };
     let reply = match (body, account) {
@@ -27,22 +35,48 @@ pub(crate) async fn answer(ingest: &Ingest, request: Request) -> Reply {
         (Err(BodyError::Slow), _) => Reply::Slow,
         (Err(BodyError::Encoding), _) => Reply::Encoding,
         (Ok(_), None) => Reply::Unauthorized,
+        (Ok(_), Some(_)) if settings.is_none() => Reply::Settings,
+        (Ok(body), Some(account)) if is_array(&body) => accept_all(ingest, &account, received, &body).await,
+        (Ok(body), Some(_)) if MAX_EVENT_BYTES < body.len() => Reply::TooLarge,
         (Ok(body), Some(account)) => accept(ingest, &account, received, body).await,
     };
     let refused = match &reply {
         Reply::TooLarge => Refused::TooLarge,
         Reply::Unauthorized => Refused::Unauthorized,
-        Reply::Malformed(_) | Reply::Encoding => Refused::Malformed,
+        Reply::Malformed(_) | Reply::TooMany | Reply::Encoding | Reply::Settings => Refused::Malformed,
         Reply::UnsupportedType(_) => Refused::UnsupportedType,
         Reply::Incomplete(..) => Refused::Incomplete,
         Reply::Slow => Refused::Slow,
         Reply::Unavailable => Refused::Unavailable,
-        Reply::Accepted | Reply::Ignored(_) | Reply::NoSuchPath | Reply::WrongMethod(_) | Reply::Broken => {
+        Reply::Accepted
+        | Reply::AcceptedAll(_)
+        | Reply::Ignored(_)
+        | Reply::NoSuchPath
+        | Reply::WrongMethod(_)
+        | Reply::Broken => {
             return reply;
         }
     };
     ingest.metrics.refused(DOOR, refused);
     reply
+}
+
+/// An array of events. Its sender hears one answer for all of them, so one that cannot be worked becomes a dead letter, as at
+/// the other doors, and hinders no other.
+async fn accept_all(ingest: &Ingest, account: &AccountDoor, received: Received, body: &Bytes) -> Reply {
+    let events = match elements(body) {
+        Ok(events) => events,
+        Err(NoElements::TooMany) => return Reply::TooMany,
+        Err(NoElements::Malformed(error)) => {
+            return Reply::Malformed(ParseError::NotJson { line: error.line(), column: error.column() });
+        }
+    };
+    let sheaf: Sheaf = events.into_iter().map(|event| account.sort(event, ingest.shards, &received)).collect();
+    match sheaf.store(ingest, DOOR, PATIENCE).await {
+        Stored::Yes(counts) => Reply::AcceptedAll(counts),
+        Stored::No => Reply::Unavailable,
+        Stored::Broken => Reply::Broken,
+    }
 }
 
 async fn accept(ingest: &Ingest, account: &AccountDoor, received: Received, body: Bytes) -> Reply {
@@ -57,6 +91,7 @@ async fn accept(ingest: &Ingest, account: &AccountDoor, received: Received, body
             ingest.metrics.ignored_at_door(DOOR, why);
             return Reply::Ignored(match why {
                 Ignored::OptedOut => "the event's `integrations` exclude Refersion",
+                Ignored::Computed => "Segment computed the event, and it is not a whole person",
                 Ignored::Anonymous | Ignored::UnsupportedType(_) => {
                     "the event has neither an e-mail address nor a name"
                 }

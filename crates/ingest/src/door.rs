@@ -2,18 +2,27 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, post};
+use axum::routing::{any, get, post};
+use axum::{Json, Router};
 use futures_util::FutureExt;
+use http::HeaderValue;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
+};
 use refersion_relay_queue::Queue;
 use refersion_relay_telemetry::{Door, Metrics};
+use serde_json::json;
 use tokio::sync::watch;
 
 use crate::batch_reply::BatchReply;
+use crate::pixel::Picture;
 use crate::reply::Reply;
-use crate::{Access, batch, destination};
+use crate::tracking::Call;
+use crate::{Access, destination, pixel, tracking, webhook};
 
 /// Everything the doors need.
 #[derive(Clone)]
@@ -36,9 +45,21 @@ impl Ingest {
 
 /// The doors' routes.
 pub fn router(ingest: Ingest) -> Router {
+    let tracking = Router::new()
+        .route("/v1/{call}", post(tracking_door).options(preflight).fallback(wrong_method))
+        .route("/v1/{call}/", post(tracking_door).options(preflight).fallback(wrong_method))
+        .route("/v1/pixel/{call}", get(pixel_door).fallback(|| async { BatchReply::WrongMethod("GET") }))
+        .layer(map_response(readable_anywhere));
     Router::new()
         .route("/v1/destination", post(destination_door).fallback(|| async { Reply::WrongMethod("POST") }))
-        .route("/v1/batch", post(batch_door).fallback(|| async { BatchReply::WrongMethod }))
+        .route(
+            "/v1/webhook/{account}",
+            post(webhook_door)
+                .put(webhook_door)
+                .patch(webhook_door)
+                .fallback(|| async { BatchReply::WrongMethod("POST, PUT, PATCH") }),
+        )
+        .merge(tracking)
         .fallback(any(|| async { Reply::NoSuchPath }))
         .with_state(Arc::new(ingest))
 }
@@ -48,9 +69,50 @@ async fn destination_door(State(ingest): State<Arc<Ingest>>, request: Request) -
     answered(&ingest, Door::Destination, answering, Reply::Broken).await
 }
 
-async fn batch_door(State(ingest): State<Arc<Ingest>>, request: Request) -> Response {
-    let answering = batch::answer(&ingest, request);
-    answered(&ingest, Door::Batch, answering, BatchReply::Broken).await
+async fn webhook_door(State(ingest): State<Arc<Ingest>>, Path(account): Path<String>, request: Request) -> Response {
+    let answering = webhook::answer(&ingest, &account, request);
+    answered(&ingest, Door::Webhook, answering, BatchReply::Broken).await
+}
+
+async fn tracking_door(State(ingest): State<Arc<Ingest>>, Path(call): Path<String>, request: Request) -> Response {
+    let Some(call) = find(&call) else { return BatchReply::NoSuchPath.into_response() };
+    let answering = tracking::answer(&ingest, call, request);
+    answered(&ingest, Door::Tracking, answering, BatchReply::Broken).await
+}
+
+async fn pixel_door(State(ingest): State<Arc<Ingest>>, Path(call): Path<String>, request: Request) -> Response {
+    let Some(Call::One(kind)) = find(&call) else { return BatchReply::NoSuchPath.into_response() };
+    let answering = pixel::answer(&ingest, kind, request);
+    answered(&ingest, Door::Tracking, answering, Picture(BatchReply::Broken)).await
+}
+
+fn find(path: &str) -> Option<Call> {
+    Call::ALL.into_iter().find(|(name, _)| *name == path).map(|(_, call)| call)
+}
+
+async fn wrong_method() -> BatchReply {
+    BatchReply::WrongMethod("POST, OPTIONS")
+}
+
+/// A browser asks before it sends a write key in a header.
+async fn preflight(Path(call): Path<String>) -> Response {
+    if find(&call).is_none() {
+        return BatchReply::NoSuchPath.into_response();
+    }
+    let headers = [
+        (ACCESS_CONTROL_ALLOW_METHODS, "POST"),
+        (ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, x-retry-count"),
+        (ACCESS_CONTROL_MAX_AGE, "7200"),
+    ];
+    (headers, Json(json!({}))).into_response()
+}
+
+/// Scripts of any page may send events, and read how that went: the write key is what admits them.
+async fn readable_anywhere(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
+    response
 }
 
 /// Counts an answer, and gives one even where the door panicked.

@@ -4,18 +4,24 @@
 //! and keeps nothing in memory between requests.
 
 mod access;
-mod batch;
 mod batch_reply;
 mod body;
 mod destination;
 mod door;
+mod elements;
 mod intake;
 mod items;
+mod pixel;
 mod reply;
 mod serve;
+mod settings;
+mod signature;
 mod sort;
+mod store;
+mod tracking;
+mod webhook;
 
-pub use access::{Access, AccountDoor};
+pub use access::{Access, AccountDoor, WebhookAccess};
 pub use door::{Ingest, router};
 pub use intake::intake;
 pub use serve::{HttpSettings, serve};
@@ -23,5 +29,7 @@ pub use sort::{Received, Sorted};
 
 /// The largest body of a batch, in bytes, as it was sent and unpacked. Segment's libraries stay below 512 KiB.
 pub const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// The largest body of a webhook, in bytes. Segment sends up to 4,000 events at once.
+pub const MAX_WEBHOOK_BYTES: usize = 16 * 1024 * 1024;
 /// The most events in one batch: each of them may become a message of its own.
 pub const MAX_BATCH_EVENTS: usize = 10_000;

@@ -4,6 +4,9 @@ use http::StatusCode;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use refersion_relay_model::{EventType, MAX_EVENT_BYTES, Missing, ParseError};
 
+use crate::MAX_BATCH_EVENTS;
+use crate::store::Counts;
+
 /// Seconds after which a sender may try again while the queue is away.
 pub(crate) const RETRY_AFTER_SECONDS: &str = "5";
 
@@ -12,11 +15,15 @@ pub(crate) const RETRY_AFTER_SECONDS: &str = "5";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     Accepted,
+    /// An array.
+    AcceptedAll(Counts),
     Ignored(&'static str),
     TooLarge,
     Unauthorized,
     Malformed(ParseError),
+    TooMany,
     Encoding,
+    Settings,
     UnsupportedType(EventType),
     Incomplete(EventType, Vec<Missing>),
     Slow,
@@ -29,11 +36,13 @@ pub(crate) enum Reply {
 impl Reply {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::Accepted => StatusCode::ACCEPTED,
+            Self::Accepted | Self::AcceptedAll(_) => StatusCode::ACCEPTED,
             Self::Ignored(_) => StatusCode::OK,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Malformed(_) | Self::Encoding | Self::Incomplete(..) => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::TooMany | Self::Encoding | Self::Settings | Self::Incomplete(..) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::UnsupportedType(_) => StatusCode::NOT_IMPLEMENTED,
             // Not 408: Segment repeats after a 5xx, and takes a 4xx for final.
             Self::Slow | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -46,6 +55,10 @@ impl Reply {
     fn message(&self) -> String {
         match self {
             Self::Accepted => "accepted".to_owned(),
+            Self::AcceptedAll(Counts { accepted, dead, ignored }) => format!(
+                "accepted {accepted} events, {dead} of them cannot be used as they are and wait for the relay's operator; {ignored} \
+                 are nothing for Refersion"
+            ),
             Self::Ignored(why) => format!("nothing to do: {why}"),
             Self::TooLarge => {
                 format!("the event is larger than {} KiB: send less in one event", MAX_EVENT_BYTES / 1024)
@@ -54,6 +67,12 @@ impl Reply {
                                    publickey.secretkey"
                 .to_owned(),
             Self::Malformed(error) => error.to_string(),
+            Self::TooMany => format!("there are more than {MAX_BATCH_EVENTS} events: send fewer at once"),
+            Self::Settings => {
+                "the header X-Segment-Settings is not base64 of a JSON object, or longer than 16 KiB: save the destination's \
+                 settings in Segment again"
+                    .to_owned()
+            }
             Self::Encoding => {
                 "the body is not in the encoding that Content-Encoding names; gzip is understood".to_owned()
             }
@@ -68,7 +87,7 @@ impl Reply {
             Self::Slow => "the request did not arrive in time: send it again".to_owned(),
             Self::Unavailable => "the event could not be stored right now: send it again later".to_owned(),
             Self::NoSuchPath => {
-                "there is nothing at this address: events go to POST /v1/destination or /v1/batch".to_owned()
+                "there is nothing at this address: events go to POST /v1/destination, /v1/webhook/ACCOUNT or /v1/batch".to_owned()
             }
             Self::WrongMethod(allowed) => format!("this address takes {allowed} only"),
             Self::Broken => "the relay failed at this request: send it again later".to_owned(),

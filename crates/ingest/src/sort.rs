@@ -3,7 +3,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::HeaderMap;
 use refersion_relay_model::{
-    DeadReason, Event, EventType, Ignored, Judgement, MAX_EVENT_BYTES, MessageId, Missing, Subject, judge,
+    DeadReason, Envelope, Event, EventType, Ignored, Judgement, MAX_EVENT_BYTES, MessageId, Missing, Subject, judge_in,
 };
 use refersion_relay_queue::{Death, Headers, Message, Place};
 
@@ -47,18 +47,23 @@ impl Received {
 }
 
 impl AccountDoor {
-    /// Reads, judges and addresses the bytes of one event. Keeps them as they are, whatever they are.
+    /// Reads, judges and addresses the bytes of one event that stands alone. Keeps them as they are, whatever they are.
     #[must_use]
     pub fn sort(&self, body: Bytes, shards: u16, received: &Received) -> Sorted {
+        self.sort_in(&Envelope::default(), body, shards, received)
+    }
+
+    /// The same, with what is known beside the event.
+    pub(crate) fn sort_in(&self, envelope: &Envelope, body: Bytes, shards: u16, received: &Received) -> Sorted {
         if MAX_EVENT_BYTES < body.len() {
             let error = format!("an event has at most {MAX_EVENT_BYTES} bytes, this one has {}", body.len());
             return self.dead(None, body, received, DeadReason::TooLarge, error);
         }
-        let event = match Event::parse(&body) {
+        let event = match Event::parse_in(&body, envelope) {
             Ok(event) => event,
             Err(error) => return self.dead(None, body, received, error.dead_reason(), error.to_string()),
         };
-        match judge(&event) {
+        match judge_in(&event, envelope) {
             Judgement::Work(_) => {
                 let (_, place, message) = self.address(&event, body, shards, received);
                 Sorted::Work(place, message)
@@ -85,6 +90,15 @@ impl AccountDoor {
         let token = self.fingerprint.subject(&subject);
         let headers = self.headers(message_id.as_str(), event.kind().as_str(), token, received);
         (message_id, place, Message { body, headers })
+    }
+
+    /// The same event as a dead letter: it would delete somebody, and nothing shows that Segment sent it.
+    pub(crate) fn unsigned(message: Message, received: &Received) -> Sorted {
+        let error = "the signature does not cover this delete, so anybody can have sent it; replay it if it is meant, or let \
+                     the account trust batches";
+        let death = Some(death(DeadReason::Unsigned, error.to_owned(), received.at));
+        let headers = Headers { death, ..message.headers };
+        Sorted::Dead(DeadReason::Unsigned, Message { headers, ..message })
     }
 
     fn dead(
@@ -141,7 +155,7 @@ mod tests {
 
     fn sorted(body: &str) -> Sorted {
         let name = AccountName::try_from("acme").unwrap();
-        let door = AccountDoor { name, fingerprint: Fingerprint::new(&KeyPair::new("pub_1", "sec_1")) };
+        let door = AccountDoor { name, fingerprint: Fingerprint::new(&KeyPair::new("pub_1", "sec_1")), webhook: None };
         door.sort(
             Bytes::copy_from_slice(body.as_bytes()),
             8,

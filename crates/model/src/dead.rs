@@ -69,6 +69,8 @@ pub enum DeadReason {
     Incomplete,
     /// Names no account, or one whose name cannot be one.
     UnknownAccount,
+    /// Would delete somebody, and nothing shows who sent it.
+    Unsigned,
     /// Refersion refused the values.
     Refused,
     /// Refersion accepted the request and did not do it.
@@ -89,12 +91,13 @@ pub enum DeadReason {
 
 impl DeadReason {
     /// Every reason, in the order of this enum.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Unreadable,
         Self::TooLarge,
         Self::NotAnEvent,
         Self::Incomplete,
         Self::UnknownAccount,
+        Self::Unsigned,
         Self::Refused,
         Self::NotDone,
         Self::NotIdentified,
@@ -110,7 +113,7 @@ impl DeadReason {
     pub fn class(self) -> Class {
         match self {
             Self::Unreadable | Self::TooLarge => Class::Malformed,
-            Self::NotAnEvent | Self::Incomplete | Self::UnknownAccount => Class::Invalid,
+            Self::NotAnEvent | Self::Incomplete | Self::UnknownAccount | Self::Unsigned => Class::Invalid,
             Self::Refused | Self::NotDone | Self::NotIdentified => Class::Rejected,
             Self::Attempts | Self::Age | Self::Held => Class::Exhausted,
             Self::Panicked | Self::DeliveryLimit => Class::Poison,
@@ -126,6 +129,7 @@ impl DeadReason {
             Self::NotAnEvent => "not_an_event",
             Self::Incomplete => "incomplete",
             Self::UnknownAccount => "unknown_account",
+            Self::Unsigned => "unsigned",
             Self::Refused => "refused",
             Self::NotDone => "not_done",
             Self::NotIdentified => "not_identified",

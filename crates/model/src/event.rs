@@ -2,8 +2,8 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::DeadReason;
 use crate::fields::{Fields, scalar};
+use crate::{DeadReason, Envelope};
 
 /// One Segment message, read tolerantly: unknown fields are ignored, and every scalar may be a string, a number or null.
 ///
@@ -56,8 +56,13 @@ impl EventType {
     }
 
     fn read(text: &str) -> Self {
-        let text = text.to_ascii_lowercase();
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text).unwrap_or(Self::Other)
+        Self::named(&text.to_ascii_lowercase()).unwrap_or(Self::Other)
+    }
+
+    /// The type with exactly this word, if it is one that Segment's specification names.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word && *kind != Self::Other)
     }
 }
 
@@ -94,14 +99,21 @@ impl ParseError {
 impl Event {
     /// Reads one event from its bytes.
     pub fn parse(body: &[u8]) -> Result<Self, ParseError> {
+        Self::parse_in(body, &Envelope::default())
+    }
+
+    /// Reads one event from its bytes and what is known beside them: a type that is known needs not stand in the event,
+    /// and is right where another one stands there.
+    pub fn parse_in(body: &[u8], envelope: &Envelope) -> Result<Self, ParseError> {
         let root = match serde_json::from_slice(body) {
             Ok(Value::Object(root)) => root,
             Ok(_) => return Err(ParseError::NotAnObject),
             Err(error) => return Err(ParseError::NotJson { line: error.line(), column: error.column() }),
         };
         // Old libraries say `action` where the specification says `type`.
-        let kind = Fields::of_map(&root).text(&["type", "action"]).ok_or(ParseError::NoType)?;
-        Ok(Self { kind: EventType::read(&kind), root })
+        let said = || Fields::of_map(&root).text(&["type", "action"]).map(|kind| EventType::read(&kind));
+        let kind = envelope.kind().or_else(said).ok_or(ParseError::NoType)?;
+        Ok(Self { kind, root })
     }
 
     /// What the event is.
@@ -149,10 +161,14 @@ impl Event {
         }
     }
 
-    /// Whether the sender said that this event is not for Refersion: a literal `false` under its catalogue name.
-    pub(crate) fn opted_out(&self) -> bool {
-        let integrations = self.root.get("integrations").and_then(Value::as_object);
-        integrations.and_then(|of| of.get("Refersion")) == Some(&Value::Bool(false))
+    /// Whether the sender said that this event is not for Refersion.
+    pub(crate) fn is_excluded(&self, envelope: &Envelope) -> bool {
+        envelope.excludes(self.root.get("integrations").and_then(Value::as_object))
+    }
+
+    /// Whether Segment computed it, as a trait or an audience of a person.
+    pub(crate) fn is_computed(&self, envelope: &Envelope) -> bool {
+        envelope.is_computed(self.root().get(&["context"]))
     }
 
     /// `traits.company` is a name in some libraries and an object with a `name` in others.
@@ -199,6 +215,19 @@ mod tests {
         }
         let shown = Event::parse(br#"{"email":"peter@example.com" oops"#).unwrap_err().to_string();
         assert!(!shown.contains("peter"), "{shown}");
+    }
+
+    #[test]
+    fn a_type_that_is_known_beside_the_event_is_right() {
+        let known = |word: &str, body: &str| {
+            Event::parse_in(body.as_bytes(), &Envelope::default().with_word(word)).map(|event| event.kind())
+        };
+        assert_eq!(known("identify", "{}"), Ok(EventType::Identify));
+        assert_eq!(known("identify", r#"{"type":"track"}"#), Ok(EventType::Identify));
+        for nothing in ["", "unknown", "other", "Identify"] {
+            assert_eq!(known(nothing, r#"{"type":"delete"}"#), Ok(EventType::Delete), "{nothing}");
+            assert_eq!(known(nothing, "{}"), Err(ParseError::NoType), "{nothing}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use crate::event::{Event, EventType};
 use crate::fields::{Fields, scalar};
 use crate::name::PersonName;
-use crate::{Command, Email, NewAffiliate, OmittedField, Personal, refersion_country};
+use crate::{Command, Email, Envelope, NewAffiliate, OmittedField, Personal, refersion_country};
 
 /// What is to be done about an event. Every door and the worker ask the same function, so that none contradicts another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +19,10 @@ pub enum Judgement {
 pub enum Ignored {
     /// Refersion has nothing that corresponds to this type.
     UnsupportedType(EventType),
-    /// An identify with neither an address nor a name: anonymous traffic, or one of Segment's computed traits.
+    /// An identify with neither an address nor a name: anonymous traffic.
     Anonymous,
+    /// Something Segment computed about a person, such as an audience, and not enough to be an affiliate.
+    Computed,
     /// The sender excluded Refersion.
     OptedOut,
 }
@@ -38,14 +40,28 @@ pub enum Missing {
     LastName,
 }
 
-/// Decides what is to be done about `event`. Says everything that is missing at once.
+/// Decides what is to be done about an event that stands alone and that Segment has let through, or that a door has judged
+/// before: a worker never sees what stood around an event, and need not.
 #[must_use]
 pub fn judge(event: &Event) -> Judgement {
-    if event.opted_out() {
+    judge_in(event, &Envelope::default())
+}
+
+/// Decides what is to be done about `event`, with what is known beside it. Says everything that is missing at once.
+#[must_use]
+pub fn judge_in(event: &Event, envelope: &Envelope) -> Judgement {
+    if event.is_excluded(envelope) {
         return Judgement::Ignore(Ignored::OptedOut);
     }
     match event.kind() {
-        EventType::Identify => judge_identify(event),
+        EventType::Identify => match judge_identify(event) {
+            // Segment sends these to whoever takes identifies, one for each person of an audience; there is nobody who
+            // could complete them.
+            Judgement::Refuse(_) | Judgement::Ignore(Ignored::Anonymous) if event.is_computed(envelope) => {
+                Judgement::Ignore(Ignored::Computed)
+            }
+            judged => judged,
+        },
         EventType::Delete => match email(event) {
             Ok(email) => Judgement::Work(Command::Deactivate(email)),
             Err(missing) => Judgement::Refuse(vec![missing]),
@@ -124,7 +140,7 @@ fn affiliate(event: &Event, email: Email, first: String, last: String) -> NewAff
 
 impl Ignored {
     /// Every reason, for declaring metrics.
-    pub const REASONS: [&str; 3] = ["unsupported_type", "anonymous", "opted_out"];
+    pub const REASONS: [&str; 4] = ["unsupported_type", "anonymous", "computed", "opted_out"];
 
     /// The word in labels and reports.
     #[must_use]
@@ -132,6 +148,7 @@ impl Ignored {
         match self {
             Self::UnsupportedType(_) => "unsupported_type",
             Self::Anonymous => "anonymous",
+            Self::Computed => "computed",
             Self::OptedOut => "opted_out",
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use refersion_relay_deadletter::DeadLetters;
-use refersion_relay_ingest::Access;
+use refersion_relay_ingest::{Access, WebhookAccess};
 use refersion_relay_model::{AccountName, Fingerprint, Shard};
 use refersion_relay_queue::{BrokerUrl, Queue, RabbitMq, RabbitMqSettings, Room, Sqlite, SqlitePath, SqliteSettings};
 use refersion_relay_refersion::{Client, ClientSettings};
@@ -56,7 +56,12 @@ pub(crate) fn client(settings: &Settings, metrics: &Metrics) -> Result<Client, E
 pub(crate) fn access(accounts: &[AccountSettings]) -> Access {
     let mut access = Access::default();
     for account in accounts {
-        access.admit(account.name.clone(), &account.keys, account.write_key.as_ref());
+        let webhook = WebhookAccess {
+            secret: account.webhook_secret.clone(),
+            unsigned: account.webhook_unsigned,
+            trust_batches: account.webhook_trust_batches,
+        };
+        access.admit(account.name.clone(), &account.keys, account.write_key.as_ref(), Some(&webhook));
     }
     access
 }

@@ -52,7 +52,8 @@ pub enum Door {
     /// `POST /v1/destination`: Segment's Direct Destination.
     Destination,
     /// `POST /v1/batch`: many events in one request.
-    Batch,
+    Webhook,
+    Tracking,
     /// The queue that pipelines publish plain events to.
     Intake,
 }
@@ -205,7 +206,8 @@ impl Metrics {
             self.refused.with_label_values(&[Door::Destination.as_str(), reason.as_str()]);
         }
         for reason in Refused::ALL.into_iter().filter(|reason| reason.is_about_requests()) {
-            self.refused.with_label_values(&[Door::Batch.as_str(), reason.as_str()]);
+            self.refused.with_label_values(&[Door::Webhook.as_str(), reason.as_str()]);
+            self.refused.with_label_values(&[Door::Tracking.as_str(), reason.as_str()]);
         }
         for reason in Ignored::REASONS {
             self.ignored.with_label_values(&["worker", reason]);
@@ -458,14 +460,15 @@ impl Drop for Counted {
 }
 
 impl Door {
-    const ALL: [Self; 3] = [Self::Destination, Self::Batch, Self::Intake];
+    const ALL: [Self; 4] = [Self::Destination, Self::Webhook, Self::Tracking, Self::Intake];
 
     /// The word in labels.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Destination => "destination",
-            Self::Batch => "batch",
+            Self::Webhook => "webhook",
+            Self::Tracking => "tracking",
             Self::Intake => "intake",
         }
     }

@@ -51,7 +51,8 @@ fn exercise(metrics: &Metrics) {
     let (door, took) = (Door::Destination, Duration::from_millis(5));
     metrics.declare_account(&account);
     metrics.answered(door, 202, took);
-    metrics.answered(Door::Batch, 200, took);
+    metrics.answered(Door::Webhook, 200, took);
+    metrics.answered(Door::Tracking, 200, took);
     metrics.accepted(door, 1);
     metrics.dead_lettered_at_door(DeadReason::Incomplete);
     metrics.copy();

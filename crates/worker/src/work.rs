@@ -2,7 +2,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use refersion_relay_model::{
-    AccountName, Command, DeadReason, Event, EventType, Judgement, MAX_EVENT_BYTES, MessageId, Missing, Subject, judge,
+    AccountName, Command, DeadReason, Envelope, Event, EventType, Judgement, MAX_EVENT_BYTES, MessageId, Missing,
+    Subject, judge,
 };
 use refersion_relay_queue::{Backoff, Death, Ending, Headers, Message, Place, Queue, Settle};
 use refersion_relay_refersion::Applied;
@@ -73,7 +74,9 @@ pub(crate) fn read(message: &Message, source: Source, desk: impl FnOnce(&Account
     let Some(name) = &message.headers.account else {
         return dead(DeadReason::UnknownAccount, "the message names no account".to_owned());
     };
-    let event = match Event::parse(&message.body) {
+    // What a door knew of the type, from the path of a request perhaps, stands beside the event.
+    let envelope = Envelope::default().with_word(&message.headers.kind);
+    let event = match Event::parse_in(&message.body, &envelope) {
         Ok(event) => event,
         Err(error) => return dead(error.dead_reason(), error.to_string()),
     };

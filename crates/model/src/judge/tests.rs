@@ -112,6 +112,21 @@ fn everything_that_is_missing_is_said_at_once() {
 }
 
 #[test]
+fn what_segment_computed_is_ignored_unless_it_is_a_whole_person() {
+    let computed = |traits: Value| {
+        judged(&json!({"type": "identify", "context": {"personas": {"name": "big"}}, "traits": traits}))
+    };
+    for traits in [json!({"big_spender": true}), json!({"email": "a@example.com"}), json!({"name": "Cher"})] {
+        assert_eq!(computed(traits.clone()), Judgement::Ignore(Ignored::Computed), "{traits}");
+    }
+    let whole = computed(json!({"email": "a@example.com", "name": "A B", "big_spender": true}));
+    assert!(matches!(whole, Judgement::Work(_)), "{whole:?}");
+    let event = Event::parse(br#"{"type":"identify","traits":{"email":"a@example.com"}}"#).unwrap();
+    let around = Envelope::unfiltered().with_batch(None, Some(&json!({"personas": {}})));
+    assert_eq!(judge_in(&event, &around), Judgement::Ignore(Ignored::Computed));
+}
+
+#[test]
 fn what_is_not_for_refersion_is_ignored() {
     let computed = json!({"type": "identify", "userId": "u", "traits": {"first_time_shopper": true}});
     assert_eq!(judged(&computed), Judgement::Ignore(Ignored::Anonymous));

@@ -111,6 +111,12 @@ pub(super) fn slots(raw: &mut RawSettings) -> Vec<Slot<'_>> {
             file: &mut account.write_key_file,
             stand_in: None,
         });
+        slots.push(Slot {
+            key: format!("account {}: webhook_secret", account.name),
+            value: &mut account.webhook_secret,
+            file: &mut account.webhook_secret_file,
+            stand_in: None,
+        });
     }
     slots
 }

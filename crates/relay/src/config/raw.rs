@@ -116,6 +116,12 @@ pub(super) struct RawAccount {
     pub(super) secret_key_file: Option<PathBuf>,
     pub(super) write_key: Option<String>,
     pub(super) write_key_file: Option<PathBuf>,
+    pub(super) webhook_secret: Option<String>,
+    pub(super) webhook_secret_file: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) webhook_unsigned: bool,
+    #[serde(default)]
+    pub(super) webhook_trust_batches: bool,
     #[serde(default = "pending")]
     pub(super) status: String,
     #[serde(default)]

@@ -55,18 +55,28 @@ pub(crate) struct AccountSettings {
     pub(crate) keys: KeyPair,
     /// For the doors that do not take the Refersion keys. Kept as a secret from the moment it is read.
     pub(crate) write_key: Option<SecretString>,
+    /// What Segment's Webhooks destination signs with.
+    pub(crate) webhook_secret: Option<SecretString>,
+    /// Whether a webhook needs no signature.
+    pub(crate) webhook_unsigned: bool,
+    /// Whether what no signature covers may delete.
+    pub(crate) webhook_trust_batches: bool,
     pub(crate) defaults: NewAffiliateDefaults,
     pub(crate) existing: Existing,
 }
 
 impl PartialEq for AccountSettings {
     fn eq(&self, other: &Self) -> bool {
-        let Self { name, keys, write_key, defaults, existing } = self;
+        let Self { name, keys, write_key, webhook_secret, webhook_unsigned, webhook_trust_batches, defaults, existing } =
+            self;
         let secret = |key: &Option<SecretString>| key.as_ref().map(|key| key.expose_secret().to_owned());
         *name == other.name
             && keys.expose_public() == other.keys.expose_public()
             && keys.expose_secret() == other.keys.expose_secret()
             && secret(write_key) == secret(&other.write_key)
+            && secret(webhook_secret) == secret(&other.webhook_secret)
+            && *webhook_unsigned == other.webhook_unsigned
+            && *webhook_trust_batches == other.webhook_trust_batches
             && *defaults == other.defaults
             && *existing == other.existing
     }
@@ -198,6 +208,7 @@ fn account(raw: RawAccount) -> Result<AccountSettings, ConfigError> {
         return Err(invalid(&key("secret_key"), "is missing: give it, or secret_key_file"));
     };
     let write_key = secret(&key("write_key"), raw.write_key.as_ref(), raw.write_key_file.as_ref())?;
+    let webhook_secret = secret(&key("webhook_secret"), raw.webhook_secret.as_ref(), raw.webhook_secret_file.as_ref())?;
     check(&key("public_key"), !raw.public_key.trim().is_empty(), "not empty")?;
     let status = match raw.status.as_str() {
         "PENDING" => Status::Pending,
@@ -211,7 +222,16 @@ fn account(raw: RawAccount) -> Result<AccountSettings, ConfigError> {
     };
     let keys = KeyPair::new(raw.public_key.trim(), secret_key.expose_secret());
     let defaults = NewAffiliateDefaults { status, send_welcome: raw.send_welcome };
-    Ok(AccountSettings { name, keys, write_key, defaults, existing })
+    Ok(AccountSettings {
+        name,
+        keys,
+        write_key,
+        webhook_secret,
+        webhook_unsigned: raw.webhook_unsigned,
+        webhook_trust_batches: raw.webhook_trust_batches,
+        defaults,
+        existing,
+    })
 }
 
 /// Takes a secret from its key or from its file, but not from both.

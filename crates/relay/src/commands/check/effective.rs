@@ -53,6 +53,9 @@ fn account(examined: &Examined, account: &AccountSettings) -> Value {
         "name": account.name, "public_key": "***",
         "secret_key": examined.knows(&key("secret_key")).then_some("***"), "secret_key_file": examined.file_of(&key("secret_key")),
         "write_key": account.write_key.as_ref().map(|_| "***"), "write_key_file": examined.file_of(&key("write_key")),
+        "webhook_secret": account.webhook_secret.as_ref().map(|_| "***"),
+        "webhook_secret_file": examined.file_of(&key("webhook_secret")),
+        "webhook_unsigned": account.webhook_unsigned, "webhook_trust_batches": account.webhook_trust_batches,
         "status": account.defaults.status.as_str(), "send_welcome": account.defaults.send_welcome,
         "on_existing": account.existing.as_str(),
     })

@@ -1,0 +1,95 @@
+use std::time::Duration;
+
+use refersion_relay_model::{DeadReason, Ignored};
+use refersion_relay_queue::{Message, Place};
+use refersion_relay_telemetry::Door;
+use tokio::time::timeout;
+
+use crate::door::Ingest;
+use crate::sort::Sorted;
+
+/// The events of one request, sorted.
+#[derive(Default)]
+pub(crate) struct Sheaf {
+    messages: Vec<(Place, Message)>,
+    dead: Vec<DeadReason>,
+    ignored: Vec<Ignored>,
+}
+
+/// What became of a sheaf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// Everything in it is durable.
+    Yes(Counts),
+    /// Something in it is not, or not known to be.
+    No,
+    /// The relay failed at it.
+    Broken,
+}
+
+/// How many events of a sheaf are what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) accepted: usize,
+    /// Of those, dead letters.
+    pub(crate) dead: usize,
+    pub(crate) ignored: usize,
+}
+
+impl FromIterator<Sorted> for Sheaf {
+    fn from_iter<T: IntoIterator<Item = Sorted>>(events: T) -> Self {
+        let mut sheaf = Self::default();
+        for event in events {
+            match event {
+                Sorted::Work(place, message) => sheaf.messages.push((place, message)),
+                Sorted::Dead(reason, message) => {
+                    sheaf.dead.push(reason);
+                    sheaf.messages.push((Place::Dead(reason.class()), message));
+                }
+                Sorted::Ignored(why) => sheaf.ignored.push(why),
+            }
+        }
+        sheaf
+    }
+}
+
+impl Sheaf {
+    /// Stores everything, and only then says yes. After `patience` it says no, and goes on storing.
+    pub(crate) async fn store(self, ingest: &Ingest, door: Door, patience: Duration) -> Stored {
+        let Ingest { queue, metrics, .. } = ingest.clone();
+        // In a task of its own: a sender that gives up waiting does not keep its events from being counted.
+        let storing = tokio::spawn(async move {
+            let counts = self.counts();
+            let results = queue.publish(self.messages).await;
+            if let Some(error) = results.iter().find_map(|result| result.as_ref().err()) {
+                tracing::debug!(events = results.len(), "not accepted: {error}");
+                return Stored::No;
+            }
+            metrics.accepted(door, results.len() as u64);
+            self.dead.iter().for_each(|reason| metrics.dead_lettered_at_door(*reason));
+            self.ignored.iter().for_each(|why| metrics.ignored_at_door(door, *why));
+            tracing::debug!(events = results.len(), ignored = self.ignored.len(), "accepted");
+            Stored::Yes(counts)
+        });
+        match timeout(patience, storing).await {
+            Ok(stored) => stored.unwrap_or(Stored::Broken),
+            Err(_) => Stored::No,
+        }
+    }
+
+    /// What becomes of each event that is stored: `work`, or the reason it is dead for.
+    #[cfg(test)]
+    pub(crate) fn fates(&self) -> Vec<&'static str> {
+        let mut dead = self.dead.iter();
+        let fate = |(place, _): &(Place, Message)| match place {
+            Place::Dead(_) => dead.next().map_or("dead", |reason| reason.as_str()),
+            Place::Intake | Place::Shard(_) | Place::Later(..) | Place::Held(_) => "work",
+        };
+        self.messages.iter().map(fate).collect()
+    }
+
+    fn counts(&self) -> Counts {
+        let Self { messages, dead, ignored } = self;
+        Counts { accepted: messages.len(), dead: dead.len(), ignored: ignored.len() }
+    }
+}

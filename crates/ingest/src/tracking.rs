@@ -1,0 +1,280 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::Request;
+use bytes::Bytes;
+use refersion_relay_model::{Envelope, Event, EventType, MAX_EVENT_BYTES, ParseError};
+use refersion_relay_telemetry::{Door, Refused};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::access::{Access, basic_user};
+use crate::batch_reply::BatchReply;
+use crate::body::{BodyError, Encoding, Keep, read};
+use crate::door::Ingest;
+use crate::items::Items;
+use crate::sort::{Received, Sorted};
+use crate::store::{Sheaf, Stored};
+use crate::{AccountDoor, MAX_BATCH_BYTES};
+
+const DOOR: Door = Door::Tracking;
+/// How long a sender waits for the queue before it hears that it is to send again. Libraries wait longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a path of the Tracking API takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// One event of this type.
+    One(EventType),
+    /// Many events.
+    Batch,
+}
+
+impl Call {
+    /// Every path, below `/v1/`. The short ones are those of analytics.js.
+    pub(crate) const ALL: [(&'static str, Self); 15] = [
+        ("identify", Self::One(EventType::Identify)),
+        ("track", Self::One(EventType::Track)),
+        ("page", Self::One(EventType::Page)),
+        ("screen", Self::One(EventType::Screen)),
+        ("group", Self::One(EventType::Group)),
+        ("alias", Self::One(EventType::Alias)),
+        ("i", Self::One(EventType::Identify)),
+        ("t", Self::One(EventType::Track)),
+        ("p", Self::One(EventType::Page)),
+        ("s", Self::One(EventType::Screen)),
+        ("g", Self::One(EventType::Group)),
+        ("a", Self::One(EventType::Alias)),
+        ("batch", Self::Batch),
+        ("import", Self::Batch),
+        ("b", Self::Batch),
+    ];
+}
+
+/// Segment's Tracking API: events straight from a library, authenticated by the account's write key. Libraries drop what they
+/// get a 4xx for, so only what no repeat can mend is refused; what cannot be worked becomes a dead letter.
+pub(crate) async fn answer(ingest: &Ingest, call: Call, request: Request) -> BatchReply {
+    let reply = accept(ingest, call, request).await;
+    count_refused(ingest, DOOR, &reply);
+    reply
+}
+
+/// Counts a refusal, if it is one.
+pub(crate) fn count_refused(ingest: &Ingest, door: Door, reply: &BatchReply) {
+    let refused = match reply {
+        BatchReply::TooLarge(_) | BatchReply::TooMany => Refused::TooLarge,
+        BatchReply::Unauthorized | BatchReply::KeysDisagree | BatchReply::BadSignature => Refused::Unauthorized,
+        BatchReply::Malformed { .. } | BatchReply::NoBatch | BatchReply::NoEvent | BatchReply::Encoding => {
+            Refused::Malformed
+        }
+        BatchReply::Slow => Refused::Slow,
+        BatchReply::Unavailable => Refused::Unavailable,
+        BatchReply::Taken | BatchReply::NoSuchPath | BatchReply::WrongMethod(_) | BatchReply::Broken => return,
+    };
+    ingest.metrics.refused(door, refused);
+}
+
+async fn accept(ingest: &Ingest, call: Call, request: Request) -> BatchReply {
+    let access = ingest.access();
+    let (received, encoding) = (Received::by_http(request.headers()), Encoding::of(request.headers()));
+    let user = basic_user(request.headers());
+    // The key may also stand in the body, so without one in the headers the body has to be read.
+    let stranger = user.as_ref().is_some_and(|key| access.by_write_key(key).is_none());
+    let limit = match call {
+        Call::One(_) => MAX_EVENT_BYTES,
+        Call::Batch => MAX_BATCH_BYTES,
+    };
+    let body = match body(request, encoding, limit, stranger).await {
+        Ok(body) => body,
+        Err(reply) => return reply,
+    };
+    let sheaf = match call {
+        Call::One(kind) => {
+            one(&access, user, kind, body, ingest.shards, &received).map(|event| [event].into_iter().collect())
+        }
+        Call::Batch => batch(&access, user, &body, ingest.shards, &received),
+    };
+    match sheaf {
+        Ok(sheaf) => store(ingest, DOOR, sheaf, PATIENCE).await,
+        Err(reply) => reply,
+    }
+}
+
+/// Reads and unpacks a body. That of a stranger is read and not kept.
+pub(crate) async fn body(
+    request: Request,
+    encoding: Encoding,
+    limit: usize,
+    stranger: bool,
+) -> Result<Bytes, BatchReply> {
+    let body = read(request, limit, if stranger { Keep::No } else { Keep::Yes }).await;
+    let unpacked = match body {
+        Ok(_) if stranger => return Err(BatchReply::Unauthorized),
+        Ok(body) => encoding.unpack(body, limit).await,
+        Err(error) => Err(error),
+    };
+    unpacked.map_err(|error| match error {
+        BodyError::TooLarge => BatchReply::TooLarge(limit),
+        BodyError::Slow => BatchReply::Slow,
+        BodyError::Encoding => BatchReply::Encoding,
+    })
+}
+
+/// Stores everything, and only then says yes.
+pub(crate) async fn store(ingest: &Ingest, door: Door, sheaf: Sheaf, patience: Duration) -> BatchReply {
+    match sheaf.store(ingest, door, patience).await {
+        Stored::Yes(_) => BatchReply::Taken,
+        Stored::No => BatchReply::Unavailable,
+        Stored::Broken => BatchReply::Broken,
+    }
+}
+
+/// Reads one event, whose type is that of its path.
+pub(crate) fn one(
+    access: &Access,
+    user: Option<String>,
+    kind: EventType,
+    body: Bytes,
+    shards: u16,
+    received: &Received,
+) -> Result<Sorted, BatchReply> {
+    let envelope = Envelope::unfiltered().with_kind(kind);
+    let event = Event::parse_in(&body, &envelope).map_err(|error| match error {
+        ParseError::NotJson { line, column } => BatchReply::Malformed { line, column },
+        ParseError::NotAnObject | ParseError::NoType => BatchReply::NoEvent,
+    })?;
+    let account = account(access, [user, event.write_key(), None])?;
+    Ok(account.sort_in(&envelope, body, shards, received))
+}
+
+/// The body of a batch as it is read: every item keeps its own bytes.
+#[derive(Deserialize)]
+struct Batch<'a> {
+    #[serde(borrow, default)]
+    batch: Items<'a>,
+    #[serde(borrow, rename = "writeKey")]
+    write_key: Option<&'a RawValue>,
+    #[serde(borrow)]
+    integrations: Option<&'a RawValue>,
+    #[serde(borrow)]
+    context: Option<&'a RawValue>,
+}
+
+fn batch(
+    access: &Access,
+    user: Option<String>,
+    body: &Bytes,
+    shards: u16,
+    received: &Received,
+) -> Result<Sheaf, BatchReply> {
+    let Opened { items, account, envelope } = open(access, user, body)?;
+    Ok(items.into_iter().map(|item| account.sort_in(&envelope, item, shards, received)).collect())
+}
+
+/// A batch without its outside.
+struct Opened {
+    items: Vec<Bytes>,
+    account: Arc<AccountDoor>,
+    envelope: Envelope,
+}
+
+/// Reads the body's outside: its items, whose they are, and what is said about all of them.
+fn open(access: &Access, user: Option<String>, body: &Bytes) -> Result<Opened, BatchReply> {
+    let malformed = |error: serde_json::Error| BatchReply::Malformed { line: error.line(), column: error.column() };
+    if !matches!(body.iter().find(|byte| !byte.is_ascii_whitespace()), Some(b'{')) {
+        // Told apart from broken JSON, which the derived reader would not.
+        serde_json::from_slice::<&RawValue>(body).map_err(malformed)?;
+        return Err(BatchReply::NoBatch);
+    }
+    let batch: Batch<'_> = serde_json::from_slice(body).map_err(malformed)?;
+    let first = match &batch.batch {
+        Items::Some(items) => items.first().map(|item| item.get()).filter(|item| item.len() <= MAX_EVENT_BYTES),
+        Items::TooMany | Items::None => None,
+    };
+    let in_body = batch.write_key.and_then(|key| serde_json::from_str::<String>(key.get()).ok());
+    let in_first = first.and_then(|item| Event::parse(item.as_bytes()).ok()).and_then(|event| event.write_key());
+    let account = account(access, [user, in_body, in_first])?;
+    // What cannot be read says nothing.
+    let value = |raw: Option<&RawValue>| raw.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
+    let (integrations, context) = (value(batch.integrations), value(batch.context));
+    let envelope = Envelope::unfiltered().with_batch(integrations.as_ref(), context.as_ref());
+    match batch.batch {
+        Items::None => Err(BatchReply::NoBatch),
+        Items::TooMany => Err(BatchReply::TooMany),
+        Items::Some(items) => {
+            let items = items.iter().map(|item| body.slice_ref(item.get().as_bytes())).collect();
+            Ok(Opened { items, account, envelope })
+        }
+    }
+}
+
+/// The account of the keys that a request gives, wherever they stand. All of them have to be the same.
+fn account(access: &Access, keys: [Option<String>; 3]) -> Result<Arc<AccountDoor>, BatchReply> {
+    let mut keys = keys.into_iter().flatten().filter(|key| !key.is_empty());
+    let key = keys.next().ok_or(BatchReply::Unauthorized)?;
+    if keys.any(|other| other != key) {
+        return Err(BatchReply::KeysDisagree);
+    }
+    access.by_write_key(&key).cloned().ok_or(BatchReply::Unauthorized)
+}
+
+#[cfg(test)]
+mod tests {
+    use refersion_relay_model::{AccountName, KeyPair};
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::MAX_BATCH_EVENTS;
+
+    fn opened(user: Option<&str>, body: &str) -> Result<(Vec<Bytes>, Arc<AccountDoor>), BatchReply> {
+        let mut access = Access::default();
+        for n in ["1", "2"] {
+            let name = AccountName::try_from(format!("shop{n}")).unwrap();
+            let write_key = SecretString::from(format!("write_{n}"));
+            access.admit(name, &KeyPair::new(n, n), Some(&write_key), None);
+        }
+        let opened = open(&access, user.map(str::to_owned), &Bytes::copy_from_slice(body.as_bytes()))?;
+        Ok((opened.items, opened.account))
+    }
+
+    #[test]
+    fn items_keep_their_own_bytes() {
+        let items = [r#"{ "type" : "track" }"#, "5", r#""x""#, r#"{"a":1.0e5,"a":2}"#];
+        let body = format!(" {{\"batch\":[ {} ],\"sentAt\":null,\"other\":[[]]}}", items.join(" , "));
+        let (found, account) = opened(Some("write_2"), &body).unwrap();
+        assert_eq!(found, items);
+        assert_eq!(account.name.as_str(), "shop2");
+    }
+
+    #[test]
+    fn the_key_may_stand_in_three_places_and_has_to_be_one() {
+        let name = |user, body: &str| opened(user, body).map(|(_, account)| account.name.to_string());
+        let first = r#"{"batch":[{"type":"track","writeKey":"write_1"}]}"#;
+        assert_eq!(name(None, first).unwrap(), "shop1");
+        assert_eq!(name(None, r#"{"writeKey":"write_1","batch":[]}"#).unwrap(), "shop1");
+        assert_eq!(name(Some("write_1"), first).unwrap(), "shop1");
+        assert_eq!(name(Some("write_2"), first), Err(BatchReply::KeysDisagree));
+        assert_eq!(name(None, r#"{"batch":[]}"#), Err(BatchReply::Unauthorized));
+        assert_eq!(name(None, r#"{"batch":[],"writeKey":"nobody"}"#), Err(BatchReply::Unauthorized));
+        assert_eq!(name(None, r#"{"batch":[],"writeKey":null}"#), Err(BatchReply::Unauthorized));
+    }
+
+    #[test]
+    fn only_what_is_no_batch_is_refused() {
+        let reply = |body: &str| opened(Some("write_1"), body).map(|(items, _)| items.len());
+        assert_eq!(reply(r#"{"batch":[]}"#), Ok(0));
+        for broken in ["", "{", r#"{"batch":[}"#, "nonsense"] {
+            assert!(matches!(reply(broken), Err(BatchReply::Malformed { .. })), "{broken}");
+        }
+        for other in
+            ["{}", "[]", "5", r#"{"batch":null}"#, r#"{"batch":{"a":[1]}}"#, r#"{"batch":"x"}"#, r#"{"batch":-1.5}"#]
+        {
+            assert_eq!(reply(other), Err(BatchReply::NoBatch), "{other}");
+        }
+        let many = format!(r#"{{"batch":[{}]}}"#, vec!["1"; MAX_BATCH_EVENTS + 1].join(","));
+        assert_eq!(reply(&many), Err(BatchReply::TooMany));
+        let deep = format!(r#"{{"batch":[{}1{}]}}"#, "[".repeat(1_000_000), "]".repeat(1_000_000));
+        assert_eq!(reply(&deep), Ok(1), "how deep an item is, is the item's own trouble");
+    }
+}

@@ -63,6 +63,18 @@ impl Progress {
         }
     }
 
+    /// So many steps are done, of which `line` is the last or says how many: a line of its own where there is no bar.
+    pub(crate) fn step(&mut self, done: u64, line: &str) {
+        match &self.shown {
+            Shown::Bar(bar) => {
+                bar.set_position(done);
+                bar.set_message(format!(", {}", line.trim_start()));
+            }
+            // Nobody may be reading any more.
+            Shown::Lines { .. } => drop(writeln!(io::stderr(), "{line}")),
+        }
+    }
+
     /// So many steps were done before, and say nothing about how fast it is.
     pub(crate) fn after(mut self, before: u64) -> Self {
         self.before = before;

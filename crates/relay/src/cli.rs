@@ -129,6 +129,7 @@ Exit code 1 when it was interrupted, or when a line is no event (--rejects keeps
 pub(crate) struct DemoArgs {
     /// Keep the queue and its configuration, in DIR or in a temporary folder, to try the other commands on.
     #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    #[expect(clippy::option_option, reason = "not given, given alone, or given with a value, as clap has it")]
     pub(crate) keep: Option<Option<PathBuf>>,
     /// Print the report as one JSON document.
     #[arg(long)]

@@ -34,7 +34,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Exit> {
     match cli.command {
         Command::Demo(args) => {
             // What goes wrong in it is meant to, and is in its report.
-            init_logging(LogFormat::Text, "off").map_err(Exit::usage)?;
+            init_logging(LogFormat::Text, "error").map_err(Exit::usage)?;
             demo::run(&args).await
         }
         Command::Run(args) => role::run(config, Roles::BOTH, &args).await,

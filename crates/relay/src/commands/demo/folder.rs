@@ -1,4 +1,6 @@
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -26,7 +28,7 @@ impl Folder {
             Some(None) => Self::Kept(temporary()?.keep()),
             None => Self::Temporary(temporary()?),
         };
-        let written = fs::write(folder.configuration(), CONFIGURATION);
+        let written = write(&folder.configuration());
         written.with_context(|| format!("cannot write {}", folder.configuration().display())).map_err(Exit::Failed)?;
         Ok(folder)
     }
@@ -49,6 +51,11 @@ impl Folder {
             Self::Kept(_) => Ok(()),
         }
     }
+}
+
+/// Only its owner can read it, as with any configuration that has secrets in it.
+fn write(path: &Path) -> io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(CONFIGURATION.as_bytes())
 }
 
 fn temporary() -> Result<TempDir, Exit> {

@@ -39,9 +39,12 @@ impl Next {
             commands.push(at(&format!("dlq show {letter}"), "one of them, and why"));
             commands.push(at(&format!("dlq replay {letter} --yes"), "sends it again: this one will do now"));
         }
-        commands.push(command(&format!("simulate {}", keys.join(" ")), "a Refersion, in a second terminal"));
-        commands.push(at("check", "is everything as it should be? needs that Refersion"));
-        commands.push(at("run", "works what waits and takes events, until Ctrl-C"));
+        commands.push(command(
+            &format!("simulate {}", keys.join(" ")),
+            "a Refersion that knows nobody yet, in a second terminal",
+        ));
+        commands.push(at("check", "is everything as it should be? (it asks that Refersion)"));
+        commands.push(at("run", "works what waits, and takes events in, until Ctrl-C"));
         Self { kept: Some(kept.clone()), commands }
     }
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::observed::Answer;
@@ -5,6 +6,29 @@ use super::report::{Report, Shown};
 
 /// How wide a line is at most, where nothing in it is one long word.
 const WIDTH: usize = 100;
+
+/// What the words of the metrics mean.
+const DELIVERED: [(&str, &str); 8] = [
+    ("created", "a new affiliate"),
+    ("existing", "the address was taken: that affiliate stays as it is"),
+    ("updated", "the affiliate got what is new (on_existing = \"update\")"),
+    ("unchanged", "the affiliate had the same data already"),
+    ("left_inactive", "it was deleted, and no event brings anybody back"),
+    ("deactivated", "deleted, as far as Refersion can: its status is DISABLED"),
+    ("already_inactive", "deleted before"),
+    ("not_found", "deleted nobody: there is no such affiliate"),
+];
+const DEAD: [(&str, &str); 3] = [
+    ("incomplete", "a batch cannot be told what its event lacks"),
+    ("not_an_event", "nor that something in it is no event"),
+    ("refused", "Refersion said no for good"),
+];
+const FAILED: [(&str, &str); 4] = [
+    ("unavailable", "Refersion answered 5xx: tried again, later each time"),
+    ("unclear", "the answer was cut off: tried again, and it had been done"),
+    ("limited", "Refersion asked to wait: the whole account did, at no charge"),
+    ("rejected", "a proper no: asking again cannot help"),
+];
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -21,18 +45,18 @@ impl fmt::Display for Report {
 impl Report {
     fn doors(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (requests, events) = (self.sent.requests, self.sent.events);
-        writeln!(f, "What the senders heard ({events} events in {requests} requests)\n")?;
-        let accepted: Vec<_> = self.answers.iter().filter(|answer| answer.status == 202).collect();
-        if !accepted.is_empty() {
-            writeln!(f, "  202  {} events, one a request: each was on disk before its answer", accepted.len())?;
-        }
-        let (batches, others): (Vec<_>, Vec<_>) =
-            self.answers.iter().filter(|answer| answer.status != 202).partition(|answer| is_batch(answer));
-        for batch in batches {
+        writeln!(f, "WHAT THE SENDERS HEARD ({events} events in {requests} requests)\n")?;
+        let stored = self.answers.iter().filter(|answer| answer.status == 202).count();
+        writeln!(f, "  202  {stored} events in a request of their own: each was on disk before its answer")?;
+        for batch in self.answers.iter().filter(|answer| is_batch(answer)) {
             writeln!(f, "  {}  {}: {} events", batch.status, batch.what, batch.events)?;
         }
+        writeln!(f)?;
+        let mut others: Vec<_> =
+            self.answers.iter().filter(|answer| answer.status != 202 && !is_batch(answer)).collect();
+        others.sort_by_key(|answer| answer.status);
         for other in others {
-            wrapped(f, &format!("  {}  {:<41}  ", other.status, other.what), &other.message)?;
+            wrapped(f, &format!("  {}  {:<33}  ", other.status, other.what), &other.message)?;
         }
         Ok(())
     }
@@ -40,38 +64,34 @@ impl Report {
     fn ends(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (refused, ignored) = (sum(&self.sent.refused), sum(&self.sent.ignored));
         let (sent, accepted, ledger) = (self.sent.events, self.sent.accepted, self.ledger);
-        writeln!(f, "\nWhat became of them\n")?;
+        writeln!(f, "\nWHAT BECAME OF THEM\n")?;
         writeln!(f, "  {sent} sent = {accepted} accepted + {refused} refused + {ignored} ignored at the doors")?;
         writeln!(f, "  {ledger}\n")?;
         let outcomes = &self.outcomes;
-        for (how, count) in &outcomes.delivered {
-            writeln!(f, "  {count:>4}  delivered, {:<17} {}", how.replace('_', " "), explained(how))?;
-        }
-        writeln!(f, "  {:>4}  {:<28} known by their message id; no call was made", outcomes.copies, "ignored, copies")?;
-        for (reason, count) in &outcomes.dead_lettered {
-            let what = format!("dead letter, {}", reason.replace('_', " "));
-            writeln!(f, "  {count:>4}  {what:<28} see below")?;
-        }
-        let failed: Vec<_> = outcomes.attempts_failed.iter().map(|(why, count)| format!("{why} {count}")).collect();
-        let failed = failed.join(", ");
-        writeln!(f, "\n  {} waits for another attempt; attempts that failed: {failed}", outcomes.retries)
+        lines(f, "delivered", &outcomes.delivered, &DELIVERED)?;
+        let copies = BTreeMap::from([("copies".to_owned(), outcomes.copies)]);
+        lines(f, "ignored", &copies, &[("copies", "known by message id and person: no call was made")])?;
+        lines(f, "dead letter", &outcomes.dead_lettered, &DEAD)?;
+        let failed: u64 = outcomes.attempts_failed.values().sum();
+        writeln!(f, "\n  {failed} tries failed on the way, and {} waits came of it:\n", outcomes.retries)?;
+        lines(f, "failed", &outcomes.attempts_failed, &FAILED)
     }
 
     fn refersion(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (there, calls) = (self.affiliates.len(), self.refersion_calls);
-        writeln!(f, "\nWhat Refersion has now ({there} affiliates, after {calls} calls)\n")?;
+        writeln!(f, "\nWHAT REFERSION HAS NOW ({there} affiliates, after {calls} calls)\n")?;
         for Shown { affiliate, shows } in &self.affiliates {
             let country = affiliate.country.as_deref().unwrap_or("-");
             let (account, status) = (&affiliate.account, affiliate.status);
             let (email, name) = (&affiliate.email, &affiliate.name);
-            let line = format!("  {account:<10} {status:<8} {email:<23} {name:<19} {country:<2}  {shows}");
+            let line = format!("  {account:<10}  {status:<8}  {email:<23}  {name:<19}  {country:<2}  {shows}");
             writeln!(f, "{}", line.trim_end())?;
         }
         Ok(())
     }
 
     fn letters(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\nDead letters: what a person has to look at\n")?;
+        writeln!(f, "\nDEAD LETTERS, for a person to look at\n")?;
         for letter in &self.dead_letters {
             let id = &letter.message_id;
             let begin = format!("  {}  {:<8}  {:<15}  ", letter.id, letter.class, shortened(id, 15));
@@ -81,7 +101,7 @@ impl Report {
     }
 
     fn metrics(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\nSome of what {} showed\n", self.metrics.url)?;
+        writeln!(f, "\nMETRICS, some of what {} showed\n", self.metrics.url)?;
         let told = ["events_accepted", "delivered_total{how=\"created", "copies", "retries", "limited", "rejected"];
         for (series, value) in &self.metrics.series {
             if told.iter().any(|part| series.contains(part)) {
@@ -120,7 +140,7 @@ fn is_batch(answer: &Answer) -> bool {
     answer.door == "/v1/batch"
 }
 
-fn sum(by: &std::collections::BTreeMap<String, u64>) -> u64 {
+fn sum(by: &BTreeMap<String, u64>) -> u64 {
     by.values().sum()
 }
 
@@ -128,18 +148,17 @@ fn seconds(ms: u64) -> String {
     format!("{}.{}", ms / 1_000, ms % 1_000 / 100)
 }
 
-fn explained(how: &str) -> &'static str {
-    match how {
-        "created" => "a new affiliate",
-        "existing" => "the address was taken, and stays as it is",
-        "updated" => "the affiliate was there and got what is new",
-        "unchanged" => "the affiliate was there with the same data",
-        "left_inactive" => "somebody deleted it, and no event brings it back",
-        "deactivated" => "a delete: Refersion has nothing that erases",
-        "already_inactive" => "a delete of somebody who was deactivated",
-        "not_found" => "a delete of somebody who is not there",
-        _ => "",
+/// Counts by their words, in the order in which they are explained.
+fn lines(f: &mut fmt::Formatter<'_>, what: &str, by: &BTreeMap<String, u64>, known: &[(&str, &str)]) -> fmt::Result {
+    let mut by: Vec<_> = by.iter().collect();
+    let position = |word: &str| known.iter().position(|(known, _)| *known == word);
+    by.sort_by_key(|(word, _)| position(word).unwrap_or(known.len()));
+    for (word, count) in by {
+        let explained = position(word).map_or("", |at| known[at].1);
+        let line = format!("  {count:>4}  {what:<12} {:<16}  {explained}", word.replace('_', " "));
+        writeln!(f, "{}", line.trim_end())?;
     }
+    Ok(())
 }
 
 fn shortened(text: &str, most: usize) -> String {

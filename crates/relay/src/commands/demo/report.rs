@@ -118,6 +118,9 @@ fn shown(script: &Script, affiliates: Vec<Affiliate>) -> Vec<Shown> {
     };
     let mut shown: Vec<_> = affiliates.into_iter().map(|affiliate| (position(&affiliate), affiliate)).collect();
     shown.sort_by_key(|(position, _)| position.unwrap_or(usize::MAX));
-    let shows = |position: Option<usize>| position.map_or_else(String::new, |at| script.affiliates[at].shows.clone());
-    shown.into_iter().map(|(position, affiliate)| Shown { affiliate, shows: shows(position) }).collect()
+    let what = |position: Option<usize>| position.map_or_else(String::new, |at| script.affiliates[at].shows.clone());
+    shown.into_iter().map(|(position, affiliate)| Shown { affiliate, shows: what(position) }).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use refersion_relay_model::KeyPair;
@@ -27,7 +28,7 @@ pub(super) struct Stage {
     /// Where metrics and health are.
     pub(super) ops: SocketAddr,
     /// The queue once more, as any other command has it: for its ledger and its dead letters.
-    pub(super) queue: std::sync::Arc<Sqlite>,
+    pub(super) queue: Arc<Sqlite>,
     running: Running,
     refersion: JoinHandle<io::Result<()>>,
     stop: Stop,
@@ -54,13 +55,15 @@ impl Stage {
 
         let keys = settings.accounts.iter().map(|account| pair(&account.keys)).collect();
         let simulator = Simulator::new(SimulatorSettings { keys, ..SimulatorSettings::default() });
-        faults.iter().for_each(|fault| simulator.add_fault(fault.clone()));
+        for fault in faults {
+            simulator.add_fault(fault.clone());
+        }
         let refersion = tokio::spawn({
             let (simulator, abort) = (simulator.clone(), stop.abort.clone());
             async move { simulator.serve(listener, abort).await }
         });
         let running = role::start(&settings, Roles::BOTH, free, &stop).await?;
-        let queue = std::sync::Arc::new(parts::sqlite(&path, &settings, &Metrics::new()));
+        let queue = Arc::new(parts::sqlite(&path, &settings, &Metrics::new()));
         let door = running.ingest.ok_or_else(|| Exit::Failed(anyhow!("there is no door")))?;
         Ok(Self { door, ops: running.ops, settings, simulator, queue, running, refersion, stop })
     }

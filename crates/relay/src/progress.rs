@@ -63,16 +63,12 @@ impl Progress {
         }
     }
 
-    /// So many steps are done, of which `line` is the last or says how many: a line of its own where there is no bar.
-    pub(crate) fn step(&mut self, done: u64, line: &str) {
-        match &self.shown {
-            Shown::Bar(bar) => {
-                bar.set_position(done);
-                bar.set_message(format!(", {}", line.trim_start()));
-            }
-            // Nobody may be reading any more.
-            Shown::Lines { .. } => drop(writeln!(io::stderr(), "{line}")),
+    /// So many steps are done, and the last one deserves a line.
+    pub(crate) fn step(&self, done: u64, line: &str) {
+        if let Shown::Bar(bar) = &self.shown {
+            bar.set_position(done);
         }
+        self.line(line);
     }
 
     /// So many steps were done before, and say nothing about how fast it is.

@@ -3,7 +3,7 @@ use std::fmt::Display;
 use refersion_relay_deadletter::Entry;
 use serde::Serialize;
 
-use super::observed::{Affiliate, Observed};
+use super::observed::{Affiliate, Answer, Observed};
 use super::script::{Expected, ExpectedLetter, Script};
 
 /// Something that has to be so, and whether it is.
@@ -11,7 +11,7 @@ use super::script::{Expected, ExpectedLetter, Script};
 pub(super) struct Expectation {
     pub(super) what: String,
     pub(super) held: bool,
-    /// What is so instead; what was expected, where it held.
+    /// What is so; where it did not hold, that is something else.
     pub(super) found: String,
 }
 
@@ -36,7 +36,7 @@ pub(super) fn expectations(script: &Script, observed: &Observed) -> Vec<Expectat
 }
 
 fn answers(script: &Script, observed: &Observed) -> Vec<Expectation> {
-    let heard = |answer: &super::observed::Answer| {
+    let heard = |answer: &Answer| {
         let what = format!("{} is answered with {}", answer.what, answer.expected);
         Expectation::equal(what, &answer.expected, &answer.status)
     };

@@ -11,6 +11,8 @@ mod report;
 mod script;
 mod stage;
 
+use std::io::Write as _;
+
 use anyhow::anyhow;
 use refersion_relay_model::DeadReason;
 
@@ -52,7 +54,9 @@ fn verdict(report: &Report) -> Result<(), Exit> {
 
 /// Plays the script, and clears everything away however that ends. Also returns the keys that Refersion knows.
 async fn show(script: &Script, folder: &Folder, stop: &Stop) -> Result<(Observed, Vec<String>), Exit> {
-    eprintln!("starting the doors, a worker, an embedded queue and a simulated Refersion");
+    let starting = "starting the doors, a worker, an embedded queue and a simulated Refersion";
+    // Nobody may be reading.
+    let _ = writeln!(std::io::stderr(), "{starting}");
     let stage = Stage::set(folder.path(), &script.faults, stop).await?;
     let play = Play::new(&stage, script)?;
     let observed = tokio::select! {

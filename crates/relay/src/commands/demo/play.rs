@@ -7,7 +7,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use refersion_relay_deadletter::{Bodies, Entry, Filter, Selection};
 use refersion_relay_model::Class;
-use refersion_relay_queue::{Ledger, Letter, Scan};
+use refersion_relay_queue::{Ledger, Letter, Queue as _, Scan};
 use reqwest::{Client, RequestBuilder};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -15,6 +15,7 @@ use super::observed::{Affiliate, Answer, Observed};
 use super::page::Page;
 use super::script::{Batch, Direct, Encoding, Script};
 use super::stage::{Stage, joined, write_key};
+use crate::config::AccountSettings;
 use crate::exit::Exit;
 use crate::parts;
 use crate::progress::Progress;
@@ -76,7 +77,7 @@ impl<'a> Play<'a> {
         if timeout(PATIENCE, ready).await.is_ok() {
             return Ok(());
         }
-        let state = refersion_relay_queue::Queue::state(self.stage.queue.as_ref()).borrow().to_string();
+        let state = self.stage.queue.state().borrow().to_string();
         Err(Exit::Failed(anyhow!("the relay did not become ready; {state}")))
     }
 
@@ -84,7 +85,7 @@ impl<'a> Play<'a> {
     async fn send(&self) -> Result<Vec<Answer>, Exit> {
         let Script { direct, batches, .. } = self.script;
         let events = self.script.events();
-        let mut progress = Progress::start("sent", Some(events as u64));
+        let progress = Progress::start("sent", Some(events as u64));
         progress.line(&format!("sending {events} events to http://{}", self.stage.door));
         let (mut answers, mut sent) = (Vec::new(), 0);
         for direct in direct {
@@ -119,7 +120,7 @@ impl<'a> Play<'a> {
         })
     }
 
-    fn account(&self, name: &str) -> Result<&crate::config::AccountSettings, Exit> {
+    fn account(&self, name: &str) -> Result<&AccountSettings, Exit> {
         self.stage.account(name).with_context(|| format!("the demo has no account {name}")).map_err(Exit::Failed)
     }
 

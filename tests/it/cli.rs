@@ -119,15 +119,6 @@ async fn each_command_explains_itself() {
 }
 
 #[tokio::test]
-async fn the_demo_keeps_its_promises_own_node() {
-    let output = bare(&["demo", "--json"]).await;
-
-    assert_eq!(output.code, Some(0), "{output:?}");
-    let report: serde_json::Value = serde_json::from_str(&output.stdout).expect("one JSON document");
-    assert_eq!(report["ended"], true);
-}
-
-#[tokio::test]
 async fn the_operations_listener_can_be_moved() {
     let refersion = Refersion::start().await;
     let config = Config::new(&shared_broker(), refersion.url(), &[("ops", "")]);

@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod copies;
 mod crash;
+mod demo;
 mod dlq;
 mod dlq_crash;
 mod dlq_filters;

@@ -22,12 +22,22 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  refersion-relay demo                       see it work; needs no configuration
+  refersion-relay demo                       see it work; needs nothing else
   refersion-relay check --config relay.toml  is everything as it should be?
   refersion-relay run --config relay.toml
   refersion-relay dlq list --config relay.toml
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.";
+
+const DEMO_MORE: &str = "\
+Needs nothing but this program, takes a few seconds, and leaves nothing behind. Every port is a free one of this machine.
+
+Examples:
+  refersion-relay demo
+  refersion-relay demo --keep                what was printed last can be tried then
+  refersion-relay demo --keep=/tmp/relay --json
+
+Exit codes: 0 every expectation of the report held, 1 one did not, or it was interrupted.";
 
 const CHECK_MORE: &str = "\
 Prints the values in force, without any secret, and then a line for each finding: ok, WARN (allowed, or could not be \
@@ -53,7 +63,8 @@ Point refersion.base_url at the address that it prints.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show it at work: a private RabbitMQ, a simulated Refersion, sample events, a report.
+    /// Show it at work: an embedded queue, a simulated Refersion, sample events, a report.
+    #[command(after_help = DEMO_MORE)]
     Demo(DemoArgs),
     /// Take events in over HTTP and work them, in one process.
     Run(RoleArgs),
@@ -116,6 +127,10 @@ Exit code 1 when it was interrupted, or when a line is no event (--rejects keeps
 
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
+    /// Keep the queue and its configuration, in DIR or in a temporary folder, to try the other commands on.
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    #[expect(clippy::option_option, reason = "not given, given alone, or given with a value, as clap has it")]
+    pub(crate) keep: Option<Option<PathBuf>>,
     /// Print the report as one JSON document.
     #[arg(long)]
     pub(crate) json: bool,

@@ -63,6 +63,14 @@ impl Progress {
         }
     }
 
+    /// So many steps are done, and the last one deserves a line.
+    pub(crate) fn step(&self, done: u64, line: &str) {
+        if let Shown::Bar(bar) = &self.shown {
+            bar.set_position(done);
+        }
+        self.line(line);
+    }
+
     /// So many steps were done before, and say nothing about how fast it is.
     pub(crate) fn after(mut self, before: u64) -> Self {
         self.before = before;

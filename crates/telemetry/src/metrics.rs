@@ -363,12 +363,6 @@ impl Metrics {
         self.ended.get()
     }
 
-    /// Waits for another attempt so far.
-    #[must_use]
-    pub fn retries(&self) -> u64 {
-        [Wait::InHand, Wait::Tier].iter().map(|wait| self.retries.with_label_values(&[wait.as_str()]).get()).sum()
-    }
-
     /// An event became a dead letter.
     pub fn dead_lettered(&self, reason: DeadReason) {
         self.dead_lettered.with_label_values(&[reason.class().as_str(), reason.as_str()]).inc();

@@ -33,7 +33,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Exit> {
     let config = cli.config.as_deref();
     match cli.command {
         Command::Demo(args) => {
-            init_logging(LogFormat::Text, "warn").map_err(Exit::usage)?;
+            // What goes wrong in it is meant to, and is in its report.
+            init_logging(LogFormat::Text, "error").map_err(Exit::usage)?;
             demo::run(&args).await
         }
         Command::Run(args) => role::run(config, Roles::BOTH, &args).await,

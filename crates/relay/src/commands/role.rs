@@ -38,8 +38,7 @@ impl Roles {
 pub(super) struct Running {
     pub(super) ingest: Option<SocketAddr>,
     pub(super) ops: SocketAddr,
-    pub(super) queue: Arc<dyn Queue>,
-    pub(super) metrics: Metrics,
+    queue: Arc<dyn Queue>,
     known: watch::Sender<BTreeSet<AccountName>>,
     access: Option<watch::Sender<Arc<Access>>>,
     roster: Option<Arc<Roster>>,
@@ -82,7 +81,6 @@ pub(super) async fn start(
         ingest: None,
         ops: ops_listener.local_addr().map_err(Exit::failed)?,
         queue: queue.clone(),
-        metrics: metrics.clone(),
         known: watch::Sender::new(parts::names(&settings.accounts).into_iter().collect()),
         access: None,
         roster: None,

@@ -1,126 +1,126 @@
 use std::collections::BTreeMap;
-use std::fmt;
 
 use refersion_relay_deadletter::Entry;
+use refersion_relay_queue::Ledger;
 use serde::Serialize;
 
-use super::samples;
+use super::expect::{Expectation, expectations};
+use super::next::Next;
+use super::observed::{Affiliate, Answer, Observed};
+use super::script::Script;
 
-/// What happened in the demo.
+/// What happened in the demo, and whether it is what should have. Printed by its `Display`, or as JSON.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
-    /// What each sender heard.
-    pub(super) answered: Vec<Answered>,
-    /// Whether every accepted event came to its end in time.
-    pub(super) ended: bool,
-    /// Events that were delivered or became dead letters.
-    pub(super) ended_events: u64,
+    /// Whether every expectation held.
+    pub(super) held: bool,
+    /// From the first request to the end of the last event.
+    pub(super) elapsed_ms: u64,
+    pub(super) sent: Sent,
+    /// What each sender heard, in order.
+    pub(super) answers: Vec<Answer>,
+    /// What became of what was accepted: the queue's own account.
+    pub(super) ledger: Ledger,
+    pub(super) outcomes: Outcomes,
+    /// How often Refersion was called.
+    pub(super) refersion_calls: u64,
+    /// Who is at Refersion now.
+    pub(super) affiliates: Vec<Shown>,
+    pub(super) dead_letters: Vec<Entry>,
+    pub(super) metrics: Seen,
+    pub(super) expectations: Vec<Expectation>,
+    pub(super) next: Next,
+}
+
+/// What became of everything that was sent, at the doors.
+#[derive(Debug, Serialize)]
+pub(super) struct Sent {
+    pub(super) requests: usize,
+    pub(super) events: u64,
+    /// Stored before the answer.
+    pub(super) accepted: u64,
+    /// By reason.
+    pub(super) refused: BTreeMap<String, u64>,
+    /// By reason.
+    pub(super) ignored: BTreeMap<String, u64>,
+}
+
+/// What became of what was accepted, in the words of the metrics.
+#[derive(Debug, Serialize)]
+pub(super) struct Outcomes {
+    /// By how.
+    pub(super) delivered: BTreeMap<String, u64>,
+    pub(super) copies: u64,
+    /// By reason.
+    pub(super) dead_lettered: BTreeMap<String, u64>,
     /// Waits for another attempt.
     pub(super) retries: u64,
-    /// Calls of the simulated Refersion.
-    pub(super) calls: usize,
-    pub(super) dead_letters: Vec<Entry>,
-    pub(super) affiliates: Vec<Affiliate>,
-    /// Where the metrics were.
-    pub(super) metrics: String,
+    /// Attempts that failed, by failure.
+    pub(super) attempts_failed: BTreeMap<String, u64>,
 }
 
+/// An affiliate, and what can be seen by it.
 #[derive(Debug, Serialize)]
-pub(super) struct Answered {
-    pub(super) what: &'static str,
-    pub(super) expected: u16,
-    pub(super) status: u16,
-    pub(super) message: String,
+pub(super) struct Shown {
+    #[serde(flatten)]
+    pub(super) affiliate: Affiliate,
+    pub(super) shows: String,
 }
 
+/// Where the metrics were, and some of what they showed.
 #[derive(Debug, Serialize)]
-pub(super) struct Affiliate {
-    email: String,
-    name: String,
-    status: &'static str,
-    country: Option<String>,
-}
-
-impl From<&refersion_relay_simulator::Affiliate> for Affiliate {
-    fn from(affiliate: &refersion_relay_simulator::Affiliate) -> Self {
-        Self {
-            email: affiliate.email.clone(),
-            name: format!("{} {}", affiliate.first_name, affiliate.last_name),
-            status: affiliate.status.as_str(),
-            country: affiliate.country.clone(),
-        }
-    }
+pub(super) struct Seen {
+    pub(super) url: String,
+    pub(super) series: BTreeMap<String, u64>,
 }
 
 impl Report {
-    /// Each expectation of the demo, and whether it held.
-    fn expectations(&self) -> Vec<(String, bool)> {
-        let accepted = self.answered.iter().filter(|answered| answered.status == 202).count() as u64;
-        let mut expectations: Vec<_> = self
-            .answered
-            .iter()
-            .map(|answered| {
-                (
-                    format!("{} is answered with {}", answered.what, answered.expected),
-                    answered.status == answered.expected,
-                )
-            })
-            .collect();
-        expectations.push((
-            format!("{accepted} accepted = {} delivered or dead", self.ended_events),
-            self.ended && accepted == self.ended_events,
-        ));
-        for (email, status) in samples::AFFILIATES {
-            let found: Vec<_> = self.affiliates.iter().filter(|affiliate| affiliate.email == email).collect();
-            let fine = matches!(found.as_slice(), [only] if only.status == status);
-            expectations.push((format!("there is one affiliate {email}, and it is {status}"), fine));
-        }
-        let nobody_else = self.affiliates.len() == samples::AFFILIATES.len();
-        expectations.push(("there is nobody else".to_owned(), nobody_else));
-        for (class, id) in samples::DEAD_LETTERS {
-            let fine = self.dead_letters.iter().any(|letter| letter.class == class && letter.message_id == id);
-            expectations.push((format!("{id} is a dead letter of class {class}"), fine));
-        }
-        let nothing_else = self.dead_letters.len() == samples::DEAD_LETTERS.len();
-        expectations.push(("there is no other dead letter".to_owned(), nothing_else));
-        expectations.push(("something was retried".to_owned(), 0 < self.retries));
-        expectations
-    }
-
-    pub(super) fn is_as_expected(&self) -> bool {
-        self.expectations().iter().all(|(_, held)| *held)
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut by_status: BTreeMap<u16, usize> = BTreeMap::new();
-        for answered in &self.answered {
-            *by_status.entry(answered.status).or_default() += 1;
-        }
-        writeln!(f, "\nWhat the senders heard")?;
-        for answered in &self.answered {
-            writeln!(f, "  {}  {:<42} {}", answered.status, answered.what, answered.message)?;
-        }
-        writeln!(f, "\nWhat Refersion has now ({} calls, {} waits for another attempt)", self.calls, self.retries)?;
-        for Affiliate { email, name, status, country } in &self.affiliates {
-            writeln!(f, "  {status:<9} {email:<22} {name:<22} {}", country.as_deref().unwrap_or(""))?;
-        }
-        writeln!(f, "\nDead letters")?;
-        for letter in &self.dead_letters {
-            let why = letter.error.as_deref().unwrap_or("");
-            writeln!(f, "  {}  {}  {}  {why}", letter.id, letter.class, letter.message_id)?;
-        }
-        let answers: Vec<_> = by_status.iter().map(|(status, count)| format!("{status}: {count}")).collect();
-        writeln!(f, "\nAnswers by status: {}. Metrics were at {}", answers.join(", "), self.metrics)?;
-        let expectations = self.expectations();
-        let failed: Vec<_> = expectations.iter().filter(|(_, held)| !held).collect();
-        if failed.is_empty() {
-            writeln!(f, "All {} expectations held.", expectations.len())?;
-            writeln!(f, "\nNext: README.md shows how to run it with an account of yours.")
-        } else {
-            writeln!(f, "{} of {} expectations did not hold:", failed.len(), expectations.len())?;
-            failed.iter().try_for_each(|(what, _)| writeln!(f, "  {what}"))
+    pub(super) fn new(script: &Script, observed: Observed, next: Next) -> Self {
+        let expectations = expectations(script, &observed);
+        let Observed { took, answers, ledger, metrics_url, page, calls, affiliates, letters, .. } = observed;
+        Self {
+            held: expectations.iter().all(|expectation| expectation.held),
+            elapsed_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            sent: Sent {
+                requests: answers.len(),
+                events: answers.iter().map(|answer| answer.events).sum(),
+                accepted: page.sum("events_accepted_total"),
+                refused: page.by("events_refused_total", "reason"),
+                ignored: page.by("events_ignored_total", "reason"),
+            },
+            answers,
+            ledger,
+            outcomes: Outcomes {
+                delivered: page.by("events_delivered_total", "how"),
+                copies: page.sum("events_copies_total"),
+                dead_lettered: page.by("events_dead_lettered_total", "reason"),
+                retries: page.sum("retries_total"),
+                attempts_failed: page.by("attempts_failed_total", "failure"),
+            },
+            refersion_calls: calls,
+            affiliates: shown(script, affiliates),
+            dead_letters: letters,
+            metrics: Seen {
+                url: metrics_url,
+                series: script.series().into_keys().map(|series| (series.clone(), page.get(&series))).collect(),
+            },
+            expectations,
+            next,
         }
     }
 }
+
+/// In the order of the script, then whoever else is there.
+fn shown(script: &Script, affiliates: Vec<Affiliate>) -> Vec<Shown> {
+    let position = |affiliate: &Affiliate| {
+        let mut expected = script.affiliates.iter();
+        expected.position(|expected| expected.account == affiliate.account && expected.email == affiliate.email)
+    };
+    let mut shown: Vec<_> = affiliates.into_iter().map(|affiliate| (position(&affiliate), affiliate)).collect();
+    shown.sort_by_key(|(position, _)| position.unwrap_or(usize::MAX));
+    let what = |position: Option<usize>| position.map_or_else(String::new, |at| script.affiliates[at].shows.clone());
+    shown.into_iter().map(|(position, affiliate)| Shown { affiliate, shows: what(position) }).collect()
+}
+
+#[cfg(test)]
+mod tests;

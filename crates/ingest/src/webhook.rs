@@ -149,7 +149,7 @@ mod tests {
     fn behind_the_first_element_of_a_batch_nothing_may_delete() {
         let batch = format!("[{IDENTIFY}, {DELETE} ,{IDENTIFY}]");
         let unsigned = DeadReason::Unsigned.as_str();
-        assert_eq!(opened(&webhook(|_| ()), Some(IDENTIFY_SIGNED), &batch), Ok(vec!["work", "work", unsigned]));
+        assert_eq!(opened(&webhook(|_| ()), Some(IDENTIFY_SIGNED), &batch), Ok(vec!["work", unsigned, "work"]));
         let trusting = webhook(|access| access.trust_batches = true);
         assert_eq!(opened(&trusting, Some(IDENTIFY_SIGNED), &batch), Ok(vec!["work"; 3]));
         let first = format!("[{DELETE},{IDENTIFY}]");

@@ -353,6 +353,19 @@ impl Relay {
         send(request.header("content-encoding", "gzip").body(body)).await.expect("the door answers")
     }
 
+    /// Sends any request to the doors, with these headers.
+    ///
+    /// # Panics
+    /// When the door does not answer, or the method is none.
+    pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Answer {
+        let method = method.parse().expect("a method");
+        let mut request = self.http.request(method, format!("http://{}{path}", self.door())).body(body.into());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        send(request).await.expect("the door answers")
+    }
+
     /// The address of the doors.
     ///
     /// # Panics

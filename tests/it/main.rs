@@ -25,4 +25,6 @@ mod reload;
 mod seed;
 mod shutdown;
 mod simulate;
+mod tracking;
 mod update;
+mod webhook;

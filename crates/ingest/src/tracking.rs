@@ -193,7 +193,10 @@ fn open(access: &Access, user: Option<String>, body: &Bytes) -> Result<Opened, B
         Items::TooMany | Items::None => None,
     };
     let in_body = batch.write_key.and_then(|key| serde_json::from_str::<String>(key.get()).ok());
-    let in_first = first.and_then(|item| Event::parse(item.as_bytes()).ok()).and_then(|event| event.write_key());
+    // Whatever its type is, or would be.
+    let any = Envelope::default().with_kind(EventType::Other);
+    let in_first =
+        first.and_then(|item| Event::parse_in(item.as_bytes(), &any).ok()).and_then(|event| event.write_key());
     let account = account(access, [user, in_body, in_first])?;
     // What cannot be read says nothing.
     let value = |raw: Option<&RawValue>| raw.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());

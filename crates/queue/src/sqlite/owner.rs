@@ -90,6 +90,10 @@ impl Owner {
         *self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn set_begun(&self, begun: Option<Begun>) {
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = begun;
+    }
+
     /// How many more may be in hand.
     fn free(&self) -> usize {
         self.room.saturating_sub(self.in_hand.load(Ordering::Acquire))
@@ -166,12 +170,12 @@ impl SqliteOwned {
                 Ok(Some(Begun { term, place }))
             });
             if let Ok(Some(begun)) = begun.await {
-                *self.owner.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
-                // Whoever loses the lease ends those who have begun, which this one had not yet.
-                if *self.owners.lease.borrow() != Some(term) {
-                    self.owner.ended.cancel();
+                self.owner.set_begun(Some(begun));
+                if *self.owners.lease.borrow() == Some(term) {
+                    return;
                 }
-                return;
+                // It was given up when nobody wanted it, a moment ago. Nothing was delivered yet, so that is no end.
+                self.owner.set_begun(None);
             }
             self.pause().await;
         }

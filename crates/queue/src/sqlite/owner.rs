@@ -229,18 +229,30 @@ impl SqliteOwned {
         }
         self.owner.ended.cancel();
         self.taken.clear();
-        let (turn, owners, owner) = (self.turn.take(), self.owners.clone(), self.owner.clone());
-        let begun = owner.begun();
+        let begun = self.owner.begun();
+        let leaving = Leaving { owners: self.owners.clone(), owner: self.owner.clone(), _turn: self.turn.take() };
         let going = self.writer.submit(1, move |work| {
-            // The next owner's turn is when this is over.
-            let _turn = turn;
-            owners.lock().retain(|other| !Arc::ptr_eq(other, &owner));
+            let _leaving = leaving;
             match begun {
                 Some(begun) if begun.term == work.term => work.put_back(begun.place, SystemTime::now()),
                 Some(_) | None => Ok(()),
             }
         });
         Some(going)
+    }
+}
+
+/// An owner that is about to go. It goes even when nothing can be written: the next owner puts back what it left.
+struct Leaving {
+    owners: Arc<Owners>,
+    owner: Arc<Owner>,
+    /// The next owner's turn is when this is over.
+    _turn: Option<OwnedMutexGuard<()>>,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.owners.lock().retain(|other| !Arc::ptr_eq(other, &self.owner));
     }
 }
 

@@ -261,7 +261,8 @@ impl<'a> Work<'a> {
         connection
             .prepare_cached("UPDATE place SET delivered_up_to = 0, in_hand = 0 WHERE id = ?1")?
             .execute([place])?;
-        self.change(place);
+        // Also of what was taken or settled in this very transaction, and is not written down yet.
+        self.change(place).in_hand = 0;
         Ok(())
     }
 

@@ -125,14 +125,15 @@ struct Letters {
 
 fn letters(connection: &Connection, class: Class) -> rusqlite::Result<Letters> {
     let place = Place::Dead(class);
-    let Some(number) = places::find(connection, &places::name(&place))? else {
+    // One moment: what comes in between is neither counted nor shown.
+    let moment = connection.unchecked_transaction()?;
+    let Some(number) = places::find(&moment, &places::name(&place))? else {
         return Ok(Letters { place: 0, total: 0, last: 0 });
     };
-    // The last one first: what comes in between is not counted, or counted and not shown.
-    let last: Option<i64> = connection
+    let last: Option<i64> = moment
         .prepare_cached("SELECT max(number) FROM event WHERE place = ?1")?
         .query_row([number], |row| row.get(0))?;
-    let (total, _) = work::depth(connection, &place)?;
+    let (total, _) = work::depth(&moment, &place)?;
     Ok(Letters { place: number, total, last: last.unwrap_or(0) })
 }
 

@@ -12,7 +12,7 @@ use super::queue::Reader;
 use super::row::{self, Stored};
 use super::work::{self, Done};
 use super::writer::{Writer, answer};
-use crate::{Action, Browsed, Fate, Judge, Letter, Place, QueueError, Scan, Swept};
+use crate::{Action, Browsed, Fate, Judge, Letter, Place, PublishError, QueueError, Scan, Swept};
 
 /// How much is read at a time: so many letters, or so many bytes and one letter more.
 const PAGE_LETTERS: usize = 256;
@@ -68,6 +68,12 @@ pub(crate) async fn sweep(
             }
             let letter = Letter::new(class, message);
             let action = judge.judge(&letter).await;
+            if let Action::Move { place, .. } = &action
+                && let Some(objection) = places::objection(place)
+            {
+                under_way.tell(judge, &mut swept, 0).await?;
+                return Err(PublishError::Refused(objection.to_owned()).into());
+            }
             swept.seen += 1;
             under_way.0.push_back(match action {
                 Action::Keep => Decision::Kept,

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, OwnedMutexGuard, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::fault::Fault;
+use super::places;
 use super::row::Stored;
 use super::work::Done;
 use super::writer::{Writer, answer};
@@ -306,6 +307,14 @@ struct SqliteSettler {
 #[async_trait]
 impl Settler for SqliteSettler {
     async fn settle(self: Box<Self>, _message: Message, settle: Settle) -> Result<(), SettleError> {
+        if let Settle::Move(place, _) = &settle
+            && let Some(objection) = places::objection(place)
+        {
+            // As everywhere a copy that is never confirmed is waited for as long as the term lasts.
+            tracing::error!("an event cannot be moved: {objection}");
+            self.owner.ended.cancelled().await;
+            return Err(SettleError);
+        }
         let settle = Arc::new(settle);
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         loop {

@@ -1,6 +1,7 @@
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -56,6 +57,7 @@ impl File {
                 return Err(Fault::new(Cause::Broken, why));
             }
         }
+        Self::has_its_log(path)?;
         if mode == Mode::Write {
             match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path.as_path()) {
                 Ok(_) => {}
@@ -69,6 +71,21 @@ impl File {
         let mut file = Self { connection, identity, path: path.clone() };
         file.prepare(mode)?;
         Ok(file)
+    }
+
+    /// Beside an empty file SQLite deletes the log, in which there are events after a crash.
+    fn has_its_log(path: &SqlitePath) -> Result<(), Fault> {
+        let length = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let log = path.beside("wal");
+        if 0 < length(path.as_path()) || length(&log) == 0 {
+            return Ok(());
+        }
+        let why = format!(
+            "{} is missing or empty, but its log {} is not: put the file back, or move the log away to begin with nothing",
+            path.as_path().display(),
+            log.display()
+        );
+        Err(Fault::new(Cause::Unusable, why))
     }
 
     fn prepare(&mut self, mode: Mode) -> Result<(), Fault> {

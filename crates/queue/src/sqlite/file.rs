@@ -67,10 +67,12 @@ impl File {
         }
         let identity = identity(path).map_err(|error| broken(&error))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path.as_path(), flags)?;
-        let mut file = Self { connection, identity, path: path.clone() };
-        file.prepare(mode)?;
-        Ok(file)
+        let opening = Connection::open_with_flags(path.as_path(), flags).map_err(Fault::from).and_then(|connection| {
+            let mut file = Self { connection, identity, path: path.clone() };
+            file.prepare(mode)?;
+            Ok(file)
+        });
+        opening.map_err(|fault| if fault.cause == Cause::Broken { refusal(path).unwrap_or(fault) } else { fault })
     }
 
     /// Beside an empty file SQLite deletes the log, in which there are events after a crash.
@@ -132,6 +134,15 @@ impl File {
             Err(Fault::new(Cause::Gone, why))
         }
     }
+}
+
+/// What the folder says against a file of ours in it. SQLite only says that it cannot open something.
+fn refusal(path: &SqlitePath) -> Option<Fault> {
+    let probe = path.beside("probe");
+    let error = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&probe).err();
+    let _ = fs::remove_file(&probe);
+    let folder = path.folder().display();
+    error.map(|error| Fault::new(Cause::Broken, format!("its folder {folder} cannot be written: {error}")))
 }
 
 fn identity(path: &SqlitePath) -> io::Result<(u64, u64)> {

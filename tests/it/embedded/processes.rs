@@ -96,8 +96,8 @@ async fn two_who_replay_a_class_at_once_send_each_letter_once() {
     eventually("all are dead", || async { config.ledger().await["dead"] == LETTERS }).await;
     assert!(relay.terminate().await.success());
 
-    let replay = ["dlq", "replay", "--class", "rejected", "--yes", "--json"];
-    let (one, other) = tokio::join!(config.command(&replay), config.command(&replay));
+    let arguments = ["dlq", "replay", "--class", "rejected", "--yes", "--json"];
+    let (one, other) = tokio::join!(config.command(&arguments), config.command(&arguments));
 
     for output in [&one, &other] {
         // What the other one had taken before it was looked at is said.

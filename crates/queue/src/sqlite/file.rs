@@ -1,6 +1,7 @@
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -56,6 +57,7 @@ impl File {
                 return Err(Fault::new(Cause::Broken, why));
             }
         }
+        Self::has_its_log(path)?;
         if mode == Mode::Write {
             match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path.as_path()) {
                 Ok(_) => {}
@@ -65,10 +67,27 @@ impl File {
         }
         let identity = identity(path).map_err(|error| broken(&error))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path.as_path(), flags)?;
-        let mut file = Self { connection, identity, path: path.clone() };
-        file.prepare(mode)?;
-        Ok(file)
+        let opening = Connection::open_with_flags(path.as_path(), flags).map_err(Fault::from).and_then(|connection| {
+            let mut file = Self { connection, identity, path: path.clone() };
+            file.prepare(mode)?;
+            Ok(file)
+        });
+        opening.map_err(|fault| if fault.cause == Cause::Broken { refusal(path).unwrap_or(fault) } else { fault })
+    }
+
+    /// Beside an empty file SQLite deletes the log, in which there are events after a crash.
+    fn has_its_log(path: &SqlitePath) -> Result<(), Fault> {
+        let length = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let log = path.beside("wal");
+        if 0 < length(path.as_path()) || length(&log) == 0 {
+            return Ok(());
+        }
+        let why = format!(
+            "{} is missing or empty, but its log {} is not: put the file back, or move the log away to begin with nothing",
+            path.as_path().display(),
+            log.display()
+        );
+        Err(Fault::new(Cause::Unusable, why))
     }
 
     fn prepare(&mut self, mode: Mode) -> Result<(), Fault> {
@@ -115,6 +134,15 @@ impl File {
             Err(Fault::new(Cause::Gone, why))
         }
     }
+}
+
+/// What the folder says against a file of ours in it. SQLite only says that it cannot open something.
+fn refusal(path: &SqlitePath) -> Option<Fault> {
+    let probe = path.beside("probe");
+    let error = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&probe).err();
+    let _ = fs::remove_file(&probe);
+    let folder = path.folder().display();
+    error.map(|error| Fault::new(Cause::Broken, format!("its folder {folder} cannot be written: {error}")))
 }
 
 fn identity(path: &SqlitePath) -> io::Result<(u64, u64)> {

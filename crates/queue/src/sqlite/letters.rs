@@ -12,7 +12,7 @@ use super::queue::Reader;
 use super::row::{self, Stored};
 use super::work::{self, Done};
 use super::writer::{Writer, answer};
-use crate::{Action, Browsed, Fate, Judge, Letter, Place, QueueError, Scan, Swept};
+use crate::{Action, Browsed, Fate, Judge, Letter, Place, PublishError, QueueError, Scan, Swept};
 
 /// How much is read at a time: so many letters, or so many bytes and one letter more.
 const PAGE_LETTERS: usize = 256;
@@ -68,6 +68,12 @@ pub(crate) async fn sweep(
             }
             let letter = Letter::new(class, message);
             let action = judge.judge(&letter).await;
+            if let Action::Move { place, .. } = &action
+                && let Some(objection) = places::objection(place)
+            {
+                under_way.tell(judge, &mut swept, 0).await?;
+                return Err(PublishError::Refused(objection.to_owned()).into());
+            }
             swept.seen += 1;
             under_way.0.push_back(match action {
                 Action::Keep => Decision::Kept,
@@ -125,14 +131,15 @@ struct Letters {
 
 fn letters(connection: &Connection, class: Class) -> rusqlite::Result<Letters> {
     let place = Place::Dead(class);
-    let Some(number) = places::find(connection, &places::name(&place))? else {
+    // One moment: what comes in between is neither counted nor shown.
+    let moment = connection.unchecked_transaction()?;
+    let Some(number) = places::find(&moment, &places::name(&place))? else {
         return Ok(Letters { place: 0, total: 0, last: 0 });
     };
-    // The last one first: what comes in between is not counted, or counted and not shown.
-    let last: Option<i64> = connection
+    let last: Option<i64> = moment
         .prepare_cached("SELECT max(number) FROM event WHERE place = ?1")?
         .query_row([number], |row| row.get(0))?;
-    let (total, _) = work::depth(connection, &place)?;
+    let (total, _) = work::depth(&moment, &place)?;
     Ok(Letters { place: number, total, last: last.unwrap_or(0) })
 }
 

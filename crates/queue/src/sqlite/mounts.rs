@@ -51,11 +51,11 @@ fn kind_of(mounts: &str, device: u64) -> Option<&str> {
 
 /// As the C library's `major` and `minor` take a device number apart.
 fn major(device: u64) -> u64 {
-    ((device >> 8) & 0xfff) | ((device >> 32) & !0xfff)
+    ((device >> 8) & 0xfff) | ((device >> 32) & 0xffff_f000)
 }
 
 fn minor(device: u64) -> u64 {
-    (device & 0xff) | ((device >> 12) & !0xff)
+    (device & 0xff) | ((device >> 12) & 0xffff_ff00)
 }
 
 #[cfg(test)]

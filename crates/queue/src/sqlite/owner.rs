@@ -9,6 +9,7 @@ use tokio::sync::{Notify, OwnedMutexGuard, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::fault::Fault;
+use super::places;
 use super::row::Stored;
 use super::work::Done;
 use super::writer::{Writer, answer};
@@ -90,6 +91,10 @@ impl Owner {
         *self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn set_begun(&self, begun: Option<Begun>) {
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = begun;
+    }
+
     /// How many more may be in hand.
     fn free(&self) -> usize {
         self.room.saturating_sub(self.in_hand.load(Ordering::Acquire))
@@ -166,12 +171,12 @@ impl SqliteOwned {
                 Ok(Some(Begun { term, place }))
             });
             if let Ok(Some(begun)) = begun.await {
-                *self.owner.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
-                // Whoever loses the lease ends those who have begun, which this one had not yet.
-                if *self.owners.lease.borrow() != Some(term) {
-                    self.owner.ended.cancel();
+                self.owner.set_begun(Some(begun));
+                if *self.owners.lease.borrow() == Some(term) {
+                    return;
                 }
-                return;
+                // It was given up when nobody wanted it, a moment ago. Nothing was delivered yet, so that is no end.
+                self.owner.set_begun(None);
             }
             self.pause().await;
         }
@@ -225,18 +230,30 @@ impl SqliteOwned {
         }
         self.owner.ended.cancel();
         self.taken.clear();
-        let (turn, owners, owner) = (self.turn.take(), self.owners.clone(), self.owner.clone());
-        let begun = owner.begun();
+        let begun = self.owner.begun();
+        let leaving = Leaving { owners: self.owners.clone(), owner: self.owner.clone(), _turn: self.turn.take() };
         let going = self.writer.submit(1, move |work| {
-            // The next owner's turn is when this is over.
-            let _turn = turn;
-            owners.lock().retain(|other| !Arc::ptr_eq(other, &owner));
+            let _leaving = leaving;
             match begun {
                 Some(begun) if begun.term == work.term => work.put_back(begun.place, SystemTime::now()),
                 Some(_) | None => Ok(()),
             }
         });
         Some(going)
+    }
+}
+
+/// An owner that is about to go. It goes even when nothing can be written: the next owner puts back what it left.
+struct Leaving {
+    owners: Arc<Owners>,
+    owner: Arc<Owner>,
+    /// The next owner's turn is when this is over.
+    _turn: Option<OwnedMutexGuard<()>>,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.owners.lock().retain(|other| !Arc::ptr_eq(other, &self.owner));
     }
 }
 
@@ -290,6 +307,14 @@ struct SqliteSettler {
 #[async_trait]
 impl Settler for SqliteSettler {
     async fn settle(self: Box<Self>, _message: Message, settle: Settle) -> Result<(), SettleError> {
+        if let Settle::Move(place, _) = &settle
+            && let Some(objection) = places::objection(place)
+        {
+            // As everywhere a copy that is never confirmed is waited for as long as the term lasts.
+            tracing::error!("an event cannot be moved: {objection}");
+            self.owner.ended.cancelled().await;
+            return Err(SettleError);
+        }
         let settle = Arc::new(settle);
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         loop {

@@ -15,6 +15,14 @@ pub(crate) fn name(place: &Place) -> String {
     }
 }
 
+/// Why nothing can be put there, wherever it comes from.
+pub(crate) fn objection(place: &Place) -> Option<&'static str> {
+    match place {
+        Place::Intake => Some("nothing is published to the intake"),
+        Place::Later(..) | Place::Shard(_) | Place::Held(_) | Place::Dead(_) => None,
+    }
+}
+
 /// The numbers of places that are known already. Nothing ever removes a place, so a number stays right, unless the
 /// transaction that made it came to nothing.
 #[derive(Debug, Default)]

@@ -15,7 +15,7 @@ use super::ledger::Ledger;
 use super::owner::{Owners, SqliteOwned};
 use super::path::SqlitePath;
 use super::writer::{Writer, answer};
-use super::{letters, work};
+use super::{letters, places, work};
 use crate::waves::chains;
 use crate::{
     BrokerState, Browsed, Depth, InFlight, Judge, Letter, Message, Owned, Place, PublishError, Queue, QueueError, Room,
@@ -106,9 +106,8 @@ impl Sqlite {
     /// Why a message cannot be stored at all, whatever the state of the file.
     fn objection(&self, place: &Place) -> Option<&'static str> {
         match place {
-            Place::Intake => Some("nothing is published to the intake"),
             Place::Later(_, delay) if !self.settings.tiers.contains(delay) => Some("there is no tier with this delay"),
-            Place::Later(..) | Place::Shard(_) | Place::Held(_) | Place::Dead(_) => None,
+            _ => places::objection(place),
         }
     }
 

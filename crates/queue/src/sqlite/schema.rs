@@ -73,7 +73,9 @@ pub(crate) enum Schema {
 }
 
 impl Schema {
+    /// At one moment: somebody else may be making the tables.
     pub(crate) fn of(connection: &Connection) -> rusqlite::Result<Self> {
+        let _moment = connection.is_autocommit().then(|| connection.unchecked_transaction()).transpose()?;
         let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
         let (application, version) = (number("application_id")?, number("user_version")?);
         if application == 0 && version == 0 {

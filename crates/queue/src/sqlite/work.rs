@@ -261,7 +261,8 @@ impl<'a> Work<'a> {
         connection
             .prepare_cached("UPDATE place SET delivered_up_to = 0, in_hand = 0 WHERE id = ?1")?
             .execute([place])?;
-        self.change(place);
+        // Also of what was taken or settled in this very transaction, and is not written down yet.
+        self.change(place).in_hand = 0;
         Ok(())
     }
 
@@ -325,7 +326,9 @@ impl<'a> Work<'a> {
     fn address(&mut self, place: &Place, now: SystemTime) -> rusqlite::Result<Address> {
         let due = match place {
             Place::Later(shard, delay) => {
-                let at = millis(now).saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX));
+                // The millisecond that has begun does not count: not before means not before.
+                let at =
+                    millis(now).saturating_add(1).saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX));
                 Some((at, self.place(&Place::Shard(*shard))?))
             }
             Place::Intake | Place::Shard(_) | Place::Held(_) | Place::Dead(_) => None,
@@ -359,4 +362,35 @@ pub(crate) fn depth(connection: &Connection, place: &Place) -> rusqlite::Result<
         .optional()?;
     let (events, in_hand) = counts.unwrap_or_default();
     Ok((u64::try_from(events).unwrap_or(0), u64::try_from(in_hand).unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use refersion_relay_model::{AccountName, Shard};
+
+    use super::*;
+    use crate::sqlite::schema;
+
+    #[test]
+    fn nothing_is_due_before_its_delay_has_passed_to_the_last_microsecond() {
+        let connection = Connection::open_in_memory().unwrap();
+        schema::create(&connection).unwrap();
+        let begin = SystemTime::UNIX_EPOCH + Duration::from_micros(1_999);
+        let (shard, delay) = (Shard { index: 0, count: 1 }, Duration::from_secs(1));
+        let account = AccountName::try_from("acme").unwrap();
+        let headers = Headers::received("1", "identify", account, String::new(), begin);
+        let message = Message { body: bytes::Bytes::new(), headers };
+        let mut places = Places::default();
+        let mut work = Work::begin(&connection, &mut places).unwrap();
+        work.publish(&[(Place::Later(shard, delay), message)], begin).unwrap();
+        work.let_due(begin + delay - Duration::from_micros(1)).unwrap();
+        work.end().unwrap();
+        assert_eq!(depth(&connection, &Place::Shard(shard)).unwrap(), (0, 0));
+
+        let mut work = Work::begin(&connection, &mut places).unwrap();
+        work.let_due(begin + delay + Duration::from_millis(1)).unwrap();
+        work.end().unwrap();
+
+        assert_eq!(depth(&connection, &Place::Shard(shard)).unwrap(), (1, 0));
+    }
 }

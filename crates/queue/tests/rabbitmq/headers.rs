@@ -7,8 +7,11 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use refersion_relay_model::{AccountName, Class, Shard};
 use refersion_relay_queue::{Headers, Place, Settle};
 
-use crate::admin::{header_names, number};
-use crate::harness::{EVERYTHING, Relay, SHARD, TIER, account, event, take};
+use crate::support::admin::{header_names, number};
+use crate::support::events::{SHARD, TIER, account, event};
+use crate::support::instance::EVERYTHING;
+use crate::support::rabbitmq::Relay;
+use crate::support::waiting::take;
 
 const LATER: Place = Place::Later(Shard { index: 0, count: 2 }, TIER);
 

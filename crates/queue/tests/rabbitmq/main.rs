@@ -1,15 +1,14 @@
-//! The port on a real `RabbitMQ`. These tests need a broker and fail without one: `tests/run -p refersion-relay-queue`.
+//! What is about `RabbitMQ` only; what it shares with the other backend is in the contract. These tests need a broker and fail without one: `tests/run -p refersion-relay-queue`.
 //!
 //! Most share the broker of `RELAY_TEST_AMQP_URL`, each under a prefix of its own. Those in `own_node` start a broker,
 //! because they kill it, freeze it, fill its memory or change how it works.
 
-mod admin;
-mod harness;
 mod own_node;
-mod wire;
+#[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "shared with the binaries of the contract and the other backend")]
+mod support;
 
 mod headers;
-mod letters;
 mod owning;
 mod places;
 mod publishing;

@@ -9,10 +9,10 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 
-use crate::harness::{
-    EVERYTHING, OTHER_SHARD, PATIENCE, ROOM, Relay, SHARD, bodies, crowd, events, numbers, settings, shared_broker,
-    take,
-};
+use crate::support::events::{OTHER_SHARD, SHARD, bodies, crowd, events, numbers};
+use crate::support::instance::{EVERYTHING, ROOM};
+use crate::support::rabbitmq::{Relay, settings, shared_broker};
+use crate::support::waiting::{PATIENCE, take};
 
 /// More than the five seconds that one host is given, and much less than for ever.
 const BOUND: Duration = Duration::from_secs(7);

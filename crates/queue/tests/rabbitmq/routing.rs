@@ -3,8 +3,9 @@
 use refersion_relay_model::{Shard, Subject};
 use refersion_relay_queue::{Place, RabbitMqSettings};
 
-use crate::harness::{Relay, account, event, settings, shared_broker};
-use crate::wire::Wire;
+use crate::support::events::{account, event};
+use crate::support::rabbitmq::{Relay, settings, shared_broker};
+use crate::support::wire::Wire;
 
 /// Subjects of the account acme, and their queue of four; worked out with another implementation of xxh64.
 const FIXED: [(&str, u16); 5] =

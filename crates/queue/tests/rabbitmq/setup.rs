@@ -3,7 +3,8 @@
 use refersion_relay_model::Class;
 use refersion_relay_queue::{BrokerState, Place, PublishError, Queue, QueueError};
 
-use crate::harness::{OTHER_SHARD, Relay, SHARD, account, event, events, settings, shared_broker};
+use crate::support::events::{OTHER_SHARD, SHARD, account, event, events};
+use crate::support::rabbitmq::{Relay, settings, shared_broker};
 
 #[tokio::test]
 async fn a_queue_that_differs_is_named_and_heals_when_it_is_gone() {

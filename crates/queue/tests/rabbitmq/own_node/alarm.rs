@@ -4,7 +4,9 @@ use refersion_relay_queue::{BrokerState, PublishError, Queue};
 use refersion_relay_telemetry::Connection;
 
 use super::node;
-use crate::harness::{Relay, SHARD, events, eventually, settings, stays};
+use crate::support::events::{SHARD, events};
+use crate::support::rabbitmq::{Relay, settings};
+use crate::support::waiting::{eventually, stays};
 
 const CONFIRM: Duration = Duration::from_secs(1);
 

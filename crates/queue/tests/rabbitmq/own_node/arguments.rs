@@ -2,7 +2,9 @@ use refersion_relay_model::{Class, Shard};
 use refersion_relay_queue::Place;
 
 use super::node;
-use crate::harness::{Relay, SHARD, TIER, account, bodies, events, numbers, take};
+use crate::support::events::{SHARD, TIER, account, bodies, events, numbers};
+use crate::support::rabbitmq::Relay;
+use crate::support::waiting::take;
 
 const LATER: Place = Place::Later(Shard { index: 0, count: 2 }, TIER);
 

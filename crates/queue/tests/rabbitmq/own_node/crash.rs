@@ -2,13 +2,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use refersion_relay_model::Shard;
-use refersion_relay_queue::{BrokerState, Place, Queue, Room, Settle};
+use refersion_relay_queue::{BrokerState, Place, Queue, Room};
 use tokio::time::timeout;
 
 use super::node;
-use crate::admin::Admin;
-use crate::harness::{PATIENCE, ROOM, Relay, SHARD, TIER, bodies, body, crowd, events, numbers, take, until_ended};
 use crate::routing::{assert_fixed_subjects, four_shards};
+use crate::support::admin::Admin;
+use crate::support::events::{DELIVERED, SHARD, TIER, bodies, body, crowd, events, numbers};
+use crate::support::instance::ROOM;
+use crate::support::rabbitmq::Relay;
+use crate::support::waiting::{PATIENCE, take, until_ended};
 
 const LATER: Place = Place::Later(Shard { index: 0, count: 2 }, TIER);
 
@@ -19,7 +22,7 @@ async fn what_was_confirmed_survives_a_kill_and_comes_in_order() {
     relay.store(&SHARD, events(0..10)).await;
     let mut owned = relay.own(&SHARD).await;
     let mut in_hand = take(&mut owned, 10).await;
-    in_hand.remove(0).settle(Settle::Done(Ending::Delivered)).await.unwrap();
+    in_hand.remove(0).settle(DELIVERED).await.unwrap();
     relay.store(&SHARD, events(10..12)).await;
 
     node.kill().await;
@@ -35,7 +38,7 @@ async fn what_was_confirmed_survives_a_kill_and_comes_in_order() {
     let from: usize = body(&first.message).parse().unwrap();
     assert!((0..=1).contains(&from), "from {from}");
     assert_eq!(bodies(&take(&mut owned, 11 - from).await), numbers(from + 1..12));
-    assert!(in_hand.remove(0).settle(Settle::Done(Ending::Delivered)).await.is_err());
+    assert!(in_hand.remove(0).settle(DELIVERED).await.is_err());
     owned.release().await;
 }
 
@@ -73,7 +76,7 @@ async fn nothing_is_lost_when_the_broker_dies_while_events_come_back_from_a_tier
         let delivery = timeout(PATIENCE + Duration::from_secs(10), owned.next()).await;
         let delivery = delivery.unwrap_or_else(|_| panic!("{} of {EVENTS} are lost", missing.len())).unwrap();
         missing.remove(&body(&delivery.message)); // some come twice
-        delivery.settle(Settle::Done(Ending::Delivered)).await.unwrap();
+        delivery.settle(DELIVERED).await.unwrap();
     }
     owned.release().await;
 }

@@ -1,12 +1,13 @@
 use std::time::Duration;
 
-use refersion_relay_queue::{Message, Place, PublishError, Queue, Settle};
+use refersion_relay_queue::{Message, Place, PublishError, Queue};
 use tokio::time::{Instant, timeout};
 
 use super::node;
-use crate::harness::{
-    PATIENCE, ROOM, Relay, SHARD, account, crowd, event, events, eventually, settings, stays, take, until_ended,
-};
+use crate::support::events::{DELIVERED, SHARD, account, crowd, event, events};
+use crate::support::instance::ROOM;
+use crate::support::rabbitmq::{Relay, settings};
+use crate::support::waiting::{PATIENCE, eventually, stays, take, until_ended};
 
 fn batch(messages: Vec<Message>) -> Vec<(Place, Message)> {
     messages.into_iter().map(|message| (SHARD, message)).collect()
@@ -73,7 +74,7 @@ async fn connections_that_the_broker_closes_are_made_anew() {
 
     until_ended(&mut owned).await;
     for delivery in in_hand {
-        assert!(delivery.settle(Settle::Done(Ending::Delivered)).await.is_err());
+        assert!(delivery.settle(DELIVERED).await.is_err());
     }
     relay.until_up().await;
     eventually("a publish that works", async || {

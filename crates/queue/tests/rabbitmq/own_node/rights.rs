@@ -1,7 +1,8 @@
 use refersion_relay_queue::{Queue, QueueError};
 
 use super::node;
-use crate::harness::{Relay, account, settings};
+use crate::support::events::account;
+use crate::support::rabbitmq::{Relay, settings};
 
 #[tokio::test]
 async fn accounts_whose_places_may_not_be_made_are_not_admitted() {

@@ -7,8 +7,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::node;
-use crate::harness::{PATIENCE, Relay, SHARD, body, crowd};
-use crate::sweeping::{by, number, replay};
+use crate::support::events::{DELIVERED, SHARD, body, crowd};
+use crate::support::judges::{by, number, replay};
+use crate::support::rabbitmq::Relay;
+use crate::support::waiting::PATIENCE;
 
 #[tokio::test]
 async fn a_broker_that_dies_under_a_sweep_loses_nothing() {
@@ -46,7 +48,7 @@ async fn a_broker_that_dies_under_a_sweep_loses_nothing() {
     for _ in 0..relay.depth(&SHARD).await + 100 {
         let Ok(Some(delivery)) = timeout(std::time::Duration::from_secs(2), owned.next()).await else { break };
         *copies.entry(body(&delivery.message).parse().unwrap()).or_default() += 1;
-        delivery.settle(refersion_relay_queue::Settle::Done(Ending::Delivered)).await.unwrap();
+        delivery.settle(DELIVERED).await.unwrap();
     }
     owned.release().await;
     let lost: Vec<_> = (0..LETTERS).filter(|number| !copies.contains_key(number)).collect();

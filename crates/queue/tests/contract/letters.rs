@@ -5,13 +5,25 @@ use std::collections::BTreeSet;
 use refersion_relay_model::Class;
 use refersion_relay_queue::{Place, Scan};
 
-use crate::harness::{EVERYTHING, Relay, crowd, events, numbers};
+use crate::backend::Backend;
+use crate::support::events::{INVALID, crowd, event, events, numbers};
+use crate::support::instance::EVERYTHING;
 
-const INVALID: Place = Place::Dead(Class::Invalid);
+pub(crate) async fn every_class_is_a_place_of_its_own<B: Backend>() {
+    let relay = B::start().await;
+    for class in Class::ALL {
+        relay.store(&Place::Dead(class), [event("one", class.as_str())]).await;
+    }
+    for class in Class::ALL {
+        let (total, letters) = relay.browse(class, EVERYTHING).await;
+        assert_eq!((total, letters.len(), letters[0].class), (1, 1, class));
+        assert_eq!(relay.bodies(class).await, [class.as_str()]);
+    }
+    relay.clean().await;
+}
 
-#[tokio::test]
-async fn letters_that_are_looked_at_stay_in_order() {
-    let relay = Relay::start().await;
+pub(crate) async fn letters_that_are_looked_at_stay_in_order<B: Backend>() {
+    let relay = B::start().await;
     relay.store(&INVALID, events(0..30)).await;
 
     for _ in 0..10 {
@@ -22,9 +34,8 @@ async fn letters_that_are_looked_at_stay_in_order() {
     relay.clean().await;
 }
 
-#[tokio::test]
-async fn a_look_ends_where_it_was_asked_to() {
-    let relay = Relay::start().await;
+pub(crate) async fn a_look_ends_where_it_was_asked_to<B: Backend>() {
+    let relay = B::start().await;
     relay.store(&INVALID, events(0..30)).await;
 
     let (some, first) = relay.browse(Class::Invalid, Scan { letters: 7 }).await;
@@ -38,9 +49,8 @@ async fn a_look_ends_where_it_was_asked_to() {
     relay.clean().await;
 }
 
-#[tokio::test]
-async fn two_who_look_at_once_both_see_everything() {
-    let relay = Relay::start().await;
+pub(crate) async fn two_who_look_at_once_both_see_everything<B: Backend>() {
+    let relay = B::start().await;
     relay.store(&INVALID, events(0..30)).await;
 
     let looks = tokio::join!(relay.bodies(Class::Invalid), relay.bodies(Class::Invalid), relay.bodies(Class::Invalid));
@@ -49,9 +59,8 @@ async fn two_who_look_at_once_both_see_everything() {
     relay.clean().await;
 }
 
-#[tokio::test]
-async fn many_letters_stay_in_order_too() {
-    let relay = Relay::start().await;
+pub(crate) async fn many_letters_stay_in_order_too<B: Backend>() {
+    let relay = B::start().await;
     for begin in (0..3_000).step_by(500) {
         relay.store(&INVALID, crowd(begin..begin + 500)).await;
     }
@@ -65,19 +74,16 @@ async fn many_letters_stay_in_order_too() {
     relay.clean().await;
 }
 
-#[tokio::test]
-async fn a_letter_keeps_its_id_wherever_it_lies() {
-    let relay = Relay::start().await;
+pub(crate) async fn a_letter_keeps_its_id_wherever_it_lies<B: Backend>() {
+    let relay = B::start().await;
     relay.store(&INVALID, crowd(0..5)).await;
-    let ids = async || -> Vec<String> {
-        let (_, letters) = relay.browse(Class::Invalid, EVERYTHING).await;
-        letters.iter().map(|letter| letter.id.to_string()).collect()
-    };
+    let other = relay.another().await;
+    let (_, letters) = relay.browse(Class::Invalid, EVERYTHING).await;
+    let first: Vec<_> = letters.into_iter().map(|letter| letter.id).collect();
 
-    let first = ids().await;
+    let (_, letters) = other.browse(Class::Invalid, EVERYTHING).await;
 
-    assert_eq!(ids().await, first);
-    let distinct: BTreeSet<_> = first.iter().collect();
-    assert_eq!(distinct.len(), 5);
+    assert_eq!(letters.into_iter().map(|letter| letter.id).collect::<Vec<_>>(), first);
+    assert_eq!(first.iter().collect::<BTreeSet<_>>().len(), 5);
     relay.clean().await;
 }

@@ -11,7 +11,7 @@ use refersion_relay_model::Class;
 use refersion_relay_queue::RabbitMqSettings;
 use tokio::time::timeout;
 
-use crate::harness::PATIENCE;
+use super::waiting::PATIENCE;
 
 /// A connection that knows nothing of the crate under test.
 pub(crate) struct Admin(Connection);

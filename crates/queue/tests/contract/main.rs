@@ -1,0 +1,99 @@
+//! What every backend of the port promises, each promise once. A new backend implements [`backend::Backend`] and gets a
+//! line in the macro below.
+//!
+//! RabbitMQ needs a broker and its half fails without one: `tests/run -p refersion-relay-queue`.
+
+mod backend;
+#[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "shared with the binaries of the backends, which need other parts of it")]
+mod support;
+
+mod headers;
+mod letters;
+mod owning;
+mod places;
+mod publishing;
+mod sweeping;
+mod terms;
+
+/// Each test once for each backend.
+macro_rules! contract {
+    ($($module:ident: $($test:ident),+ $(,)?;)+) => {
+        contract!(@backend sqlite, crate::support::sqlite::Embedded, $($($module $test),+),+);
+        contract!(@backend rabbitmq, crate::backend::OnBroker, $($($module $test),+),+);
+    };
+    (@backend $name:ident, $backend:ty, $($module:ident $test:ident),+) => {
+        mod $name {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    crate::$module::$test::<$backend>().await;
+                }
+            )+
+        }
+    };
+}
+
+contract! {
+    publishing:
+        what_was_stored_is_there_for_somebody_else,
+        what_was_stored_is_there_after_whoever_stored_it_went_away,
+        the_events_of_one_subject_keep_the_order_of_their_batch,
+        batches_that_follow_one_another_keep_their_order,
+        a_refused_event_holds_back_the_later_ones_of_its_subject_and_nothing_else,
+        results_come_in_the_order_of_the_batch,
+        a_publish_of_nothing_has_no_results,
+        a_publish_goes_on_when_its_caller_goes_away,
+        many_who_publish_at_once_lose_nothing;
+    owning:
+        what_is_settled_is_gone_and_the_rest_comes_again_in_order,
+        no_more_is_in_hand_than_there_is_room,
+        the_second_owner_stands_by_until_the_first_gives_up,
+        the_second_owner_of_one_process_stands_by_too,
+        the_second_owner_takes_over_when_the_first_is_lost,
+        an_owner_that_is_only_dropped_keeps_nothing,
+        an_owner_that_stops_waiting_misses_nothing,
+        a_place_is_given_up_while_its_events_are_on_their_way,
+        nothing_is_settled_once_a_place_was_given_up,
+        a_lost_term_settles_nothing,
+        ordinary_lost_terms_do_not_use_an_event_up,
+        an_event_that_is_delivered_a_hundred_times_and_never_settled_is_poison;
+    places:
+        every_place_is_one_of_its_own,
+        later_is_not_before_its_delay_and_on_its_own_shard,
+        equal_delays_keep_their_order,
+        what_comes_later_comes_behind_what_is_there,
+        an_account_that_nobody_configured_has_a_place_too,
+        a_held_account_has_an_owner_who_moves_its_events_back_in_order,
+        nothing_is_published_to_the_intake_and_a_place_that_is_missing_is_empty,
+        a_moved_event_is_at_its_new_place_only,
+        a_move_that_is_not_answered_leaves_the_event_at_one_place,
+        depths_add_up;
+    headers:
+        headers_survive_every_place,
+        headers_survive_every_move,
+        what_a_move_changes_is_changed_and_nothing_else,
+        bodies_are_the_same_to_the_byte;
+    letters:
+        every_class_is_a_place_of_its_own,
+        letters_that_are_looked_at_stay_in_order,
+        a_look_ends_where_it_was_asked_to,
+        two_who_look_at_once_both_see_everything,
+        many_letters_stay_in_order_too,
+        a_letter_keeps_its_id_wherever_it_lies;
+    sweeping:
+        a_sweep_shows_each_letter_once_and_does_what_it_is_told,
+        letters_of_many_subjects_keep_their_order,
+        letters_without_a_subject_and_of_other_accounts_pass_too,
+        sweeps_and_looks_can_follow_one_another_at_once,
+        a_sweep_of_nothing_ends,
+        newcomers_are_left_alone,
+        a_letter_can_move_to_another_class,
+        a_sweep_that_is_stopped_leaves_everything_between_what_it_looked_at_and_what_it_did_not,
+        a_judge_that_takes_its_time_holds_up_nothing_that_was_begun,
+        a_fate_is_heard_once_it_is_durable,
+        whoever_reads_after_a_reader_that_was_cut_off_sees_everything;
+    terms:
+        a_place_is_taken_up_again_after_its_term_was_lost,
+        terms_end_when_they_are_told_to;
+}

@@ -1,0 +1,44 @@
+//! Owning a place term after term.
+
+use refersion_relay_queue::Terms;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::backend::Backend;
+use crate::support::events::{DELIVERED, SHARD, bodies, events, numbers};
+use crate::support::instance::ROOM;
+use crate::support::waiting::{PATIENCE, nothing_comes, take, until_ended};
+
+pub(crate) async fn a_place_is_taken_up_again_after_its_term_was_lost<B: Backend>() {
+    let relay = B::start().await;
+    let stop = CancellationToken::new();
+    let mut terms = Terms::new(relay.queue.clone(), SHARD, ROOM);
+    relay.store(&SHARD, events(0..5)).await;
+    let mut owned = terms.next(&stop).await.unwrap();
+    let mut taken = take(&mut owned, 3).await;
+    taken.remove(0).settle(DELIVERED).await.unwrap();
+    for round in 1..=2 {
+        relay.lose_terms().await;
+        until_ended(&mut owned).await;
+        owned.release().await;
+
+        owned = timeout(PATIENCE, terms.next(&stop)).await.expect("it is up again").unwrap();
+
+        assert_eq!(bodies(&take(&mut owned, 4).await), numbers(1..5), "in round {round}");
+        nothing_comes(&mut owned).await;
+    }
+    owned.release().await;
+    relay.clean().await;
+}
+
+pub(crate) async fn terms_end_when_they_are_told_to<B: Backend>() {
+    let relay = B::start().await;
+    let stop = CancellationToken::new();
+    let mut terms = Terms::new(relay.queue.clone(), SHARD, ROOM);
+    terms.next(&stop).await.unwrap().release().await;
+
+    stop.cancel();
+
+    assert!(timeout(PATIENCE, terms.next(&stop)).await.expect("at once").is_none());
+    relay.clean().await;
+}

@@ -1,0 +1,145 @@
+//! That every event is accounted for, and where.
+
+use futures_util::FutureExt;
+use refersion_relay_model::Class;
+use refersion_relay_queue::{Action, Ending, Ledger, Place, Queue, Settle};
+
+use crate::support::events::{DELIVERED, INVALID, OTHER_SHARD, SHARD, TIER, account, crowd, dead, events, moved};
+use crate::support::judges::{by, number, replay, sweep};
+use crate::support::sqlite::Embedded;
+use crate::support::waiting::{eventually, take, take_one};
+
+#[tokio::test]
+async fn the_ledger_knows_what_became_of_every_event() {
+    let relay = Embedded::start().await;
+    let ledger = async || relay.queue.ledger().await.unwrap();
+    assert_eq!(ledger().await, Ledger::default());
+    relay.store(&SHARD, events(0..10)).await;
+    assert_eq!(ledger().await, Ledger { accepted: 10, waiting: 10, ..Ledger::default() });
+    let mut owned = relay.own(&SHARD).await;
+    let mut taken = take(&mut owned, 10).await;
+    assert_eq!(ledger().await, Ledger { accepted: 10, waiting: 10, ..Ledger::default() }, "in hand is not ended");
+
+    taken.remove(0).settle(DELIVERED).await.unwrap();
+    taken.remove(0).settle(Settle::Done(Ending::Ignored)).await.unwrap();
+    assert_eq!(ledger().await, Ledger { accepted: 10, delivered: 1, ignored: 1, waiting: 8, ..Ledger::default() });
+
+    let Place::Shard(shard) = OTHER_SHARD else { unreachable!() };
+    for place in [Place::Held(account("acme")), Place::Later(shard, TIER), OTHER_SHARD] {
+        let delivery = taken.remove(0);
+        let settle = moved(&delivery, place);
+        delivery.settle(settle).await.unwrap();
+    }
+    for delivery in taken.drain(..3) {
+        let headers = dead(&delivery.message.headers, Class::Invalid);
+        delivery.settle(Settle::Move(INVALID, headers)).await.unwrap();
+    }
+    assert_eq!(
+        ledger().await,
+        Ledger { accepted: 10, delivered: 1, ignored: 1, dead: 3, waiting: 5, ..Ledger::default() }
+    );
+
+    let mut judge = by(|letter| match number(letter) {
+        5 => Action::Drop,
+        6 => replay(letter, 6),
+        _ => Action::Keep,
+    });
+    sweep(&*relay, 10, &mut judge).await;
+    assert_eq!(ledger().await, Ledger { accepted: 10, delivered: 1, ignored: 1, dropped: 1, dead: 1, waiting: 6 });
+
+    owned.release().await;
+    let refused = relay.queue.publish(vec![(Place::Intake, events(0..1).remove(0))]).await;
+    assert!(refused[0].is_err());
+    let last = ledger().await;
+    assert_eq!((last.accepted, last.waiting, last.difference()), (10, 6, 0), "what was refused was not accepted");
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn what_is_in_hand_is_counted_until_it_is_settled_or_given_up() {
+    let relay = Embedded::start().await;
+    let depth = async || {
+        let depth = relay.queue.depth(&SHARD).await.unwrap();
+        (depth.ready, depth.in_hand)
+    };
+    relay.store(&SHARD, events(0..5)).await;
+    let mut owned = relay.queue.own(SHARD, refersion_relay_queue::Room { events: 3 }).await.unwrap();
+    let mut taken = take(&mut owned, 3).await;
+    assert_eq!(depth().await, (2, 3));
+
+    taken.remove(0).settle(DELIVERED).await.unwrap();
+    let next = take_one(&mut owned).await;
+    assert_eq!(depth().await, (1, 3));
+    drop((next, taken));
+    assert_eq!(depth().await, (1, 3), "a delivery that is forgotten stays in hand");
+
+    owned.release().await;
+
+    assert_eq!(depth().await, (4, 0));
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn what_is_taken_and_given_up_at_once_is_not_in_hand() {
+    let relay = Embedded::start().await;
+    relay.store(&SHARD, events(0..5)).await;
+    let mut owned = relay.own(&SHARD).await;
+    take(&mut owned, 5).await;
+    // While somebody else writes, everything below comes together for one transaction.
+    let writing = relay.connection();
+    writing.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let queue = relay.queue.clone();
+    let publishing = tokio::spawn(async move { queue.publish(vec![(SHARD, events(5..6).remove(0))]).await });
+    eventually("the next event is being stored", async || {
+        assert!(owned.next().now_or_never().is_none());
+        (0 < relay.metrics.publishes_in_flight()).then_some(())
+    })
+    .await;
+    for message in events(6..9) {
+        let _ = relay.queue.publish(vec![(SHARD, message)]).now_or_never();
+    }
+    assert!(owned.next().now_or_never().is_none());
+
+    drop(owned);
+
+    writing.execute_batch("COMMIT").unwrap();
+    assert_eq!(publishing.await.unwrap(), [Ok(())]);
+    eventually("everything can be delivered", async || {
+        let depth = relay.queue.depth(&SHARD).await.unwrap();
+        ((depth.ready, depth.in_hand) == (9, 0)).then_some(())
+    })
+    .await;
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn the_space_of_events_that_have_ended_is_used_again() {
+    let relay = Embedded::start().await;
+    let mut owned = relay.own(&SHARD).await;
+    let mut sizes = Vec::new();
+    for _ in 0..12 {
+        let large = crowd(0..100).into_iter().map(|mut message| {
+            message.body = vec![b'x'; 20 * 1024].into();
+            message
+        });
+        relay.store(&SHARD, large).await;
+        for delivery in take(&mut owned, 100).await {
+            tokio::spawn(delivery.settle(DELIVERED));
+        }
+        relay.until_depth(&SHARD, 0).await;
+        eventually("everything is settled", async || (relay.queue.ledger().await.unwrap().waiting == 0).then_some(()))
+            .await;
+        let size = |suffix: &str| {
+            let path = format!("{}{suffix}", relay.path().display());
+            std::fs::metadata(path).unwrap().len()
+        };
+        sizes.push((size(""), size("-wal")));
+    }
+
+    // Twelve rounds write 24 MB, of which 2 MB are there at a time.
+    let (file, log) = sizes[11];
+    assert!(file < 6_000_000, "{sizes:?}");
+    assert!(log < 40_000_000, "{sizes:?}");
+    owned.release().await;
+    relay.clean().await;
+}

@@ -1,0 +1,61 @@
+//! Events and places that are easy to recognise.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use refersion_relay_model::{AccountName, Class, Shard};
+use refersion_relay_queue::{Death, Delivery, Ending, Headers, Message, Place, Settle};
+
+/// The only tier there is in the tests.
+pub(crate) const TIER: Duration = Duration::from_secs(1);
+/// The work queues there are in the tests, as places.
+pub(crate) const SHARD: Place = Place::Shard(Shard { index: 0, count: 2 });
+pub(crate) const OTHER_SHARD: Place = Place::Shard(Shard { index: 1, count: 2 });
+/// The class that most tests put letters into.
+pub(crate) const INVALID: Place = Place::Dead(Class::Invalid);
+pub(crate) const DELIVERED: Settle = Settle::Done(Ending::Delivered);
+
+pub(crate) fn account(name: &str) -> AccountName {
+    AccountName::try_from(name).unwrap()
+}
+
+/// An event of `subject`.
+pub(crate) fn event(subject: &str, body: &str) -> Message {
+    let headers = Headers::received(body, "identify", account("acme"), subject.to_owned(), SystemTime::now());
+    Message { body: Bytes::copy_from_slice(body.as_bytes()), headers }
+}
+
+/// Events of one subject, whose bodies are these numbers.
+pub(crate) fn events(numbers: impl IntoIterator<Item = usize>) -> Vec<Message> {
+    numbers.into_iter().map(|number| event("one", &number.to_string())).collect()
+}
+
+/// Events of as many subjects, whose bodies are these numbers.
+pub(crate) fn crowd(numbers: impl IntoIterator<Item = usize>) -> Vec<Message> {
+    numbers.into_iter().map(|number| event(&format!("subject {number}"), &number.to_string())).collect()
+}
+
+/// The bodies of [`events`] and [`crowd`].
+pub(crate) fn numbers(numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
+    numbers.into_iter().map(|number| number.to_string()).collect()
+}
+
+pub(crate) fn body(message: &Message) -> String {
+    String::from_utf8(message.body.to_vec()).unwrap()
+}
+
+pub(crate) fn bodies(deliveries: &[Delivery]) -> Vec<String> {
+    deliveries.iter().map(|delivery| body(&delivery.message)).collect()
+}
+
+/// The event moves to `place`, as it is.
+pub(crate) fn moved(delivery: &Delivery, place: Place) -> Settle {
+    Settle::Move(place, Box::new(delivery.message.headers.clone()))
+}
+
+/// The headers of an event that ends in a class.
+pub(crate) fn dead(headers: &Headers, class: Class) -> Box<Headers> {
+    let death =
+        Death { class, reason: "incomplete".to_owned(), status: None, error: None, dead_at: Some(headers.received_at) };
+    Box::new(Headers { death: Some(death), ..headers.clone() })
+}

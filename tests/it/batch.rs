@@ -37,8 +37,8 @@ async fn a_batch_is_taken_whole_and_a_bad_item_hinders_no_other() {
     let bodies: Vec<Value> = serde_json::from_str(&bodies).expect("an array");
     let kept = bodies.iter().any(|letter| letter["body"].as_str().map(str::as_bytes) == Some(odd.as_slice()));
     assert!(kept, "an item keeps its bytes: {bodies:?}");
-    let accepted = relay.metric(r#"refersion_relay_events_accepted_total{door="batch"}"#).await;
-    let ignored = |reason: &str| format!(r#"refersion_relay_events_ignored_total{{at="batch",reason="{reason}"}}"#);
+    let accepted = relay.metric(r#"refersion_relay_events_accepted_total{door="tracking"}"#).await;
+    let ignored = |reason: &str| format!(r#"refersion_relay_events_ignored_total{{at="tracking",reason="{reason}"}}"#);
     let unsupported = relay.metric(&ignored("unsupported_type")).await;
     assert_eq!((accepted, unsupported, relay.metric(&ignored("anonymous")).await), (4, 1, 1));
 }
@@ -119,6 +119,6 @@ async fn a_batch_that_is_not_durable_whole_is_not_taken_and_its_repeat_does_no_h
 
     assert_eq!(relay.post_batch("write_1", batch(&events)).await.status, 200);
     eventually("all exist", || async { refersion.simulator.affiliates().len() == 100 }).await;
-    assert_eq!(relay.metric(r#"refersion_relay_events_accepted_total{door="batch"}"#).await, 100);
+    assert_eq!(relay.metric(r#"refersion_relay_events_accepted_total{door="tracking"}"#).await, 100);
     assert!(refersion.count(Operation::New) <= 200);
 }

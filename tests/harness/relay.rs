@@ -353,6 +353,23 @@ impl Relay {
         send(request.header("content-encoding", "gzip").body(body)).await.expect("the door answers")
     }
 
+    /// Sends anything to the doors.
+    ///
+    /// # Panics
+    /// When the method is none, or the door does not answer.
+    pub async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Vec<u8>>,
+    ) -> Answer {
+        let method = method.parse().expect("a method");
+        let request = self.http.request(method, format!("http://{}{path}", self.door())).body(body.into());
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        send(request).await.expect("the door answers")
+    }
+
     /// The address of the doors.
     ///
     /// # Panics

@@ -353,16 +353,20 @@ impl Relay {
         send(request.header("content-encoding", "gzip").body(body)).await.expect("the door answers")
     }
 
-    /// Sends any request to the doors, with these headers.
+    /// Sends anything to the doors.
     ///
     /// # Panics
-    /// When the door does not answer, or the method is none.
-    pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Answer {
+    /// When the method is none, or the door does not answer.
+    pub async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Vec<u8>>,
+    ) -> Answer {
         let method = method.parse().expect("a method");
-        let mut request = self.http.request(method, format!("http://{}{path}", self.door())).body(body.into());
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
+        let request = self.http.request(method, format!("http://{}{path}", self.door())).body(body.into());
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         send(request).await.expect("the door answers")
     }
 

@@ -36,6 +36,7 @@ impl Case {
             ("management-url", "http://user:pw_hidden@127.0.0.1:1\n"),
             ("secret-key", "sec_hidden\n"),
             ("write-key", "write_hidden"),
+            ("webhook-secret", "webhook_hidden\n"),
         ];
         for (name, secret) in secrets {
             std::fs::write(folder.path().join(name), secret).expect("written");
@@ -123,7 +124,7 @@ async fn each_key_is_taken_from_the_file_and_shown_without_its_secret() {
     }
     // A secret is also taken from a file where only the file is named.
     let shown = effective(&Case::new(refersion.url()).check(&values(&[FROM_FILES, PLAIN]), &[]).await);
-    for name in ["account.secret_key", "account.write_key"] {
+    for name in ["account.secret_key", "account.write_key", "account.webhook_secret"] {
         assert_eq!(value(&shown, name), Some(&json!("***")), "{name}");
     }
     assert_eq!(value(&shown, "queue.management_url"), Some(&json!("http://***@127.0.0.1:1")));
@@ -235,6 +236,7 @@ async fn the_example_is_taken_has_every_key_and_shows_the_defaults() {
 
     // Where there is no default.
     least["account"][0]["write_key"] = "***".into();
+    least["account"][0]["webhook_secret"] = "***".into();
     assert_eq!(example, least);
     for key in [INLINE, FROM_FILES, PLAIN].into_iter().flatten() {
         let (_, name) = key.name.split_once('.').expect("section.key");

@@ -8,12 +8,15 @@ async fn each_kind_of_bad_request_has_its_status_and_a_message_for_the_merchant(
     let config = Config::new(&shared_broker(), refersion.url(), &[]);
     let relay = Relay::start("ingest", &config).await;
     let too_large = json!({"type": "identify", "traits": {"bio": "x".repeat(600 * 1024)}}).to_string();
-    let cases: [(&str, &[u8], u16, &str); 9] = [
+    let endless = format!("[{too_large}{}]", format!(",{too_large}").repeat(8));
+    let cases: [(&str, &[u8], u16, &str); 11] = [
         ("wrong.key", IDENTIFY, 401, "publickey.secretkey"),
-        ("wrong.key", too_large.as_bytes(), 413, "512 KiB"),
+        ("wrong.key", too_large.as_bytes(), 401, "publickey.secretkey"),
+        ("wrong.key", endless.as_bytes(), 413, "512 KiB"),
+        ("pub_1.sec_1", too_large.as_bytes(), 413, "512 KiB"),
         ("wrong.key", b"not json", 401, "publickey.secretkey"),
         ("pub_1.sec_1", b"not json", 400, "not valid JSON"),
-        ("pub_1.sec_1", b"[]", 400, "not a JSON object"),
+        ("pub_1.sec_1", b"5", 400, "not a JSON object"),
         ("pub_1.sec_1", br#"{"traits":{}}"#, 400, "`type`"),
         ("pub_1.sec_1", br#"{"type":"track"}"#, 501, "identify or delete"),
         ("pub_1.sec_1", br#"{"type":"identify","traits":{"email":"a@b.c","name":"Cher"}}"#, 400, "`traits.lastName`"),

@@ -20,6 +20,7 @@ mod fleet;
 mod hold;
 mod intake;
 mod order;
+mod payloads;
 mod privacy;
 mod reload;
 mod seed;

@@ -44,7 +44,7 @@ async fn the_type_of_an_event_is_that_of_its_path() {
         let mut event = person(&format!("{path}@example.com"));
         for slash in ["", "/"] {
             let path = format!("/v1/{path}{slash}");
-            taken(&relay.ask("POST", &path, &[("authorization", &key)], event.to_string()).await);
+            taken(&relay.request("POST", &path, &[("authorization", &key)], event.to_string()).await);
             event["type"] = "track".into();
         }
     }
@@ -57,7 +57,7 @@ async fn the_type_of_an_event_is_that_of_its_path() {
     .await;
     let ignored = r#"refersion_relay_events_ignored_total{at="tracking",reason="unsupported_type"}"#;
     assert_eq!(relay.metric(ignored).await, 20);
-    assert_eq!(relay.ask("POST", "/v1/checkout", &[("authorization", &key)], "{}").await.status, 404);
+    assert_eq!(relay.request("POST", "/v1/checkout", &[("authorization", &key)], "{}").await.status, 404);
     eventually("nothing waits", || async { config.ledger().await["waiting"] == 0 }).await;
     assert_eq!(config.dead_letters().await, Vec::<Value>::new());
 }
@@ -70,7 +70,7 @@ async fn a_dead_letter_of_a_path_finds_its_type_again_when_it_is_replayed() {
     let no = refersion_relay_simulator::Fault::status(422, Some(r#"{"errors":["Value exceed the char limit'"]}"#));
     refersion.fail(refersion_relay_simulator::Operation::New, "typeless", None, no);
     let event = person("typeless@example.com").to_string();
-    taken(&relay.ask("POST", "/v1/i", &[("authorization", &basic("write_1"))], event).await);
+    taken(&relay.request("POST", "/v1/i", &[("authorization", &basic("write_1"))], event).await);
     eventually("it is dead", || async { config.dead_letters().await.len() == 1 }).await;
     refersion.simulator.clear_faults();
 
@@ -110,14 +110,14 @@ async fn a_write_key_is_taken_from_wherever_a_library_puts_it() {
 
     for (path, authorization, body, status) in cases {
         let headers: Vec<_> = authorization.map(|value| ("authorization", value)).into_iter().collect();
-        let answer = relay.ask("POST", path, &headers, body).await;
+        let answer = relay.request("POST", path, &headers, body).await;
 
         assert_eq!(answer.status, status, "{path} {authorization:?} {body}: {answer:?}");
         assert!(serde_json::from_str::<Value>(&answer.body).is_ok_and(|body| body.is_object()), "{answer:?}");
     }
     for content_type in ["text/plain", "application/json; charset=utf-8", "nonsense"] {
         let headers = [("authorization", right.as_str()), ("content-type", content_type)];
-        taken(&relay.ask("POST", "/v1/i", &headers, none.clone()).await);
+        taken(&relay.request("POST", "/v1/i", &headers, none.clone()).await);
     }
 }
 
@@ -133,12 +133,12 @@ async fn integrations_and_context_of_a_batch_are_those_of_its_events() {
         event("empty@example.com", json!([])),
     ];
     let batch = json!({"writeKey": "write_1", "integrations": {"All": false}, "batch": items});
-    taken(&relay.ask("POST", "/v1/batch", &[], batch.to_string()).await);
+    taken(&relay.request("POST", "/v1/batch", &[], batch.to_string()).await);
     let single = event("alone@example.com", json!({"All": false, "Mixpanel": true}));
-    taken(&relay.ask("POST", "/v1/i", &[("authorization", &basic("write_1"))], single.to_string()).await);
+    taken(&relay.request("POST", "/v1/i", &[("authorization", &basic("write_1"))], single.to_string()).await);
     let audience = json!({"writeKey": "write_1", "context": {"personas": {"computation_key": "big_spender"}},
         "batch": [{"type": "identify", "userId": "u", "traits": {"big_spender": true, "email": "computed@example.com"}}]});
-    taken(&relay.ask("POST", "/v1/batch", &[], audience.to_string()).await);
+    taken(&relay.request("POST", "/v1/batch", &[], audience.to_string()).await);
 
     eventually("the one that is meant exists", || async { refersion.simulator.affiliates().len() == 1 }).await;
     assert_eq!(refersion.with_email("named@example.com").len(), 1);
@@ -158,18 +158,18 @@ async fn a_browser_may_ask_before_it_sends() {
         let asked =
             [origin, ("access-control-request-method", "POST"), ("access-control-request-headers", "authorization")];
 
-        let preflight = relay.ask("OPTIONS", path, &asked, "").await;
+        let preflight = relay.request("OPTIONS", path, &asked, "").await;
 
         assert_eq!(preflight.status, 200, "{preflight:?}");
         assert_eq!(preflight.header("access-control-allow-origin"), Some("*"));
         let allowed = preflight.header("access-control-allow-headers").unwrap_or_default();
         assert!(["authorization", "content-type", "x-retry-count"].iter().all(|header| allowed.contains(header)));
-        let answers = [relay.ask("POST", path, &[origin], "{}").await, relay.ask("GET", path, &[origin], "").await];
+        let answers = [relay.request("POST", path, &[origin], "{}").await, relay.request("GET", path, &[origin], "").await];
         for answer in answers {
             assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "also of an error: {answer:?}");
         }
     }
-    assert_eq!(relay.ask("GET", "/v1/i", &[], "").await.status, 405);
+    assert_eq!(relay.request("GET", "/v1/i", &[], "").await.status, 405);
 }
 
 #[tokio::test]
@@ -181,10 +181,10 @@ async fn a_pixel_is_an_event_and_always_a_picture() {
     let mut event = person("pixel@example.com");
     event["writeKey"] = "write_1".into();
 
-    let good = relay.ask("GET", &pixel("identify", &event), &[], "").await;
+    let good = relay.request("GET", &pixel("identify", &event), &[], "").await;
     event["writeKey"] = "nobody".into();
-    let stranger = relay.ask("GET", &pixel("identify", &event), &[], "").await;
-    let nonsense = relay.ask("GET", "/v1/pixel/track?data=!!!", &[], "").await;
+    let stranger = relay.request("GET", &pixel("identify", &event), &[], "").await;
+    let nonsense = relay.request("GET", "/v1/pixel/track?data=!!!", &[], "").await;
 
     let statuses = [&good, &stranger, &nonsense].map(|answer| answer.status);
     assert_eq!(statuses, [200, 401, 400]);
@@ -193,5 +193,5 @@ async fn a_pixel_is_an_event_and_always_a_picture() {
         assert!(answer.body.starts_with("GIF89a"), "{answer:?}");
     }
     eventually("the person exists", || async { refersion.with_email("pixel@example.com").len() == 1 }).await;
-    assert_eq!(relay.ask("GET", "/v1/pixel/batch?data=e30=", &[], "").await.status, 404);
+    assert_eq!(relay.request("GET", "/v1/pixel/batch?data=e30=", &[], "").await.status, 404);
 }

@@ -30,7 +30,7 @@ fn batch(events: &[Vec<u8>]) -> Vec<u8> {
 
 async fn send(relay: &Relay, path: &str, signature: Option<&str>, body: &[u8]) -> Answer {
     let headers: Vec<_> = signature.map(|value| ("x-signature", value)).into_iter().collect();
-    relay.ask("POST", path, &headers, body).await
+    relay.request("POST", path, &headers, body).await
 }
 
 #[tokio::test]
@@ -40,7 +40,7 @@ async fn signed_events_are_worked_whatever_the_method() {
     let relay = Relay::start("run", &config).await;
     for (method, name) in [("POST", "post"), ("PUT", "put"), ("PATCH", "patch")] {
         let event = identify(&format!("{name}@example.com"));
-        let answer = relay.ask(method, ACME, &[("x-signature", &signature(&event))], event.clone()).await;
+        let answer = relay.request(method, ACME, &[("x-signature", &signature(&event))], event.clone()).await;
         assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"success":true}"#), "{answer:?}");
     }
     let gone = delete("post@example.com");
@@ -50,7 +50,7 @@ async fn signed_events_are_worked_whatever_the_method() {
     eventually("all exist", || async { refersion.simulator.affiliates().len() == 3 }).await;
     let accepted = r#"refersion_relay_events_accepted_total{door="webhook"}"#;
     assert_eq!(relay.metric(accepted).await, 4);
-    assert_eq!(relay.ask("GET", ACME, &[], "").await.status, 405);
+    assert_eq!(relay.request("GET", ACME, &[], "").await.status, 405);
 }
 
 #[tokio::test]

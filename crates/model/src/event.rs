@@ -3,6 +3,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use crate::fields::{Fields, scalar};
+use crate::surrogates::mended;
 use crate::{DeadReason, Envelope};
 
 /// One Segment message, read tolerantly: unknown fields are ignored, and every scalar may be a string, a number or null.
@@ -105,7 +106,11 @@ impl Event {
     /// Reads one event from its bytes and what is known beside them: a type that is known needs not stand in the event,
     /// and is right where another one stands there.
     pub fn parse_in(body: &[u8], envelope: &Envelope) -> Result<Self, ParseError> {
-        let root = match serde_json::from_slice(body) {
+        let read = serde_json::from_slice(body).or_else(|error| match mended(body) {
+            Some(body) => serde_json::from_slice(&body),
+            None => Err(error),
+        });
+        let root = match read {
             Ok(Value::Object(root)) => root,
             Ok(_) => return Err(ParseError::NotAnObject),
             Err(error) => return Err(ParseError::NotJson { line: error.line(), column: error.column() }),
@@ -199,6 +204,12 @@ mod tests {
         assert_eq!(kind_of(r#"{"Type":"DELETE"}"#), EventType::Delete);
         assert_eq!(kind_of(r#"{"action":"track"}"#), EventType::Track);
         assert_eq!(kind_of(r#"{"type":"checkout"}"#), EventType::Other);
+    }
+
+    #[test]
+    fn half_of_an_emoji_hides_nothing() {
+        let cut = br#"{"type":"identify","traits":{"bio":"party \ud83c","email":"a@example.com"}}"#;
+        assert_eq!(Event::parse(cut).unwrap().email_text().as_deref(), Some("a@example.com"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod judge;
 mod name;
 mod personal;
 mod subject;
+mod surrogates;
 
 pub use account::{AccountName, InvalidAccountName, KeyPair};
 pub use command::{Command, CommandKind, NewAffiliate, OmittedField};

@@ -51,8 +51,9 @@ pub struct Metrics {
 pub enum Door {
     /// `POST /v1/destination`: Segment's Direct Destination.
     Destination,
-    /// `POST /v1/batch`: many events in one request.
+    /// `POST /v1/webhook/ACCOUNT`: Segment's Webhooks destination.
     Webhook,
+    /// `POST /v1/batch`, `/v1/identify` and so on: Segment's Tracking API, its pixel included.
     Tracking,
     /// The queue that pipelines publish plain events to.
     Intake,

@@ -25,6 +25,7 @@ pub(super) const INLINE: &[Key] = &[
     ),
     key("account.secret_key", r#""sec_hidden""#, r#""***""#, &[r#""""#, "7"]),
     key("account.write_key", r#""write_hidden""#, r#""***""#, &[r#"" ""#, "true"]),
+    key("account.webhook_secret", r#""webhook_hidden""#, r#""***""#, &[r#""""#, "3"]),
 ];
 
 pub(super) const FROM_FILES: &[Key] = &[
@@ -32,6 +33,7 @@ pub(super) const FROM_FILES: &[Key] = &[
     key("queue.management_url_file", r#""FOLDER/management-url""#, r#""FOLDER/management-url""#, &["1"]),
     key("account.secret_key_file", r#""FOLDER/secret-key""#, r#""FOLDER/secret-key""#, &["1"]),
     key("account.write_key_file", r#""FOLDER/write-key""#, r#""FOLDER/write-key""#, &["1"]),
+    key("account.webhook_secret_file", r#""FOLDER/webhook-secret""#, r#""FOLDER/webhook-secret""#, &["1"]),
 ];
 
 pub(super) const PLAIN: &[Key] = &[
@@ -55,6 +57,8 @@ pub(super) const PLAIN: &[Key] = &[
     key("log.filter", r#""warn""#, r#""warn""#, &[r#""relay=loud""#]),
     key("account.name", r#""umbrella""#, r#""umbrella""#, &[r#""A B""#, r#""""#]),
     key("account.public_key", r#""pub_hidden""#, r#""***""#, &[r#""""#, "1"]),
+    key("account.webhook_unsigned", "true", "true", &[r#""yes""#]),
+    key("account.webhook_trust_batches", "true", "true", &["1"]),
     key("account.status", r#""ACTIVE""#, r#""ACTIVE""#, &[r#""DENIED""#]),
     key("account.send_welcome", "true", "true", &[r#""true""#]),
     key("account.on_existing", r#""update""#, r#""update""#, &[r#""merge""#]),

@@ -118,7 +118,7 @@ pub(super) struct ExpectedLetter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Door {
     Destination,
-    Batch,
+    Tracking,
 }
 
 impl Script {
@@ -188,7 +188,7 @@ impl Script {
             (Door::Destination, &direct.becomes, event)
         });
         let items = self.batches.iter().flat_map(|batch| &batch.events);
-        direct.chain(items.map(|item| (Door::Batch, &item.becomes, item.event.get())))
+        direct.chain(items.map(|item| (Door::Tracking, &item.becomes, item.event.get())))
     }
 }
 
@@ -233,7 +233,7 @@ impl Door {
     fn as_str(self) -> &'static str {
         match self {
             Self::Destination => "destination",
-            Self::Batch => "batch",
+            Self::Tracking => "tracking",
         }
     }
 }

@@ -22,6 +22,7 @@ mod intake;
 mod order;
 mod privacy;
 mod reload;
+mod sdks;
 mod seed;
 mod shutdown;
 mod simulate;

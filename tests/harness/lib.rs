@@ -6,6 +6,7 @@ mod events;
 mod letters;
 mod refersion;
 mod relay;
+mod tap;
 mod wait;
 
 pub use broker::{shared_broker, unique_prefix};
@@ -13,5 +14,6 @@ pub use canned::Canned;
 pub use events::{DELETE, IDENTIFY, delete, gzip, identify, with_id};
 pub use letters::{Admin, DeadLetter};
 pub use refersion::Refersion;
-pub use relay::{Answer, Command, Config, Output, Relay, account, program};
+pub use relay::{Answer, Command, Config, Output, Relay, account, installed, program};
+pub use tap::{Request, Tap};
 pub use wait::{PATIENCE, eventually};

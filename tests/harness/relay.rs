@@ -25,6 +25,17 @@ pub fn program() -> PathBuf {
     program
 }
 
+/// A folder that `tests/run` fills below `target/`, by its name.
+///
+/// # Panics
+/// When it is missing.
+#[must_use]
+pub fn installed(folder: &str) -> PathBuf {
+    let tests = std::env::current_exe().expect("the tests' own program");
+    let found = tests.ancestors().map(|above| above.join(folder)).find(|folder| folder.exists());
+    found.unwrap_or_else(|| panic!("target/{folder} is missing: run tests/run --prepare"))
+}
+
 /// A configuration in a folder of its own.
 pub struct Config {
     folder: TempDir,

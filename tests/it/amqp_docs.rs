@@ -8,7 +8,7 @@ use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
 use refersion_relay_private_broker::PrivateBroker;
 use refersion_relay_simulator::Operation;
-use refersion_relay_tests::{Config, Output, Refersion, Relay, eventually, shared_broker};
+use refersion_relay_tests::{Config, Output, Refersion, Relay, eventually, installed, shared_broker};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -28,9 +28,7 @@ fn events() -> &'static str {
 
 /// Where `tests/run` puts the libraries.
 fn clients() -> PathBuf {
-    let tests = std::env::current_exe().expect("the tests' own program");
-    let clients = tests.ancestors().map(|folder| folder.join("amqp-clients")).find(|clients| clients.exists());
-    clients.expect("pika and amqplib are missing: run tests/run --prepare")
+    installed("amqp-clients")
 }
 
 /// One of the page's programs, in a folder of its own.

@@ -23,6 +23,7 @@ mod order;
 mod payloads;
 mod privacy;
 mod reload;
+mod sdks;
 mod seed;
 mod shutdown;
 mod simulate;

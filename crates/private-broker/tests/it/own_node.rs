@@ -59,6 +59,8 @@ async fn a_durable_queue_survives_a_kill_and_a_restart() {
     let mut broker = PrivateBroker::start().await.unwrap();
     let (port, first) = (broker.port(), broker.pid());
     broker.ctl(&["eval", DECLARE]).await.unwrap();
+    // The node keeps what was declared in memory for a moment, and a kill may be faster.
+    broker.ctl(&["eval", "mnesia:sync_log()."]).await.unwrap();
 
     broker.kill().await;
     let down = greet(port, LONG).unwrap_err();

@@ -1,8 +1,11 @@
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
+use sha1::Sha1;
 
 /// The identify that Segment's documentation of the destination shows, to the byte.
 pub const IDENTIFY: &[u8] = include_bytes!("../../crates/relay/src/commands/demo/identify.json");
@@ -33,6 +36,19 @@ pub fn with_id(event: &[u8], message_id: &str) -> Vec<u8> {
     let mut event: Value = serde_json::from_slice(event).expect("JSON");
     event["messageId"] = message_id.into();
     event.to_string().into_bytes()
+}
+
+/// As a Webhooks destination of Segment signs: HMAC-SHA1 in hexadecimal, over a body or the first element of a batch.
+///
+/// # Panics
+/// Never: a key may have any length.
+#[must_use]
+pub fn signature(secret: &str, bytes: &[u8]) -> String {
+    let mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes()).expect("a key of any length").chain_update(bytes);
+    mac.finalize().into_bytes().iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a String takes everything");
+        text
+    })
 }
 
 /// Packs bytes.

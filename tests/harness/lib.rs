@@ -11,7 +11,7 @@ mod wait;
 
 pub use broker::{shared_broker, unique_prefix};
 pub use canned::Canned;
-pub use events::{DELETE, IDENTIFY, delete, gzip, identify, with_id};
+pub use events::{DELETE, IDENTIFY, delete, gzip, identify, signature, with_id};
 pub use letters::{Admin, DeadLetter};
 pub use refersion::Refersion;
 pub use relay::{Answer, Command, Config, Output, Relay, account, installed, program};

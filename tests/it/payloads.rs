@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use hmac::{Hmac, KeyInit, Mac};
-use refersion_relay_tests::{Config, Relay};
+use refersion_relay_tests::{Config, Relay, signature};
 use rusqlite::{Connection, OpenFlags};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use sha1::Sha1;
 
 /// The files, by the type of what is in them. What is in `odd` and is worked is an identify.
 const FILES: [(&str, &str); 8] = [
@@ -141,12 +139,6 @@ impl Stage {
     }
 }
 
-/// What Segment puts into `X-Signature`.
-fn signature(bytes: &[u8]) -> String {
-    let mut mac = Hmac::<Sha1>::new_from_slice(b"shared").expect("HMAC takes a key of any length");
-    mac.update(bytes);
-    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// Everything between brackets, with odd white space around each event.
 fn array(payloads: &[(&str, Payload)]) -> Vec<u8> {
@@ -199,7 +191,7 @@ async fn all_at_once_at_the_direct_destination() {
 async fn each_at_the_webhook() {
     let stage = Stage::start().await;
     for (_, payload) in &stage.payloads {
-        let signature = signature(&payload.body());
+        let signature = signature("shared", &payload.body());
         let headers = [JSON, ("x-signature", signature.as_str())];
         let answer = stage.relay.request("POST", "/v1/webhook/acme", &headers, payload.body()).await;
 

@@ -164,7 +164,8 @@ async fn a_browser_may_ask_before_it_sends() {
         assert_eq!(preflight.header("access-control-allow-origin"), Some("*"));
         let allowed = preflight.header("access-control-allow-headers").unwrap_or_default();
         assert!(["authorization", "content-type", "x-retry-count"].iter().all(|header| allowed.contains(header)));
-        let answers = [relay.request("POST", path, &[origin], "{}").await, relay.request("GET", path, &[origin], "").await];
+        let answers =
+            [relay.request("POST", path, &[origin], "{}").await, relay.request("GET", path, &[origin], "").await];
         for answer in answers {
             assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "also of an error: {answer:?}");
         }

@@ -1,7 +1,5 @@
-use hmac::{Hmac, KeyInit, Mac};
-use refersion_relay_tests::{Answer, Config, Refersion, Relay, delete, eventually, identify};
+use refersion_relay_tests::{Answer, Config, Refersion, Relay, delete, eventually, identify, signature};
 use serde_json::Value;
-use sha1::Sha1;
 
 /// The secret that Segment and the account share.
 const SECRET: &str = "shared secret";
@@ -18,10 +16,9 @@ fn signed() -> String {
     format!("webhook_secret = \"{SECRET}\"")
 }
 
-/// As Segment signs: over the bytes of a body, or of the first element of a batch.
-fn signature(bytes: &[u8]) -> String {
-    let mac = Hmac::<Sha1>::new_from_slice(SECRET.as_bytes()).expect("any length").chain_update(bytes).finalize();
-    mac.into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+/// Over the bytes of a body, or of the first element of a batch.
+fn signed_by_segment(bytes: &[u8]) -> String {
+    signature(SECRET, bytes)
 }
 
 fn batch(events: &[Vec<u8>]) -> Vec<u8> {
@@ -40,11 +37,11 @@ async fn signed_events_are_worked_whatever_the_method() {
     let relay = Relay::start("run", &config).await;
     for (method, name) in [("POST", "post"), ("PUT", "put"), ("PATCH", "patch")] {
         let event = identify(&format!("{name}@example.com"));
-        let answer = relay.request(method, ACME, &[("x-signature", &signature(&event))], event.clone()).await;
+        let answer = relay.request(method, ACME, &[("x-signature", &signed_by_segment(&event))], event.clone()).await;
         assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"success":true}"#), "{answer:?}");
     }
     let gone = delete("post@example.com");
-    assert_eq!(send(&relay, ACME, Some(&signature(&gone)), &gone).await.status, 200);
+    assert_eq!(send(&relay, ACME, Some(&signed_by_segment(&gone)), &gone).await.status, 200);
 
     eventually("each has its effect", || async { refersion.statuses("post@example.com") == ["DISABLED"] }).await;
     eventually("all exist", || async { refersion.simulator.affiliates().len() == 3 }).await;
@@ -59,7 +56,7 @@ async fn a_byte_that_was_changed_is_refused() {
     let config = config(&refersion, &signed());
     let relay = Relay::start("ingest", &config).await;
     let event = delete("a@example.com");
-    let fine = signature(&event);
+    let fine = signed_by_segment(&event);
 
     for position in 0..event.len() {
         let mut tampered = event.clone();
@@ -88,7 +85,7 @@ async fn a_batch_of_four_thousand_is_taken_and_its_repeat_changes_nothing() {
 
     for _ in 0..2 {
         let begin = std::time::Instant::now();
-        assert_eq!(send(&relay, ACME, Some(&signature(&events[0])), &body).await.status, 200);
+        assert_eq!(send(&relay, ACME, Some(&signed_by_segment(&events[0])), &body).await.status, 200);
         println!("{EVENTS} events, {} KiB, answered after {} ms", body.len() >> 10, begin.elapsed().as_millis());
     }
 
@@ -105,7 +102,7 @@ async fn a_delete_that_the_signature_does_not_cover_waits_for_a_person() {
     let relay = Relay::start("run", &config).await;
     let events = [identify("first@example.com"), identify("second@example.com"), delete("first@example.com")];
 
-    let answer = send(&relay, ACME, Some(&signature(&events[0])), &batch(&events)).await;
+    let answer = send(&relay, ACME, Some(&signed_by_segment(&events[0])), &batch(&events)).await;
 
     assert_eq!(answer.status, 200, "{answer:?}");
     eventually("both exist", || async { refersion.simulator.affiliates().len() == 2 }).await;
@@ -125,7 +122,7 @@ async fn an_account_may_trust_its_batches() {
     let config = config(&refersion, &format!("{}\nwebhook_trust_batches = true", signed()));
     let relay = Relay::start("run", &config).await;
     let events = [identify("first@example.com"), delete("first@example.com")];
-    assert_eq!(send(&relay, ACME, Some(&signature(&events[0])), &batch(&events)).await.status, 200);
+    assert_eq!(send(&relay, ACME, Some(&signed_by_segment(&events[0])), &batch(&events)).await.status, 200);
     eventually("it is deleted", || async { refersion.statuses("first@example.com") == ["DISABLED"] }).await;
 }
 

@@ -30,7 +30,7 @@ async fn delivers(library: &str, of: Key) {
     assert_eq!((rest, batch), (single.iter().map(String::as_str).collect(), "POST /v1/b"), "nothing is sent twice");
     assert!(requests.iter().all(|request| key(request) == Some(of)), "{requests:#?}");
     assert!(requests.iter().all(|request| request.header("sec-fetch-mode") == Some("cors")), "{requests:#?}");
-    assert_eq!(0 < preflights(&site), of == Key::Both, "a page may not send the key in a header unasked");
+    assert!(0 < preflights(&site), "a page may not send the key in a header unasked");
 }
 
 async fn outlasts_an_outage(library: &str, strategy: &str, in_requests: u64) {
@@ -41,17 +41,12 @@ async fn outlasts_an_outage(library: &str, strategy: &str, in_requests: u64) {
     let (requests, refused) = site.is_settled(&["ada@example.com"]).await;
     assert_eq!(requests.len() as u64, refused + in_requests);
     let again = requests.iter().any(|request| request.header("x-retry-count").is_some());
-    assert_eq!(again && 0 < preflights(&site), library == "analytics-next-1.84");
+    assert!(again && 0 < preflights(&site));
 }
 
 #[tokio::test]
 async fn browser_1_84_delivers_one_by_one_and_in_batches() {
     delivers("analytics-next-1.84", Key::Both).await;
-}
-
-#[tokio::test]
-async fn browser_1_70_delivers_one_by_one_and_in_batches() {
-    delivers("analytics-next-1.70", Key::Body).await;
 }
 
 #[tokio::test]
@@ -62,9 +57,4 @@ async fn browser_1_84_outlasts_an_outage_one_by_one() {
 #[tokio::test]
 async fn browser_1_84_outlasts_an_outage_in_batches() {
     outlasts_an_outage("analytics-next-1.84", "batch", 1).await;
-}
-
-#[tokio::test]
-async fn browser_1_70_outlasts_an_outage_one_by_one() {
-    outlasts_an_outage("analytics-next-1.70", "single", 6).await;
 }

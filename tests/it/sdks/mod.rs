@@ -80,7 +80,8 @@ impl Site {
     /// taken, and those that were not, apart from the questions of browsers.
     #[track_caller]
     fn is_settled(&self, emails: &[&str]) -> impl Future<Output = (Vec<Request>, u64)> {
-        let (programs, emails) = (emails.len() as u64, emails.iter().map(|&email| email.to_owned()).collect::<Vec<_>>());
+        let (programs, emails) =
+            (emails.len() as u64, emails.iter().map(|&email| email.to_owned()).collect::<Vec<_>>());
         async move {
             let relay = &self.relay;
             eventually("everything has ended", || async { relay.metric(ENDED).await == programs }).await;

@@ -19,6 +19,7 @@ mod faults;
 mod fleet;
 mod hold;
 mod intake;
+mod integrate_docs;
 mod order;
 mod payloads;
 mod privacy;

@@ -5,13 +5,13 @@ use std::time::Instant;
 use axum::extract::{Path, Request, State};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{MethodRouter, any, get, post};
 use axum::{Json, Router};
 use futures_util::FutureExt;
 use http::HeaderValue;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CONTENT_TYPE,
 };
 use refersion_relay_queue::Queue;
 use refersion_relay_telemetry::{Door, Metrics};
@@ -22,7 +22,7 @@ use crate::batch_reply::BatchReply;
 use crate::pixel::Picture;
 use crate::reply::Reply;
 use crate::tracking::Call;
-use crate::{Access, destination, pixel, tracking, webhook};
+use crate::{Access, description, destination, pixel, tracking, webhook};
 
 /// Everything the doors need.
 #[derive(Clone)]
@@ -45,23 +45,28 @@ impl Ingest {
 
 /// The doors' routes.
 pub fn router(ingest: Ingest) -> Router {
-    let tracking = Router::new()
-        .route("/v1/{call}", post(tracking_door).options(preflight).fallback(wrong_method))
-        .route("/v1/{call}/", post(tracking_door).options(preflight).fallback(wrong_method))
-        .route("/v1/pixel/{call}", get(pixel_door).fallback(|| async { BatchReply::WrongMethod("GET") }))
-        .layer(map_response(readable_anywhere));
-    Router::new()
-        .route("/v1/destination", post(destination_door).fallback(|| async { Reply::WrongMethod("POST") }))
-        .route(
-            "/v1/webhook/{account}",
-            post(webhook_door)
-                .put(webhook_door)
-                .patch(webhook_door)
-                .fallback(|| async { BatchReply::WrongMethod("POST, PUT, PATCH") }),
-        )
-        .merge(tracking)
-        .fallback(any(|| async { Reply::NoSuchPath }))
-        .with_state(Arc::new(ingest))
+    let routes = routes().into_iter().fold(Router::new(), |router, (path, methods)| router.route(path, methods));
+    routes.fallback(any(|| async { Reply::NoSuchPath })).with_state(Arc::new(ingest))
+}
+
+/// Every path, with what it takes. `openapi.json` describes them.
+pub(crate) fn routes() -> [(&'static str, MethodRouter<Arc<Ingest>>); 6] {
+    let readable = || map_response(readable_anywhere);
+    let tracking = || post(tracking_door).options(preflight).fallback(wrong_method).layer(readable());
+    let pixel = get(pixel_door).fallback(|| async { BatchReply::WrongMethod("GET, HEAD") });
+    let webhook = post(webhook_door).put(webhook_door).patch(webhook_door);
+    [
+        (description::PATH, get(description).fallback(|| async { Reply::WrongMethod("GET, HEAD") }).layer(readable())),
+        ("/v1/destination", post(destination_door).fallback(|| async { Reply::WrongMethod("POST") })),
+        ("/v1/webhook/{account}", webhook.fallback(|| async { BatchReply::WrongMethod("POST, PUT, PATCH") })),
+        ("/v1/{call}", tracking()),
+        ("/v1/{call}/", tracking()),
+        ("/v1/pixel/{call}", pixel.layer(readable())),
+    ]
+}
+
+async fn description() -> Response {
+    ([(CONTENT_TYPE, "application/json")], description::TEXT).into_response()
 }
 
 async fn destination_door(State(ingest): State<Arc<Ingest>>, request: Request) -> Response {

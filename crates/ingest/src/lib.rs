@@ -6,6 +6,7 @@
 mod access;
 mod batch_reply;
 mod body;
+mod description;
 mod destination;
 mod door;
 mod elements;

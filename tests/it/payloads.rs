@@ -139,7 +139,6 @@ impl Stage {
     }
 }
 
-
 /// Everything between brackets, with odd white space around each event.
 fn array(payloads: &[(&str, Payload)]) -> Vec<u8> {
     let events: Vec<_> = payloads.iter().map(|(_, payload)| payload.event.get()).collect();

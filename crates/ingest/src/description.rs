@@ -1,4 +1,4 @@
-//! The doors as OpenAPI 3.1 describes them. The tests here compare the description with what the doors do.
+//! The doors as `OpenAPI` 3.1 describes them. The tests here compare the description with what the doors do.
 
 /// Where it is.
 pub(crate) const PATH: &str = "/openapi.json";
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(described, served);
         let types = &document["paths"]["/v1/pixel/{call}"]["parameters"][0]["schema"]["enum"];
         let singles = Call::ALL.into_iter().filter(|(_, call)| *call != Call::Batch).map(|(name, _)| name);
-        assert_eq!(types, &Value::from_iter(singles));
+        assert_eq!(types, &singles.collect::<Value>());
         assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
     }
 

@@ -151,8 +151,8 @@ pub(crate) fn one(
 /// The body of a batch as it is read: every item keeps its own bytes.
 #[derive(Deserialize)]
 struct Batch<'a> {
-    #[serde(borrow, default)]
-    batch: Items<'a>,
+    #[serde(borrow, default, rename = "batch")]
+    items: Items<'a>,
     #[serde(borrow, rename = "writeKey")]
     write_key: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -188,7 +188,7 @@ fn open(access: &Access, user: Option<String>, body: &Bytes) -> Result<Opened, B
         return Err(BatchReply::NoBatch);
     }
     let batch: Batch<'_> = serde_json::from_slice(body).map_err(malformed)?;
-    let first = match &batch.batch {
+    let first = match &batch.items {
         Items::Some(items) => items.first().map(|item| item.get()).filter(|item| item.len() <= MAX_EVENT_BYTES),
         Items::TooMany | Items::None => None,
     };
@@ -202,7 +202,7 @@ fn open(access: &Access, user: Option<String>, body: &Bytes) -> Result<Opened, B
     let value = |raw: Option<&RawValue>| raw.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
     let (integrations, context) = (value(batch.integrations), value(batch.context));
     let envelope = Envelope::unfiltered().with_batch(integrations.as_ref(), context.as_ref());
-    match batch.batch {
+    match batch.items {
         Items::None => Err(BatchReply::NoBatch),
         Items::TooMany => Err(BatchReply::TooMany),
         Items::Some(items) => {

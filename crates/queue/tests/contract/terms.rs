@@ -5,7 +5,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::Backend;
-use crate::support::events::{DELIVERED, SHARD, bodies, events, numbers};
+use crate::support::events::{SHARD, bodies, events, numbers};
 use crate::support::instance::ROOM;
 use crate::support::waiting::{PATIENCE, nothing_comes, take, until_ended};
 
@@ -15,8 +15,8 @@ pub(crate) async fn a_place_is_taken_up_again_after_its_term_was_lost<B: Backend
     let mut terms = Terms::new(relay.queue.clone(), SHARD, ROOM);
     relay.store(&SHARD, events(0..5)).await;
     let mut owned = terms.next(&stop).await.unwrap();
-    let mut taken = take(&mut owned, 3).await;
-    taken.remove(0).settle(DELIVERED).await.unwrap();
+    // None is settled: on RabbitMQ what says so can be lost with the connection, and the event comes again.
+    let _in_hand = take(&mut owned, 3).await;
     for round in 1..=2 {
         relay.lose_terms().await;
         until_ended(&mut owned).await;
@@ -24,7 +24,7 @@ pub(crate) async fn a_place_is_taken_up_again_after_its_term_was_lost<B: Backend
 
         owned = timeout(PATIENCE, terms.next(&stop)).await.expect("it is up again").unwrap();
 
-        assert_eq!(bodies(&take(&mut owned, 4).await), numbers(1..5), "in round {round}");
+        assert_eq!(bodies(&take(&mut owned, 5).await), numbers(0..5), "in round {round}");
         nothing_comes(&mut owned).await;
     }
     owned.release().await;

@@ -117,20 +117,22 @@ async fn everybody_who_writes_gets_a_fair_share() {
     let relay = Embedded::start().await;
     let write = |path: PathBuf, writer: usize| async move {
         let instance = open(&path).await;
-        let (begin, mut batches) = (Instant::now(), 0_u32);
+        let (begin, mut stored) = (Instant::now(), 0_u32);
         while begin.elapsed() < DURING {
+            // A disk that stands still for seconds lets one refuse; it is up again soon.
+            instance.until_up().await;
             // Half of them have much to write.
             let batch = if writer.is_multiple_of(2) { crowd(0..100) } else { crowd(0..1) };
-            instance.store(&SHARD, batch).await;
-            batches += 1;
+            let results = instance.queue.publish(batch.into_iter().map(|message| (SHARD, message)).collect()).await;
+            stored += u32::from(results.iter().all(Result::is_ok));
         }
-        batches
+        stored
     };
     let writing: Vec<_> = (0..WRITERS).map(|writer| tokio::spawn(write(relay.path(), writer))).collect();
 
     let shares = timeout(PATIENCE, futures_util::future::try_join_all(writing)).await.unwrap().unwrap();
 
     let (slowest, average) = (*shares.iter().min().unwrap(), shares.iter().sum::<u32>() / 4);
-    assert!(average <= slowest * 10, "{shares:?}");
+    assert!(0 < average && average <= slowest * 10 + 10, "{shares:?}");
     relay.clean().await;
 }

@@ -20,6 +20,7 @@ mod fleet;
 mod hold;
 mod intake;
 mod integrate_docs;
+mod openapi;
 mod order;
 mod payloads;
 mod privacy;

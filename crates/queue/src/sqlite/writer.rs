@@ -301,7 +301,7 @@ impl Thread {
             let _ = file.connection.execute_batch("ROLLBACK");
         }
         if cause == Cause::Full {
-            // What is in the log twice takes room that deliveries need to be settled, and settling makes room.
+            // What is in the log twice takes room. Where the log can be written back, deliveries can be settled, which makes more.
             let _ = file.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         }
     }

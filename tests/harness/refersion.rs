@@ -1,3 +1,5 @@
+use std::net::SocketAddr;
+
 use refersion_relay_simulator::{Affiliate, Fault, FaultRule, Operation, Settings, Simulator};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -6,6 +8,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub struct Refersion {
     /// For faults, keys and what it has seen.
     pub simulator: Simulator,
+    address: SocketAddr,
     url: String,
     _stop: DropGuard,
 }
@@ -23,13 +26,20 @@ impl Refersion {
     pub async fn start_with(settings: Settings) -> Self {
         let simulator = Simulator::new(settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("http://{}/v2", listener.local_addr().expect("bound"));
+        let address = listener.local_addr().expect("bound");
+        let url = format!("http://{address}/v2");
         let stop = CancellationToken::new();
         tokio::spawn({
             let (simulator, stop) = (simulator.clone(), stop.clone());
             async move { simulator.serve(listener, stop).await }
         });
-        Self { simulator, url, _stop: stop.drop_guard() }
+        Self { simulator, address, url, _stop: stop.drop_guard() }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// For the configuration.

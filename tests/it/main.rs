@@ -29,6 +29,7 @@ mod sdks;
 mod seed;
 mod shutdown;
 mod simulate;
+mod storm;
 mod tracking;
 mod update;
 mod webhook;

@@ -168,7 +168,7 @@ impl Judge for Walk<'_, '_> {
 
     fn settled(&mut self, fate: Fate) {
         self.done.seen += 1;
-        self.done.acted += u64::from(fate == Fate::Gone);
+        self.done.acted += u64::from(fate != Fate::Kept);
         (self.watch)(&self.done);
     }
 }

@@ -17,8 +17,8 @@ mod tests {
     use http_body_util::BodyExt;
     use refersion_relay_model::{AccountName, Class, EventType, Missing, ParseError};
     use refersion_relay_queue::{
-        BrokerState, Browsed, Depth, InFlight, Judge, Letter, Message, Owned, Place, PublishError, Queue, QueueError,
-        Room, Scan, Swept,
+        BrokerState, Browsed, Conservation, Depth, InFlight, Judge, Letter, Message, Owned, Place, PublishError, Queue,
+        QueueError, Room, Scan, Swept,
     };
     use refersion_relay_telemetry::Metrics;
     use serde_json::Value;
@@ -324,6 +324,10 @@ mod tests {
         }
 
         async fn depth(&self, _: &Place) -> Result<Depth, QueueError> {
+            unreachable!()
+        }
+
+        async fn conservation(&self) -> Result<Conservation, QueueError> {
             unreachable!()
         }
 

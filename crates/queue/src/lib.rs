@@ -5,6 +5,7 @@
 //! neither Segment's fields nor Refersion.
 
 mod backoff;
+mod conservation;
 mod letters;
 mod message;
 mod owned;
@@ -16,6 +17,7 @@ mod terms;
 mod waves;
 
 pub use backoff::Backoff;
+pub use conservation::{Conservation, Group, Stock, Tolerance};
 pub use letters::{Browsed, InvalidLetterId, Letter, LetterId, Scan};
 pub use message::{Death, Headers, Message};
 pub use owned::{Delivery, Ending, Owned, Settle, SettleError};

@@ -5,7 +5,7 @@ use refersion_relay_model::{AccountName, Class, Shard};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Browsed, InFlight, Judge, Letter, Message, Owned, Scan, Swept};
+use crate::{Browsed, Conservation, InFlight, Judge, Letter, Message, Owned, Scan, Swept};
 
 /// A durable queue. `Ok` means durable. One behaviour for every backend.
 #[async_trait]
@@ -26,6 +26,10 @@ pub trait Queue: Send + Sync {
 
     /// How much waits at `place`. A place that does not exist yet is empty.
     async fn depth(&self, place: &Place) -> Result<Depth, QueueError>;
+
+    /// Whether every event is accounted for. On RabbitMQ the processes store what they have counted every few seconds, so the
+    /// numbers are of one moment only when nothing has moved for 10 s.
+    async fn conservation(&self) -> Result<Conservation, QueueError>;
 
     /// Shows the first letters of a class to `visit`, in order. They stay where they are.
     ///

@@ -41,8 +41,10 @@ pub enum Action {
 pub enum Fate {
     /// It is at the tail.
     Kept,
-    /// It was dropped or moved.
-    Gone,
+    /// It is elsewhere.
+    Moved,
+    /// It is nowhere any more.
+    Dropped,
 }
 
 /// How many letters a sweep has in hand at most, 1 to 1000: so many may be there twice after a crash.

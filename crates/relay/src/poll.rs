@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use refersion_relay_model::{AccountName, Class};
-use refersion_relay_queue::{Place, Queue};
+use refersion_relay_queue::{Conservation, Place, Queue};
 use refersion_relay_telemetry::Metrics;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +12,8 @@ use crate::config::Settings;
 use crate::parts;
 
 const EVERY: Duration = Duration::from_secs(5);
+/// Every so many rounds everything is added up. On RabbitMQ that is several round trips for each process.
+const ROUNDS_UNTIL_SUM: u64 = 12;
 
 /// Shows in the metrics how much waits where. Nothing is decided by these numbers.
 pub(crate) async fn depths(
@@ -21,15 +23,30 @@ pub(crate) async fn depths(
     metrics: Metrics,
     stop: CancellationToken,
 ) {
-    while !stop.is_cancelled() {
+    let mut before: Option<Conservation> = None;
+    for round in 1.. {
         tokio::select! {
             () = stop.cancelled() => return,
             () = count(queue.as_ref(), &settings, &accounts, &metrics) => {}
+        }
+        if round % ROUNDS_UNTIL_SUM == 0 {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                sum = queue.conservation() => before = sum.ok().inspect(|sum| show(sum, before.as_ref(), &metrics)),
+            }
         }
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(EVERY) => {}
         }
+    }
+}
+
+/// A sum that is not there yet cannot be compared with the one before, and under load it is of several moments.
+fn show(sum: &Conservation, before: Option<&Conservation>, metrics: &Metrics) {
+    if let Some(before) = before {
+        let sum = sum.clone().moving_since(before);
+        metrics.conservation(i64::try_from(sum.difference()).unwrap_or(i64::MAX), sum.tolerance.events());
     }
 }
 

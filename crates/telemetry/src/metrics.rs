@@ -44,6 +44,8 @@ pub struct Metrics {
     call_seconds: HistogramVec,
     omitted: IntCounterVec,
     replayed: IntCounter,
+    conservation_difference: IntGauge,
+    conservation_tolerance: IntGauge,
 }
 
 /// The ways an event can reach the relay.
@@ -187,6 +189,14 @@ impl Metrics {
             ),
             replayed: add
                 .counter("dead_letters_replayed_total", "Dead letters that were sent again and came back to a worker."),
+            conservation_difference: add.gauge(
+                "conservation_difference",
+                "Events accounted for beyond those accepted; below zero, events that are missing.",
+            ),
+            conservation_tolerance: add.gauge(
+                "conservation_tolerance",
+                "By how much the difference may be wrong: what has moved meanwhile, lost connections, dead processes.",
+            ),
             registry: registry.clone(),
         };
         metrics.start_at_zero();
@@ -308,6 +318,12 @@ impl Metrics {
     #[must_use]
     pub fn connections_lost(&self, connection: Connection) -> u64 {
         self.connections_lost.with_label_values(&[connection.as_str()]).get()
+    }
+
+    /// Every event was added up.
+    pub fn conservation(&self, difference: i64, tolerance: u64) {
+        self.conservation_difference.set(difference);
+        self.conservation_tolerance.set(gauge(tolerance));
     }
 
     /// Whether the broker has blocked publishing.

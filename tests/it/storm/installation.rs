@@ -67,7 +67,8 @@ impl Installation {
     pub(super) async fn on_rabbitmq() -> Self {
         let node = PrivateBroker::start().await.expect("a broker");
         let address = SocketAddr::from(([127, 0, 0, 1], node.port()));
-        let [to_ingest, first, second] = [Proxy::before(address).await, Proxy::before(address).await, Proxy::before(address).await];
+        let [to_ingest, first, second] =
+            [Proxy::before(address).await, Proxy::before(address).await, Proxy::before(address).await];
         let broker = Broker { url: node.url(), node: Mutex::new(node), to_ingest, to_workers: [first, second] };
         Self::with(Some(broker)).await
     }
@@ -153,6 +154,16 @@ impl Installation {
             email.expect("an address").to_owned()
         };
         output.stdout.lines().map(email).collect()
+    }
+
+    /// What `check --conservation` says of every event.
+    pub(super) async fn sum(&self) -> String {
+        let output = self.config.command(&["check", "--conservation", "--json"]).await;
+        let document: Value = serde_json::from_str(&output.stdout).expect("a JSON document");
+        assert_eq!(document["conservation"]["holds"], true, "{output:?}");
+        let findings = document["findings"].as_array().expect("findings");
+        let said = findings.iter().find(|finding| finding["what"] == "conservation").expect("it says so");
+        said["says"].as_str().expect("a sentence").to_owned()
     }
 
     /// How often Refersion was called.

@@ -63,8 +63,12 @@ fn draw(random: &mut StdRng, sender: u64, version: u32) -> (Person, Said) {
     };
     match random.random_range(0..100) {
         // Somebody new: one event, which is there afterwards or lost.
-        0..45 => (Person { account: 2, email: format!("new-{version}-{sender}@example.com") }, Said::Identify { version }),
-        45..48 => (Person { account: 2, email: format!("refusedforgood-{version}-{sender}@example.com") }, Said::Refused),
+        0..45 => {
+            (Person { account: 2, email: format!("new-{version}-{sender}@example.com") }, Said::Identify { version })
+        }
+        45..48 => {
+            (Person { account: 2, email: format!("refusedforgood-{version}-{sender}@example.com") }, Said::Refused)
+        }
         48..60 => {
             let email = format!("kept-{}-{sender}@example.com", regular(random));
             (Person { account: 2, email }, Said::Identify { version })

@@ -27,7 +27,9 @@ pub(super) struct Person {
 /// What somebody's accepted events say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Said {
-    Identify { version: u32 },
+    Identify {
+        version: u32,
+    },
     Delete,
     /// An identify that Refersion refuses for good.
     Refused,
@@ -37,8 +39,12 @@ pub(super) enum Said {
 enum Fate {
     /// Not an affiliate.
     Nobody,
-    Active { version: u32 },
-    Disabled { version: u32 },
+    Active {
+        version: u32,
+    },
+    Disabled {
+        version: u32,
+    },
     /// A dead letter.
     Refused,
 }
@@ -56,9 +62,7 @@ impl Fate {
     }
 
     fn is_fulfilled(self, found: &[Affiliate]) -> bool {
-        let only = |status, version: u32| {
-            matches!(found, [one] if one.status == status && one.last_name == last_name(version))
-        };
+        let only = |status, version: u32| matches!(found, [one] if one.status == status && one.last_name == last_name(version));
         match self {
             Self::Nobody | Self::Refused => found.is_empty(),
             Self::Active { version } => only(Status::Pending, version),

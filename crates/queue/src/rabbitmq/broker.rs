@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
+use lapin::Connection;
 use refersion_relay_model::{AccountName, Class, Shard};
 use refersion_relay_telemetry::Metrics;
 use tokio::sync::watch;
@@ -14,13 +15,14 @@ use super::management_url::ManagementUrl;
 use super::names::Names;
 use super::publisher::Publisher;
 use super::reader::Reader;
+use super::tally::{self, Storing};
 use super::topology::{Accounts, DeclareError, Topology, TopologyReport};
 use super::url::BrokerUrl;
 use super::{connection, consumer, reader, sweep};
 use crate::waves::chains;
 use crate::{
-    BrokerState, Browsed, Depth, InFlight, Judge, Letter, Message, Owned, Place, PublishError, Queue, QueueError, Room,
-    Scan, Swept,
+    BrokerState, Browsed, Conservation, Depth, Group, InFlight, Judge, Letter, Message, Owned, Place, PublishError,
+    Queue, QueueError, Room, Scan, Swept,
 };
 
 /// How long declaring everything may take: it is many round trips.
@@ -52,6 +54,7 @@ pub struct RabbitMqSettings {
 pub struct RabbitMq {
     url: BrokerUrl,
     publisher: Arc<Publisher>,
+    storing: Storing,
 }
 
 impl RabbitMq {
@@ -63,7 +66,8 @@ impl RabbitMq {
         tiers.dedup();
         let topology = Topology { names: Names::new(&prefix), shards, tiers, accounts: Accounts::new(accounts) };
         let publisher = Arc::new(Publisher::start(url.clone(), topology, confirm_timeout, metrics));
-        Self { url, publisher }
+        let storing = Storing::start(url.clone(), publisher.clone());
+        Self { url, publisher, storing }
     }
 
     /// Compares what exists on the broker with what is configured, and declares what is missing.
@@ -78,6 +82,19 @@ impl RabbitMq {
     /// Looks at the policies in force on our queues, which AMQP does not show. Needs no connection to the broker.
     pub async fn policies(&self, api: &ManagementUrl) -> Result<PolicyReport, ManagementError> {
         api.policies(&self.url, &self.publisher.topology).await
+    }
+
+    /// Takes for right what [`Queue::conservation`] says now: differences and tolerances count from here on.
+    pub async fn set_baseline(&self) -> Result<(), QueueError> {
+        let connection = self.tally_connection().await?;
+        let set = tally::baseline(&connection, &self.publisher.topology).await;
+        connection::close(&connection).await;
+        set
+    }
+
+    /// Reading notes can end a connection: RabbitMQ 3.10 closes one that asks a queue which is just being made.
+    async fn tally_connection(&self) -> Result<Connection, QueueError> {
+        connection::connect(&self.url, "tally").await.map_err(|error| QueueError::Away(error.to_string()))
     }
 
     /// Every work queue.
@@ -108,6 +125,9 @@ impl Queue for RabbitMq {
                     } else {
                         publisher.publish(place, message).await
                     };
+                    if let (Ok(()), Some(group)) = (&result, Group::of(place)) {
+                        publisher.tally.accepted(group);
+                    }
                     failed = result.is_err();
                     results.push((position, result));
                 }
@@ -154,6 +174,13 @@ impl Queue for RabbitMq {
         reader::depth(&link.connection, &self.publisher.topology.names.queue(place)).await
     }
 
+    async fn conservation(&self) -> Result<Conservation, QueueError> {
+        let connection = self.tally_connection().await?;
+        let sum = tally::sample(&connection, &self.publisher.topology).await;
+        connection::close(&connection).await;
+        sum
+    }
+
     async fn browse(
         &self,
         class: Class,
@@ -186,6 +213,7 @@ impl Queue for RabbitMq {
 
     /// The broker then logs no lost connection.
     async fn close(&self) {
+        self.storing.close().await;
         self.publisher.close().await;
     }
 }

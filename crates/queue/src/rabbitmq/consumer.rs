@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 use super::arrival;
 use super::connection::{self, Notice};
 use super::publisher::Publisher;
+use super::tally::InHand;
 use super::url::BrokerUrl;
 use crate::owned::{Ownership, Settler};
-use crate::{Backoff, Delivery, Message, Owned, Place, QueueError, Room, Settle, SettleError};
+use crate::{Backoff, Delivery, Group, Message, Owned, Place, QueueError, Room, Settle, SettleError};
 
 /// How long setting up a consumer may take after connecting.
 const CONSUME_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,13 +47,18 @@ pub(crate) async fn own(
         }
     };
     let ended = CancellationToken::new();
+    let acknowledged = Arc::<AtomicU64>::default();
     let closing = tokio::spawn({
-        let (consumer, ended, metrics) = (consumer.clone(), ended.clone(), publisher.metrics.clone());
+        let (consumer, ended, publisher) = (consumer.clone(), ended.clone(), publisher.clone());
+        let acknowledged = acknowledged.clone();
         async move {
             connection::watch(&connection, &ended, |notice| {
                 if let Notice::Broken(why) = notice {
                     tracing::debug!(queue.error = why, "a consuming connection was lost");
-                    metrics.connection_lost(telemetry::Connection::Consume);
+                    publisher.metrics.connection_lost(telemetry::Connection::Consume);
+                    // The broker never has more unsettled deliveries out, so no more acknowledgements can be lost.
+                    let lost = acknowledged.load(Ordering::Relaxed).min(room.events.into());
+                    publisher.tally.uncertain(lost);
                     ended.cancel();
                 }
             })
@@ -62,7 +69,9 @@ pub(crate) async fn own(
     });
     let open = publisher.metrics.connected(telemetry::Connection::Consume);
     let origin = arrival::Origin::place(place);
-    let owned = RabbitOwned { consumer, publisher, ended: ended.clone(), closing, origin, _open: open };
+    let group = Group::of(place);
+    let owned =
+        RabbitOwned { consumer, publisher, ended: ended.clone(), closing, origin, group, acknowledged, _open: open };
     Ok(Owned::new(Box::new(owned), ended))
 }
 
@@ -90,6 +99,8 @@ struct RabbitOwned {
     /// Closes the connection when the term has ended.
     closing: JoinHandle<()>,
     origin: arrival::Origin,
+    group: Option<Group>,
+    acknowledged: Arc<AtomicU64>,
     _open: Counted,
 }
 
@@ -109,7 +120,9 @@ impl Ownership for RabbitOwned {
         };
         let message = arrival::message(&self.publisher.topology.names, self.origin, &mut delivery);
         let (publisher, ended) = (self.publisher.clone(), self.ended.clone());
-        let settler = RabbitSettler { acker: delivery.acker, publisher, ended };
+        let (group, acknowledged) = (self.group, self.acknowledged.clone());
+        let in_hand = publisher.tally.in_hand(group);
+        let settler = RabbitSettler { acker: delivery.acker, publisher, ended, group, acknowledged, _in_hand: in_hand };
         Some(Delivery::new(message, delivery.redelivered, Box::new(settler)))
     }
 
@@ -130,23 +143,47 @@ struct RabbitSettler {
     acker: Acker,
     publisher: Arc<Publisher>,
     ended: CancellationToken,
+    /// Where the original is.
+    group: Option<Group>,
+    acknowledged: Arc<AtomicU64>,
+    _in_hand: InHand,
 }
 
 #[async_trait]
 impl Settler for RabbitSettler {
     async fn settle(self: Box<Self>, message: Message, settle: Settle) -> Result<(), SettleError> {
-        match settle {
-            Settle::Done(_) => {}
-            Settle::Move(place, headers) => self.copy(&place, Message { headers: *headers, ..message }).await?,
+        let (tally, from) = (self.publisher.tally.clone(), self.group);
+        let ending = match settle {
+            Settle::Done(ending) => Some(ending),
+            Settle::Move(place, headers) => {
+                self.copy(&place, Message { headers: *headers, ..message }).await?;
+                if let Some(to) = Group::of(&place) {
+                    tally.copied(from, to);
+                }
+                None
+            }
+        };
+        let acknowledged = if self.ended.is_cancelled() {
+            Ok(false)
+        } else {
+            // lapin refuses to acknowledge on a channel that is gone, and says so with `false`.
+            self.acker.ack(BasicAckOptions::default()).await
+        };
+        match (acknowledged, ending) {
+            (Ok(true), Some(ending)) => tally.ended(from, ending),
+            (Ok(true), None) => tally.left(from),
+            (Ok(false), Some(_)) => return Err(SettleError),
+            (Ok(false), None) => {
+                tally.stayed(from);
+                return Err(SettleError);
+            }
+            (Err(_), _) => {
+                tally.uncertain(1);
+                return Err(SettleError);
+            }
         }
-        if self.ended.is_cancelled() {
-            return Err(SettleError);
-        }
-        // lapin refuses to acknowledge on a channel that is gone, and says so with `false`.
-        match self.acker.ack(BasicAckOptions::default()).await {
-            Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(SettleError),
-        }
+        self.acknowledged.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 }
 

@@ -68,7 +68,7 @@ impl InHand {
 
     /// Begins with the next letter, of which nothing is to remain.
     pub(crate) fn drop(&mut self) {
-        self.letters.push_back(Held { fate: Fate::Gone, is_copied: false, is_ready: true, subject: None });
+        self.letters.push_back(Held { fate: Fate::Dropped, is_copied: false, is_ready: true, subject: None });
     }
 
     /// The copy of the letter with this tag is confirmed.
@@ -79,6 +79,11 @@ impl InHand {
         if let Some(subject) = held.subject.take() {
             self.subjects.remove(&subject);
         }
+    }
+
+    /// How many letters are settled but for the acknowledgement of their originals.
+    pub(crate) fn ready(&self) -> u64 {
+        self.letters.iter().filter(|held| held.is_ready).count() as u64
     }
 
     /// Up to which tag, at most `limit`, everything may be acknowledged, if anything.
@@ -134,7 +139,7 @@ mod tests {
         assert!(!hand.takes_copy(None), "it may still be there twice");
         assert_eq!(hand.gone(1), [Fate::Kept]);
         assert!(hand.is_empty() && hand.takes_copy(about("a").as_ref()));
-        assert_eq!(hand.copy(Fate::Gone, None), 2);
+        assert_eq!(hand.copy(Fate::Moved, None), 2);
     }
 
     #[test]
@@ -148,7 +153,7 @@ mod tests {
         assert_eq!(hand.ackable(u64::MAX), Some(5));
         assert_eq!(hand.ackable(3), Some(3), "not beyond what is allowed");
         assert_eq!(hand.ackable(0), None);
-        assert_eq!(hand.gone(5), [Fate::Gone; 5]);
+        assert_eq!(hand.gone(5), [Fate::Dropped; 5]);
         hand.copy(Fate::Kept, None);
         assert!(!hand.takes_drop());
     }
@@ -157,7 +162,7 @@ mod tests {
     fn a_subject_has_one_unconfirmed_copy() {
         let mut hand = InHand::new(10);
         let first = hand.copy(Fate::Kept, about("a"));
-        hand.copy(Fate::Gone, about("b"));
+        hand.copy(Fate::Moved, about("b"));
         assert!(!hand.takes_copy(about("a").as_ref()) && hand.takes_copy(about("c").as_ref()) && hand.takes_copy(None));
         hand.confirmed(first);
         assert!(hand.takes_copy(about("a").as_ref()) && !hand.takes_copy(about("b").as_ref()));
@@ -176,7 +181,7 @@ mod tests {
         assert_eq!(hand.ackable(u64::MAX), Some(4));
         assert_eq!(hand.gone(2), [Fate::Kept, Fate::Kept]);
         assert_eq!((hand.settled(), hand.ackable(u64::MAX)), (2, Some(4)));
-        assert_eq!(hand.gone(4), [Fate::Kept, Fate::Gone]);
+        assert_eq!(hand.gone(4), [Fate::Kept, Fate::Dropped]);
         assert!(hand.is_empty());
     }
 }

@@ -13,6 +13,7 @@ mod properties;
 mod publisher;
 mod reader;
 mod sweep;
+mod tally;
 mod topology;
 mod url;
 

@@ -82,6 +82,20 @@ impl Names {
         self.name("unrouted")
     }
 
+    /// What has one note of what was counted in it.
+    pub(crate) fn tally(&self, slot: u16) -> String {
+        self.name(&format!("tally.{slot}"))
+    }
+
+    /// Stands for the process that has a slot, and goes with its connection.
+    pub(crate) fn tally_holder(&self, slot: u16) -> String {
+        self.name(&format!("tally.{slot}.holder"))
+    }
+
+    pub(crate) fn tally_baseline(&self) -> String {
+        self.name("tally.baseline")
+    }
+
     /// The queue behind a place, for consuming and counting.
     pub(crate) fn queue(&self, place: &Place) -> String {
         match place {

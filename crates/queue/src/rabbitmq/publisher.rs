@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, Notice};
 use super::properties;
+use super::tally::Tally;
 use super::topology::{DeclareError, Topology};
 use super::url::BrokerUrl;
 use crate::{Backoff, BrokerState, Message, Place, PublishError};
@@ -27,6 +28,7 @@ pub(crate) struct Publisher {
     pub(crate) topology: Topology,
     pub(crate) confirm_timeout: Duration,
     pub(crate) metrics: Metrics,
+    pub(crate) tally: Arc<Tally>,
     link: watch::Receiver<Option<Arc<Link>>>,
     state: watch::Receiver<BrokerState>,
     stop: CancellationToken,
@@ -60,7 +62,7 @@ impl Publisher {
             stop: stop.clone(),
         };
         let supervisor = Mutex::new(Some(tokio::spawn(supervisor.run())));
-        Self { topology, confirm_timeout, metrics, link, state, stop, supervisor }
+        Self { topology, confirm_timeout, metrics, tally: Arc::default(), link, state, stop, supervisor }
     }
 
     /// Closes the connection in an orderly way; nothing can be published afterwards.
@@ -97,6 +99,9 @@ impl Publisher {
             Err(PublishError::Refused(_)) => PublishOutcome::Refused,
             Err(PublishError::Unknown(_)) => PublishOutcome::Unknown,
         };
+        if outcome == PublishOutcome::Unknown {
+            self.tally.uncertain(1);
+        }
         self.metrics.published(outcome, started.elapsed());
         result
     }
@@ -113,6 +118,7 @@ impl Publisher {
         if let Place::Held(account) = place {
             let held = timeout(self.confirm_timeout, link.ensure_held(&self.topology, account)).await;
             held.unwrap_or_else(|_| Err(PublishError::Refused("the broker is too slow".to_owned())))?;
+            self.tally.holds(account);
         }
         let Some(_permit) = self.permit(&link).await else {
             return Err(PublishError::Refused("the broker is too slow".to_owned()));

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::in_hand::{InHand, Subject};
 use super::publisher::Publisher;
 use super::reader::{Reader, answer};
-use crate::{Action, Backoff, Fate, InFlight, Judge, Letter, Message, Place, PublishError, QueueError, Swept};
+use crate::{Action, Backoff, Fate, Group, InFlight, Judge, Letter, Message, Place, PublishError, QueueError, Swept};
 
 /// Letters that lie ready beyond those in hand, so that the next one does not have to be waited for.
 const AHEAD: u16 = 4;
@@ -69,6 +69,8 @@ pub(crate) async fn sweep(
         let _ = timeout(END_PATIENCE, sweeping.settle_all()).await;
     }
     sweeping.tell(judge, &mut swept);
+    // What was copied or dropped and not acknowledged for certain may be there still.
+    sweeping.publisher.tally.uncertain(sweeping.hand.ready());
     let _ = answer(sweeping.channel.close(200, "done".into())).await;
     walked.map(|()| swept)
 }
@@ -148,7 +150,7 @@ impl Sweeping<'_> {
                 Action::Keep => self.keep(letter.message).await?,
                 Action::Move { place, headers, subject } => {
                     let copy = Message { headers: *headers, ..letter.message };
-                    self.copy(Fate::Gone, Some(Subject::Number(subject)), place, copy).await?;
+                    self.copy(Fate::Moved, Some(Subject::Number(subject)), place, copy).await?;
                 }
             }
             self.tell(judge, swept);
@@ -224,9 +226,9 @@ impl Sweeping<'_> {
             self.progress().await?;
         }
         let tag = self.hand.copy(fate, subject);
-        let publisher = self.publisher.clone();
+        let (publisher, from) = (self.publisher.clone(), Group::Dead(self.reader.class));
         let mut copying: Copying =
-            Box::pin(unconstrained(async move { (tag, copy(&publisher, &place, &message).await) }));
+            Box::pin(unconstrained(async move { (tag, copy(&publisher, from, &place, &message).await) }));
         // The first poll hands the copy to the channel, so copies are stored in the order of their letters.
         match poll_fn(|context| Poll::Ready(copying.as_mut().poll(context))).await {
             Poll::Ready((tag, result)) => self.copied(tag, result),
@@ -277,7 +279,13 @@ impl Sweeping<'_> {
                 self.asking = None;
                 result?;
                 match asked {
-                    Asked::Acknowledge(tag) => self.fates.extend(self.hand.gone(tag)),
+                    Asked::Acknowledge(tag) => {
+                        let gone = self.hand.gone(tag);
+                        for fate in &gone {
+                            self.count(*fate);
+                        }
+                        self.fates.extend(gone);
+                    }
                     Asked::Cancel => self.source = Source::Dry,
                 }
                 Ok(())
@@ -310,25 +318,38 @@ impl Sweeping<'_> {
         self.asking = Some((asked, asking));
     }
 
+    fn count(&self, fate: Fate) {
+        let (tally, class) = (&self.publisher.tally, Group::Dead(self.reader.class));
+        match fate {
+            Fate::Kept | Fate::Moved => tally.left(Some(class)),
+            Fate::Dropped => tally.dropped(class),
+        }
+    }
+
     fn tell(&mut self, judge: &mut dyn Judge, swept: &mut Swept) {
         // What is put back without a decision comes last, and is no news to whoever decides.
         while self.told < swept.seen
             && let Some(fate) = self.fates.pop_front()
         {
             self.told += 1;
-            swept.acted += u64::from(fate == Fate::Gone);
+            swept.acted += u64::from(fate != Fate::Kept);
             judge.settled(fate);
         }
     }
 }
 
 /// Publishes a copy until it is confirmed, but not for ever.
-async fn copy(publisher: &Publisher, place: &Place, message: &Message) -> Result<(), PublishError> {
+async fn copy(publisher: &Publisher, from: Group, place: &Place, message: &Message) -> Result<(), PublishError> {
     let begin = Instant::now();
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
     loop {
         match publisher.publish(place, message).await {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                if let Some(to) = Group::of(place) {
+                    publisher.tally.copied(Some(from), to);
+                }
+                return Ok(());
+            }
             Err(error) if COPY_PATIENCE <= begin.elapsed() => return Err(error),
             Err(error) => tracing::debug!(queue.error = %error, "a copy was not confirmed, trying again"),
         }

@@ -1,6 +1,8 @@
 use rusqlite::Connection;
 use serde::Serialize;
 
+use crate::{Conservation, Group, Stock};
+
 /// What became of every event that was ever accepted, at one moment. Exact, since each number is a row that changes in
 /// the same transaction as the events it counts.
 ///
@@ -44,6 +46,23 @@ impl Ledger {
             })
     }
 
+    /// The same, with what is where. Read at one moment, so it is exact.
+    pub(crate) fn conservation(connection: &Connection) -> rusqlite::Result<Conservation> {
+        let moment = connection.unchecked_transaction()?;
+        let Self { accepted, delivered, ignored, dropped, .. } = Self::read(&moment)?;
+        let mut events = [0_u64; Group::ALL.len()];
+        let mut places = moment.prepare_cached("SELECT name, events FROM place")?;
+        let mut rows = places.query([])?;
+        while let Some(row) = rows.next()? {
+            let (name, there) = (row.get_ref(0)?.as_str()?, row.get::<_, i64>(1)?);
+            events[group(name).index()] += u64::try_from(there).unwrap_or(0);
+        }
+        // In a file nothing comes anywhere that was not counted in the same transaction, so only the sum can be wrong.
+        let stocks = Group::ALL.into_iter().zip(events).map(|(group, events)| Stock { group, events, difference: 0 });
+        let stocks = stocks.collect();
+        Ok(Conservation { accepted, delivered, ignored, dropped, stocks, ..Conservation::default() })
+    }
+
     /// How many events are accounted for beyond those that were accepted; below zero: how many are missing.
     #[must_use]
     pub fn difference(&self) -> i128 {
@@ -61,5 +80,14 @@ impl std::fmt::Display for Ledger {
             "{accepted} accepted = {delivered} delivered + {ignored} ignored + {dropped} dropped + {dead} dead + \
              {waiting} waiting"
         )
+    }
+}
+
+/// The kind of a place, by its name in the file.
+fn group(name: &str) -> Group {
+    match name.split_once('.') {
+        Some(("held", _)) => Group::Held,
+        Some(("dead", class)) => class.parse().map_or(Group::Work, Group::Dead),
+        _ => Group::Work,
     }
 }

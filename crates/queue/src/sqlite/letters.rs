@@ -77,8 +77,12 @@ pub(crate) async fn sweep(
             swept.seen += 1;
             under_way.0.push_back(match action {
                 Action::Keep => Decision::Kept,
-                Action::Drop => Decision::Acting(writer.submit(1, move |work| work.drop_letter(place, number))),
+                Action::Drop => {
+                    let dropping = writer.submit(1, move |work| work.drop_letter(place, number));
+                    Decision::Acting(Fate::Dropped, dropping)
+                }
                 Action::Move { place: to, headers, .. } => Decision::Acting(
+                    Fate::Moved,
                     writer.submit(1, move |work| work.relocate(place, number, &to, &headers, SystemTime::now())),
                 ),
             });
@@ -94,27 +98,28 @@ struct UnderWay(VecDeque<Decision>);
 
 enum Decision {
     Kept,
-    Acting(oneshot::Receiver<Result<Done, Fault>>),
+    /// What it is to come to, and whether it did.
+    Acting(Fate, oneshot::Receiver<Result<Done, Fault>>),
 }
 
 impl UnderWay {
     /// Tells the judge what is on the disk, and waits until no more than `most` decisions are not.
     async fn tell(&mut self, judge: &mut dyn Judge, swept: &mut Swept, most: usize) -> Result<(), QueueError> {
         while let Some(first) = self.0.pop_front() {
-            let done = match first {
-                Decision::Kept => Done::No,
-                Decision::Acting(mut acting) => match acting.try_recv() {
-                    Ok(done) => done?,
+            let (fate, done) = match first {
+                Decision::Kept => (Fate::Kept, Done::No),
+                Decision::Acting(fate, mut acting) => match acting.try_recv() {
+                    Ok(done) => (fate, done?),
                     Err(oneshot::error::TryRecvError::Empty) if self.0.len() < most => {
-                        self.0.push_front(Decision::Acting(acting));
+                        self.0.push_front(Decision::Acting(fate, acting));
                         return Ok(());
                     }
-                    Err(_) => answer(acting).await?,
+                    Err(_) => (fate, answer(acting).await?),
                 },
             };
             // Where it is not there any more somebody else has acted on it, which is not ours to count.
-            let fate = if done == Done::Yes { Fate::Gone } else { Fate::Kept };
-            swept.acted += u64::from(fate == Fate::Gone);
+            let fate = if done == Done::Yes { fate } else { Fate::Kept };
+            swept.acted += u64::from(fate != Fate::Kept);
             judge.settled(fate);
         }
         Ok(())

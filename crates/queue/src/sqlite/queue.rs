@@ -18,8 +18,8 @@ use super::writer::{Writer, answer};
 use super::{letters, places, work};
 use crate::waves::chains;
 use crate::{
-    BrokerState, Browsed, Depth, InFlight, Judge, Letter, Message, Owned, Place, PublishError, Queue, QueueError, Room,
-    Scan, Swept,
+    BrokerState, Browsed, Conservation, Depth, InFlight, Judge, Letter, Message, Owned, Place, PublishError, Queue,
+    QueueError, Room, Scan, Swept,
 };
 
 /// Events that wait for the disk at a time. They are in memory, so there is a bound.
@@ -179,6 +179,10 @@ impl Queue for Sqlite {
         let place = place.clone();
         let (events, in_hand) = self.reader.read(move |connection| work::depth(connection, &place)).await?;
         Ok(Depth { ready: events.saturating_sub(in_hand), in_hand })
+    }
+
+    async fn conservation(&self) -> Result<Conservation, QueueError> {
+        Ok(self.reader.read(Ledger::conservation).await?)
     }
 
     async fn browse(

@@ -8,6 +8,7 @@ mod backend;
 #[expect(dead_code, reason = "shared with the binaries of the backends, which need other parts of it")]
 mod support;
 
+mod conserving;
 mod headers;
 mod letters;
 mod owning;
@@ -35,6 +36,9 @@ macro_rules! contract {
 }
 
 contract! {
+    conserving:
+        whatever_becomes_of_an_event_it_is_accounted_for,
+        several_processes_are_counted_together;
     publishing:
         what_was_stored_is_there_for_somebody_else,
         what_was_stored_is_there_after_whoever_stored_it_went_away,

@@ -27,7 +27,11 @@ pub(crate) async fn a_sweep_shows_each_letter_once_and_does_what_it_is_told<B: B
 
         assert_eq!(swept, Swept { total: 150, seen: 150, acted: 7 }, "{letters} in flight");
         assert_eq!((judge.total, judge.seen), (150, numbers(0..150)), "{letters} in flight");
-        let fates = (0..150).map(|n| if n < 5 || n == 140 || n == 149 { Fate::Gone } else { Fate::Kept });
+        let fates = (0..150).map(|n| match n {
+            0..3 | 140 => Fate::Dropped,
+            3..5 | 149 => Fate::Moved,
+            _ => Fate::Kept,
+        });
         assert_eq!(judge.fates, fates.collect::<Vec<_>>(), "{letters} in flight");
         assert_eq!(relay.bodies(Class::Invalid).await, numbers((5..140).chain(141..149)), "{letters} in flight");
         let mut owned = relay.own(&SHARD).await;
@@ -203,7 +207,7 @@ pub(crate) async fn a_fate_is_heard_once_it_is_durable<B: Backend>() {
     let sweep = spawn_sweep(&*relay, 1, Reporting(sender));
 
     for heard in 1..=50 {
-        assert_eq!(fates.recv().await, Some(Fate::Gone));
+        assert_eq!(fates.recv().await, Some(Fate::Moved));
         let copies = other.depth(&SHARD).await;
         assert!(heard <= copies, "somebody else sees {copies} of {heard}");
     }

@@ -3,7 +3,7 @@
 use futures_util::StreamExt;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
-    ConfirmSelectOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions,
+    ConfirmSelectOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
@@ -29,6 +29,20 @@ impl Admin {
         let channel = self.channel().await;
         channel.queue_delete(name.into(), QueueDeleteOptions::default()).await.unwrap();
         channel.close(200, "done".into()).await.unwrap();
+    }
+
+    /// Takes away what is ready in a queue.
+    pub(crate) async fn purge(&self, name: &str) {
+        let channel = self.channel().await;
+        channel.queue_purge(name.into(), QueuePurgeOptions::default()).await.unwrap();
+        channel.close(200, "done".into()).await.unwrap();
+    }
+
+    pub(crate) async fn queue_exists(&self, name: &str) -> bool {
+        let channel = self.channel().await;
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        // One that does not exist closes the channel.
+        channel.queue_declare(name.into(), options, FieldTable::default()).await.is_ok()
     }
 
     pub(crate) async fn delete_exchange(&self, name: &str) {
@@ -99,7 +113,8 @@ impl Admin {
     /// What a relay with these settings declares.
     pub(crate) async fn delete_everything(&self, settings: &RabbitMqSettings) {
         let name = |rest: &str| format!("{}.{rest}", settings.prefix);
-        let mut queues = vec![name("intake"), name("unrouted")];
+        let mut queues = vec![name("intake"), name("unrouted"), name("tally.baseline")];
+        queues.extend((0..4).map(|slot| name(&format!("tally.{slot}"))));
         let mut exchanges = vec![name("events"), name("dead"), name("unrouted")];
         queues.extend((0..settings.shards).map(|index| name(&format!("events.n{}.{index}", settings.shards))));
         queues.extend(

@@ -4,8 +4,10 @@ use refersion_relay_queue::{BrokerUrl, Gravity, PolicyHarm, Queue, RabbitMq};
 use refersion_relay_telemetry::Metrics;
 use tokio::time::timeout;
 
+use super::conservation;
 use super::finding::Finding;
-use super::queue::{PATIENCE, reached};
+use super::queue::{Looked, PATIENCE, reached};
+use crate::cli::CheckArgs;
 use crate::config::Examined;
 use crate::parts;
 
@@ -13,13 +15,19 @@ use crate::parts;
 const POLICY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Whether the broker is there, has what it should have, and no policies that undo it.
-pub(super) async fn findings(url: &BrokerUrl, examined: &Examined, metrics: &Metrics) -> Vec<Finding> {
+pub(super) async fn look(url: &BrokerUrl, examined: &Examined, args: &CheckArgs, metrics: &Metrics) -> Looked {
     let queue = parts::rabbitmq(url, &examined.settings, metrics);
     // The queues are declared first, so that there is something for policies to be in force on.
     let mut findings = vec![topology(&queue).await];
     findings.extend(policies(&queue, examined).await);
+    let mut conservation = None;
+    if args.conservation {
+        let (finding, found) = conservation::still(&queue, args.new_baseline).await;
+        findings.push(finding);
+        conservation = found;
+    }
     let _ = timeout(PATIENCE, queue.close()).await;
-    findings
+    Looked { findings, ledger: None, conservation }
 }
 
 async fn topology(queue: &RabbitMq) -> Finding {

@@ -5,20 +5,27 @@ use refersion_relay_queue::{BrokerState, Ledger, Queue, Sqlite, SqlitePath};
 use refersion_relay_telemetry::Metrics;
 use tokio::time::timeout;
 
+use super::conservation;
 use super::finding::Finding;
 use super::queue::{Looked, PATIENCE, reached};
+use crate::cli::CheckArgs;
 use crate::config::Examined;
 use crate::parts;
 
 /// Whether the file of the embedded queue can be used, is whole, and accounts for every event.
-pub(super) async fn look(path: &SqlitePath, examined: &Examined, metrics: &Metrics) -> Looked {
+pub(super) async fn look(path: &SqlitePath, examined: &Examined, args: &CheckArgs, metrics: &Metrics) -> Looked {
     let queue = parts::sqlite(path, &examined.settings, metrics);
     let mut findings = vec![file(path, &queue).await];
     findings.extend(permissions(path));
     let ledger = queue.ledger().await.ok();
-    findings.extend(ledger.map(conservation));
+    findings.extend(ledger.map(adds_up));
+    if args.new_baseline {
+        let says = "there is none on the embedded queue: its sum is exact from the first event on";
+        findings.push(Finding::warning("baseline", says));
+    }
+    let conservation = if args.conservation { conservation::exact(&queue).await } else { None };
     let _ = timeout(PATIENCE, queue.close()).await;
-    Looked { findings, ledger }
+    Looked { findings, ledger, conservation }
 }
 
 async fn file(path: &SqlitePath, queue: &Sqlite) -> Finding {
@@ -48,7 +55,7 @@ fn permissions(path: &SqlitePath) -> Option<Finding> {
         .then(|| Finding::warning("queue", format!("every user of this machine can read {shown}: chmod o-r")))
 }
 
-fn conservation(ledger: Ledger) -> Finding {
+fn adds_up(ledger: Ledger) -> Finding {
     let what = "conservation";
     match ledger.difference() {
         0 => Finding::ok(what, ledger.to_string()),

@@ -3,6 +3,7 @@
 mod accounts;
 mod broker;
 mod clock;
+mod conservation;
 mod effective;
 mod embedded;
 mod files;
@@ -37,7 +38,7 @@ pub(super) async fn run(path: Option<&Path>, args: &CheckArgs) -> Result<(), Exi
     let mut findings = files::findings(&examined);
     findings.push(files::base_url(&examined.settings));
     findings.extend(files::management_url(&examined.settings));
-    let looked = queue::look(&examined, &metrics).await;
+    let looked = queue::look(&examined, args, &metrics).await;
     findings.extend(looked.findings);
     let asked = accounts::ask(&examined, &client).await;
     findings.extend(asked.findings);
@@ -46,7 +47,10 @@ pub(super) async fn run(path: Option<&Path>, args: &CheckArgs) -> Result<(), Exi
     let fine = findings.iter().all(|finding| finding.level != Level::Failed);
     let effective = effective::effective(&examined);
     if args.json {
-        say!("{}", json!({"fine": fine, "findings": findings, "ledger": looked.ledger, "effective": effective}));
+        say!(
+            "{}",
+            json!({"fine": fine, "findings": findings, "ledger": looked.ledger, "conservation": looked.conservation, "effective": effective})
+        );
     } else {
         say!("{}", serde_json::to_string_pretty(&effective).map_err(Exit::failed)?);
         for finding in &findings {

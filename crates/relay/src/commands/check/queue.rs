@@ -2,10 +2,12 @@ use std::time::Duration;
 
 use refersion_relay_queue::{BrokerState, Ledger, Queue};
 use refersion_relay_telemetry::Metrics;
+use serde_json::Value;
 use tokio::time::timeout;
 
 use super::finding::Finding;
 use super::{broker, embedded};
+use crate::cli::CheckArgs;
 use crate::config::{Examined, QueueUrl};
 
 /// How long each step may take: reaching the queue, comparing, leaving.
@@ -16,18 +18,20 @@ pub(super) struct Looked {
     pub(super) findings: Vec<Finding>,
     /// Of a queue that keeps one.
     pub(super) ledger: Option<Ledger>,
+    /// If it was asked for.
+    pub(super) conservation: Option<Value>,
 }
 
 /// Whether the queue is there, and as it should be.
-pub(super) async fn look(examined: &Examined, metrics: &Metrics) -> Looked {
+pub(super) async fn look(examined: &Examined, args: &CheckArgs, metrics: &Metrics) -> Looked {
     if !examined.knows_queue() {
         let says = "was not looked at: where it is could not be read; mend queue.url_file and check again";
         let findings = vec![Finding::warning("queue", says), Finding::warning("policies", says)];
-        return Looked { findings, ledger: None };
+        return Looked { findings, ledger: None, conservation: None };
     }
     match &examined.settings.queue_url {
-        QueueUrl::RabbitMq(url) => Looked { findings: broker::findings(url, examined, metrics).await, ledger: None },
-        QueueUrl::Sqlite(path) => embedded::look(path, examined, metrics).await,
+        QueueUrl::RabbitMq(url) => broker::look(url, examined, args, metrics).await,
+        QueueUrl::Sqlite(path) => embedded::look(path, examined, args, metrics).await,
     }
 }
 

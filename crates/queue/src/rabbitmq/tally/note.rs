@@ -1,0 +1,148 @@
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::counts::Counts;
+use super::ledger::State;
+use crate::Group;
+
+/// The least that a death may have hidden: publishes that were confirmed and not counted yet.
+const LEAST_LOST: u64 = 100;
+
+/// The most accounts that a note names. Whoever can write to a shard can make up names.
+const MOST_HELD: usize = 1_000;
+
+/// What is kept in a slot: the sum of all processes that have had it. Read as carefully as everything from a queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Note {
+    /// Rises with every note of the slot; of several notes the last one counts.
+    pub(crate) number: u64,
+    /// Who wrote it.
+    pub(crate) writer: String,
+    /// Whether that process has ended in good order, so that nothing is missing.
+    pub(crate) closed: bool,
+    pub(crate) total: Counts,
+    /// How much of that is the writer's.
+    pub(crate) own: Counts,
+    /// What the writer has in hand.
+    pub(crate) in_hand: [u64; Group::ALL.len()],
+    /// The most that the writer has counted between two notes.
+    pub(crate) largest_step: u64,
+    /// Writers that ended without a word.
+    pub(crate) deaths: u64,
+    /// How much they may have counted after their last notes.
+    pub(crate) lost: u64,
+    /// Accounts that events were held for: one that is not configured any more has its place still.
+    pub(crate) held: BTreeSet<String>,
+}
+
+impl Note {
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("numbers and a word are JSON")
+    }
+
+    /// As it is when its writer is gone: nothing is in hand any more, and what it may not have stored is counted.
+    pub(crate) fn abandoned(self) -> Self {
+        if self.closed || self.writer.is_empty() {
+            return Self { in_hand: [0; Group::ALL.len()], ..self };
+        }
+        let lost = self.largest_step.saturating_mul(2).max(LEAST_LOST);
+        Self {
+            closed: true,
+            in_hand: [0; Group::ALL.len()],
+            deaths: self.deaths.saturating_add(1),
+            lost: self.lost.saturating_add(lost),
+            ..self
+        }
+    }
+
+    /// The next note of `writer`, which has `state` now and had `stored` in whatever slot it wrote to last.
+    pub(crate) fn next(
+        &self,
+        writer: &str,
+        state: &State,
+        held: &BTreeSet<String>,
+        stored: &Counts,
+        closed: bool,
+    ) -> Self {
+        let is_own = self.writer == writer;
+        // The answer to its last note may have been lost, so its own note can know more than it does.
+        let (before, base) =
+            if is_own { (stored.later(&self.own), self.clone()) } else { (*stored, self.clone().abandoned()) };
+        let step = state.counts.since(&before);
+        let largest_step = if is_own { self.largest_step } else { 0 };
+        let held = base.held.union(held).take(MOST_HELD).cloned().collect();
+        Self {
+            number: base.number.saturating_add(1),
+            writer: writer.to_owned(),
+            closed,
+            total: base.total.plus(&step),
+            own: state.counts,
+            in_hand: state.in_hand,
+            largest_step: largest_step.max(step.movements()),
+            deaths: base.deaths,
+            lost: base.lost,
+            held,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(delivered: u64) -> State {
+        let mut state = State::default();
+        state.counts.delivered = delivered;
+        state.counts.left[0] = delivered;
+        state.in_hand[0] = 3;
+        state
+    }
+
+    #[test]
+    fn a_slot_has_the_sum_of_everybody_who_had_it() {
+        let none = Counts::default();
+        let first = Note::default().next("a", &state(5), &BTreeSet::new(), &none, false);
+        let closed = first.next("a", &state(7), &BTreeSet::new(), &none, true);
+        let second = closed.next("b", &state(10), &BTreeSet::new(), &none, false);
+        assert_eq!((closed.total.delivered, second.total.delivered, second.number), (7, 17, 3));
+        assert_eq!((second.deaths, second.largest_step, second.in_hand[0]), (0, 10, 3));
+        assert_eq!(Note::parse(&second.to_bytes()), Some(second));
+    }
+
+    #[test]
+    fn who_ends_without_a_word_may_have_counted_more() {
+        let none = Counts::default();
+        let first = Note::default().next("a", &state(500), &BTreeSet::new(), &none, false);
+        let second = first.next("b", &state(1), &BTreeSet::new(), &none, false);
+        assert_eq!((second.total.delivered, second.deaths, second.lost), (501, 1, 1_000));
+        let third = second.next("c", &state(1), &BTreeSet::new(), &none, false);
+        assert_eq!((third.deaths, third.lost), (2, 1_000 + LEAST_LOST), "the small one counts for the least");
+        assert_eq!(third.clone().abandoned().in_hand, [0; 8]);
+    }
+
+    #[test]
+    fn a_note_whose_answer_was_lost_is_not_counted_twice() {
+        let none = Counts::default();
+        let first = Note::default().next("a", &state(5), &BTreeSet::new(), &none, false);
+        // It does not know that this was stored.
+        let again = first.next("a", &state(6), &BTreeSet::new(), &none, false);
+        assert_eq!(again.total.delivered, 6);
+        // In another slot it goes on with what it knows to be stored.
+        let elsewhere = Note::default().next("a", &state(8), &BTreeSet::new(), &state(6).counts, false);
+        assert_eq!((elsewhere.total.delivered, elsewhere.own.delivered), (2, 8));
+        assert_eq!(elsewhere.next("a", &state(9), &BTreeSet::new(), &none, true).total.delivered, 3);
+    }
+
+    #[test]
+    fn what_is_no_note_is_none() {
+        for text in ["", "{}", "[]", r#"{"number":-1}"#, r#"{"number":1,"more":2}"#] {
+            assert_eq!(Note::parse(text.as_bytes()), None, "{text}");
+        }
+    }
+}

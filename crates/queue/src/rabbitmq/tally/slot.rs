@@ -1,0 +1,117 @@
+use lapin::options::{
+    BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
+
+use super::note::Note;
+use crate::rabbitmq::names::Names;
+use crate::rabbitmq::reader::{RESOURCE_LOCKED, answer, is};
+
+/// How many processes can count at once.
+const MOST: u16 = 1_000;
+/// How often a note can be looked at: up to RabbitMQ 4.2 each time counts as a failed delivery.
+const LOOKS: i32 = i32::MAX;
+
+/// A slot that is this connection's.
+pub(crate) struct Slot {
+    pub(crate) index: u16,
+    pub(crate) note: Note,
+    queue: String,
+    channel: Channel,
+}
+
+impl Slot {
+    /// Takes the first slot that is nobody's, `preferred` before all others.
+    pub(crate) async fn claim(
+        connection: &Connection,
+        names: &Names,
+        preferred: Option<u16>,
+    ) -> Result<Self, lapin::Error> {
+        for index in preferred.into_iter().chain(0..MOST) {
+            match lock(connection, &names.tally_holder(index)).await {
+                Ok(()) => return Self::open(connection, names, index).await,
+                Err(error) if is(&error, RESOURCE_LOCKED) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(std::io::Error::other("no slot is free").into())
+    }
+
+    async fn open(connection: &Connection, names: &Names, index: u16) -> Result<Self, lapin::Error> {
+        let queue = names.tally(index);
+        let channel = answer(connection.create_channel()).await?;
+        declare(&channel, &queue).await?;
+        answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        let note = look(connection, &queue, |note: &Note| note.number).await?.unwrap_or_default();
+        Ok(Self { index, note, queue, channel })
+    }
+
+    /// Puts a note in the place of the last one.
+    pub(crate) async fn write(&mut self, note: Note) -> Result<(), lapin::Error> {
+        store(&self.channel, &self.queue, &note.to_bytes()).await?;
+        self.note = note;
+        // Somebody may be reading them at this moment; then what is outdated goes with the next note.
+        while let Some(got) =
+            answer(self.channel.basic_get(self.queue.as_str().into(), BasicGetOptions::default())).await?
+        {
+            let tag = got.delivery.delivery_tag;
+            if Note::parse(&got.delivery.data).is_some_and(|found| self.note.number <= found.number) {
+                let back = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+                return answer(self.channel.basic_nack(tag, back)).await;
+            }
+            answer(self.channel.basic_ack(tag, BasicAckOptions::default())).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn lock(connection: &Connection, holder: &str) -> Result<(), lapin::Error> {
+    answer(async {
+        let channel = connection.create_channel().await?;
+        let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(holder.into(), options, FieldTable::default()).await?;
+        channel.close(200, "done".into()).await
+    })
+    .await
+}
+
+/// A queue for notes, if there is none yet.
+pub(super) async fn declare(channel: &Channel, queue: &str) -> Result<(), lapin::Error> {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(LOOKS));
+    answer(channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments)).await.map(|_| ())
+}
+
+/// Stores bytes in a queue of notes, and resolves when they are durable.
+pub(super) async fn store(channel: &Channel, queue: &str, bytes: &[u8]) -> Result<(), lapin::Error> {
+    let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
+    let publishing = async {
+        let options = BasicPublishOptions::default();
+        channel.basic_publish("".into(), queue.into(), options, bytes, properties).await?.await
+    };
+    match answer(publishing).await? {
+        Confirmation::Ack(None) => Ok(()),
+        _ => Err(std::io::Error::other("the broker refused to store a note").into()),
+    }
+}
+
+/// The last note in a queue, if there is any; everything stays there.
+pub(super) async fn look<T: serde::de::DeserializeOwned>(
+    connection: &Connection,
+    queue: &str,
+    number: impl Fn(&T) -> u64,
+) -> Result<Option<T>, lapin::Error> {
+    let channel = answer(connection.create_channel()).await?;
+    let mut last: Option<T> = None;
+    while let Some(got) = answer(channel.basic_get(queue.into(), BasicGetOptions::default())).await? {
+        if let Ok(note) = serde_json::from_slice::<T>(&got.delivery.data)
+            && last.as_ref().is_none_or(|last| number(last) <= number(&note))
+        {
+            last = Some(note);
+        }
+    }
+    answer(channel.close(200, "done".into())).await?;
+    Ok(last)
+}

@@ -1,0 +1,128 @@
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lapin::Connection;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::counts::Counts;
+use super::ledger::State;
+use super::slot::Slot;
+use crate::rabbitmq::connection;
+use crate::rabbitmq::publisher::Publisher;
+use crate::rabbitmq::url::BrokerUrl;
+
+/// How often what was counted is stored, if anything was.
+const EVERY: Duration = Duration::from_secs(3);
+
+/// Stores what this process counts, for as long as it runs. One that counts nothing needs no slot.
+pub(crate) struct Storing {
+    stop: CancellationToken,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Storing {
+    /// Begins; needs a tokio runtime.
+    pub(crate) fn start(url: BrokerUrl, publisher: Arc<Publisher>) -> Self {
+        let stop = CancellationToken::new();
+        let writer = format!("{:032x}", rand::random::<u128>());
+        let (stored, written) = (Counts::default(), State::default());
+        let keeping = Keeping { url, publisher, writer, stored, written, slot: None, last: None };
+        let task = Mutex::new(Some(tokio::spawn(keeping.run(stop.clone()))));
+        Self { stop, task }
+    }
+
+    /// Stores the last numbers. The publisher has to be open still.
+    pub(crate) async fn close(&self) {
+        self.stop.cancel();
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Storing {
+    /// As in a process that dies: what was counted since the last note is missing.
+    fn drop(&mut self) {
+        if let Some(task) = self.task.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            task.abort();
+        }
+    }
+}
+
+struct Keeping {
+    url: BrokerUrl,
+    publisher: Arc<Publisher>,
+    writer: String,
+    /// What is known to be in a note, of whatever slot.
+    stored: Counts,
+    /// What the last note says.
+    written: State,
+    /// A connection of its own, and the slot that is this connection's.
+    slot: Option<(Connection, Slot)>,
+    /// The slot it had last.
+    last: Option<u16>,
+}
+
+impl Keeping {
+    async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let closing = tokio::select! {
+                () = stop.cancelled() => true,
+                () = tokio::time::sleep(EVERY) => false,
+            };
+            if let Err(error) = self.store(closing).await {
+                // The numbers stay here until they can be stored.
+                tracing::debug!(queue.error = %error, "what was counted could not be stored");
+                self.leave().await;
+            }
+            if closing {
+                return self.leave().await;
+            }
+        }
+    }
+
+    async fn store(&mut self, closing: bool) -> Result<(), lapin::Error> {
+        let state = self.publisher.tally.state();
+        if state == self.written && (!closing || self.last.is_none()) {
+            return Ok(());
+        }
+        // One that is away is being reached already, and its waits grow there.
+        if !self.publisher.state().borrow().is_up() {
+            return Ok(());
+        }
+        if self.slot.is_none() {
+            self.claim().await?;
+        }
+        let Some((_, slot)) = &mut self.slot else { return Ok(()) };
+        let note = slot.note.next(&self.writer, &state, &self.publisher.tally.held(), &self.stored, closing);
+        slot.write(note).await?;
+        self.stored = state.counts;
+        self.written = state;
+        Ok(())
+    }
+
+    async fn claim(&mut self) -> Result<(), lapin::Error> {
+        let connection = connection::connect(&self.url, "tally").await;
+        let connection = connection.map_err(|error| std::io::Error::other(error.to_string()))?;
+        match Slot::claim(&connection, &self.publisher.topology.names, self.last).await {
+            Ok(slot) => {
+                self.last = Some(slot.index);
+                self.slot = Some((connection, slot));
+                Ok(())
+            }
+            Err(error) => {
+                connection::close(&connection).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets the slot go, with its connection.
+    async fn leave(&mut self) {
+        if let Some((connection, _)) = self.slot.take() {
+            connection::close(&connection).await;
+        }
+    }
+}

@@ -1,0 +1,162 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use lapin::Connection;
+use lapin::options::{ConfirmSelectOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use refersion_relay_model::{AccountName, Shard};
+use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
+
+use super::counts::Counts;
+use super::note::Note;
+use super::slot::{declare, look, store};
+use crate::rabbitmq::names::Names;
+use crate::rabbitmq::reader::{NOT_FOUND, RESOURCE_LOCKED, answer, depth, is};
+use crate::rabbitmq::topology::Topology;
+use crate::{Backoff, Conservation, Group, Place, QueueError, Stock, Tolerance};
+
+/// How long a note may be in its writer's hand, or in another reader's.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What was taken for right at some moment. Everything is told from there on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Baseline {
+    number: u64,
+    difference: i64,
+    uncertain: u64,
+    deaths: u64,
+    lost: u64,
+}
+
+/// What all processes together have stored.
+#[derive(Default)]
+struct Notes {
+    total: Counts,
+    in_hand: [u64; Group::ALL.len()],
+    deaths: u64,
+    lost: u64,
+    held: BTreeSet<String>,
+}
+
+/// Adds up what every process has stored, and counts what is on the broker.
+pub(crate) async fn sample(connection: &Connection, topology: &Topology) -> Result<Conservation, QueueError> {
+    let names = &topology.names;
+    let notes = notes(connection, names).await?;
+    let baseline = last_baseline(connection, names).await?.unwrap_or_default();
+    let mut stocks = Vec::new();
+    for group in Group::ALL {
+        let mut events = notes.in_hand[group.index()];
+        for queue in queues(topology, group, &notes.held) {
+            events += depth(connection, &queue).await?.ready;
+        }
+        let (entered, left) = (notes.total.entered[group.index()], notes.total.left[group.index()]);
+        let difference = i128::from(events) + i128::from(left) - i128::from(entered);
+        stocks.push(Stock { group, events, difference: i64::try_from(difference).unwrap_or(i64::MAX) });
+    }
+    let Counts { accepted, copies, delivered, ignored, dropped, uncertain, .. } = notes.total;
+    let tolerance = Tolerance {
+        uncertain: uncertain.saturating_sub(baseline.uncertain),
+        deaths: notes.deaths.saturating_sub(baseline.deaths),
+        lost: notes.lost.saturating_sub(baseline.lost),
+        moving: 0,
+    };
+    let baseline = baseline.difference;
+    Ok(Conservation { accepted, copies, delivered, ignored, dropped, stocks, tolerance, baseline })
+}
+
+/// Takes the sum as it is now for right.
+pub(crate) async fn baseline(connection: &Connection, topology: &Topology) -> Result<(), QueueError> {
+    let names = &topology.names;
+    let found = sample(connection, topology).await?;
+    let before = last_baseline(connection, names).await?.unwrap_or_default();
+    let difference = found.difference() + i128::from(found.baseline);
+    let next = Baseline {
+        number: before.number.saturating_add(1),
+        difference: i64::try_from(difference).unwrap_or(i64::MAX),
+        uncertain: found.tolerance.uncertain + before.uncertain,
+        deaths: found.tolerance.deaths + before.deaths,
+        lost: found.tolerance.lost + before.lost,
+    };
+    let queue = names.tally_baseline();
+    let channel = answer(connection.create_channel()).await?;
+    declare(&channel, &queue).await?;
+    answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+    store(&channel, &queue, &serde_json::to_vec(&next).expect("numbers are JSON")).await?;
+    Ok(answer(channel.close(200, "done".into())).await?)
+}
+
+async fn last_baseline(connection: &Connection, names: &Names) -> Result<Option<Baseline>, QueueError> {
+    match look(connection, &names.tally_baseline(), |baseline: &Baseline| baseline.number).await {
+        Err(error) if is(&error, NOT_FOUND) => Ok(None),
+        looked => Ok(looked?),
+    }
+}
+
+async fn notes(connection: &Connection, names: &Names) -> Result<Notes, QueueError> {
+    let mut notes = Notes::default();
+    for slot in 0.. {
+        // Slots are made one after the other, and stay.
+        if !exists(connection, &names.tally(slot)).await? {
+            break;
+        }
+        let Some(note) = note(connection, &names.tally(slot)).await? else { continue };
+        let note = if exists(connection, &names.tally_holder(slot)).await? { note } else { note.abandoned() };
+        notes.total = notes.total.plus(&note.total);
+        notes.in_hand = std::array::from_fn(|at| notes.in_hand[at].saturating_add(note.in_hand[at]));
+        notes.deaths = notes.deaths.saturating_add(note.deaths);
+        notes.lost = notes.lost.saturating_add(note.lost);
+        notes.held.extend(note.held);
+    }
+    Ok(notes)
+}
+
+/// The note in a slot. One that was never written to has none.
+async fn note(connection: &Connection, queue: &str) -> Result<Option<Note>, QueueError> {
+    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
+    let looking = async {
+        loop {
+            match look(connection, queue, |note: &Note| note.number).await {
+                // It may be in somebody's hand just now.
+                Ok(None) => sleep(backoff.next_wait()).await,
+                looked => return looked,
+            }
+        }
+    };
+    Ok(tokio::time::timeout(PATIENCE, looking).await.unwrap_or(Ok(None))?)
+}
+
+/// Whether there is such a queue, another connection's own ones included.
+async fn exists(connection: &Connection, queue: &str) -> Result<bool, QueueError> {
+    let asked = answer(async {
+        let channel = connection.create_channel().await?;
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(queue.into(), options, FieldTable::default()).await?;
+        channel.close(200, "done".into()).await
+    });
+    match asked.await {
+        Ok(()) => Ok(true),
+        Err(error) if is(&error, RESOURCE_LOCKED) => Ok(true),
+        Err(error) if is(&error, NOT_FOUND) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Every queue of a kind.
+fn queues(topology: &Topology, group: Group, held: &BTreeSet<String>) -> Vec<String> {
+    let names = &topology.names;
+    match group {
+        Group::Work => {
+            let count = topology.shards;
+            let shards = (0..count).map(|index| names.shard(Shard { index, count }));
+            shards.chain(topology.tiers.iter().map(|tier| names.retry(*tier))).collect()
+        }
+        Group::Held => {
+            let noted = held.iter().filter_map(|name| AccountName::try_from(name.as_str()).ok());
+            let accounts: BTreeSet<_> = noted.chain(topology.accounts.get()).collect();
+            accounts.iter().map(|account| names.queue(&Place::Held(account.clone()))).collect()
+        }
+        Group::Dead(class) => vec![names.dead(class)],
+    }
+}

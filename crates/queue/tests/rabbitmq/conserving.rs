@@ -1,0 +1,100 @@
+//! What every process counts is stored on the broker, and a difference shows where it is.
+
+use refersion_relay_model::Class;
+use refersion_relay_queue::{Conservation, Group, Place, Queue, RabbitMq};
+
+use crate::support::events::{DELIVERED, SHARD, crowd};
+use crate::support::instance::Instance;
+use crate::support::rabbitmq::{Relay, settings, shared_broker};
+use crate::support::waiting::{eventually, take};
+use crate::support::wire::Wire;
+
+async fn sum(queue: &Instance<RabbitMq>, wanted: impl Fn(&Conservation) -> bool) -> Conservation {
+    eventually("the sum", async || {
+        // A look at the wrong moment can cost the connection it was made over.
+        queue.queue.conservation().await.ok().filter(|sum| wanted(sum))
+    })
+    .await
+}
+
+fn difference(sum: &Conservation, group: Group) -> i64 {
+    sum.stocks.iter().find(|stock| stock.group == group).unwrap().difference
+}
+
+/// Another process with the same settings.
+async fn another(relay: &Relay) -> Instance<RabbitMq> {
+    Relay::start_with(&shared_broker(), relay.settings.clone()).await.instance
+}
+
+#[tokio::test]
+async fn a_process_that_dies_widens_the_tolerance_and_the_next_one_goes_on_with_its_slot() {
+    let relay = Relay::start().await;
+    let dying = another(&relay).await;
+    dying.store(&SHARD, crowd(0..150)).await;
+    sum(&relay, |sum| sum.accepted == 150).await;
+
+    drop(dying);
+
+    let dead = sum(&relay, |sum| sum.tolerance.deaths == 1).await;
+    assert_eq!((dead.accepted, dead.waiting(), dead.tolerance.lost, dead.difference()), (150, 150, 300, 0));
+    assert!(
+        dead.to_string()
+            .ends_with("tolerance 300 (0 for lost connections, 300 for 1 processes that died, 0 in motion)")
+    );
+    let next = another(&relay).await;
+    next.store(&SHARD, crowd(150..160)).await;
+    next.queue.close().await;
+    let after = sum(&relay, |sum| sum.accepted == 160).await;
+    assert_eq!((after.tolerance.deaths, after.tolerance.lost), (1, 300), "the same death, counted once");
+    assert!(!relay.admin.queue_exists(&relay.name("tally.1")).await, "one slot is enough for one at a time");
+
+    relay.instance.queue.set_baseline().await.unwrap();
+    let since = sum(&relay, |_| true).await;
+    assert_eq!((since.tolerance.events(), since.tolerance.deaths, since.difference()), (0, 0, 0));
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn what_was_not_accepted_is_a_difference_at_its_place() {
+    let relay = Relay::start().await;
+    relay.store(&SHARD, crowd(0..10)).await;
+    relay.store(&Place::Dead(Class::Invalid), crowd(10..13)).await;
+    sum(&relay, |sum| sum.accepted == 13).await;
+
+    relay.admin.purge(&relay.shard_queue(0)).await;
+    let missing = sum(&relay, |sum| sum.difference() == -10).await;
+    assert_eq!((difference(&missing, Group::Work), difference(&missing, Group::Dead(Class::Invalid))), (-10, 0));
+    assert!(!missing.holds());
+    assert!(missing.to_string().ends_with("the difference is -10, work: -10"), "{missing}");
+
+    relay.instance.queue.set_baseline().await.unwrap();
+    let since = sum(&relay, |_| true).await;
+    assert!(since.holds() && since.difference() == 0 && since.baseline == -10, "{since}");
+    relay.store(&SHARD, crowd(20..25)).await;
+    let more = sum(&relay, |sum| sum.accepted == 18).await;
+    assert!(more.holds() && more.tolerance.events() == 0, "{more}");
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn acknowledgements_that_may_be_lost_are_a_tolerance() {
+    let url = shared_broker();
+    let wire = Wire::to(&url).await;
+    let relay = Relay::start_with(&url, settings(&wire.url(&url))).await;
+    relay.store(&SHARD, crowd(0..30)).await;
+    let mut owned = relay.own(&SHARD).await;
+    for delivery in take(&mut owned, 20).await {
+        delivery.settle(DELIVERED).await.unwrap();
+    }
+
+    wire.cut();
+
+    relay.until("away", |state| !state.is_up()).await;
+    relay.until_up().await;
+    // Whether the broker has taken the twenty, nobody here can say.
+    let sum = sum(&relay, |sum| sum.tolerance.uncertain == 20).await;
+    assert!(sum.holds(), "{sum}");
+    assert_eq!(sum.delivered, 20);
+    assert!((10..=30).contains(&sum.waiting()) && (0..=20).contains(&sum.difference()), "{sum}");
+    relay.clean().await;
+}

@@ -422,8 +422,21 @@ impl Relay {
     /// When the process has ended.
     #[must_use]
     pub fn resident_mib(&self) -> u64 {
+        self.status_mib("VmRSS:")
+    }
+
+    /// The most that its resident memory ever was, in MiB.
+    ///
+    /// # Panics
+    /// When the process has ended.
+    #[must_use]
+    pub fn peak_mib(&self) -> u64 {
+        self.status_mib("VmHWM:")
+    }
+
+    fn status_mib(&self, what: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says so");
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).expect("Linux says so");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
     }
 
@@ -474,7 +487,9 @@ async fn follow(
 ) {
     let mut lines = BufReader::new(stderr).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        if let Some(address) = address(&line, "taking events at http://") {
+        if let Some(address) =
+            address(&line, "taking events at http://").or_else(|| address(&line, "taking events at https://"))
+        {
             ingest.send_replace(Some(address));
         }
         if let Some(address) = address(&line, "metrics and health at http://") {

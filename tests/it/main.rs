@@ -1,6 +1,7 @@
 //! The program as its users meet it: real processes, a real broker, real HTTP, a simulated Refersion.
 
 mod amqp_docs;
+mod attacks;
 mod batch;
 mod check;
 mod cli;
@@ -20,6 +21,7 @@ mod fleet;
 mod hold;
 mod intake;
 mod integrate_docs;
+mod limits;
 mod openapi;
 mod order;
 mod payloads;
@@ -30,6 +32,7 @@ mod seed;
 mod shutdown;
 mod simulate;
 mod storm;
+mod tls;
 mod tracking;
 mod update;
 mod webhook;

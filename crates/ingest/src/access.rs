@@ -9,6 +9,7 @@ use refersion_relay_model::{AccountName, Fingerprint, KeyPair};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
+use crate::protection::{Away, Bucket, admitted};
 use crate::signature::SharedSecret;
 
 /// Which account a key belongs to.
@@ -29,6 +30,8 @@ pub struct AccountDoor {
     /// Makes the ids of its messages and subjects.
     pub fingerprint: Fingerprint,
     pub(crate) webhook: Option<Webhook>,
+    /// Its limit of requests. A new one begins when the accounts change.
+    pub(crate) requests: Option<Arc<Bucket>>,
 }
 
 /// How the account of a Webhooks destination is told from strangers. Without this there is no such door for it.
@@ -59,16 +62,19 @@ impl From<&WebhookAccess> for Webhook {
 
 impl Access {
     /// Lets an account in: by its Refersion key pair at the door of Segment's Direct Destination, by its write key, if it has
-    /// one, at those of the Tracking API, and by its signature at the one of Segment's Webhooks destination.
+    /// one, at those of the Tracking API, and by its signature at the one of Segment's Webhooks destination. At most so many
+    /// requests in a second; zero: any number.
     pub fn admit(
         &mut self,
         name: AccountName,
         keys: &KeyPair,
         write_key: Option<&SecretString>,
         webhook: Option<&WebhookAccess>,
+        max_requests_per_second: u32,
     ) {
         let (fingerprint, webhook) = (Fingerprint::new(keys), webhook.map(Webhook::from));
-        let door = Arc::new(AccountDoor { name: name.clone(), fingerprint, webhook });
+        let requests = Bucket::new(max_requests_per_second).map(Arc::new);
+        let door = Arc::new(AccountDoor { name: name.clone(), fingerprint, webhook, requests });
         self.key_pairs.insert(digest(keys.expose_joined().expose_secret()), door.clone());
         if let Some(key) = write_key {
             self.write_keys.insert(digest(key.expose_secret()), door.clone());
@@ -89,6 +95,13 @@ impl Access {
 
     pub(crate) fn by_write_key(&self, key: &str) -> Option<&Arc<AccountDoor>> {
         self.write_keys.get(&digest(key))
+    }
+}
+
+impl AccountDoor {
+    /// Lets one of its requests through, once it is known to be one.
+    pub(crate) fn admit(&self) -> Result<(), Away> {
+        admitted(self.requests.as_deref())
     }
 }
 
@@ -119,7 +132,7 @@ mod tests {
     fn access() -> Access {
         let mut access = Access::default();
         let (name, write_key) = (AccountName::try_from("acme").unwrap(), SecretString::from("write_1"));
-        access.admit(name, &KeyPair::new("pub_1", "sec_1"), Some(&write_key), None);
+        access.admit(name, &KeyPair::new("pub_1", "sec_1"), Some(&write_key), None, 0);
         access
     }
 

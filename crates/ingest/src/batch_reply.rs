@@ -5,6 +5,7 @@ use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use serde_json::json;
 
 use crate::MAX_BATCH_EVENTS;
+use crate::protection::Away;
 use crate::reply::RETRY_AFTER_SECONDS;
 
 /// What the doors for programs answer, the Tracking API and the webhook. Senders are libraries: a yes is exactly 200, because one of them repeats for ever on any
@@ -26,6 +27,9 @@ pub(crate) enum BatchReply {
     NoEvent,
     Encoding,
     Slow,
+    /// With the seconds after which there is room again.
+    OverLimit(u64),
+    Busy,
     Unavailable,
     NoSuchPath,
     /// With those that are right.
@@ -45,7 +49,8 @@ impl BatchReply {
             | Self::Encoding => StatusCode::BAD_REQUEST,
             Self::Unauthorized | Self::KeysDisagree | Self::BadSignature => StatusCode::UNAUTHORIZED,
             Self::NoSuchPath => StatusCode::NOT_FOUND,
-            Self::Slow | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Slow | Self::Busy | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::OverLimit(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Broken => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -59,6 +64,8 @@ impl BatchReply {
             Self::Malformed { .. } | Self::NoBatch | Self::NoEvent | Self::Encoding => "malformed",
             Self::NoSuchPath => "no_such_path",
             Self::Slow => "slow",
+            Self::OverLimit(_) => "over_limit",
+            Self::Busy => "busy",
             Self::Unavailable => "unavailable",
             Self::WrongMethod(_) => "wrong_method",
             Self::Broken => "broken",
@@ -89,9 +96,20 @@ impl BatchReply {
                 "the body is not in the encoding that Content-Encoding names; gzip is understood".to_owned()
             }
             Self::Slow => "the request did not arrive in time: send it again".to_owned(),
+            Self::OverLimit(_) => "there are more requests than the relay's limit: send it again later".to_owned(),
+            Self::Busy => "the relay has no room for it right now: send it again later".to_owned(),
             Self::Unavailable => "the events could not be stored right now: send them again later".to_owned(),
             Self::WrongMethod(allowed) => format!("this address takes {allowed} only"),
             Self::Broken => "the relay failed at this request: send it again later".to_owned(),
+        }
+    }
+}
+
+impl From<Away> for BatchReply {
+    fn from(away: Away) -> Self {
+        match away {
+            Away::OverLimit(seconds) => Self::OverLimit(seconds),
+            Away::Busy => Self::Busy,
         }
     }
 }
@@ -107,7 +125,8 @@ impl IntoResponse for BatchReply {
         };
         let response = Response::builder().status(self.status()).header(CONTENT_TYPE, "application/json");
         let response = match &self {
-            Self::Unavailable => response.header(RETRY_AFTER, RETRY_AFTER_SECONDS),
+            Self::Busy | Self::Unavailable => response.header(RETRY_AFTER, RETRY_AFTER_SECONDS),
+            Self::OverLimit(seconds) => response.header(RETRY_AFTER, *seconds),
             Self::Slow => response.header(RETRY_AFTER, RETRY_AFTER_SECONDS).header(CONNECTION, "close"),
             Self::TooLarge(_) => response.header(CONNECTION, "close"),
             Self::WrongMethod(allowed) => response.header(ALLOW, *allowed),

@@ -1,24 +1,29 @@
-use std::io::Read;
-
 use axum::extract::Request;
 use bytes::Bytes;
-use flate2::read::MultiGzDecoder;
 use http::HeaderMap;
-use http::header::CONTENT_ENCODING;
+use http::header::{CONTENT_ENCODING, EXPECT};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body as _;
+use tokio::time::timeout;
 
+use crate::gzip::gunzip;
+use crate::protection::{Loan, Protection};
 use crate::serve::BODY_TIMEOUT;
 
 /// How much of a body that is too large is read and thrown away, so that its sender gets to read the answer.
 const DRAINED_BYTES: usize = 16 * 1024 * 1024;
+/// What is borrowed at first for a body whose size is not known, or whose sender is not.
+const FIRST_BYTES: usize = 4 * 1024;
 
-/// What is done with a body while it is read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Keep {
-    /// It may be an event.
-    Yes,
-    /// Nobody known sent it: only its size matters.
-    No,
+/// Who sends a body, as far as its headers tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// An account.
+    Known,
+    /// Perhaps an account: that turns out only when the body is there.
+    Stranger,
+    /// Nobody: only the size of what he sends matters.
+    Nobody,
 }
 
 /// Why there is no body.
@@ -30,49 +35,116 @@ pub(crate) enum BodyError {
     Slow,
     /// Not in the encoding that it names, or in one that is not understood.
     Encoding,
+    /// There is no memory for it now.
+    Busy,
 }
 
-/// Reads a body of at most `limit` bytes.
-pub(crate) async fn read(request: Request, limit: usize, keep: Keep) -> Result<Bytes, BodyError> {
-    let mut body = Limited::new(request.into_body(), limit + DRAINED_BYTES);
+/// A body in memory that is borrowed for it.
+#[derive(Debug)]
+pub(crate) struct Body {
+    pub(crate) bytes: Bytes,
+    pub(crate) loan: Loan,
+}
+
+/// Reads a body of at most `limit` bytes, and unpacks it to at most as many. That of nobody comes out empty.
+pub(crate) async fn read(
+    protection: &Protection,
+    request: Request,
+    limit: usize,
+    sender: Sender,
+) -> Result<Body, BodyError> {
+    let encoding = Encoding::of(request.headers());
+    let body = receive(protection, request, limit, sender).await?;
+    match sender {
+        Sender::Nobody => Ok(body),
+        Sender::Known | Sender::Stranger => encoding.unpack(protection, body, limit, sender).await,
+    }
+}
+
+/// Reads a body of at most `limit` bytes to its end and keeps nothing of it. Whoever waits for a word before he sends it is
+/// spared the trouble.
+pub(crate) async fn discard(request: Request, limit: usize) {
+    if request.headers().contains_key(EXPECT) {
+        return;
+    }
+    let mut body = Limited::new(request.into_body(), limit);
+    let reading = async { while let Some(Ok(_)) = body.frame().await {} };
+    // However it went, there is an answer.
+    let _ = timeout(BODY_TIMEOUT, reading).await;
+}
+
+async fn receive(protection: &Protection, request: Request, limit: usize, sender: Sender) -> Result<Body, BodyError> {
+    let mut loan = protection.budget.borrow(sender == Sender::Stranger);
+    let announced = request.body().size_hint().exact().and_then(|size| usize::try_from(size).ok());
+    let announced = announced.filter(|size| *size <= limit);
     let mut bytes = Vec::new();
-    let (mut length, mut too_large) = (0, false);
+    if sender == Sender::Known
+        && let Some(size) = announced
+    {
+        // All of it or nothing: many that have a part of theirs would wait for each other.
+        if grow(&mut bytes, &mut loan, size).is_err() {
+            discard(request, limit).await;
+            return Err(BodyError::Busy);
+        }
+    }
+    let mut body = Limited::new(request.into_body(), limit + DRAINED_BYTES);
+    let (mut length, mut refused) = (0, None);
     let reading = async {
         while let Some(frame) = body.frame().await {
             match frame {
                 Ok(frame) => {
                     let Ok(data) = frame.into_data() else { continue };
                     length += data.len();
-                    too_large = limit < length;
-                    if keep == Keep::Yes && !too_large {
-                        bytes.extend_from_slice(&data);
+                    if limit < length {
+                        refused = Some(BodyError::TooLarge);
                     }
+                    if sender == Sender::Nobody || refused.is_some() {
+                        continue;
+                    }
+                    if bytes.capacity() < length {
+                        let room = (bytes.capacity() * 2).max(FIRST_BYTES).min(announced.unwrap_or(limit)).max(length);
+                        if grow(&mut bytes, &mut loan, room).is_err() {
+                            refused = Some(BodyError::Busy);
+                            // What was lent to it serves others while the rest is read.
+                            bytes = Vec::new();
+                            let _ = loan.resize(0);
+                            continue;
+                        }
+                    }
+                    bytes.extend_from_slice(&data);
                 }
                 Err(error) if error.is::<LengthLimitError>() => return Err(BodyError::TooLarge),
                 // The sender went away; nobody reads this answer.
                 Err(_) => return Err(BodyError::Slow),
             }
         }
-        if too_large { Err(BodyError::TooLarge) } else { Ok(()) }
+        Ok(())
     };
-    match tokio::time::timeout(BODY_TIMEOUT, reading).await {
-        Ok(Ok(())) => Ok(Bytes::from(bytes)),
-        Ok(Err(error)) => Err(error),
-        Err(_) if too_large => Err(BodyError::TooLarge),
-        Err(_) => Err(BodyError::Slow),
+    let read = timeout(BODY_TIMEOUT, reading).await;
+    match (read, refused) {
+        (Ok(Err(error)), _) | (Ok(Ok(())) | Err(_), Some(error)) => Err(error),
+        (Ok(Ok(())), None) => Ok(Body { bytes: Bytes::from(bytes), loan }),
+        (Err(_), None) => Err(BodyError::Slow),
     }
+}
+
+/// Makes room for so many bytes in all, once they are borrowed.
+fn grow(bytes: &mut Vec<u8>, loan: &mut Loan, size: usize) -> Result<(), BodyError> {
+    loan.resize(size).map_err(|_| BodyError::Busy)?;
+    bytes.reserve_exact(size - bytes.len());
+    Ok(())
 }
 
 /// Whether a body is packed, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Encoding {
+enum Encoding {
     Plain,
     Gzip,
     Other,
 }
 
 impl Encoding {
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
+    fn of(headers: &HeaderMap) -> Self {
         let value = headers.get(CONTENT_ENCODING).map_or(Ok(""), |value| value.to_str());
         match value.map(|value| value.trim().to_ascii_lowercase()).as_deref() {
             Ok("" | "identity") => Self::Plain,
@@ -81,47 +153,102 @@ impl Encoding {
         }
     }
 
-    /// Unpacks a body to at most `limit` bytes, however small it was packed.
-    pub(crate) async fn unpack(self, body: Bytes, limit: usize) -> Result<Bytes, BodyError> {
+    async fn unpack(
+        self,
+        protection: &Protection,
+        body: Body,
+        limit: usize,
+        sender: Sender,
+    ) -> Result<Body, BodyError> {
         match self {
             Self::Plain => Ok(body),
             Self::Other => Err(BodyError::Encoding),
             Self::Gzip => {
-                let unpacking = tokio::task::spawn_blocking(move || gunzip(&body, limit));
+                let turn = protection.unpackers.turn(sender == Sender::Stranger);
+                let Ok(Some(_turn)) = timeout(BODY_TIMEOUT, turn).await else { return Err(BodyError::Busy) };
+                let unpacking = tokio::task::spawn_blocking(move || {
+                    let Body { bytes, mut loan } = body;
+                    gunzip(&bytes, limit, &mut loan).map(|bytes| Body { bytes, loan })
+                });
                 unpacking.await.unwrap_or(Err(BodyError::Encoding))
             }
         }
     }
 }
 
-fn gunzip(body: &[u8], limit: usize) -> Result<Bytes, BodyError> {
-    let mut unpacked = Vec::new();
-    let mut bounded = MultiGzDecoder::new(body).take(limit as u64 + 1);
-    bounded.read_to_end(&mut unpacked).map_err(|_| BodyError::Encoding)?;
-    if limit < unpacked.len() { Err(BodyError::TooLarge) } else { Ok(Bytes::from(unpacked)) }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::sync::Arc;
 
-    use flate2::Compression;
-    use flate2::write::GzEncoder;
+    use axum::body::Body as HttpBody;
+    use futures_util::stream;
+    use refersion_relay_telemetry::Metrics;
 
     use super::*;
+    use crate::fake::bounds;
 
-    fn packed(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
+    const MIB: usize = 1024 * 1024;
+
+    fn protection() -> Arc<Protection> {
+        Protection::new(bounds(), Metrics::new())
     }
 
-    #[test]
-    fn a_packed_body_is_unpacked_up_to_its_limit() {
-        assert_eq!(gunzip(&packed(b"hello"), 5).unwrap(), "hello");
-        assert_eq!(gunzip(&packed(b"hello"), 4), Err(BodyError::TooLarge));
-        assert_eq!(gunzip(&packed(&vec![b'x'; 64 * 1024 * 1024]), 1024), Err(BodyError::TooLarge));
-        assert_eq!(gunzip(&packed(b"hello")[..10], 5), Err(BodyError::Encoding));
-        assert_eq!(gunzip(b"hello", 5), Err(BodyError::Encoding));
+    fn announced(size: usize) -> Request {
+        Request::new(HttpBody::from(vec![b'x'; size]))
+    }
+
+    /// Comes in pieces, without a word about how much it will be.
+    fn streamed(size: usize) -> Request {
+        let pieces =
+            (0..size.div_ceil(1000)).map(move |n| Ok::<_, std::io::Error>(vec![b'x'; 1000.min(size - n * 1000)]));
+        Request::new(HttpBody::from_stream(stream::iter(pieces)))
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_up_to_its_limit_and_borrowed_for() {
+        let protection = protection();
+        for sender in [Sender::Known, Sender::Stranger] {
+            for size in [0, 1, 5_000, 100_000] {
+                for request in [announced(size), streamed(size)] {
+                    let body = read(&protection, request, 100_000, sender).await.unwrap();
+                    assert_eq!(body.bytes.len(), size);
+                    assert!((size..=size.max(FIRST_BYTES) * 2).contains(&body.loan.size()), "{body:?}");
+                }
+            }
+            for request in [announced(100_001), streamed(100_001)] {
+                assert_eq!(read(&protection, request, 100_000, sender).await.unwrap_err(), BodyError::TooLarge);
+            }
+        }
+        let nobody = read(&protection, announced(5_000), 100_000, Sender::Nobody).await.unwrap();
+        assert_eq!((nobody.bytes.len(), nobody.loan.size()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn where_the_memory_is_lent_out_large_bodies_are_refused_and_small_ones_taken() {
+        let protection = protection();
+        let mut all = protection.budget.borrow(false);
+        all.resize(56 * MIB).unwrap();
+        for sender in [Sender::Known, Sender::Stranger] {
+            for request in [announced(MIB), streamed(MIB)] {
+                assert_eq!(read(&protection, request, MIB, sender).await.unwrap_err(), BodyError::Busy);
+            }
+            assert!(read(&protection, announced(8_000), MIB, sender).await.is_ok());
+        }
+        drop(all);
+        assert!(read(&protection, announced(MIB), MIB, Sender::Known).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_end_is_slow() {
+        let never = stream::pending::<Result<Vec<u8>, std::io::Error>>();
+        let request = Request::new(HttpBody::from_stream(never));
+        assert_eq!(read(&protection(), request, MIB, Sender::Known).await.unwrap_err(), BodyError::Slow);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_word_before_sending_is_not_asked_for_it() {
+        let never = stream::pending::<Result<Vec<u8>, std::io::Error>>();
+        let request = Request::builder().header(EXPECT, "100-continue").body(HttpBody::from_stream(never)).unwrap();
+        discard(request, MIB).await;
     }
 }

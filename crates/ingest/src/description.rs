@@ -8,22 +8,13 @@ pub(crate) const TEXT: &str = include_str!("openapi.json");
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
-    use std::sync::Arc;
 
-    use async_trait::async_trait;
     use axum::body::Body;
     use axum::extract::Request;
     use axum::response::{IntoResponse, Response};
     use http_body_util::BodyExt;
-    use refersion_relay_model::{AccountName, Class, EventType, Missing, ParseError};
-    use refersion_relay_queue::{
-        BrokerState, Browsed, Conservation, Depth, InFlight, Judge, Letter, Message, Owned, Place, PublishError, Queue,
-        QueueError, Room, Scan, Swept,
-    };
-    use refersion_relay_telemetry::Metrics;
+    use refersion_relay_model::{EventType, Missing, ParseError};
     use serde_json::Value;
-    use tokio::sync::watch;
-    use tokio_util::sync::CancellationToken;
     use tower::ServiceExt;
 
     use super::{PATH, TEXT};
@@ -33,7 +24,7 @@ mod tests {
     use crate::reply::Reply;
     use crate::store::Counts;
     use crate::tracking::Call;
-    use crate::{Access, Ingest, router};
+    use crate::{Access, fake, router};
 
     /// The kinds of path that answer alike.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +67,8 @@ mod tests {
         Reply::UnsupportedType(_) = Reply::UnsupportedType(EventType::Track) => &[At::Destination],
         Reply::Incomplete(..) = Reply::Incomplete(EventType::Delete, vec![Missing::Email]) => &[At::Destination],
         Reply::Slow = Reply::Slow => &[At::Destination],
+        Reply::OverLimit(_) = Reply::OverLimit(1) => &[At::Destination],
+        Reply::Busy = Reply::Busy => &[At::Destination],
         Reply::Unavailable = Reply::Unavailable => &[At::Destination],
         Reply::NoSuchPath = Reply::NoSuchPath => &[At::NoSuchPath],
         Reply::WrongMethod(_) = Reply::WrongMethod("POST") => &[At::WrongMethod],
@@ -94,6 +87,8 @@ mod tests {
         BatchReply::NoEvent = BatchReply::NoEvent => &[At::One, At::Pixel],
         BatchReply::Encoding = BatchReply::Encoding => &[At::Webhook, At::One, At::Batch],
         BatchReply::Slow = BatchReply::Slow => &[At::Webhook, At::One, At::Batch],
+        BatchReply::OverLimit(_) = BatchReply::OverLimit(1) => ANYWHERE,
+        BatchReply::Busy = BatchReply::Busy => ANYWHERE,
         BatchReply::Unavailable = BatchReply::Unavailable => ANYWHERE,
         BatchReply::NoSuchPath = BatchReply::NoSuchPath => &[At::Pixel, At::NoSuchPath],
         BatchReply::WrongMethod(_) = BatchReply::WrongMethod("POST") => &[At::WrongMethod],
@@ -190,7 +185,10 @@ mod tests {
             for method in METHODS {
                 let uri = path.replace("{account}", "acme").replace("{call}", "identify");
                 let request = Request::builder().method(method.to_uppercase().as_str()).uri(uri);
-                let response = router(ingest()).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+                let response = router(fake::ingest(Access::default()).0)
+                    .oneshot(request.body(Body::empty()).unwrap())
+                    .await
+                    .unwrap();
                 let is_taken = response.status() != 405;
                 assert_eq!(is_taken, described.contains(&(path.clone(), method)), "{method} {path}");
                 assert_ne!(response.status(), 404, "{method} {path}");
@@ -298,59 +296,6 @@ mod tests {
             for name in items.as_object().unwrap().keys().filter(|_| kind != "securitySchemes") {
                 assert!(seen.contains(&format!("#/components/{kind}/{name}")), "nothing refers to {kind}/{name}");
             }
-        }
-    }
-
-    fn ingest() -> Ingest {
-        let (_, access) = watch::channel(Arc::new(Access::default()));
-        Ingest { queue: Arc::new(NoQueue), access, shards: 8, metrics: Metrics::new() }
-    }
-
-    /// No request here comes as far as the queue: nobody has a key.
-    struct NoQueue;
-
-    #[async_trait]
-    impl Queue for NoQueue {
-        async fn publish(&self, _: Vec<(Place, Message)>) -> Vec<Result<(), PublishError>> {
-            unreachable!()
-        }
-
-        async fn own(&self, _: Place, _: Room) -> Result<Owned, QueueError> {
-            unreachable!()
-        }
-
-        async fn admit(&self, _: &[AccountName]) -> Result<(), QueueError> {
-            unreachable!()
-        }
-
-        async fn depth(&self, _: &Place) -> Result<Depth, QueueError> {
-            unreachable!()
-        }
-
-        async fn conservation(&self) -> Result<Conservation, QueueError> {
-            unreachable!()
-        }
-
-        async fn browse(&self, _: Class, _: Scan, _: &mut (dyn FnMut(Letter) + Send)) -> Result<Browsed, QueueError> {
-            unreachable!()
-        }
-
-        async fn sweep(
-            &self,
-            _: Class,
-            _: InFlight,
-            _: &mut dyn Judge,
-            _: &CancellationToken,
-        ) -> Result<Swept, QueueError> {
-            unreachable!()
-        }
-
-        fn state(&self) -> watch::Receiver<BrokerState> {
-            unreachable!()
-        }
-
-        async fn close(&self) {
-            unreachable!()
         }
     }
 }

@@ -1,13 +1,13 @@
 use std::time::Duration;
 
 use axum::extract::Request;
-use bytes::Bytes;
 use refersion_relay_model::{Event, Ignored, Judgement, MAX_EVENT_BYTES, ParseError, judge};
 use refersion_relay_telemetry::{Door, Refused};
 
-use crate::body::{BodyError, Encoding, Keep, read};
+use crate::body::{Body, BodyError, Sender, discard, read};
 use crate::door::Ingest;
 use crate::elements::{NoElements, elements, is_array};
+use crate::protection::Loan;
 use crate::reply::Reply;
 use crate::settings::segment_settings;
 use crate::sort::Received;
@@ -21,25 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Segment's Direct Destination: one event a request, or an array of them, authenticated by the merchant's Refersion keys. The sender may be
 /// told anything here, because Segment shows it to the merchant and does not repeat a 4xx.
 pub(crate) async fn answer(ingest: &Ingest, request: Request) -> Reply {
-    // Found first, answered second: bytes of strangers are counted, not kept.
-    let account = ingest.access().by_key_pair(request.headers()).cloned();
-    let (received, encoding) = (Received::by_http(request.headers()), Encoding::of(request.headers()));
-    let settings = segment_settings(request.headers());
-    let keep = if account.is_some() { Keep::Yes } else { Keep::No };
-    let body = match (read(request, MAX_BATCH_BYTES, keep).await, &account) {
-        (Ok(body), Some(_)) => encoding.unpack(body, MAX_BATCH_BYTES).await,
-        (body, _) => body,
-    };
-    let reply = match (body, account) {
-        (Err(BodyError::TooLarge), _) => Reply::TooLarge,
-        (Err(BodyError::Slow), _) => Reply::Slow,
-        (Err(BodyError::Encoding), _) => Reply::Encoding,
-        (Ok(_), None) => Reply::Unauthorized,
-        (Ok(_), Some(_)) if settings.is_none() => Reply::Settings,
-        (Ok(body), Some(account)) if is_array(&body) => accept_all(ingest, &account, received, &body).await,
-        (Ok(body), Some(_)) if MAX_EVENT_BYTES < body.len() => Reply::TooLarge,
-        (Ok(body), Some(account)) => accept(ingest, &account, received, body).await,
-    };
+    let reply = receive(ingest, request).await;
     let refused = match &reply {
         Reply::TooLarge => Refused::TooLarge,
         Reply::Unauthorized => Refused::Unauthorized,
@@ -47,6 +29,8 @@ pub(crate) async fn answer(ingest: &Ingest, request: Request) -> Reply {
         Reply::UnsupportedType(_) => Refused::UnsupportedType,
         Reply::Incomplete(..) => Refused::Incomplete,
         Reply::Slow => Refused::Slow,
+        Reply::OverLimit(_) => Refused::OverLimit,
+        Reply::Busy => Refused::Busy,
         Reply::Unavailable => Refused::Unavailable,
         Reply::Accepted
         | Reply::AcceptedAll(_)
@@ -61,26 +45,59 @@ pub(crate) async fn answer(ingest: &Ingest, request: Request) -> Reply {
     reply
 }
 
+async fn receive(ingest: &Ingest, request: Request) -> Reply {
+    let (request, _visit) = match ingest.protection.enter(request, MAX_BATCH_BYTES).await {
+        Ok(entered) => entered,
+        Err(away) => return away.into(),
+    };
+    // Found first, answered second: bytes of strangers are counted, not kept.
+    let account = ingest.access().by_key_pair(request.headers()).cloned();
+    if let Some(Err(away)) = account.as_ref().map(|account| account.admit()) {
+        discard(request, MAX_BATCH_BYTES).await;
+        return away.into();
+    }
+    let received = Received::by_http(request.headers());
+    let settings = segment_settings(request.headers());
+    let sender = if account.is_some() { Sender::Known } else { Sender::Nobody };
+    let body = read(&ingest.protection, request, MAX_BATCH_BYTES, sender).await;
+    match (body, account) {
+        (Err(BodyError::TooLarge), _) => Reply::TooLarge,
+        (Err(BodyError::Slow), _) => Reply::Slow,
+        (Err(BodyError::Encoding), _) => Reply::Encoding,
+        (Err(BodyError::Busy), _) => Reply::Busy,
+        (Ok(_), None) => Reply::Unauthorized,
+        (Ok(_), Some(_)) if settings.is_none() => Reply::Settings,
+        (Ok(body), Some(account)) if is_array(&body.bytes) => accept_all(ingest, &account, received, body).await,
+        (Ok(body), Some(_)) if MAX_EVENT_BYTES < body.bytes.len() => Reply::TooLarge,
+        (Ok(body), Some(account)) => accept(ingest, &account, received, body).await,
+    }
+}
+
 /// An array of events. Its sender hears one answer for all of them, so one that cannot be worked becomes a dead letter, as at
 /// the other doors, and hinders no other.
-async fn accept_all(ingest: &Ingest, account: &AccountDoor, received: Received, body: &Bytes) -> Reply {
-    let events = match elements(body) {
+async fn accept_all(ingest: &Ingest, account: &AccountDoor, received: Received, body: Body) -> Reply {
+    let events = match elements(&body.bytes) {
         Ok(events) => events,
         Err(NoElements::TooMany) => return Reply::TooMany,
         Err(NoElements::Malformed(error)) => {
             return Reply::Malformed(ParseError::NotJson { line: error.line(), column: error.column() });
         }
     };
+    let messages = match ingest.protection.lend_for(events.len()) {
+        Ok(loan) => loan,
+        Err(away) => return away.into(),
+    };
     let sheaf: Sheaf = events.into_iter().map(|event| account.sort(event, ingest.shards, &received)).collect();
-    match sheaf.store(ingest, DOOR, PATIENCE).await {
+    match sheaf.on([body.loan, messages]).store(ingest, DOOR, PATIENCE).await {
         Stored::Yes(counts) => Reply::AcceptedAll(counts),
         Stored::No => Reply::Unavailable,
         Stored::Broken => Reply::Broken,
     }
 }
 
-async fn accept(ingest: &Ingest, account: &AccountDoor, received: Received, body: Bytes) -> Reply {
-    let event = match Event::parse(&body) {
+async fn accept(ingest: &Ingest, account: &AccountDoor, received: Received, body: Body) -> Reply {
+    let Body { bytes, loan } = body;
+    let event = match Event::parse(&bytes) {
         Ok(event) => event,
         Err(error) => return Reply::Malformed(error),
     };
@@ -99,10 +116,12 @@ async fn accept(ingest: &Ingest, account: &AccountDoor, received: Received, body
         }
         Judgement::Refuse(missing) => return Reply::Incomplete(event.kind(), missing),
     }
-    let (message_id, place, message) = account.address(&event, body, ingest.shards, &received);
+    let (message_id, place, message) = account.address(&event, bytes, ingest.shards, &received);
     // In a task of its own: a sender that gives up waiting does not keep its event from being counted.
     let (queue, metrics, account) = (ingest.queue.clone(), ingest.metrics.clone(), account.name.clone());
     let publishing = tokio::spawn(async move {
+        // Its memory is in use until then.
+        let _loan: Loan = loan;
         match queue.publish(vec![(place, message)]).await.pop() {
             Some(Ok(())) => {
                 metrics.accepted(DOOR, 1);

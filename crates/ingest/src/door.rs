@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::batch_reply::BatchReply;
 use crate::pixel::Picture;
+use crate::protection::Protection;
 use crate::reply::Reply;
 use crate::tracking::Call;
 use crate::{Access, description, destination, pixel, tracking, webhook};
@@ -35,6 +36,8 @@ pub struct Ingest {
     pub shards: u16,
     /// Where everything is counted.
     pub metrics: Metrics,
+    /// What bounds them.
+    pub protection: Arc<Protection>,
 }
 
 impl Ingest {

@@ -6,13 +6,19 @@
 mod access;
 mod batch_reply;
 mod body;
+mod certificate;
 mod description;
 mod destination;
 mod door;
 mod elements;
+#[cfg(test)]
+mod fake;
+mod gzip;
 mod intake;
 mod items;
+mod pace;
 mod pixel;
+mod protection;
 mod reply;
 mod serve;
 mod settings;
@@ -23,8 +29,10 @@ mod tracking;
 mod webhook;
 
 pub use access::{Access, AccountDoor, WebhookAccess};
+pub use certificate::{Certificate, CertificateError};
 pub use door::{Ingest, router};
 pub use intake::intake;
+pub use protection::{Bounds, InvalidNetwork, Network, Protection};
 pub use serve::{HttpSettings, serve};
 pub use sort::{Received, Sorted};
 

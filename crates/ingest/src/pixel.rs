@@ -36,16 +36,22 @@ pub(crate) struct Picture(pub(crate) BatchReply);
 
 /// Segment's Pixel Tracking API: one event in the address of a picture, in mails for example, with the write key in the event.
 pub(crate) async fn answer(ingest: &Ingest, kind: EventType, request: Request) -> Picture {
-    let received = Received::by_http(request.headers());
-    let reply = match event(request.uri().query().unwrap_or_default()) {
-        None => BatchReply::NoEvent,
-        Some(body) => match one(&ingest.access(), None, kind, body, ingest.shards, &received) {
-            Ok(sorted) => store(ingest, DOOR, [sorted].into_iter().collect::<Sheaf>(), PATIENCE).await,
-            Err(reply) => reply,
-        },
-    };
+    let reply = accept(ingest, kind, request).await.unwrap_or_else(|refusal| refusal);
     count_refused(ingest, DOOR, &reply);
     Picture(reply)
+}
+
+async fn accept(ingest: &Ingest, kind: EventType, request: Request) -> Result<BatchReply, BatchReply> {
+    // It has no body.
+    let (request, _visit) = ingest.protection.enter(request, 0).await?;
+    let received = Received::by_http(request.headers());
+    let body = event(request.uri().query().unwrap_or_default()).ok_or(BatchReply::NoEvent)?;
+    let mut loan = ingest.protection.budget.borrow(true);
+    loan.resize(body.len()).map_err(|_| BatchReply::Busy)?;
+    let (account, sorted) = one(&ingest.access(), None, kind, body, ingest.shards, &received)?;
+    loan.is_known_now();
+    account.admit()?;
+    Ok(store(ingest, DOOR, [sorted].into_iter().collect::<Sheaf>().on([loan]), PATIENCE).await)
 }
 
 /// The event in `data`, which is base64 in one of its two alphabets.

@@ -5,6 +5,7 @@ use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICAT
 use refersion_relay_model::{EventType, MAX_EVENT_BYTES, Missing, ParseError};
 
 use crate::MAX_BATCH_EVENTS;
+use crate::protection::Away;
 use crate::store::Counts;
 
 /// Seconds after which a sender may try again while the queue is away.
@@ -27,6 +28,9 @@ pub(crate) enum Reply {
     UnsupportedType(EventType),
     Incomplete(EventType, Vec<Missing>),
     Slow,
+    /// With the seconds after which there is room again.
+    OverLimit(u64),
+    Busy,
     Unavailable,
     NoSuchPath,
     WrongMethod(&'static str),
@@ -45,7 +49,8 @@ impl Reply {
             }
             Self::UnsupportedType(_) => StatusCode::NOT_IMPLEMENTED,
             // Not 408: Segment repeats after a 5xx, and takes a 4xx for final.
-            Self::Slow | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Slow | Self::Busy | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::OverLimit(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Broken => StatusCode::INTERNAL_SERVER_ERROR,
@@ -85,6 +90,8 @@ impl Reply {
             ),
             Self::Incomplete(kind, missing) => Missing::sentence(*kind, missing),
             Self::Slow => "the request did not arrive in time: send it again".to_owned(),
+            Self::OverLimit(_) => "there are more requests than the relay's limit: send it again later".to_owned(),
+            Self::Busy => "the relay has no room for it right now: send it again later".to_owned(),
             Self::Unavailable => "the event could not be stored right now: send it again later".to_owned(),
             Self::NoSuchPath => {
                 "there is nothing at this address: events go to POST /v1/destination, /v1/webhook/ACCOUNT or /v1/batch".to_owned()
@@ -95,13 +102,23 @@ impl Reply {
     }
 }
 
+impl From<Away> for Reply {
+    fn from(away: Away) -> Self {
+        match away {
+            Away::OverLimit(seconds) => Self::OverLimit(seconds),
+            Away::Busy => Self::Busy,
+        }
+    }
+}
+
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
         // Segment reads a body only when it is declared as JSON.
         let body = serde_json::json!({ "message": self.message() }).to_string();
         let response = Response::builder().status(self.status()).header(CONTENT_TYPE, "application/json");
         let response = match &self {
-            Self::Unavailable => response.header(RETRY_AFTER, RETRY_AFTER_SECONDS),
+            Self::Busy | Self::Unavailable => response.header(RETRY_AFTER, RETRY_AFTER_SECONDS),
+            Self::OverLimit(seconds) => response.header(RETRY_AFTER, *seconds),
             Self::Slow => response.header(RETRY_AFTER, RETRY_AFTER_SECONDS).header(CONNECTION, "close"),
             Self::Unauthorized => response.header(WWW_AUTHENTICATE, "Basic realm=\"refersion-relay\""),
             Self::WrongMethod(allowed) => response.header(ALLOW, *allowed),

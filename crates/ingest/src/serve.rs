@@ -1,26 +1,46 @@
 use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
-/// How long a client may take to send a request's headers, and how long an idle connection is kept.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+use crate::certificate::Certificate;
+use crate::pace::{Pace, Paced};
+use crate::protection::{Peer, Protection, Ticket};
+
 /// How long a client may take to send a body.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take to agree on TLS.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause after an accept that failed for want of something (file descriptors, say): the next one would fail too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The most that a connection keeps of what was sent and not read yet. A pixel's address has 64 KiB at most.
+const MAX_BUFFER: usize = 128 * 1024;
 
 /// How to serve HTTP.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct HttpSettings {
     /// How long requests in progress may take to end after the stop.
     pub grace: Duration,
+    /// What bounds the connections. `None`: only their deadlines do.
+    pub protection: Option<Arc<Protection>>,
+    /// What TLS is spoken with; new connections get what is there then. `None`: none is spoken.
+    pub certificate: Option<watch::Receiver<Arc<Certificate>>>,
 }
 
 /// Serves `router` until `stop` is cancelled; requests in progress are then answered and nothing new is taken.
@@ -30,35 +50,103 @@ pub async fn serve(
     settings: HttpSettings,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).keep_alive(true);
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok((stream, address)) => (stream, address.ip()),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        // Answers are small and complete; waiting to fill a packet only adds latency.
-        let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
-        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
-            }
-        });
+        let ticket = match &settings.protection {
+            None => None,
+            Some(protection) => match protection.connections.open(protection.client(peer)) {
+                Some(ticket) => Some(ticket),
+                // Closed at once: there is no room even for an answer.
+                None => continue,
+            },
+        };
+        let connection = Connection { peer, ticket: ticket.map(Arc::new), router: router.clone() };
+        let certificate = settings.certificate.as_ref().map(|certificate| certificate.borrow().clone());
+        let (watcher, stop) = (graceful.watcher(), stop.clone());
+        tokio::spawn(connection.run(stream, certificate, watcher, stop));
     }
     drop(listener);
     if tokio::time::timeout(settings.grace, graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests were still in progress at the end");
     }
     Ok(())
+}
+
+/// What is known of a connection beside its bytes.
+struct Connection {
+    peer: IpAddr,
+    /// Where connections are bounded.
+    ticket: Option<Arc<Ticket>>,
+    router: Router,
+}
+
+impl Connection {
+    async fn run(
+        self,
+        stream: TcpStream,
+        certificate: Option<Arc<Certificate>>,
+        watcher: Watcher,
+        stop: CancellationToken,
+    ) {
+        // Answers are small and complete; waiting to fill a packet only adds latency.
+        let _ = stream.set_nodelay(true);
+        let dropped = self.ticket.as_ref().map(|ticket| ticket.dropped.clone()).unwrap_or_default();
+        let (pace, overdue) = Pace::begin();
+        let stream = Paced::new(stream, pace.clone());
+        let serving = async {
+            let Some(certificate) = certificate else { return self.serve(stream, pace, watcher).await };
+            let handshake = TlsAcceptor::from(certificate.config.clone()).accept(stream);
+            let agreed = tokio::select! {
+                agreed = timeout(HANDSHAKE_TIMEOUT, handshake) => agreed,
+                // There is no request yet that would have to be answered.
+                () = stop.cancelled() => return,
+            };
+            if let Ok(Ok(stream)) = agreed {
+                return self.serve(stream, pace, watcher).await;
+            }
+            tracing::debug!("no TLS was agreed on");
+            if let Some(ticket) = &self.ticket {
+                ticket.failed_to_agree();
+            }
+        };
+        tokio::select! {
+            () = serving => {}
+            () = overdue => tracing::debug!("a connection was too slow, or idle for too long"),
+            () = dropped.cancelled() => tracing::debug!("an idle connection made room for a new one"),
+        }
+    }
+
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, pace: Pace, watcher: Watcher) {
+        let Self { peer, ticket, router } = self;
+        pace.ready();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let (ticket, router) = (ticket.clone(), router.clone());
+            let turn = pace.request(ticket);
+            async move {
+                // It had to make room in this moment: its sender sends again what got no answer.
+                let turn = turn.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionAborted))?;
+                request.extensions_mut().insert(Peer(peer));
+                let Ok(response) = router.oneshot(request.map(Body::new)).await;
+                Ok::<_, io::Error>(response.map(|body| turn.until_sent(body)))
+            }
+        });
+        let mut builder = http1::Builder::new();
+        // The deadlines are those of `Pace`, which tells an idle connection from one that is slow.
+        builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(MAX_BUFFER).keep_alive(true);
+        if let Err(error) = watcher.watch(builder.serve_connection(TokioIo::new(stream), service)).await {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    }
 }

@@ -155,7 +155,8 @@ mod tests {
 
     fn sorted(body: &str) -> Sorted {
         let name = AccountName::try_from("acme").unwrap();
-        let door = AccountDoor { name, fingerprint: Fingerprint::new(&KeyPair::new("pub_1", "sec_1")), webhook: None };
+        let fingerprint = Fingerprint::new(&KeyPair::new("pub_1", "sec_1"));
+        let door = AccountDoor { name, fingerprint, webhook: None, requests: None };
         door.sort(
             Bytes::copy_from_slice(body.as_bytes()),
             8,

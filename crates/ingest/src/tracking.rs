@@ -11,9 +11,10 @@ use serde_json::value::RawValue;
 
 use crate::access::{Access, basic_user};
 use crate::batch_reply::BatchReply;
-use crate::body::{BodyError, Encoding, Keep, read};
+use crate::body::{Body, BodyError, Sender, discard, read};
 use crate::door::Ingest;
 use crate::items::Items;
+use crate::protection::Protection;
 use crate::sort::{Received, Sorted};
 use crate::store::{Sheaf, Stored};
 use crate::{AccountDoor, MAX_BATCH_BYTES};
@@ -55,7 +56,7 @@ impl Call {
 /// Segment's Tracking API: events straight from a library, authenticated by the account's write key. Libraries drop what they
 /// get a 4xx for, so only what no repeat can mend is refused; what cannot be worked becomes a dead letter.
 pub(crate) async fn answer(ingest: &Ingest, call: Call, request: Request) -> BatchReply {
-    let reply = accept(ingest, call, request).await;
+    let reply = accept(ingest, call, request).await.unwrap_or_else(|refusal| refusal);
     count_refused(ingest, DOOR, &reply);
     reply
 }
@@ -69,55 +70,75 @@ pub(crate) fn count_refused(ingest: &Ingest, door: Door, reply: &BatchReply) {
             Refused::Malformed
         }
         BatchReply::Slow => Refused::Slow,
+        BatchReply::OverLimit(_) => Refused::OverLimit,
+        BatchReply::Busy => Refused::Busy,
         BatchReply::Unavailable => Refused::Unavailable,
         BatchReply::Taken | BatchReply::NoSuchPath | BatchReply::WrongMethod(_) | BatchReply::Broken => return,
     };
     ingest.metrics.refused(door, refused);
 }
 
-async fn accept(ingest: &Ingest, call: Call, request: Request) -> BatchReply {
-    let access = ingest.access();
-    let (received, encoding) = (Received::by_http(request.headers()), Encoding::of(request.headers()));
-    let user = basic_user(request.headers());
-    // The key may also stand in the body, so without one in the headers the body has to be read.
-    let stranger = user.as_ref().is_some_and(|key| access.by_write_key(key).is_none());
+async fn accept(ingest: &Ingest, call: Call, request: Request) -> Result<BatchReply, BatchReply> {
     let limit = match call {
         Call::One(_) => MAX_EVENT_BYTES,
         Call::Batch => MAX_BATCH_BYTES,
     };
-    let body = match body(request, encoding, limit, stranger).await {
-        Ok(body) => body,
-        Err(reply) => return reply,
-    };
-    let sheaf = match call {
-        Call::One(kind) => {
-            one(&access, user, kind, body, ingest.shards, &received).map(|event| [event].into_iter().collect())
+    let (request, _visit) = ingest.protection.enter(request, limit).await?;
+    let access = ingest.access();
+    let received = Received::by_http(request.headers());
+    let user = basic_user(request.headers());
+    // The key may also stand in the body, so without one in the headers the body has to be read.
+    let sender = match user.as_ref().map(|key| access.by_write_key(key)) {
+        None => Sender::Stranger,
+        Some(None) => Sender::Nobody,
+        Some(Some(account)) => {
+            if let Err(away) = account.admit() {
+                discard(request, limit).await;
+                return Err(away.into());
+            }
+            Sender::Known
         }
-        Call::Batch => batch(&access, user, &body, ingest.shards, &received),
     };
-    match sheaf {
-        Ok(sheaf) => store(ingest, DOOR, sheaf, PATIENCE).await,
-        Err(reply) => reply,
+    let Body { bytes, mut loan } = body(&ingest.protection, request, limit, sender).await?;
+    if sender == Sender::Nobody {
+        return Err(BatchReply::Unauthorized);
     }
+    let mut admit = |account: &AccountDoor| match sender {
+        Sender::Known | Sender::Nobody => Ok(()),
+        Sender::Stranger => {
+            loan.is_known_now();
+            account.admit()
+        }
+    };
+    let sheaf: Sheaf = match call {
+        Call::One(kind) => {
+            let (account, event) = one(&access, user, kind, bytes, ingest.shards, &received)?;
+            admit(&account)?;
+            [event].into_iter().collect()
+        }
+        Call::Batch => {
+            let Opened { items, account, envelope } = open(&access, user, &bytes)?;
+            admit(&account)?;
+            let messages = ingest.protection.lend_for(items.len())?;
+            let sort = |item| account.sort_in(&envelope, item, ingest.shards, &received);
+            items.into_iter().map(sort).collect::<Sheaf>().on([messages])
+        }
+    };
+    Ok(store(ingest, DOOR, sheaf.on([loan]), PATIENCE).await)
 }
 
-/// Reads and unpacks a body. That of a stranger is read and not kept.
+/// Reads and unpacks a body. That of nobody is read and not kept.
 pub(crate) async fn body(
+    protection: &Protection,
     request: Request,
-    encoding: Encoding,
     limit: usize,
-    stranger: bool,
-) -> Result<Bytes, BatchReply> {
-    let body = read(request, limit, if stranger { Keep::No } else { Keep::Yes }).await;
-    let unpacked = match body {
-        Ok(_) if stranger => return Err(BatchReply::Unauthorized),
-        Ok(body) => encoding.unpack(body, limit).await,
-        Err(error) => Err(error),
-    };
-    unpacked.map_err(|error| match error {
+    sender: Sender,
+) -> Result<Body, BatchReply> {
+    read(protection, request, limit, sender).await.map_err(|error| match error {
         BodyError::TooLarge => BatchReply::TooLarge(limit),
         BodyError::Slow => BatchReply::Slow,
         BodyError::Encoding => BatchReply::Encoding,
+        BodyError::Busy => BatchReply::Busy,
     })
 }
 
@@ -130,7 +151,7 @@ pub(crate) async fn store(ingest: &Ingest, door: Door, sheaf: Sheaf, patience: D
     }
 }
 
-/// Reads one event, whose type is that of its path.
+/// Reads one event, whose type is that of its path, and finds whose it is.
 pub(crate) fn one(
     access: &Access,
     user: Option<String>,
@@ -138,14 +159,15 @@ pub(crate) fn one(
     body: Bytes,
     shards: u16,
     received: &Received,
-) -> Result<Sorted, BatchReply> {
+) -> Result<(Arc<AccountDoor>, Sorted), BatchReply> {
     let envelope = Envelope::unfiltered().with_kind(kind);
     let event = Event::parse_in(&body, &envelope).map_err(|error| match error {
         ParseError::NotJson { line, column } => BatchReply::Malformed { line, column },
         ParseError::NotAnObject | ParseError::NoType => BatchReply::NoEvent,
     })?;
     let account = account(access, [user, event.write_key(), None])?;
-    Ok(account.sort_in(&envelope, body, shards, received))
+    let sorted = account.sort_in(&envelope, body, shards, received);
+    Ok((account, sorted))
 }
 
 /// The body of a batch as it is read: every item keeps its own bytes.
@@ -159,17 +181,6 @@ struct Batch<'a> {
     integrations: Option<&'a RawValue>,
     #[serde(borrow)]
     context: Option<&'a RawValue>,
-}
-
-fn batch(
-    access: &Access,
-    user: Option<String>,
-    body: &Bytes,
-    shards: u16,
-    received: &Received,
-) -> Result<Sheaf, BatchReply> {
-    let Opened { items, account, envelope } = open(access, user, body)?;
-    Ok(items.into_iter().map(|item| account.sort_in(&envelope, item, shards, received)).collect())
 }
 
 /// A batch without its outside.
@@ -235,7 +246,7 @@ mod tests {
         for n in ["1", "2"] {
             let name = AccountName::try_from(format!("shop{n}")).unwrap();
             let write_key = SecretString::from(format!("write_{n}"));
-            access.admit(name, &KeyPair::new(n, n), Some(&write_key), None);
+            access.admit(name, &KeyPair::new(n, n), Some(&write_key), None, 0);
         }
         let opened = open(&access, user.map(str::to_owned), &Bytes::copy_from_slice(body.as_bytes()))?;
         Ok((opened.items, opened.account))

@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -10,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::access::Webhook;
 use crate::batch_reply::BatchReply;
-use crate::body::Encoding;
+use crate::body::{Body, Sender};
 use crate::door::Ingest;
 use crate::elements::{NoElements, elements, is_array};
 use crate::signature::Covered;
@@ -27,45 +26,45 @@ const PATIENCE: Duration = Duration::from_secs(4);
 ///
 /// Segment repeats a batch as a whole and drops what gets a 4xx, so what cannot be worked becomes a dead letter here too.
 pub(crate) async fn answer(ingest: &Ingest, account: &str, request: Request) -> BatchReply {
-    let reply = accept(ingest, account, request).await;
+    let reply = accept(ingest, account, request).await.unwrap_or_else(|refusal| refusal);
     count_refused(ingest, DOOR, &reply);
     reply
 }
 
-async fn accept(ingest: &Ingest, account: &str, request: Request) -> BatchReply {
+async fn accept(ingest: &Ingest, account: &str, request: Request) -> Result<BatchReply, BatchReply> {
+    let (request, _visit) = ingest.protection.enter(request, MAX_WEBHOOK_BYTES).await?;
     let access = ingest.access();
     let name = AccountName::try_from(account.to_owned()).ok();
-    let known = name.and_then(|name| access.by_name(&name)).filter(|account| account.webhook.is_some()).cloned();
-    let (received, encoding) = (Received::by_http(request.headers()), Encoding::of(request.headers()));
+    let account = name.and_then(|name| access.by_name(&name));
+    let received = Received::by_http(request.headers());
     let signature = signature(request.headers());
-    let body = match body(request, encoding, MAX_WEBHOOK_BYTES, known.is_none()).await {
-        // An account that is not there is told from one with another secret by nothing.
-        Err(BatchReply::Unauthorized) => return BatchReply::BadSignature,
-        Err(reply) => return reply,
-        Ok(body) => body,
-    };
-    let Some((account, webhook)) = known.as_ref().and_then(|account| Some((account, account.webhook.as_ref()?))) else {
-        return BatchReply::BadSignature;
-    };
-    match open(account, webhook, signature.as_deref(), &body, ingest.shards, &received) {
-        Ok(sheaf) => store(ingest, DOOR, sheaf, PATIENCE).await,
-        Err(reply) => reply,
-    }
+    let known = account.and_then(|account| Some((account, account.webhook.as_ref()?)));
+    // Who signs it is known when the body is there; who does not sign is nobody, unless the account asks for no signature.
+    let known = known.filter(|(_, webhook)| webhook.unsigned || (webhook.secret.is_some() && signature.is_some()));
+    let sender = if known.is_some() { Sender::Stranger } else { Sender::Nobody };
+    let Body { bytes, mut loan } = body(&ingest.protection, request, MAX_WEBHOOK_BYTES, sender).await?;
+    // An account that is not there is told from one with another secret by nothing.
+    let (account, webhook) = known.ok_or(BatchReply::BadSignature)?;
+    let signed = open(webhook, signature.as_deref(), &bytes)?;
+    loan.is_known_now();
+    account.admit()?;
+    let messages = ingest.protection.lend_for(signed.events.len())?;
+    let sheaf = signed.sort(account, webhook, ingest.shards, &received).on([loan, messages]);
+    Ok(store(ingest, DOOR, sheaf, PATIENCE).await)
 }
 
 fn signature(headers: &HeaderMap) -> Option<String> {
     Some(headers.get("x-signature")?.to_str().ok()?.to_owned())
 }
 
+/// The events of a body that is known to be an account's.
+struct Signed {
+    events: Vec<Bytes>,
+    covered: Covered,
+}
+
 /// Reads the events of a body, once it is known who sent them.
-fn open(
-    account: &Arc<AccountDoor>,
-    webhook: &Webhook,
-    signature: Option<&str>,
-    body: &Bytes,
-    shards: u16,
-    received: &Received,
-) -> Result<Sheaf, BatchReply> {
+fn open(webhook: &Webhook, signature: Option<&str>, body: &Bytes) -> Result<Signed, BatchReply> {
     let events = if is_array(body) {
         elements(body).map_err(|error| match error {
             NoElements::Malformed(error) => malformed(&error),
@@ -81,17 +80,24 @@ fn open(
         (Some(_) | None, _) if webhook.unsigned => Covered::Nothing,
         _ => return Err(BatchReply::BadSignature),
     };
-    let sort = |(position, event): (usize, Bytes)| match account.sort(event, shards, received) {
-        Sorted::Work(_, message)
-            if message.headers.kind == EventType::Delete.as_str()
-                && !webhook.trust_batches
-                && !covered.covers(position) =>
-        {
-            AccountDoor::unsigned(message, received)
-        }
-        sorted => sorted,
-    };
-    Ok(events?.into_iter().enumerate().map(sort).collect())
+    Ok(Signed { events: events?, covered })
+}
+
+impl Signed {
+    fn sort(self, account: &AccountDoor, webhook: &Webhook, shards: u16, received: &Received) -> Sheaf {
+        let Self { events, covered } = self;
+        let sort = |(position, event): (usize, Bytes)| match account.sort(event, shards, received) {
+            Sorted::Work(_, message)
+                if message.headers.kind == EventType::Delete.as_str()
+                    && !webhook.trust_batches
+                    && !covered.covers(position) =>
+            {
+                AccountDoor::unsigned(message, received)
+            }
+            sorted => sorted,
+        };
+        events.into_iter().enumerate().map(sort).collect()
+    }
 }
 
 fn malformed(error: &serde_json::Error) -> BatchReply {
@@ -100,6 +106,8 @@ fn malformed(error: &serde_json::Error) -> BatchReply {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use refersion_relay_model::{DeadReason, KeyPair};
     use secrecy::SecretString;
 
@@ -116,7 +124,7 @@ mod tests {
     fn account() -> Arc<AccountDoor> {
         let mut access = Access::default();
         let name = AccountName::try_from("acme").unwrap();
-        access.admit(name.clone(), &KeyPair::new("p", "s"), None, None);
+        access.admit(name.clone(), &KeyPair::new("p", "s"), None, None, 0);
         access.by_name(&name).unwrap().clone()
     }
 
@@ -131,7 +139,7 @@ mod tests {
     fn opened(webhook: &Webhook, signature: Option<&str>, body: &str) -> Result<Vec<&'static str>, BatchReply> {
         let received = Received::now();
         let body = Bytes::copy_from_slice(body.as_bytes());
-        open(&account(), webhook, signature, &body, 8, &received).map(|sheaf| sheaf.fates())
+        open(webhook, signature, &body).map(|signed| signed.sort(&account(), webhook, 8, &received).fates())
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! `refersion-relay`: the Refersion destination for Twilio Segment, as one program with a role for each command.
 
+mod certificates;
 mod cli;
 mod commands;
 mod config;
+mod descriptors;
 mod exit;
 mod look;
 mod ops;

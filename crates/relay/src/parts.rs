@@ -61,7 +61,8 @@ pub(crate) fn access(accounts: &[AccountSettings]) -> Access {
             unsigned: account.webhook_unsigned,
             trust_batches: account.webhook_trust_batches,
         };
-        access.admit(account.name.clone(), &account.keys, account.write_key.as_ref(), Some(&webhook));
+        let (write_key, rate) = (account.write_key.as_ref(), account.max_requests_per_second);
+        access.admit(account.name.clone(), &account.keys, write_key, Some(&webhook), rate);
     }
     access
 }

@@ -181,7 +181,7 @@ fn is_refusal(error: &QueueError) -> bool {
 }
 
 /// The whole chain of an error in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

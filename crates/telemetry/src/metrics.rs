@@ -8,13 +8,16 @@ use refersion_relay_model::{AccountName, Class, DeadReason, Ignored, OmittedFiel
 use crate::register::Register;
 
 /// Every metric the relay exports; `docs/metrics.md` has the table of them. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
     ingest_requests: IntCounterVec,
     ingest_seconds: HistogramVec,
     accepted: IntCounterVec,
     refused: IntCounterVec,
+    ingest_connections: IntGauge,
+    ingest_connections_refused: IntCounterVec,
+    ingest_body_bytes: IntGauge,
     ignored: IntCounterVec,
     published: IntCounterVec,
     publish_seconds: Histogram,
@@ -76,8 +79,25 @@ pub enum Refused {
     Incomplete,
     /// The body did not arrive in time.
     Slow,
+    /// More requests in a second than there may be.
+    OverLimit,
+    /// There was no memory for it, or its client had too many requests in progress.
+    Busy,
     /// The queue could not confirm it.
     Unavailable,
+}
+
+/// Why a connection to the doors was closed without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConnectionRefused {
+    /// There were as many as there may be, and none was idle.
+    Full,
+    /// Its client had as many as it may have, and none was idle.
+    PerClient,
+    /// An idle one made room for a new one.
+    Displaced,
+    /// No TLS was agreed on in time.
+    Handshake,
 }
 
 /// What became of a publish.
@@ -124,6 +144,13 @@ impl Metrics {
             ingest_seconds: add.seconds_by("ingest_request_seconds", "Time to answer a request.", &["door"]),
             accepted: add.counters("events_accepted_total", "Events that were durable before the 2xx.", &["door"]),
             refused: add.counters("events_refused_total", "Requests not accepted, by reason.", &["door", "reason"]),
+            ingest_connections: add.gauge("ingest_connections", "Open connections to the doors."),
+            ingest_connections_refused: add.counters(
+                "ingest_connections_refused_total",
+                "Connections to the doors that were closed without an answer, by reason.",
+                &["reason"],
+            ),
+            ingest_body_bytes: add.gauge("ingest_body_bytes", "Memory lent to bodies and what becomes of them."),
             ignored: add.counters(
                 "events_ignored_total",
                 "Events that are not for Refersion, by where that was noticed and why.",
@@ -220,6 +247,9 @@ impl Metrics {
             self.refused.with_label_values(&[Door::Webhook.as_str(), reason.as_str()]);
             self.refused.with_label_values(&[Door::Tracking.as_str(), reason.as_str()]);
         }
+        for reason in ConnectionRefused::ALL {
+            self.ingest_connections_refused.with_label_values(&[reason.as_str()]);
+        }
         for reason in Ignored::REASONS {
             self.ignored.with_label_values(&["worker", reason]);
         }
@@ -270,6 +300,27 @@ impl Metrics {
     /// A door refused an event.
     pub fn refused(&self, door: Door, reason: Refused) {
         self.refused.with_label_values(&[door.as_str(), reason.as_str()]).inc();
+    }
+
+    /// A connection to the doors was opened; dropping the guard closes it.
+    #[must_use]
+    pub fn connection_open(&self) -> Counted {
+        Counted::up(&self.ingest_connections)
+    }
+
+    /// A connection to the doors was closed without an answer.
+    pub fn connection_refused(&self, reason: ConnectionRefused) {
+        self.ingest_connections_refused.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// So many bytes were lent to a body.
+    pub fn body_memory_lent(&self, bytes: usize) {
+        self.ingest_body_bytes.add(gauge(bytes as u64));
+    }
+
+    /// So many bytes came back.
+    pub fn body_memory_freed(&self, bytes: usize) {
+        self.ingest_body_bytes.sub(gauge(bytes as u64));
     }
 
     /// A door ignored an event.
@@ -486,20 +537,28 @@ impl Door {
 }
 
 impl Refused {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::TooLarge,
         Self::Unauthorized,
         Self::Malformed,
         Self::UnsupportedType,
         Self::Incomplete,
         Self::Slow,
+        Self::OverLimit,
+        Self::Busy,
         Self::Unavailable,
     ];
 
     /// Whether the batch door refuses for it as well: a single item of a batch is never refused.
     fn is_about_requests(self) -> bool {
         match self {
-            Self::TooLarge | Self::Unauthorized | Self::Malformed | Self::Slow | Self::Unavailable => true,
+            Self::TooLarge
+            | Self::Unauthorized
+            | Self::Malformed
+            | Self::Slow
+            | Self::OverLimit
+            | Self::Busy
+            | Self::Unavailable => true,
             Self::UnsupportedType | Self::Incomplete => false,
         }
     }
@@ -512,7 +571,22 @@ impl Refused {
             Self::UnsupportedType => "unsupported_type",
             Self::Incomplete => "incomplete",
             Self::Slow => "slow",
+            Self::OverLimit => "over_limit",
+            Self::Busy => "busy",
             Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+impl ConnectionRefused {
+    const ALL: [Self; 4] = [Self::Full, Self::PerClient, Self::Displaced, Self::Handshake];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::PerClient => "per_client",
+            Self::Displaced => "displaced",
+            Self::Handshake => "handshake",
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use refersion_relay_model::{AccountName, Class, DeadReason, EventType, Ignored, OmittedField, Shard};
-use refersion_relay_telemetry::{Connection, Door, Metrics, PublishOutcome, Refused, Wait};
+use refersion_relay_telemetry::{Connection, ConnectionRefused, Door, Metrics, PublishOutcome, Refused, Wait};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
 
@@ -57,6 +57,10 @@ fn exercise(metrics: &Metrics) {
     metrics.dead_lettered_at_door(DeadReason::Incomplete);
     metrics.copy();
     metrics.refused(door, Refused::Unavailable);
+    drop(metrics.connection_open());
+    metrics.connection_refused(ConnectionRefused::Full);
+    metrics.body_memory_lent(2);
+    metrics.body_memory_freed(1);
     metrics.ignored_at_door(door, Ignored::Anonymous);
     metrics.ignored_by_worker(Ignored::UnsupportedType(EventType::Track));
     metrics.published(PublishOutcome::Confirmed, took);

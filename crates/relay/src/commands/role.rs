@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use refersion_relay_ingest::{Access, HttpSettings, Ingest, intake, router, serve};
+use refersion_relay_ingest::{Access, HttpSettings, Ingest, Protection, intake, router, serve};
 use refersion_relay_model::AccountName;
 use refersion_relay_queue::Queue;
 use refersion_relay_telemetry::Metrics;
@@ -13,13 +13,14 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use crate::certificates::Certificates;
 use crate::cli::RoleArgs;
 use crate::config::Settings;
 use crate::exit::Exit;
 use crate::ops::{self, Ops};
 use crate::reload::{Reload, Shared};
 use crate::signals::Stop;
-use crate::{parts, poll};
+use crate::{descriptors, parts, poll};
 
 /// What this process does.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +57,8 @@ pub(super) async fn run(config: Option<&Path>, roles: Roles, args: &RoleArgs) ->
         tokio::spawn(reload.run(stop.stop.clone()));
     }
     if let Some(address) = running.ingest {
-        tracing::info!("taking events at http://{address}/v1/destination");
+        let scheme = if settings.tls.is_some() { "https" } else { "http" };
+        tracing::info!("taking events at {scheme}://{address}/v1/destination");
     }
     tracing::info!("metrics and health at http://{}/metrics and /health/ready", running.ops);
     stop.stop.cancelled().await;
@@ -76,7 +78,7 @@ pub(super) async fn start(
     let queue = parts::queue(settings, &metrics);
     let tasks = TaskTracker::new();
     // A client that never finishes its request must not use up the whole grace.
-    let http = HttpSettings { grace: settings.shutdown_grace.mul_f64(0.8) };
+    let grace = settings.shutdown_grace.mul_f64(0.8);
     let mut running = Running {
         ingest: None,
         ops: ops_listener.local_addr().map_err(Exit::failed)?,
@@ -91,8 +93,17 @@ pub(super) async fn start(
         running.ingest = Some(listener.local_addr().map_err(Exit::failed)?);
         let access = watch::Sender::new(Arc::new(parts::access(&settings.accounts)));
         let (queue, shards, metrics) = (queue.clone(), settings.shards, metrics.clone());
-        let ingest = Ingest { queue, access: access.subscribe(), shards, metrics };
+        let protection = Protection::new(settings.bounds.clone(), metrics.clone());
+        let ingest = Ingest { queue, access: access.subscribe(), shards, metrics, protection: protection.clone() };
         running.access = Some(access);
+        descriptors::raise(settings.bounds.max_connections);
+        let mut certificate = None;
+        if let Some(files) = &settings.tls {
+            let (certificates, shown) = Certificates::begin(files.clone()).await.map_err(Exit::Usage)?;
+            certificate = Some(shown);
+            tokio::spawn(certificates.run(stop.stop.clone()));
+        }
+        let http = HttpSettings { grace, protection: Some(protection), certificate };
         tasks.spawn(serve(listener, router(ingest.clone()), http, stop.stop.clone()));
         tasks.spawn(intake(ingest, stop.stop.clone()));
     }
@@ -113,6 +124,7 @@ pub(super) async fn start(
     tasks.close();
     // Metrics and health answer until the very end, so they are not among the tasks that are waited for.
     let ops = ops::router(Ops { metrics, queue: queue.state(), worker: progress });
+    let http = HttpSettings { grace, protection: None, certificate: None };
     tokio::spawn(serve(ops_listener, ops, http, running.ops_stop.clone()));
     Ok(running)
 }

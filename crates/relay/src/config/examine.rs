@@ -168,7 +168,7 @@ fn has_secrets(text: &str) -> bool {
 
 /// Whether users of this machine who are neither the owner nor of the group can read a file: they may read it itself, and
 /// enter every folder above it.
-fn others_may_read(path: &Path) -> bool {
+pub(crate) fn others_may_read(path: &Path) -> bool {
     let mode = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
     let Ok(path) = path.canonicalize() else { return false };
     mode(&path) & 0o004 != 0 && path.ancestors().skip(1).all(|folder| mode(folder) & 0o001 != 0)

@@ -5,6 +5,6 @@ mod load;
 mod raw;
 mod settings;
 
-pub(crate) use examine::{Examined, Secret, SecretState, examine};
+pub(crate) use examine::{Examined, Secret, SecretState, examine, others_may_read};
 pub(crate) use load::{ConfigError, from_toml, load, load_again};
-pub(crate) use settings::{AccountSettings, QueueUrl, Settings};
+pub(crate) use settings::{AccountSettings, QueueUrl, Settings, TlsFiles};

@@ -48,6 +48,20 @@ pub(super) struct RawIngest {
     pub(super) listen: String,
     /// Whether a proxy before the listener speaks TLS.
     pub(super) behind_tls_proxy: bool,
+    /// The certificate of the listener, with those it is issued by. PEM.
+    pub(super) tls_certificate_file: Option<PathBuf>,
+    /// Its private key. PEM.
+    pub(super) tls_key_file: Option<PathBuf>,
+    /// Requests in a second at most, of everybody together. Zero: any number.
+    pub(super) max_requests_per_second: u32,
+    /// Memory for bodies and what becomes of them.
+    pub(super) max_body_memory: Size,
+    /// Open connections at most.
+    pub(super) max_connections: usize,
+    /// Open connections of one client at most.
+    pub(super) max_connections_per_client: Option<usize>,
+    /// Networks whose `X-Forwarded-For` is believed.
+    pub(super) trusted_proxies: Vec<String>,
 }
 
 /// `[worker]`
@@ -122,12 +136,36 @@ pub(super) struct RawAccount {
     pub(super) webhook_unsigned: bool,
     #[serde(default)]
     pub(super) webhook_trust_batches: bool,
+    #[serde(default)]
+    pub(super) max_requests_per_second: u32,
     #[serde(default = "pending")]
     pub(super) status: String,
     #[serde(default)]
     pub(super) send_welcome: bool,
     #[serde(default = "keep")]
     pub(super) on_existing: String,
+}
+
+/// An amount of memory as people write it: `"256 MiB"`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size(pub(super) usize);
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let size = || {
+            let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+            let shift = match unit.trim_start() {
+                "KiB" => 10,
+                "MiB" => 20,
+                "GiB" => 30,
+                _ => return None,
+            };
+            number.parse::<usize>().ok()?.checked_mul(1 << shift)
+        };
+        let no_size = || de::Error::custom(format!("{text:?} is no amount of memory: write it like \"256 MiB\""));
+        size().map(Self).ok_or_else(no_size)
+    }
 }
 
 /// A duration as people write it: `"90s"`, `"1h 30m"`.
@@ -175,7 +213,17 @@ impl Default for RawQueue {
 
 impl Default for RawIngest {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8080".to_owned(), behind_tls_proxy: false }
+        Self {
+            listen: "127.0.0.1:8080".to_owned(),
+            behind_tls_proxy: false,
+            tls_certificate_file: None,
+            tls_key_file: None,
+            max_requests_per_second: 0,
+            max_body_memory: Size(256 << 20),
+            max_connections: 2_000,
+            max_connections_per_client: None,
+            trusted_proxies: Vec::new(),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use refersion_relay_ingest::{Bounds, Network};
 use refersion_relay_model::{AccountName, KeyPair};
 use refersion_relay_queue::{BrokerUrl, InvalidSqlitePath, ManagementUrl, SqlitePath};
 use refersion_relay_refersion::{Existing, NewAffiliateDefaults, Status};
@@ -12,7 +13,7 @@ use refersion_relay_worker::RetryPolicy;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::load::ConfigError;
-use super::raw::{RawAccount, RawQueue, RawRetry, RawSettings};
+use super::raw::{RawAccount, RawIngest, RawQueue, RawRetry, RawSettings};
 
 /// The configuration, with every value checked.
 #[derive(Clone, Debug)]
@@ -24,6 +25,9 @@ pub(crate) struct Settings {
     pub(crate) confirm_timeout: Duration,
     pub(crate) ingest_listen: SocketAddr,
     pub(crate) behind_tls_proxy: bool,
+    /// Of a listener that speaks TLS itself.
+    pub(crate) tls: Option<TlsFiles>,
+    pub(crate) bounds: Bounds,
     pub(crate) concurrency: usize,
     pub(crate) prefetch: u16,
     pub(crate) shutdown_grace: Duration,
@@ -34,6 +38,14 @@ pub(crate) struct Settings {
     pub(crate) log_format: LogFormat,
     pub(crate) log_filter: String,
     pub(crate) accounts: Vec<AccountSettings>,
+}
+
+/// Where the certificate of the listener is. They are read again when they change.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsFiles {
+    /// The chain, its own certificate first.
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 /// Where the queue is.
@@ -61,14 +73,25 @@ pub(crate) struct AccountSettings {
     pub(crate) webhook_unsigned: bool,
     /// Whether what no signature covers may delete.
     pub(crate) webhook_trust_batches: bool,
+    /// At the doors; zero: any number.
+    pub(crate) max_requests_per_second: u32,
     pub(crate) defaults: NewAffiliateDefaults,
     pub(crate) existing: Existing,
 }
 
 impl PartialEq for AccountSettings {
     fn eq(&self, other: &Self) -> bool {
-        let Self { name, keys, write_key, webhook_secret, webhook_unsigned, webhook_trust_batches, defaults, existing } =
-            self;
+        let Self {
+            name,
+            keys,
+            write_key,
+            webhook_secret,
+            webhook_unsigned,
+            webhook_trust_batches,
+            max_requests_per_second,
+            defaults,
+            existing,
+        } = self;
         let secret = |key: &Option<SecretString>| key.as_ref().map(|key| key.expose_secret().to_owned());
         *name == other.name
             && keys.expose_public() == other.keys.expose_public()
@@ -77,6 +100,7 @@ impl PartialEq for AccountSettings {
             && secret(webhook_secret) == secret(&other.webhook_secret)
             && *webhook_unsigned == other.webhook_unsigned
             && *webhook_trust_batches == other.webhook_trust_batches
+            && *max_requests_per_second == other.max_requests_per_second
             && *defaults == other.defaults
             && *existing == other.existing
     }
@@ -91,11 +115,13 @@ impl TryFrom<RawSettings> for Settings {
     fn try_from(raw: RawSettings) -> Result<Self, ConfigError> {
         let RawSettings { queue, ingest, worker, ops, refersion, retry, log, account, folder } = raw;
         let ingest_listen = address("ingest.listen", &ingest.listen)?;
-        if !ingest_listen.ip().is_loopback() && !ingest.behind_tls_proxy {
+        let tls = tls(&ingest)?;
+        if !ingest_listen.ip().is_loopback() && tls.is_none() && !ingest.behind_tls_proxy {
             return Err(invalid(
                 "ingest.listen",
-                "events and keys must not travel unencrypted: listen on a loopback address, or put a TLS proxy before \
-                 it and set ingest.behind_tls_proxy = true",
+                "events and keys must not travel unencrypted: listen on a loopback address, give the listener a \
+                 certificate (ingest.tls_certificate_file), or put a TLS proxy before it and set \
+                 ingest.behind_tls_proxy = true",
             ));
         }
         check("queue.prefix", valid_prefix(&queue.prefix), "1 to 100 letters, digits, dots, dashes and underscores")?;
@@ -126,6 +152,8 @@ impl TryFrom<RawSettings> for Settings {
             confirm_timeout: queue.confirm_timeout.0,
             ingest_listen,
             behind_tls_proxy: ingest.behind_tls_proxy,
+            tls,
+            bounds: bounds(&ingest)?,
             concurrency: worker.concurrency,
             prefetch: worker.prefetch,
             shutdown_grace: worker.shutdown_grace.0,
@@ -137,6 +165,44 @@ impl TryFrom<RawSettings> for Settings {
             log_filter: log.filter,
             accounts: accounts(account)?,
         })
+    }
+}
+
+/// The largest number of requests in a second that can be told from any number.
+const MAX_RATE: u32 = 1_000_000;
+/// A webhook of the largest size, packed and unpacked, has to fit into what strangers get of it.
+const MIN_BODY_MEMORY: usize = 64 << 20;
+
+fn bounds(ingest: &RawIngest) -> Result<Bounds, ConfigError> {
+    let RawIngest { max_requests_per_second, max_body_memory, max_connections, .. } = *ingest;
+    check_rate("ingest.max_requests_per_second", max_requests_per_second)?;
+    check("ingest.max_body_memory", MIN_BODY_MEMORY <= max_body_memory.0, "at least 64 MiB")?;
+    let numbers = 1..=100_000;
+    check("ingest.max_connections", numbers.contains(&max_connections), "a number from 1 to 100000")?;
+    let max_connections_per_client = ingest.max_connections_per_client.unwrap_or(max_connections.div_ceil(4));
+    let key = "ingest.max_connections_per_client";
+    check(key, numbers.contains(&max_connections_per_client), "a number from 1 to 100000")?;
+    let network = |text: &String| {
+        let key = "ingest.trusted_proxies";
+        text.parse::<Network>().map_err(|error| invalid(key, &format!("{text:?} {error}")))
+    };
+    let trusted_proxies = ingest.trusted_proxies.iter().map(network).collect::<Result<_, _>>()?;
+    let max_body_memory = max_body_memory.0;
+    Ok(Bounds {
+        max_requests_per_second,
+        max_body_memory,
+        max_connections,
+        max_connections_per_client,
+        trusted_proxies,
+    })
+}
+
+fn tls(ingest: &RawIngest) -> Result<Option<TlsFiles>, ConfigError> {
+    match (ingest.tls_certificate_file.clone(), ingest.tls_key_file.clone()) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key })),
+        (Some(_), None) => Err(invalid("ingest.tls_key_file", "is missing: the certificate needs its key")),
+        (None, Some(_)) => Err(invalid("ingest.tls_certificate_file", "is missing: the key needs its certificate")),
     }
 }
 
@@ -209,6 +275,7 @@ fn account(raw: RawAccount) -> Result<AccountSettings, ConfigError> {
     };
     let write_key = secret(&key("write_key"), raw.write_key.as_ref(), raw.write_key_file.as_ref())?;
     let webhook_secret = secret(&key("webhook_secret"), raw.webhook_secret.as_ref(), raw.webhook_secret_file.as_ref())?;
+    check_rate(&key("max_requests_per_second"), raw.max_requests_per_second)?;
     check(&key("public_key"), !raw.public_key.trim().is_empty(), "not empty")?;
     let status = match raw.status.as_str() {
         "PENDING" => Status::Pending,
@@ -229,6 +296,7 @@ fn account(raw: RawAccount) -> Result<AccountSettings, ConfigError> {
         webhook_secret,
         webhook_unsigned: raw.webhook_unsigned,
         webhook_trust_batches: raw.webhook_trust_batches,
+        max_requests_per_second: raw.max_requests_per_second,
         defaults,
         existing,
     })
@@ -257,6 +325,10 @@ fn address(key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
 
 fn check(key: &str, fine: bool, expected: &str) -> Result<(), ConfigError> {
     if fine { Ok(()) } else { Err(invalid(key, &format!("has to be {expected}"))) }
+}
+
+fn check_rate(key: &str, per_second: u32) -> Result<(), ConfigError> {
+    check(key, per_second <= MAX_RATE, "a number up to 1000000, or 0 for any number")
 }
 
 fn invalid(key: &str, why: &str) -> ConfigError {

@@ -23,7 +23,16 @@ pub(super) fn effective(examined: &Examined) -> Value {
             "prefix": settings.prefix, "shards": settings.shards,
             "confirm_timeout": span(settings.confirm_timeout),
         },
-        "ingest": {"listen": settings.ingest_listen, "behind_tls_proxy": settings.behind_tls_proxy},
+        "ingest": {
+            "listen": settings.ingest_listen, "behind_tls_proxy": settings.behind_tls_proxy,
+            "tls_certificate_file": settings.tls.as_ref().map(|tls| &tls.certificate),
+            "tls_key_file": settings.tls.as_ref().map(|tls| &tls.key),
+            "max_requests_per_second": settings.bounds.max_requests_per_second,
+            "max_body_memory": size(settings.bounds.max_body_memory),
+            "max_connections": settings.bounds.max_connections,
+            "max_connections_per_client": settings.bounds.max_connections_per_client,
+            "trusted_proxies": settings.bounds.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        },
         "worker": {
             "concurrency": settings.concurrency, "prefetch": settings.prefetch,
             "shutdown_grace": span(settings.shutdown_grace),
@@ -47,6 +56,11 @@ pub(super) fn effective(examined: &Examined) -> Value {
     })
 }
 
+/// As it can be written in the configuration.
+fn size(bytes: usize) -> String {
+    if bytes.is_multiple_of(1 << 20) { format!("{} MiB", bytes >> 20) } else { format!("{} KiB", bytes >> 10) }
+}
+
 fn account(examined: &Examined, account: &AccountSettings) -> Value {
     let key = |key: &str| format!("account {}: {key}", account.name);
     json!({
@@ -56,6 +70,7 @@ fn account(examined: &Examined, account: &AccountSettings) -> Value {
         "webhook_secret": account.webhook_secret.as_ref().map(|_| "***"),
         "webhook_secret_file": examined.file_of(&key("webhook_secret")),
         "webhook_unsigned": account.webhook_unsigned, "webhook_trust_batches": account.webhook_trust_batches,
+        "max_requests_per_second": account.max_requests_per_second,
         "status": account.defaults.status.as_str(), "send_welcome": account.defaults.send_welcome,
         "on_existing": account.existing.as_str(),
     })

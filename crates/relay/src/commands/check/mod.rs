@@ -9,6 +9,7 @@ mod embedded;
 mod files;
 mod finding;
 mod queue;
+mod tls;
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -38,6 +39,9 @@ pub(super) async fn run(path: Option<&Path>, args: &CheckArgs) -> Result<(), Exi
     let mut findings = files::findings(&examined);
     findings.push(files::base_url(&examined.settings));
     findings.extend(files::management_url(&examined.settings));
+    if let Some(files) = &examined.settings.tls {
+        findings.extend(tls::look(files, READING).await);
+    }
     let looked = queue::look(&examined, args, &metrics).await;
     findings.extend(looked.findings);
     let asked = accounts::ask(&examined, &client).await;

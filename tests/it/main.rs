@@ -22,6 +22,7 @@ mod intake;
 mod integrate_docs;
 mod openapi;
 mod order;
+mod outage;
 mod payloads;
 mod privacy;
 mod reload;

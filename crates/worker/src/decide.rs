@@ -173,8 +173,12 @@ mod tests {
         let day = 24 * 60 * MINUTE;
         let later = |out| decided_if(Known::Up, &transient()[0], 3, 2 * day, out);
         assert!(matches!(later(Duration::ZERO), Verdict::DeadLetter { reason: DeadReason::Age, .. }));
-        assert_eq!(later(2 * day - MINUTE), Verdict::Retry(Retry::Tier(MINUTE)));
-        assert_eq!(later(2 * day - SECOND), Verdict::Retry(Retry::InHand(SECOND)), "it keeps its place as before");
+        assert_eq!(later((2 * 24 * 60 - 1) * MINUTE), Verdict::Retry(Retry::Tier(MINUTE)));
+        assert_eq!(
+            later((2 * 24 * 60 * 60 - 1) * SECOND),
+            Verdict::Retry(Retry::InHand(SECOND)),
+            "it keeps its place as before"
+        );
         assert_eq!(later(3 * day), Verdict::Retry(Retry::InHand(SECOND)));
     }
 

@@ -1,8 +1,9 @@
 use std::net::SocketAddr;
 
 use refersion_relay_simulator::{Affiliate, Fault, FaultRule, Operation, Settings, Simulator};
-use tokio::net::TcpListener;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// A simulated Refersion on a free port. Ends with its handle.
 pub struct Refersion {
@@ -10,7 +11,14 @@ pub struct Refersion {
     pub simulator: Simulator,
     address: SocketAddr,
     url: String,
-    _stop: DropGuard,
+    there: There,
+}
+
+/// Whether anybody listens.
+enum There {
+    Serving(JoinHandle<std::io::Result<()>>),
+    /// The port is kept, so that nobody else gets it, and connections are refused.
+    Away(TcpSocket),
 }
 
 impl Refersion {
@@ -27,13 +35,35 @@ impl Refersion {
         let simulator = Simulator::new(settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let url = format!("http://{address}/v2");
-        let stop = CancellationToken::new();
-        tokio::spawn({
-            let (simulator, stop) = (simulator.clone(), stop.clone());
-            async move { simulator.serve(listener, stop).await }
-        });
-        Self { simulator, address, url, _stop: stop.drop_guard() }
+        let there = There::Serving(serve(&simulator, listener));
+        Self { simulator, address, url: format!("http://{address}/v2"), there }
+    }
+
+    /// Ends it as a crash would: every connection is cut, and new ones are refused. What it knows it keeps.
+    ///
+    /// # Panics
+    /// When it is away already.
+    pub async fn kill(&mut self) {
+        let There::Serving(serving) = &mut self.there else { panic!("it is away already") };
+        serving.abort();
+        let _ = serving.await;
+        let socket = TcpSocket::new_v4().expect("a socket");
+        // Needed for the connections that used to be here.
+        socket.set_reuseaddr(true).expect("a socket");
+        socket.bind(self.address).expect("the port was ours");
+        self.there = There::Away(socket);
+    }
+
+    /// Starts it again, on the same port.
+    ///
+    /// # Panics
+    /// When it is not away.
+    pub fn restart(&mut self) {
+        // Connections are refused until the very moment in which somebody listens.
+        let there = std::mem::replace(&mut self.there, There::Serving(tokio::spawn(async { Ok(()) })));
+        let There::Away(socket) = there else { panic!("it is not away") };
+        let listener = socket.listen(1_024).expect("the port is ours");
+        self.there = There::Serving(serve(&self.simulator, listener));
     }
 
     /// Where it listens.
@@ -74,5 +104,18 @@ impl Refersion {
             times,
             ..FaultRule::always(fault)
         });
+    }
+}
+
+fn serve(simulator: &Simulator, listener: TcpListener) -> JoinHandle<std::io::Result<()>> {
+    let simulator = simulator.clone();
+    tokio::spawn(async move { simulator.serve(listener, CancellationToken::new()).await })
+}
+
+impl Drop for Refersion {
+    fn drop(&mut self) {
+        if let There::Serving(serving) = &self.there {
+            serving.abort();
+        }
     }
 }

@@ -24,6 +24,7 @@ mod integrate_docs;
 mod limits;
 mod openapi;
 mod order;
+mod outage;
 mod payloads;
 mod privacy;
 mod reload;

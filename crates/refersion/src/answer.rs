@@ -25,14 +25,20 @@ pub(crate) enum Answer {
     Failed(Failure),
 }
 
-/// Reads an answer. `success_keys`: a 2xx counts only if its JSON object has at least one of them.
+impl RawAnswer {
+    /// The JSON object that it is, if it is one.
+    pub(crate) fn object(&self) -> Option<Map<String, Value>> {
+        match serde_json::from_slice(&self.body) {
+            Ok(Value::Object(object)) => Some(object),
+            Ok(_) | Err(_) => None,
+        }
+    }
+}
+
+/// Reads an answer, of which `json` is the object. `success_keys`: a 2xx counts only if it has at least one of them.
 ///
 /// Every status has one meaning here, and this is the only place that knows it.
-pub(crate) fn classify(answer: &RawAnswer, success_keys: &[&str]) -> Answer {
-    let json = match serde_json::from_slice(&answer.body) {
-        Ok(Value::Object(object)) => Some(object),
-        Ok(_) | Err(_) => None,
-    };
+pub(crate) fn classify(answer: &RawAnswer, json: Option<Map<String, Value>>, success_keys: &[&str]) -> Answer {
     let (status, bytes) = (answer.status, answer.body.len());
     let unclear = |why| Answer::Failed(Failure::Unclear { status, bytes, why });
     let texts = json.as_ref().map(|object| texts(object, &["error", "errors", "message"])).unwrap_or_default();
@@ -115,7 +121,8 @@ mod tests {
     const KEYS: &[&str] = &["id"];
 
     fn answer(status: u16, body: &str) -> Answer {
-        classify(&RawAnswer { status, retry_after: None, body: body.as_bytes().to_vec() }, KEYS)
+        let raw = RawAnswer { status, retry_after: None, body: body.as_bytes().to_vec() };
+        classify(&raw, raw.object(), KEYS)
     }
 
     #[track_caller]

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant, SystemTime};
 use refersion_relay_model::KeyPair;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
-use reqwest::{Response, Url};
+use reqwest::{RequestBuilder, Response, Url};
 use serde_json::Value;
 
 use crate::answer::{Answer, RawAnswer, classify, retry_after};
 use crate::failure::Unreadable;
-use crate::{ClockReading, Failure};
+use crate::{Calls, ClockReading, Ended, Failure};
 
 /// The largest answer that is read, in bytes. Refersion's largest documented one is a page of 100 affiliates.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
@@ -93,6 +93,7 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     observer: Observer,
+    calls: Option<Arc<dyn Calls>>,
 }
 
 impl Client {
@@ -117,7 +118,13 @@ impl Client {
             .user_agent(concat!("refersion-relay/", env!("CARGO_PKG_VERSION")))
             .build()
             .expect("the builder has nothing to refuse but the TLS set-up");
-        Ok(Self { http, base, observer: settings.observer })
+        Ok(Self { http, base, observer: settings.observer, calls: None })
+    }
+
+    /// The same client, whose calls wait until `calls` lets them begin, and are reported to it.
+    #[must_use]
+    pub fn governed_by(&self, calls: Arc<dyn Calls>) -> Self {
+        Self { calls: Some(calls), ..self.clone() }
     }
 
     /// Asks whether the keys work, with the cheapest call there is.
@@ -148,29 +155,43 @@ impl Client {
         body: &Value,
         clock: &mut Option<ClockReading>,
     ) -> Answer {
-        let started = Instant::now();
-        let answer = match self.send(keys, operation, body, clock).await {
-            Ok(raw) => classify(&raw, operation.success_keys()),
-            Err(failure) => Answer::Failed(failure),
+        let request = match self.request(keys, operation, body) {
+            Ok(request) => request,
+            // Nothing is sent, so there is nothing to wait for or to report either.
+            Err(failure) => return Answer::Failed(failure),
         };
+        if let Some(calls) = &self.calls {
+            calls.begin().await;
+        }
+        let started = Instant::now();
+        let (answer, proper) = match send(request, clock).await {
+            Ok(raw) => {
+                let json = raw.object();
+                let proper = raw.status < 500 && json.is_some();
+                (classify(&raw, json, operation.success_keys()), proper)
+            }
+            Err(failure) => (Answer::Failed(failure), false),
+        };
+        let took = started.elapsed();
+        if let Some(calls) = &self.calls {
+            let failure = match &answer {
+                Answer::Success(_) | Answer::Taken | Answer::NotFound => None,
+                Answer::Failed(failure) => Some(failure),
+            };
+            calls.ended(Ended { took, proper, failure });
+        }
         let outcome = match &answer {
             Answer::Success(_) => "ok",
             Answer::Taken => "taken",
             Answer::NotFound => "not_found",
             Answer::Failed(failure) => failure.as_str(),
         };
-        (self.observer)(operation, outcome, started.elapsed());
+        (self.observer)(operation, outcome, took);
         tracing::debug!(refersion.operation = operation.as_str(), refersion.outcome = outcome, "called Refersion");
         answer
     }
 
-    async fn send(
-        &self,
-        keys: &KeyPair,
-        operation: Operation,
-        body: &Value,
-        clock: &mut Option<ClockReading>,
-    ) -> Result<RawAnswer, Failure> {
+    fn request(&self, keys: &KeyPair, operation: Operation, body: &Value) -> Result<RequestBuilder, Failure> {
         let url = self.base.join(&format!("affiliate/{}", operation.as_str())).expect("the base ends with a slash");
         let request = self
             .http
@@ -180,11 +201,15 @@ impl Client {
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json")
             .body(body.to_string());
-        let asked_at = SystemTime::now();
-        let response = request.send().await.map_err(|error| transport(&error))?;
-        *clock = date(&response).map(|date| ClockReading { asked_at, answered_at: SystemTime::now(), date });
-        read(response).await
+        Ok(request)
     }
+}
+
+async fn send(request: RequestBuilder, clock: &mut Option<ClockReading>) -> Result<RawAnswer, Failure> {
+    let asked_at = SystemTime::now();
+    let response = request.send().await.map_err(|error| transport(&error))?;
+    *clock = date(&response).map(|date| ClockReading { asked_at, answered_at: SystemTime::now(), date });
+    read(response).await
 }
 
 impl fmt::Debug for Client {

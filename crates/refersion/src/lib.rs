@@ -6,6 +6,7 @@
 
 mod affiliates;
 mod answer;
+mod calls;
 mod client;
 mod clock;
 mod failure;
@@ -16,6 +17,7 @@ mod request;
 mod update;
 
 pub use affiliates::{Applied, Existing, NewAffiliateDefaults, Status};
+pub use calls::{Calls, Ended};
 pub use client::{Client, ClientSettings, InvalidBaseUrl, KeyCheck, Observer, Operation};
 pub use clock::{ClockReading, Offset};
 pub use failure::{Failure, Rejection, Unreadable};

@@ -7,8 +7,8 @@ use axum::routing::get;
 use axum::{Json, Router};
 use refersion_relay_queue::BrokerState;
 use refersion_relay_telemetry::Metrics;
-use refersion_relay_worker::Progress;
-use serde_json::json;
+use refersion_relay_worker::{Lookout, Progress, Trouble};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 /// What metrics and health are read from.
@@ -17,13 +17,15 @@ pub(crate) struct Ops {
     pub(crate) queue: watch::Receiver<BrokerState>,
     /// Of a worker in this process.
     pub(crate) worker: Option<Arc<Progress>>,
+    /// How Refersion is, as far as that worker knows.
+    pub(crate) lookout: Option<Arc<Lookout>>,
 }
 
 /// `/metrics`, `/health/live` and `/health/ready`. None of them sends a message or calls anybody.
 pub(crate) fn router(ops: Ops) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
-        .route("/health/live", get(|| async { Json(json!({"status": "live"})) }))
+        .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .fallback(|| async { (StatusCode::NOT_FOUND, Json(json!({"message": "there is nothing at this address"}))) })
         .with_state(Arc::new(ops))
@@ -33,12 +35,32 @@ async fn metrics(State(ops): State<Arc<Ops>>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], ops.metrics.render()).into_response()
 }
 
-/// Ready: an event can be confirmed now, and a worker owns its shards or stands by for them.
+/// Live: this answers. How Refersion is changes nothing about that.
+async fn live(State(ops): State<Arc<Ops>>) -> Response {
+    Json(json!({"status": "live", "refersion": ops.refersion()})).into_response()
+}
+
+/// Ready: an event can be confirmed now, and a worker owns its shards or stands by for them. An outage of Refersion makes
+/// nobody unready: events are accepted and kept, a restart would help nothing, and a worker goes on by itself.
 async fn ready(State(ops): State<Arc<Ops>>) -> Response {
     let queue = ops.queue.borrow().clone();
     let worker = ops.worker.as_ref().map(|worker| worker.is_ready());
     let ready = queue.is_up() && worker.unwrap_or(true);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let worker = worker.map(|ready| if ready { "owns its shards or stands by" } else { "is taking up its shards" });
-    (status, Json(json!({"ready": ready, "queue": queue.to_string(), "worker": worker}))).into_response()
+    let refersion = ops.refersion();
+    let health = json!({"ready": ready, "queue": queue.to_string(), "worker": worker, "refersion": refersion});
+    (status, Json(health)).into_response()
+}
+
+impl Ops {
+    /// `null` in a process without a worker, which never calls Refersion.
+    fn refersion(&self) -> Value {
+        let Some(standing) = self.lookout.as_ref().map(|lookout| lookout.standing()) else { return Value::Null };
+        json!({
+            "state": standing.state.as_str(),
+            "since": humantime::format_rfc3339_seconds(standing.since).to_string(),
+            "trouble": standing.trouble.map(Trouble::as_str),
+        })
+    }
 }

@@ -9,7 +9,7 @@ use refersion_relay_model::{AccountName, Fingerprint, Shard};
 use refersion_relay_queue::{BrokerUrl, Queue, RabbitMq, RabbitMqSettings, Room, Sqlite, SqlitePath, SqliteSettings};
 use refersion_relay_refersion::{Client, ClientSettings};
 use refersion_relay_telemetry::Metrics;
-use refersion_relay_worker::{Account, Worker, WorkerSettings};
+use refersion_relay_worker::{Account, OutageSettings, Worker, WorkerSettings};
 
 use crate::config::{AccountSettings, QueueUrl, Settings};
 use crate::exit::Exit;
@@ -88,6 +88,7 @@ pub(crate) fn worker(settings: &Settings, queue: Arc<dyn Queue>, client: Client,
         shards: shards(settings).collect(),
         room: Room { events: settings.prefetch },
         retry: settings.retry.clone(),
+        outage: OutageSettings::default(),
     };
     Worker::new(queue, Arc::new(client), accounts, settings.concurrency, worker, metrics.clone())
 }

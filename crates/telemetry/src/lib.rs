@@ -8,4 +8,6 @@ mod metrics;
 mod register;
 
 pub use logging::{LogFormat, LoggingError, init_logging, is_log_filter};
-pub use metrics::{Connection, ConnectionRefused, Counted, Door, Metrics, PublishOutcome, Refused, Wait};
+pub use metrics::{
+    Connection, ConnectionRefused, Counted, Door, Metrics, PublishOutcome, RefersionState, Refused, Wait,
+};

@@ -45,6 +45,12 @@ pub struct Metrics {
     copies: IntCounter,
     calls: IntCounterVec,
     call_seconds: HistogramVec,
+    refersion_state: IntGaugeVec,
+    outages: IntCounterVec,
+    outage_seconds: IntCounter,
+    probes: IntCounterVec,
+    charged: IntCounter,
+    spared: IntCounter,
     omitted: IntCounterVec,
     replayed: IntCounter,
     conservation_difference: IntGauge,
@@ -129,6 +135,17 @@ pub enum Wait {
     Tier,
 }
 
+/// How Refersion is, as far as a worker knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RefersionState {
+    /// It answers.
+    Up,
+    /// It does not: nothing is worked.
+    Outage,
+    /// It answers again: calls come back slowly.
+    Ramping,
+}
+
 impl Metrics {
     /// Registers everything. The closed sets appear with zeros, so that a rate over them works from the first event.
     #[must_use]
@@ -209,6 +226,24 @@ impl Metrics {
                 &["operation", "outcome"],
             ),
             call_seconds: add.seconds_by("refersion_call_seconds", "Time of one call.", &["operation"]),
+            refersion_state: add.gauges(
+                "refersion_state",
+                "1 for how Refersion is as far as this worker knows, 0 for the others.",
+                &["state"],
+            ),
+            outages: add.counters(
+                "refersion_outages_total",
+                "Outages of Refersion that began, by trouble.",
+                &["trouble"],
+            ),
+            outage_seconds: add.counter("refersion_outage_seconds_total", "Time in which Refersion was out."),
+            probes: add.counters(
+                "refersion_probes_total",
+                "Calls to find out whether Refersion is there, by result.",
+                &["result"],
+            ),
+            charged: add.counter("attempts_charged_total", "Failed attempts that were charged to their event."),
+            spared: add.counter("attempts_spared_total", "Attempts that failed by an outage of Refersion, uncharged."),
             omitted: add.counters(
                 "fields_omitted_total",
                 "Fields left out because Refersion would refuse them, by field.",
@@ -268,6 +303,9 @@ impl Metrics {
         }
         for field in OmittedField::ALL {
             self.omitted.with_label_values(&[field.as_str()]);
+        }
+        for proper in [true, false] {
+            self.probes.with_label_values(&[probe_result(proper)]);
         }
     }
 
@@ -484,6 +522,38 @@ impl Metrics {
         self.call_seconds.with_label_values(&[operation]).observe(took.as_secs_f64());
     }
 
+    /// How Refersion is from now on.
+    pub fn refersion_is(&self, now: RefersionState) {
+        for state in RefersionState::ALL {
+            self.refersion_state.with_label_values(&[state.as_str()]).set(i64::from(state == now));
+        }
+    }
+
+    /// An outage of Refersion began. `trouble` is one of a closed set.
+    pub fn outage_began(&self, trouble: &'static str) {
+        self.outages.with_label_values(&[trouble]).inc();
+    }
+
+    /// Refersion was out for so many seconds more.
+    pub fn outage_lasted(&self, seconds: u64) {
+        self.outage_seconds.inc_by(seconds);
+    }
+
+    /// A probe ended, with a proper answer or without.
+    pub fn probed(&self, proper: bool) {
+        self.probes.with_label_values(&[probe_result(proper)]).inc();
+    }
+
+    /// A failed attempt counts against its event.
+    pub fn attempt_charged(&self) {
+        self.charged.inc();
+    }
+
+    /// An attempt failed because Refersion was out, and counts against nobody.
+    pub fn attempt_spared(&self) {
+        self.spared.inc();
+    }
+
     /// A field was left out.
     pub fn omitted(&self, field: OmittedField) {
         self.omitted.with_label_values(&[field.as_str()]).inc();
@@ -619,6 +689,24 @@ impl Wait {
             Self::Tier => "tier",
         }
     }
+}
+
+impl RefersionState {
+    const ALL: [Self; 3] = [Self::Up, Self::Outage, Self::Ramping];
+
+    /// The word in labels and in health.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Outage => "outage",
+            Self::Ramping => "ramping",
+        }
+    }
+}
+
+fn probe_result(proper: bool) -> &'static str {
+    if proper { "answered" } else { "failed" }
 }
 
 fn gauge(count: u64) -> i64 {

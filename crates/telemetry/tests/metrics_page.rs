@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use refersion_relay_model::{AccountName, Class, DeadReason, EventType, Ignored, OmittedField, Shard};
-use refersion_relay_telemetry::{Connection, ConnectionRefused, Door, Metrics, PublishOutcome, Refused, Wait};
+use refersion_relay_telemetry::{
+    Connection, ConnectionRefused, Door, Metrics, PublishOutcome, RefersionState, Refused, Wait,
+};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
 
@@ -94,6 +96,14 @@ fn exercise(metrics: &Metrics) {
     for failure in failures {
         metrics.attempt_failed(failure);
     }
+    metrics.refersion_is(RefersionState::Up);
+    for trouble in ["no_answer", "unavailable", "unclear"] {
+        metrics.outage_began(trouble);
+    }
+    metrics.outage_lasted(1);
+    metrics.probed(true);
+    metrics.attempt_charged();
+    metrics.attempt_spared();
     for operation in ["new", "edit", "search", "get", "status_change", "list"] {
         for outcome in ["ok", "taken", "not_found"].into_iter().chain(failures) {
             metrics.called(operation, outcome, took);

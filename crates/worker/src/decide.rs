@@ -3,6 +3,7 @@ use std::time::{Duration, SystemTime};
 use refersion_relay_model::DeadReason;
 use refersion_relay_refersion::{Failure, Rejection};
 
+use crate::outage::{Known, Trouble};
 use crate::verdict::{Retry, Verdict};
 use crate::{RetryPolicy, settings};
 
@@ -18,41 +19,56 @@ pub struct Failed<'a> {
     pub attempts: u32,
     /// When the first charged attempt failed, if one had.
     pub first_failed_at: Option<SystemTime>,
+    /// How long Refersion was out since then.
+    pub out: Duration,
+    /// What is known of Refersion. Counts only for a failure that can be Refersion's; with any other it has answered.
+    pub refersion: Known,
     /// How long to wait if the event keeps its place; drawn by the caller.
     pub wait: Duration,
     /// How much longer the event may stay unacknowledged.
     pub may_stay: Duration,
 }
 
-/// What a failure means for its event.
-enum Recovery {
-    /// Try again; the attempt is charged.
-    Charged,
-    /// Try again when Refersion wants to be called again; nobody is charged.
+/// What a failure says by itself.
+enum Blame {
+    /// The event, or Refersion: it takes to know whether Refersion is up.
+    Unknown(Trouble),
+    /// The event, or a moment; Refersion has answered.
+    Event,
+    /// Nobody: Refersion wants to be left alone for so long.
     Pause(Duration),
-    /// Nothing of this account will succeed.
-    Hold,
-    /// This event will not succeed.
-    DeadLetter(DeadReason),
+    /// The account's keys.
+    Account,
+    /// The event, for good.
+    Final(DeadReason),
 }
 
 /// The one place where a failure becomes an action.
-fn recovery(failure: &Failure) -> Recovery {
+fn blame(failure: &Failure) -> Blame {
     match failure {
         Failure::Limited { retry_after: Some(after) } | Failure::Unavailable { retry_after: Some(after), .. }
             if !after.is_zero() =>
         {
-            Recovery::Pause((*after).min(MAX_PAUSE))
+            Blame::Pause((*after).min(MAX_PAUSE))
         }
-        Failure::Transport { .. } | Failure::Unavailable { .. } | Failure::Limited { .. } | Failure::Unclear { .. } => {
-            Recovery::Charged
-        }
-        Failure::Unauthorized { .. } => Recovery::Hold,
-        Failure::Rejected(Rejection::Refused { .. }) => Recovery::DeadLetter(DeadReason::Refused),
-        Failure::Rejected(Rejection::NotDone) => Recovery::DeadLetter(DeadReason::NotDone),
+        Failure::Transport { .. } => Blame::Unknown(Trouble::NoAnswer),
+        Failure::Unavailable { .. } => Blame::Unknown(Trouble::Unavailable),
+        Failure::Unclear { .. } => Blame::Unknown(Trouble::Unclear),
+        Failure::Limited { .. } => Blame::Event,
+        Failure::Unauthorized { .. } => Blame::Account,
+        Failure::Rejected(Rejection::Refused { .. }) => Blame::Final(DeadReason::Refused),
+        Failure::Rejected(Rejection::NotDone) => Blame::Final(DeadReason::NotDone),
         Failure::Rejected(Rejection::NotIdentified | Rejection::TakenNotFound | Rejection::SeveralFound) => {
-            Recovery::DeadLetter(DeadReason::NotIdentified)
+            Blame::Final(DeadReason::NotIdentified)
         }
+    }
+}
+
+/// The trouble that Refersion would be in, if a failure were Refersion's; `None` where it cannot be.
+pub(crate) fn trouble(failure: &Failure) -> Option<Trouble> {
+    match blame(failure) {
+        Blame::Unknown(trouble) => Some(trouble),
+        Blame::Event | Blame::Pause(_) | Blame::Account | Blame::Final(_) => None,
     }
 }
 
@@ -61,12 +77,14 @@ fn recovery(failure: &Failure) -> Recovery {
 pub fn decide(failed: &Failed<'_>, policy: &RetryPolicy, now: SystemTime) -> Verdict {
     let dead =
         |reason| Verdict::DeadLetter { reason, status: failed.failure.status(), error: failed.failure.to_string() };
-    match recovery(failed.failure) {
-        Recovery::Hold => Verdict::Hold,
-        Recovery::DeadLetter(reason) => dead(reason),
-        Recovery::Pause(pause) => Verdict::Retry(Retry::Pause(pause)),
-        Recovery::Charged => {
+    match (blame(failed.failure), failed.refersion) {
+        (Blame::Account, _) => Verdict::Hold,
+        (Blame::Final(reason), _) => dead(reason),
+        (Blame::Pause(pause), _) => Verdict::Retry(Retry::Pause(pause)),
+        (Blame::Unknown(_), Known::Out) => Verdict::Retry(Retry::Outage),
+        (Blame::Unknown(_), Known::Up) | (Blame::Event, _) => {
             let age = failed.first_failed_at.and_then(|first| now.duration_since(first).ok()).unwrap_or_default();
+            let age = age.saturating_sub(failed.out);
             if policy.max_attempts <= failed.attempts.saturating_add(1) {
                 dead(DeadReason::Attempts)
             } else if policy.max_age <= age {
@@ -107,9 +125,14 @@ mod tests {
 
     /// Decides about an event that failed for the first time `age` ago, `attempts` times before now.
     fn decided(failure: &Failure, attempts: u32, age: Duration) -> Verdict {
+        decided_if(Known::Up, failure, attempts, age, Duration::ZERO)
+    }
+
+    /// The same, if that is known of Refersion, and it was out for some of the time.
+    fn decided_if(refersion: Known, failure: &Failure, attempts: u32, age: Duration, out: Duration) -> Verdict {
         let now = SystemTime::UNIX_EPOCH + 1_000_000 * SECOND;
         let first_failed_at = (attempts > 0).then(|| now - age);
-        let failed = Failed { failure, attempts, first_failed_at, wait: SECOND, may_stay: MINUTE };
+        let failed = Failed { failure, attempts, first_failed_at, out, refersion, wait: SECOND, may_stay: MINUTE };
         decide(&failed, &policy(), now)
     }
 
@@ -128,6 +151,35 @@ mod tests {
             assert_eq!(decided(&failure, 0, Duration::ZERO), Verdict::Retry(Retry::InHand(SECOND)), "{failure}");
             assert_eq!(decided(&failure, 6, 29 * SECOND), Verdict::Retry(Retry::InHand(SECOND)), "{failure}");
         }
+    }
+
+    #[test]
+    fn an_outage_charges_nobody_whatever_had_been_charged_before() {
+        let day = 24 * 60 * MINUTE;
+        let out = |failure: &Failure| decided_if(Known::Out, failure, 39, day, Duration::ZERO);
+        let [transport, unavailable, limited, unclear] = transient();
+        for failure in [transport, unavailable, unclear] {
+            assert_eq!(out(&failure), Verdict::Retry(Retry::Outage), "{failure}");
+        }
+        // These are answers, so it cannot be out.
+        assert!(matches!(out(&limited), Verdict::DeadLetter { reason: DeadReason::Attempts, .. }));
+        assert_eq!(out(&Failure::Unauthorized { status: 401 }), Verdict::Hold);
+        let pause = Failure::Unavailable { status: 503, retry_after: Some(SECOND) };
+        assert_eq!(out(&pause), Verdict::Retry(Retry::Pause(SECOND)));
+    }
+
+    #[test]
+    fn an_outage_makes_no_event_older() {
+        let day = 24 * 60 * MINUTE;
+        let later = |out| decided_if(Known::Up, &transient()[0], 3, 2 * day, out);
+        assert!(matches!(later(Duration::ZERO), Verdict::DeadLetter { reason: DeadReason::Age, .. }));
+        assert_eq!(later((2 * 24 * 60 - 1) * MINUTE), Verdict::Retry(Retry::Tier(MINUTE)));
+        assert_eq!(
+            later((2 * 24 * 60 * 60 - 1) * SECOND),
+            Verdict::Retry(Retry::InHand(SECOND)),
+            "it keeps its place as before"
+        );
+        assert_eq!(later(3 * day), Verdict::Retry(Retry::InHand(SECOND)));
     }
 
     #[test]

@@ -1,30 +1,33 @@
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use refersion_relay_model::Command;
-use refersion_relay_refersion::{Applied, Client, Failure};
+use refersion_relay_refersion::{Applied, Calls, Client, Failure};
 
 use crate::Account;
 
-/// What the worker needs of Refersion.
+/// What the worker needs of Refersion. Each call has to ask `calls` before, and to report there after.
 #[async_trait]
 pub trait Destination: Send + Sync {
     /// Makes a command come true, with as many calls as it takes.
-    async fn apply(&self, account: &Account, command: &Command) -> Result<Applied, Failure>;
+    async fn apply(&self, account: &Account, command: &Command, calls: Arc<dyn Calls>) -> Result<Applied, Failure>;
     /// Asks whether an account's keys work.
-    async fn check_keys(&self, account: &Account) -> Result<(), Failure>;
+    async fn check_keys(&self, account: &Account, calls: Arc<dyn Calls>) -> Result<(), Failure>;
 }
 
 #[async_trait]
 impl Destination for Client {
-    async fn apply(&self, account: &Account, command: &Command) -> Result<Applied, Failure> {
+    async fn apply(&self, account: &Account, command: &Command, calls: Arc<dyn Calls>) -> Result<Applied, Failure> {
+        let client = self.governed_by(calls);
         match command {
             Command::Create(affiliate) => {
-                self.create(&account.keys, affiliate, account.defaults, account.existing).await
+                client.create(&account.keys, affiliate, account.defaults, account.existing).await
             }
-            Command::Deactivate(email) => self.deactivate(&account.keys, email).await,
+            Command::Deactivate(email) => client.deactivate(&account.keys, email).await,
         }
     }
 
-    async fn check_keys(&self, account: &Account) -> Result<(), Failure> {
-        Client::check_keys(self, &account.keys).await
+    async fn check_keys(&self, account: &Account, calls: Arc<dyn Calls>) -> Result<(), Failure> {
+        Client::check_keys(&self.governed_by(calls), &account.keys).await
     }
 }

@@ -5,6 +5,7 @@ use refersion_relay_queue::{Backoff, Owned, Place, Room};
 use refersion_relay_refersion::Failure;
 use tokio_util::sync::CancellationToken;
 
+use crate::attempt::Attempt;
 use crate::gate::{GateState, Source};
 use crate::roster::{Desk, Roster};
 use crate::term::{Term, TermEnd};
@@ -104,7 +105,10 @@ impl Keeper {
                 // Somebody has changed the keys, so the next probe need not wait.
                 () = self.desk.changed.notified() => backoff.reset(),
             }
-            match self.context.destination.check_keys(&self.desk.account()).await {
+            // In an outage the answer would be about Refersion, and there are probes for that.
+            self.context.lookout.until_back().await;
+            let attempt = Arc::new(Attempt::new(self.context.lookout.clone()));
+            match self.context.destination.check_keys(&self.desk.account(), attempt).await {
                 // A proper no to this call is a yes to the keys.
                 Ok(()) | Err(Failure::Rejected(_)) => return,
                 Err(failure) => tracing::debug!(account = %self.desk.name, "still held: {failure}"),
@@ -130,10 +134,14 @@ impl Keeper {
         let gate = &self.desk.gate;
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         while !self.stop.is_cancelled() && matches!(gate.state(), GateState::Releasing | GateState::Settling) {
+            let taking = async {
+                self.context.lookout.until_back().await;
+                // Where another process works the held events, this takes until that has ended.
+                self.context.queue.own(self.place(), self.room).await
+            };
             let owned = tokio::select! {
                 () = self.stop.cancelled() => return,
-                // Where another process works the held events, this takes until that has ended.
-                owned = self.context.queue.own(self.place(), self.room) => owned,
+                owned = taking => owned,
             };
             match owned {
                 Ok(owned) => {
@@ -190,7 +198,7 @@ impl Keeper {
         let mut run = std::pin::pin!(term.run(owned, &stop, &self.abort, Some(QUIET)));
         let end = tokio::select! {
             end = &mut run => return end,
-            () = gate.until_shut() => None,
+            () = self.until_over() => None,
             () = self.until_nearly_done() => Some(()),
         };
         if end.is_none() {
@@ -200,10 +208,18 @@ impl Keeper {
         gate.advance(GateState::Releasing, GateState::Settling);
         tokio::select! {
             end = &mut run => end,
-            () = gate.until_shut() => {
+            () = self.until_over() => {
                 stop.cancel();
                 run.await
             }
+        }
+    }
+
+    /// Waits until nobody may work the held events, or Refersion has been out for so long that they are given back.
+    async fn until_over(&self) {
+        tokio::select! {
+            () = self.desk.gate.until_shut() => {}
+            () = self.context.lookout.until_patience_ends() => {}
         }
     }
 

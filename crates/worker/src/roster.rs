@@ -6,7 +6,7 @@ use refersion_relay_telemetry::Metrics;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::Account;
-use crate::gate::Gate;
+use crate::gate::{Gate, GateState};
 
 /// The accounts a worker works for. They can be replaced while it works: an account keeps its state when its settings
 /// change or when it goes and comes back, and an event that is being worked is finished with the settings it began with.
@@ -99,6 +99,19 @@ impl Roster {
         self.desks.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
+    /// Calls that may be in flight at most, of all configured accounts together.
+    pub(crate) fn ceiling(&self) -> usize {
+        let configured = self.desks().iter().filter(|desk| desk.gate.state() != GateState::Gone).count();
+        self.concurrency.saturating_mul(configured)
+    }
+
+    /// The desks of the configured accounts that Refersion has not asked to leave it alone.
+    pub(crate) fn callable(&self) -> Vec<Arc<Desk>> {
+        let mut desks = self.desks();
+        desks.retain(|desk| desk.gate.state() != GateState::Gone && desk.gate.paused().is_none());
+        desks
+    }
+
     /// Yields each desk that opens, from the first on. Can be taken once.
     pub(crate) fn opening(&self) -> Option<mpsc::UnboundedReceiver<Arc<Desk>>> {
         self.to_open.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -112,7 +125,7 @@ mod tests {
     use refersion_relay_refersion::{Existing, NewAffiliateDefaults};
 
     use super::*;
-    use crate::gate::{Admission, GateState, Source};
+    use crate::gate::{Admission, Source};
 
     fn account(name: &str, secret: &str) -> Account {
         let keys = KeyPair::new("pub", secret);

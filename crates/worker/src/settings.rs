@@ -12,6 +12,32 @@ pub struct WorkerSettings {
     pub room: Room,
     /// When an event is tried again.
     pub retry: RetryPolicy,
+    /// What is done while Refersion is out.
+    pub outage: OutageSettings,
+}
+
+/// What is done while Refersion is out. Not configured: the defaults are right wherever the API is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutageSettings {
+    /// How long what is in hand stays in hand; then the queue gets it back.
+    pub patience: Duration,
+    /// The shortest time from the beginning of one probe to that of the next.
+    pub probe_at_least: Duration,
+    /// The longest. Refersion's return is noticed within this, even where the probes before it still hang.
+    pub probe_at_most: Duration,
+    /// How long it takes until twice as many calls may be in flight after an outage.
+    pub ramp_step: Duration,
+}
+
+impl Default for OutageSettings {
+    fn default() -> Self {
+        Self {
+            patience: Duration::from_mins(2),
+            probe_at_least: Duration::from_secs(1),
+            probe_at_most: Duration::from_secs(3),
+            ramp_step: Duration::from_millis(500),
+        }
+    }
 }
 
 /// When an event is tried again, and when no more.

@@ -36,4 +36,6 @@ pub enum Retry {
     Tier(Duration),
     /// Refersion asked to be left alone for so long: that is the account's wait, not the event's, and costs it nothing.
     Pause(Duration),
+    /// In its lane, until Refersion is back from an outage: that is nobody's fault, and costs nothing.
+    Outage,
 }

@@ -6,16 +6,19 @@ use refersion_relay_model::{
     Subject, judge,
 };
 use refersion_relay_queue::{Backoff, Death, Ending, Headers, Message, Place, Queue, Settle};
-use refersion_relay_refersion::Applied;
+use refersion_relay_refersion::{Applied, Failure};
 use refersion_relay_telemetry::{Metrics, Wait};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::RetryPolicy;
-use crate::decide::{Failed, decide};
+use crate::attempt::Attempt;
+use crate::decide::{Failed, decide, trouble};
 use crate::destination::Destination;
 use crate::ended::{Ended, Identity};
 use crate::gate::{Admission, GateState, Moving, Source};
+use crate::lookout::Lookout;
+use crate::outage::Known;
 use crate::roster::Desk;
 use crate::verdict::{Retry, Verdict};
 
@@ -29,6 +32,7 @@ const MAX_STAY: Duration = Duration::from_mins(9);
 pub(crate) struct Context {
     pub(crate) queue: Arc<dyn Queue>,
     pub(crate) destination: Arc<dyn Destination>,
+    pub(crate) lookout: Arc<Lookout>,
     pub(crate) retry: RetryPolicy,
     pub(crate) shard_count: u16,
     pub(crate) ended: Ended,
@@ -136,6 +140,13 @@ impl Context {
                 }
             }
             let stay = || MAX_STAY.saturating_sub(taken_at.elapsed());
+            if self.lookout.is_out() {
+                // Around again: the account may be another one's business by then.
+                match self.in_time(self.lookout.until_back(), stay(), leave).await {
+                    Some(()) => continue,
+                    None => return Conclusion::Leave,
+                }
+            }
             if let Some(left) = job.desk.gate.paused() {
                 // Waiting out a pause keeps the place of other accounts' events too, so it may take only so long in all.
                 paused += left;
@@ -155,13 +166,19 @@ impl Context {
                     return settle(Verdict::Retry(Retry::Tier(self.retry.covering(Duration::ZERO))), headers);
                 }
             };
+            let pass = match self.in_time(self.lookout.pass(), stay(), leave).await {
+                Some(Some(pass)) => pass,
+                Some(None) => continue,
+                None => return Conclusion::Leave,
+            };
             // Waiting for the permit may have taken long. The permit is kept if nothing has changed: giving it back and
             // asking again would pass it round among the waiters for ever.
             if !job.desk.gate.lets_through(job.source) {
                 continue;
             }
-            let applied = self.destination.apply(&job.desk.account(), command).await;
-            drop(permit);
+            let attempt = Arc::new(Attempt::new(self.lookout.clone()));
+            let applied = self.destination.apply(&job.desk.account(), command, attempt.clone()).await;
+            drop((permit, pass));
             let failure = match applied {
                 Ok(applied) => {
                     self.count_omitted_by_update(command, applied);
@@ -170,14 +187,10 @@ impl Context {
                 Err(failure) => failure,
             };
             self.metrics.attempt_failed(failure.as_str());
-            let (attempts, first_failed_at) = (headers.attempts, headers.first_failed_at);
-            let (wait, now) = (backoff.next_wait(), SystemTime::now());
-            let failed = Failed { failure: &failure, attempts, first_failed_at, wait, may_stay: stay() };
-            let verdict = decide(&failed, &self.retry, now);
-            if charged(&verdict) {
-                headers.attempts = attempts.saturating_add(1);
-                headers.first_failed_at = first_failed_at.or(Some(now));
-            }
+            // Unknown, it is not charged either.
+            let known = self.in_time(self.known(&attempt, &failure), stay(), leave).await;
+            let Some(known) = known else { return Conclusion::Leave };
+            let verdict = self.charge(&failure, known, backoff.next_wait(), stay(), &mut headers);
             match verdict {
                 Verdict::Retry(Retry::InHand(wait)) => {
                     self.metrics.retried(Wait::InHand);
@@ -186,6 +199,10 @@ impl Context {
                     }
                 }
                 Verdict::Retry(Retry::Pause(pause)) => self.pause(job, pause),
+                Verdict::Retry(Retry::Outage) => {
+                    self.metrics.attempt_spared();
+                    backoff.reset();
+                }
                 Verdict::Hold => {
                     self.hold(&job.desk, failure.status());
                     // Around again: the gate says where it goes from here.
@@ -202,6 +219,46 @@ impl Context {
             return Admission::Leave;
         }
         job.desk.gate.admit(job.source).await
+    }
+
+    /// Decides about a failed attempt, and charges it to the event if it counts.
+    fn charge(
+        &self,
+        failure: &Failure,
+        refersion: Known,
+        wait: Duration,
+        may_stay: Duration,
+        headers: &mut Headers,
+    ) -> Verdict {
+        let (attempts, first_failed_at, now) = (headers.attempts, headers.first_failed_at, SystemTime::now());
+        let out = first_failed_at.map(|first| self.lookout.out_between(first, now)).unwrap_or_default();
+        let failed = Failed { failure, attempts, first_failed_at, out, refersion, wait, may_stay };
+        let verdict = decide(&failed, &self.retry, now);
+        if charged(&verdict) {
+            self.metrics.attempt_charged();
+            headers.attempts = attempts.saturating_add(1);
+            headers.first_failed_at = first_failed_at.or(Some(now));
+        }
+        verdict
+    }
+
+    /// Waits for something without which the event cannot go on. `None` when it has to be left where it is: unlike a wait
+    /// of its own, this is no reason to send it to a tier.
+    async fn in_time<T>(&self, wait: impl Future<Output = T>, stay: Duration, leave: &CancellationToken) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = leave.cancelled() => None,
+            done = wait => Some(done),
+            () = tokio::time::sleep(stay) => None,
+        }
+    }
+
+    /// What is known of Refersion after a failed attempt. Takes until something else was called, or a probe was.
+    async fn known(&self, attempt: &Attempt, failure: &Failure) -> Known {
+        match trouble(failure) {
+            Some(trouble) => self.lookout.judge(attempt.began(), Instant::now(), trouble).await,
+            None => Known::Up,
+        }
     }
 
     fn pause(&self, job: &Job, pause: Duration) {
@@ -260,7 +317,7 @@ impl Context {
         match verdict {
             Verdict::Delivered(_) => Some(Settle::Done(Ending::Delivered)),
             Verdict::Ignored(_) | Verdict::Copy => Some(Settle::Done(Ending::Ignored)),
-            Verdict::Retry(Retry::InHand(_) | Retry::Pause(_)) => None,
+            Verdict::Retry(Retry::InHand(_) | Retry::Pause(_) | Retry::Outage) => None,
             Verdict::Retry(Retry::Tier(delay)) => {
                 let shard = subject?.shard(account?, self.shard_count);
                 Some(Settle::Move(Place::Later(shard, *delay), headers))
@@ -314,7 +371,7 @@ fn arrived(headers: &Headers, source: Source) -> Headers {
 fn charged(verdict: &Verdict) -> bool {
     match verdict {
         Verdict::Retry(Retry::InHand(_) | Retry::Tier(_)) | Verdict::DeadLetter { .. } => true,
-        Verdict::Retry(Retry::Pause(_))
+        Verdict::Retry(Retry::Pause(_) | Retry::Outage)
         | Verdict::Hold
         | Verdict::Delivered(_)
         | Verdict::Ignored(_)

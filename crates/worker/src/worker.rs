@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use refersion_relay_model::Shard;
-use refersion_relay_queue::{Place, Queue, Terms};
+use refersion_relay_queue::{Owned, Place, Queue, Terms};
 use refersion_relay_telemetry::Metrics;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::ended::Ended;
 use crate::gate::{GateState, Source};
 use crate::keeper::Keeper;
+use crate::lookout::Lookout;
 use crate::roster::Roster;
 use crate::term::{Term, TermEnd};
 use crate::work::Context;
@@ -27,17 +28,36 @@ pub struct Worker {
 /// How far a worker is with owning its shards.
 #[derive(Debug, Default)]
 pub struct Progress {
-    owned: AtomicUsize,
+    looked_after: AtomicUsize,
     wanted: usize,
 }
 
 impl Progress {
-    /// Whether every shard is owned, or stood by for.
+    /// Whether every shard is owned, or stood by for, or given back only until Refersion is back from an outage.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.owned.load(Ordering::Acquire) == self.wanted
+        self.looked_after.load(Ordering::Acquire) == self.wanted
     }
 }
+
+/// A shard that is looked after, for as long as it lives.
+struct LookedAfter(Arc<Progress>);
+
+impl LookedAfter {
+    fn begin(progress: &Arc<Progress>) -> Self {
+        progress.looked_after.fetch_add(1, Ordering::AcqRel);
+        Self(progress.clone())
+    }
+}
+
+impl Drop for LookedAfter {
+    fn drop(&mut self) {
+        self.0.looked_after.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// How long a shard that was given back in an outage may take to be owned again before the worker is not ready.
+const TAKING_UP: Duration = Duration::from_secs(5);
 
 impl Worker {
     /// Prepares a worker. `concurrency`: calls in flight at most, for each account.
@@ -53,8 +73,9 @@ impl Worker {
         let roster = Arc::new(Roster::new(accounts, concurrency, metrics.clone()));
         let shard_count = settings.shards.first().map_or(1, |shard| shard.count);
         let retry = settings.retry.clone();
-        let context = Context { queue, destination, retry, shard_count, ended: Ended::new(), metrics };
-        let progress = Progress { owned: AtomicUsize::new(0), wanted: settings.shards.len() };
+        let lookout = Arc::new(Lookout::new(settings.outage, roster.clone(), metrics.clone()));
+        let context = Context { queue, destination, lookout, retry, shard_count, ended: Ended::new(), metrics };
+        let progress = Progress { looked_after: AtomicUsize::new(0), wanted: settings.shards.len() };
         Self { context: Arc::new(context), roster, settings, progress: Arc::new(progress) }
     }
 
@@ -62,6 +83,12 @@ impl Worker {
     #[must_use]
     pub fn progress(&self) -> Arc<Progress> {
         self.progress.clone()
+    }
+
+    /// Whether Refersion is there, as far as the worker knows.
+    #[must_use]
+    pub fn lookout(&self) -> Arc<Lookout> {
+        self.context.lookout.clone()
     }
 
     /// The accounts it works for, to replace them.
@@ -74,6 +101,8 @@ impl Worker {
     pub async fn run(self, stop: CancellationToken, abort: CancellationToken) {
         let tasks = TaskTracker::new();
         let worker = Arc::new(self);
+        let (context, until) = (&worker.context, stop.clone());
+        tasks.spawn(context.lookout.clone().run(context.destination.clone(), until));
         tasks.spawn(worker.clone().look_after_accounts(tasks.clone(), stop.clone(), abort.clone()));
         for shard in worker.settings.shards.clone() {
             let (worker, stop, abort) = (worker.clone(), stop.clone(), abort.clone());
@@ -105,19 +134,41 @@ impl Worker {
 
     /// Owns one shard, term after term.
     async fn work(&self, shard: Shard, stop: &CancellationToken, abort: &CancellationToken) {
+        let lookout = &self.context.lookout;
         let mut terms = Terms::new(self.context.queue.clone(), Place::Shard(shard), self.settings.room);
-        while let Some(mut owned) = terms.next(stop).await {
-            let counted = self.context.metrics.owning_shard();
-            self.progress.owned.fetch_add(1, Ordering::AcqRel);
-            let mut term = Term::new(self.context.clone(), self.roster.clone(), Source::Shard);
-            let end = term.run(&mut owned, stop, abort, None).await;
-            self.progress.owned.fetch_sub(1, Ordering::AcqRel);
+        let mut given_back = None;
+        loop {
+            if stop.run_until_cancelled(lookout.until_back()).await.is_none() {
+                return;
+            }
+            let Some(mut owned) = take_up(&mut terms, given_back.take(), stop).await else { return };
+            let (looked_after, counted) = (LookedAfter::begin(&self.progress), self.context.metrics.owning_shard());
+            let end = self.work_term(&mut owned, stop, abort).await;
             drop(counted);
             owned.release().await;
             if end != TermEnd::Lost && stop.is_cancelled() {
                 return;
             }
-            tracing::info!(shard = %shard, "the shard was lost; taking it up again");
+            if end != TermEnd::Lost && lookout.is_out() {
+                given_back = Some(looked_after);
+                tracing::debug!(shard = %shard, "Refersion is out: the shard is given back until it is not");
+            } else {
+                tracing::info!(shard = %shard, "the shard was lost; taking it up again");
+            }
+        }
+    }
+
+    /// Works until the term ends, or an outage has lasted so long that what is in hand is given back.
+    async fn work_term(&self, owned: &mut Owned, stop: &CancellationToken, abort: &CancellationToken) -> TermEnd {
+        let mut term = Term::new(self.context.clone(), self.roster.clone(), Source::Shard);
+        let stop = stop.child_token();
+        let mut run = std::pin::pin!(term.run(owned, &stop, abort, None));
+        tokio::select! {
+            end = &mut run => end,
+            () = self.context.lookout.until_patience_ends() => {
+                stop.cancel();
+                run.await
+            }
         }
     }
 
@@ -130,10 +181,23 @@ impl Worker {
                 let paused = state != GateState::Gone && desk.gate.paused().is_some();
                 self.context.metrics.account_paused(&desk.name, paused);
             }
+            self.context.lookout.count();
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
         }
     }
+}
+
+/// Owns the next term. One that follows an outage leaves the shard looked after, unless it takes long.
+async fn take_up(terms: &mut Terms, given_back: Option<LookedAfter>, stop: &CancellationToken) -> Option<Owned> {
+    let mut next = std::pin::pin!(terms.next(stop));
+    if given_back.is_some()
+        && let Ok(owned) = tokio::time::timeout(TAKING_UP, &mut next).await
+    {
+        return owned;
+    }
+    drop(given_back);
+    next.await
 }

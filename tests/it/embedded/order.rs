@@ -20,8 +20,10 @@ async fn events_behind_one_that_waits_keep_their_order_when_the_worker_dies() {
     let worker = Relay::start("worker", &config).await;
 
     eventually("all have ended", || async { worker.metric("refersion_relay_worker_ended_total").await >= 3 }).await;
-    let calls = refersion.simulator.calls().into_iter().filter(|call| call.status.is_some_and(|status| status != 500));
-    let operations: Vec<_> = calls.map(|call| (call.operation, call.status)).collect();
+    // Without the probes that find out whether Refersion or the event is at fault.
+    let calls = refersion.simulator.calls().into_iter().filter(|call| call.operation != Operation::List);
+    let answered = calls.filter(|call| call.status.is_some_and(|status| status != 500));
+    let operations: Vec<_> = answered.map(|call| (call.operation, call.status)).collect();
     let expected = [
         (Operation::New, Some(200)),
         (Operation::Search, Some(200)),

@@ -107,10 +107,10 @@ pub(super) async fn start(
         tasks.spawn(serve(listener, router(ingest.clone()), http, stop.stop.clone()));
         tasks.spawn(intake(ingest, stop.stop.clone()));
     }
-    let mut progress = None;
+    let (mut progress, mut lookout) = (None, None);
     if roles.worker {
         let worker = parts::worker(settings, queue.clone(), parts::client(settings, &metrics)?, &metrics);
-        progress = Some(worker.progress());
+        (progress, lookout) = (Some(worker.progress()), Some(worker.lookout()));
         running.roster = Some(worker.roster());
         tasks.spawn(worker.run(stop.stop.clone(), stop.abort.clone()));
     }
@@ -123,7 +123,7 @@ pub(super) async fn start(
     ));
     tasks.close();
     // Metrics and health answer until the very end, so they are not among the tasks that are waited for.
-    let ops = ops::router(Ops { metrics, queue: queue.state(), worker: progress });
+    let ops = ops::router(Ops { metrics, queue: queue.state(), worker: progress, lookout });
     let http = HttpSettings { grace, protection: None, certificate: None };
     tokio::spawn(serve(ops_listener, ops, http, running.ops_stop.clone()));
     Ok(running)

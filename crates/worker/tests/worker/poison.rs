@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use refersion_relay_model::{Class, Command};
 use refersion_relay_queue::{Queue, Scan};
-use refersion_relay_refersion::{Applied, Failure};
+use refersion_relay_refersion::{Applied, Calls, Failure};
 use refersion_relay_telemetry::Metrics;
 use refersion_relay_worker::{Account, Destination};
 
@@ -20,13 +20,13 @@ struct Buggy {
 
 #[async_trait]
 impl Destination for Buggy {
-    async fn apply(&self, _: &Account, command: &Command) -> Result<Applied, Failure> {
+    async fn apply(&self, _: &Account, command: &Command, _: Arc<dyn Calls>) -> Result<Applied, Failure> {
         assert!(!command.email().expose().starts_with("poison"), "cannot stand {}", command.email().expose());
         self.applied.fetch_add(1, Ordering::Relaxed);
         Ok(Applied::Created)
     }
 
-    async fn check_keys(&self, _: &Account) -> Result<(), Failure> {
+    async fn check_keys(&self, _: &Account, _: Arc<dyn Calls>) -> Result<(), Failure> {
         Ok(())
     }
 }

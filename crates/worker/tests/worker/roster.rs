@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use refersion_relay_model::Command;
-use refersion_relay_refersion::{Applied, Failure};
+use refersion_relay_refersion::{Applied, Calls, Failure};
 use refersion_relay_telemetry::Metrics;
 use refersion_relay_worker::{Account, Destination};
 use tokio::sync::{Semaphore, mpsc};
@@ -23,7 +23,7 @@ struct Slow {
 
 #[async_trait]
 impl Destination for Slow {
-    async fn apply(&self, _: &Account, command: &Command) -> Result<Applied, Failure> {
+    async fn apply(&self, _: &Account, command: &Command, _: Arc<dyn Calls>) -> Result<Applied, Failure> {
         let call = match (command, command.email().expose()) {
             (_, "other@example.com") => "another person",
             (Command::Create(_), _) => "identify",
@@ -39,7 +39,7 @@ impl Destination for Slow {
         Ok(Applied::Created)
     }
 
-    async fn check_keys(&self, _: &Account) -> Result<(), Failure> {
+    async fn check_keys(&self, _: &Account, _: Arc<dyn Calls>) -> Result<(), Failure> {
         Ok(())
     }
 }

@@ -6,7 +6,9 @@ use refersion_relay_model::{AccountName, Event, Fingerprint, KeyPair, Shard, Sub
 use refersion_relay_queue::{BrokerState, BrokerUrl, Headers, Message, Place, Queue, RabbitMq, RabbitMqSettings, Room};
 use refersion_relay_refersion::{Existing, NewAffiliateDefaults};
 use refersion_relay_telemetry::Metrics;
-use refersion_relay_worker::{Account, Destination, RetryPolicy, Roster, Worker, WorkerSettings};
+use refersion_relay_worker::{
+    Account, Destination, OutageSettings, Progress, RetryPolicy, Roster, Worker, WorkerSettings,
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +18,7 @@ const SHARD: Shard = Shard { index: 0, count: 1 };
 /// A worker at work.
 pub(crate) struct Running {
     pub(crate) roster: Arc<Roster>,
+    pub(crate) progress: Arc<Progress>,
     stop: CancellationToken,
     working: JoinHandle<()>,
 }
@@ -27,10 +30,20 @@ impl Running {
         accounts: Vec<Account>,
         metrics: &Metrics,
     ) -> Self {
-        let worker = Worker::new(queue.clone(), destination, accounts, 4, settings(), metrics.clone());
-        let (roster, stop) = (worker.roster(), CancellationToken::new());
+        Self::start_with(settings(), queue, destination, accounts, metrics)
+    }
+
+    pub(crate) fn start_with(
+        settings: WorkerSettings,
+        queue: &Arc<RabbitMq>,
+        destination: Arc<dyn Destination>,
+        accounts: Vec<Account>,
+        metrics: &Metrics,
+    ) -> Self {
+        let worker = Worker::new(queue.clone(), destination, accounts, 4, settings, metrics.clone());
+        let (roster, progress, stop) = (worker.roster(), worker.progress(), CancellationToken::new());
         let working = tokio::spawn(worker.run(stop.clone(), CancellationToken::new()));
-        Self { roster, stop, working }
+        Self { roster, progress, stop, working }
     }
 
     pub(crate) async fn stop(self) {
@@ -40,6 +53,23 @@ impl Running {
             .expect("an orderly end")
             .expect("no panic of the worker itself");
     }
+}
+
+/// Waits until the metrics page has all of these lines, without the prefix of every name.
+pub(crate) async fn until_shown(metrics: &Metrics, lines: &[&str]) {
+    let shown = || {
+        let page = metrics.render();
+        let shows = |line: &&str| page.lines().any(|shown| shown.strip_prefix("refersion_relay_") == Some(line));
+        lines.iter().all(shows)
+    };
+    let waiting = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        while !shown() {
+            ticks.tick().await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, waiting).await;
+    assert!(waited.is_ok(), "waited in vain for {lines:?} in\n{}", metrics.render());
 }
 
 /// A queue of one shard that nobody else uses.
@@ -87,7 +117,7 @@ pub(crate) async fn store(queue: &RabbitMq, body: &str) {
     assert!(stored.iter().all(Result::is_ok), "{stored:?}");
 }
 
-fn settings() -> WorkerSettings {
+pub(crate) fn settings() -> WorkerSettings {
     WorkerSettings {
         shards: vec![SHARD],
         room: Room { events: 16 },
@@ -98,5 +128,6 @@ fn settings() -> WorkerSettings {
             max_age: Duration::from_hours(1),
             max_held: Duration::from_hours(1),
         },
+        outage: OutageSettings::default(),
     }
 }

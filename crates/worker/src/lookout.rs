@@ -1,0 +1,321 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use refersion_relay_refersion::Failure;
+use refersion_relay_telemetry::{Metrics, RefersionState};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::Destination;
+use crate::absences::Absences;
+use crate::attempt::Attempt;
+use crate::decide::trouble;
+use crate::outage::{Change, Known, Outage, Phase, Trouble};
+use crate::roster::{Desk, Roster};
+use crate::settings::OutageSettings;
+
+/// Watches whether Refersion is there, for everybody in this process: stops the calls in an outage, probes, and lets calls
+/// back in slowly. What it decides is [`Outage`]'s; here are the clock, the waiting, the probes, the log and the metrics.
+pub struct Lookout {
+    inner: Mutex<Inner>,
+    /// Moves when something has changed that somebody may wait for.
+    changes: watch::Sender<()>,
+    /// Attempts that wait to be let through a ramp.
+    waiting: AtomicUsize,
+    roster: Arc<Roster>,
+    step: Duration,
+    metrics: Metrics,
+}
+
+struct Inner {
+    outage: Outage,
+    /// Lets attempts through while calls ramp up. Closed when that is over, in whatever way.
+    ramp: Arc<Semaphore>,
+    next_step: Instant,
+    absences: Absences,
+    /// Since when it is as it is.
+    since: SystemTime,
+    /// How much of this outage is in the counter already.
+    counted: Duration,
+    /// Whose turn it is to be probed with.
+    turn: usize,
+}
+
+/// How Refersion is, for health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What is done about it.
+    pub state: RefersionState,
+    /// Since when.
+    pub since: SystemTime,
+    /// In an outage, what is wrong.
+    pub trouble: Option<Trouble>,
+}
+
+/// The right to make one attempt. Dropping it makes room for the next.
+pub(crate) struct Pass {
+    _of_the_ramp: Option<OwnedSemaphorePermit>,
+}
+
+impl Lookout {
+    pub(crate) fn new(settings: OutageSettings, roster: Arc<Roster>, metrics: Metrics) -> Self {
+        let inner = Inner {
+            outage: Outage::new(settings),
+            ramp: closed(),
+            next_step: Instant::now(),
+            absences: Absences::default(),
+            since: SystemTime::now(),
+            counted: Duration::ZERO,
+            turn: 0,
+        };
+        metrics.refersion_is(RefersionState::Up);
+        let (changes, waiting) = (watch::Sender::new(()), AtomicUsize::new(0));
+        Self { inner: Mutex::new(inner), changes, waiting, roster, step: settings.ramp_step, metrics }
+    }
+
+    /// How Refersion is.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let inner = self.lock();
+        let (state, trouble) = match inner.outage.phase() {
+            Phase::Up => (RefersionState::Up, None),
+            Phase::Out { trouble, .. } => (RefersionState::Outage, Some(trouble)),
+            Phase::Ramping { .. } => (RefersionState::Ramping, None),
+        };
+        Standing { state, since: inner.since, trouble }
+    }
+
+    /// Probes when something is to be found out, and widens ramps, until `stop`.
+    pub(crate) async fn run(self: Arc<Self>, destination: Arc<dyn Destination>, stop: CancellationToken) {
+        let mut probes = JoinSet::new();
+        let mut changes = self.changes.subscribe();
+        while !stop.is_cancelled() {
+            let (probe_due, step_due) = self.due();
+            tokio::select! {
+                () = stop.cancelled() => {}
+                Ok(()) = changes.changed() => {}
+                () = at(step_due), if step_due.is_some() => self.widen(),
+                () = at(probe_due), if probe_due.is_some() => {
+                    // Without anybody to probe with, this is looked at again at the time of the next probe.
+                    if let Some(desk) = self.next_to_probe() {
+                        probes.spawn(self.clone().probe(destination.clone(), desk));
+                    }
+                }
+                Some(_) = probes.join_next(), if !probes.is_empty() => {}
+            }
+        }
+    }
+
+    /// Whether nothing may call now.
+    pub(crate) fn is_out(&self) -> bool {
+        matches!(self.lock().outage.phase(), Phase::Out { .. })
+    }
+
+    /// Waits for the end of an outage, if there is one.
+    pub(crate) async fn until_back(&self) {
+        let mut changes = self.changes.subscribe();
+        while self.is_out() {
+            // The sender is ours.
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// Waits until an outage has lasted so long that what is in hand should be given back.
+    pub(crate) async fn until_patience_ends(&self) {
+        let mut changes = self.changes.subscribe();
+        loop {
+            let end = self.lock().outage.patience_ends();
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = at(end), if end.is_some() => return,
+            }
+        }
+    }
+
+    /// Waits for the right to make an attempt; `None` in an outage.
+    pub(crate) async fn pass(&self) -> Option<Pass> {
+        loop {
+            let ramp = {
+                let inner = self.lock();
+                match inner.outage.phase() {
+                    Phase::Up => return Some(Pass { _of_the_ramp: None }),
+                    Phase::Out { .. } => return None,
+                    Phase::Ramping { .. } => inner.ramp.clone(),
+                }
+            };
+            let _waiting = Waiting::begin(&self.waiting);
+            // Closed, the ramp is over and the next phase says how it goes on.
+            if let Ok(permit) = ramp.acquire_owned().await {
+                return Some(Pass { _of_the_ramp: Some(permit) });
+            }
+        }
+    }
+
+    /// A call was answered properly.
+    pub(crate) fn answered(&self, began: Instant, is_probe: bool) {
+        self.change(|outage| outage.answered(began, Instant::now(), is_probe));
+    }
+
+    /// Finds out about an attempt from `began` to `failed`, which failed in a way that can be Refersion's.
+    pub(crate) async fn judge(&self, began: Instant, failed: Instant, trouble: Trouble) -> Known {
+        let mut changes = self.changes.subscribe();
+        self.change(|outage| outage.failed(began, failed, trouble));
+        loop {
+            if let Some(known) = self.lock().outage.judge(began, failed) {
+                return known;
+            }
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// How long Refersion was out between `first` and `now`.
+    pub(crate) fn out_between(&self, first: SystemTime, now: SystemTime) -> Duration {
+        self.lock().absences.between(first, now)
+    }
+
+    /// Brings the counter of seconds up to date.
+    pub(crate) fn count(&self) {
+        let mut inner = self.lock();
+        if let Phase::Out { since, .. } = inner.outage.phase() {
+            inner.count(since.elapsed(), &self.metrics);
+        }
+    }
+
+    /// When the next probe and the next step of a ramp are due, if they are.
+    fn due(&self) -> (Option<Instant>, Option<Instant>) {
+        let inner = self.lock();
+        let ramping = matches!(inner.outage.phase(), Phase::Ramping { .. });
+        (inner.outage.probe_due(), ramping.then_some(inner.next_step))
+    }
+
+    fn widen(&self) {
+        self.lock().next_step = Instant::now() + self.step;
+        let waiting = 0 < self.waiting.load(Ordering::Relaxed);
+        let ceiling = self.roster.ceiling();
+        self.change(|outage| outage.step(Instant::now(), waiting, ceiling));
+    }
+
+    /// Takes the accounts in turns, without those that are gone or that Refersion wants to be left alone by.
+    fn next_to_probe(&self) -> Option<Arc<Desk>> {
+        let mut desks = self.roster.callable();
+        desks.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
+        let mut inner = self.lock();
+        inner.outage.probing(Instant::now(), rand::random());
+        inner.turn = inner.turn.wrapping_add(1);
+        let turn = inner.turn;
+        (!desks.is_empty()).then(|| desks.swap_remove(turn % desks.len()))
+    }
+
+    async fn probe(self: Arc<Self>, destination: Arc<dyn Destination>, desk: Arc<Desk>) {
+        let attempt = Arc::new(Attempt::probe(self.clone()));
+        let answer = destination.check_keys(&desk.account(), attempt.clone()).await;
+        let Some(proper) = attempt.was_proper() else {
+            // The account's keys cannot even be sent. Another account's turn comes next.
+            return;
+        };
+        self.metrics.probed(proper);
+        if let (false, Err(failure)) = (proper, answer) {
+            self.change(|outage| outage.probe_failed(attempt.began(), sign(&failure)));
+        }
+    }
+
+    /// Lets something change, and does what has to be done about it.
+    fn change(&self, change: impl FnOnce(&mut Outage) -> Change) {
+        let mut inner = self.lock();
+        match change(&mut inner.outage) {
+            Change::Nothing => return,
+            Change::Doubt => {}
+            Change::Began(trouble) => {
+                inner.since = SystemTime::now();
+                inner.counted = Duration::ZERO;
+                inner.ramp.close();
+                self.metrics.refersion_is(RefersionState::Outage);
+                self.metrics.outage_began(trouble.as_str());
+                tracing::warn!(
+                    refersion.trouble = trouble.as_str(),
+                    "Refersion is out: nothing is worked and no attempt is charged until it answers again"
+                );
+            }
+            Change::Ended(began) => {
+                let (now, lasted) = (SystemTime::now(), began.elapsed());
+                inner.count(lasted, &self.metrics);
+                let began = now.checked_sub(lasted).unwrap_or(now);
+                inner.absences.add(began, now);
+                inner.since = now;
+                inner.ramp = Arc::new(Semaphore::new(1));
+                inner.next_step = Instant::now() + self.step;
+                self.metrics.refersion_is(RefersionState::Ramping);
+                tracing::info!(seconds = lasted.as_secs_f64(), "Refersion answers again: calls ramp up");
+            }
+            Change::Wider(more) => inner.ramp.add_permits(more),
+            Change::Ramped => {
+                inner.since = SystemTime::now();
+                inner.ramp.close();
+                self.metrics.refersion_is(RefersionState::Up);
+            }
+        }
+        drop(inner);
+        self.changes.send_replace(());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing panics while it holds the lock, but for what is a bug anyway.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Whole seconds only; what is left of one is counted with the next.
+    fn count(&mut self, lasted: Duration, metrics: &Metrics) {
+        let seconds = lasted.saturating_sub(self.counted).as_secs();
+        self.counted += Duration::from_secs(seconds);
+        metrics.outage_lasted(seconds);
+    }
+}
+
+/// One of those who wait, for as long as it lives.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a probe without a proper answer is a sign of, whatever an event would be told by the same answer.
+fn sign(failure: &Failure) -> Trouble {
+    trouble(failure).unwrap_or(match failure {
+        Failure::Unavailable { .. } => Trouble::Unavailable,
+        Failure::Transport { .. } => Trouble::NoAnswer,
+        Failure::Limited { .. } | Failure::Unclear { .. } | Failure::Unauthorized { .. } | Failure::Rejected(_) => {
+            Trouble::Unclear
+        }
+    })
+}
+
+fn closed() -> Arc<Semaphore> {
+    let semaphore = Semaphore::new(0);
+    semaphore.close();
+    Arc::new(semaphore)
+}
+
+/// Waits for a moment; for ever, if there is none.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

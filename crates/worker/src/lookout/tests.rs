@@ -1,0 +1,259 @@
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use refersion_relay_model::{AccountName, Command, Fingerprint, KeyPair};
+use refersion_relay_refersion::{Applied, Calls, Ended, Existing, NewAffiliateDefaults};
+use tokio_util::sync::DropGuard;
+
+use super::*;
+use crate::Account;
+
+/// How a Refersion behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mood {
+    Answers,
+    Refuses,
+    /// As long as the timeout of a call is.
+    Hangs,
+    /// Nothing can be sent with the account's keys.
+    Unsendable,
+}
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Answers probes by its mood, and notes when they came and whose they were.
+struct FakeRefersion {
+    mood: Mutex<Mood>,
+    probes: Mutex<Vec<(Instant, String)>>,
+}
+
+#[async_trait]
+impl Destination for FakeRefersion {
+    async fn apply(&self, _: &Account, _: &Command, _: Arc<dyn Calls>) -> Result<Applied, Failure> {
+        unreachable!("the tests make their attempts themselves")
+    }
+
+    async fn check_keys(&self, account: &Account, calls: Arc<dyn Calls>) -> Result<(), Failure> {
+        let mood = *self.mood.lock().unwrap();
+        if mood == Mood::Unsendable {
+            return Err(Failure::Unauthorized { status: 401 });
+        }
+        calls.begin().await;
+        self.probes.lock().unwrap().push((Instant::now(), account.name.to_string()));
+        if mood == Mood::Answers {
+            calls.ended(Ended { took: Duration::ZERO, proper: true, failure: None });
+            return Ok(());
+        }
+        if mood == Mood::Hangs {
+            tokio::time::sleep(TIMEOUT).await;
+        }
+        let failure = Failure::Transport { what: "no answer" };
+        calls.ended(Ended { took: TIMEOUT, proper: false, failure: Some(&failure) });
+        Err(failure)
+    }
+}
+
+/// A lookout that runs, for two accounts with four calls each.
+struct Scene {
+    lookout: Arc<Lookout>,
+    refersion: Arc<FakeRefersion>,
+    roster: Arc<Roster>,
+    metrics: Metrics,
+    _stop: DropGuard,
+}
+
+impl Scene {
+    fn set(mood: Mood) -> Self {
+        let metrics = Metrics::new();
+        let roster = Arc::new(Roster::new(vec![account("a"), account("b")], 4, metrics.clone()));
+        let lookout = Arc::new(Lookout::new(OutageSettings::default(), roster.clone(), metrics.clone()));
+        let refersion = Arc::new(FakeRefersion { mood: Mutex::new(mood), probes: Mutex::default() });
+        let stop = CancellationToken::new();
+        tokio::spawn(lookout.clone().run(refersion.clone(), stop.clone()));
+        Self { lookout, refersion, roster, metrics, _stop: stop.drop_guard() }
+    }
+
+    fn become_(&self, mood: Mood) {
+        *self.refersion.mood.lock().unwrap() = mood;
+    }
+
+    /// What is found out about an attempt that failed just now.
+    async fn fail(&self) -> Known {
+        let now = Instant::now();
+        self.lookout.judge(now, now, Trouble::NoAnswer).await
+    }
+
+    /// An outage that lasts.
+    async fn out(mood: Mood) -> Self {
+        let scene = Self::set(mood);
+        assert_eq!(scene.fail().await, Known::Out);
+        scene
+    }
+
+    fn probes(&self) -> Vec<(Instant, String)> {
+        self.refersion.probes.lock().unwrap().clone()
+    }
+
+    fn shows(&self, series: &str) -> bool {
+        self.metrics.render().lines().any(|line| line == format!("refersion_relay_{series}"))
+    }
+}
+
+fn account(name: &str) -> Account {
+    let keys = KeyPair::new(format!("pub_{name}"), "sec");
+    Account {
+        name: AccountName::try_from(name).unwrap(),
+        fingerprint: Fingerprint::new(&keys),
+        keys,
+        defaults: NewAffiliateDefaults::default(),
+        existing: Existing::Keep,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_event_that_fails_is_charged_or_begins_an_outage_by_a_probe() {
+    let scene = Scene::set(Mood::Answers);
+    assert_eq!(scene.fail().await, Known::Up);
+    assert!(!scene.lookout.is_out() && scene.probes().len() == 1);
+
+    scene.become_(Mood::Refuses);
+    assert_eq!(scene.fail().await, Known::Out);
+    assert!(scene.lookout.is_out() && scene.lookout.pass().await.is_none());
+    let standing = scene.lookout.standing();
+    assert_eq!((standing.state, standing.trouble), (RefersionState::Outage, Some(Trouble::NoAnswer)));
+    assert!(scene.shows(r#"refersion_state{state="outage"} 1"#) && scene.shows(r#"refersion_state{state="up"} 0"#));
+    assert!(scene.shows(r#"refersion_outages_total{trouble="no_answer"} 1"#));
+    assert!(scene.shows(r#"refersion_probes_total{result="answered"} 1"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_that_fail_at_the_same_time_share_a_probe() {
+    let scene = Scene::set(Mood::Answers);
+    let failures = (0..100).map(|_| scene.fail());
+    assert!(futures_util::future::join_all(failures).await.iter().all(|known| *known == Known::Up));
+    assert_eq!(scene.probes().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_refersion_is_probed_all_the_time_by_each_account_in_turn() {
+    let scene = Scene::out(Mood::Hangs).await;
+    tokio::time::sleep(120 * SECOND).await;
+
+    let probes = scene.probes();
+    let gaps: Vec<_> = probes.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+    assert!(gaps.iter().all(|gap| (SECOND..=3 * SECOND).contains(gap)), "{gaps:?}");
+    assert!(probes.windows(2).all(|pair| pair[0].1 != pair[1].1), "{probes:?}");
+
+    scene.become_(Mood::Answers);
+    let back = Instant::now();
+    scene.lookout.until_back().await;
+    assert!(back.elapsed() <= 3 * SECOND, "the probes that still hang delay nothing: {:?}", back.elapsed());
+    let standing = scene.lookout.standing();
+    assert_eq!((standing.state, standing.trouble), (RefersionState::Ramping, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_come_back_one_two_four_at_a_time_and_never_more_than_may_be() {
+    let scene = Scene::out(Mood::Refuses).await;
+    let (in_flight, most) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let begun = Mutex::new(None);
+    let calls = (0..5_000).map(|_| async {
+        let pass = loop {
+            match scene.lookout.pass().await {
+                Some(pass) => break pass,
+                None => scene.lookout.until_back().await,
+            }
+        };
+        let start = *begun.lock().unwrap().get_or_insert(Instant::now());
+        let count = in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        if scene.lookout.standing().state == RefersionState::Ramping {
+            most.lock().unwrap().push((start.elapsed(), count));
+        }
+        let call = Instant::now();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        in_flight.fetch_sub(1, Ordering::Relaxed);
+        scene.lookout.answered(call, false);
+        drop(pass);
+    });
+    let all = futures_util::future::join_all(calls);
+    let switch = async {
+        tokio::time::sleep(5 * SECOND).await;
+        scene.become_(Mood::Answers);
+    };
+    tokio::join!(all, switch);
+
+    let within = |from: u64, to: u64| {
+        let most = most.lock().unwrap();
+        let span = Duration::from_millis(from)..Duration::from_millis(to);
+        most.iter().filter(|(at, _)| span.contains(at)).map(|(_, count)| *count).max().unwrap_or_default()
+    };
+    // Eight may be in flight, so the third step is the last.
+    assert_eq!((within(0, 490), within(510, 990), within(1_010, 1_490)), (1, 2, 4));
+    assert_eq!(within(1_510, 60_000), 0, "the ramp is over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relapse_stops_those_who_wait_and_needs_no_probe() {
+    let scene = Scene::out(Mood::Refuses).await;
+    scene.become_(Mood::Answers);
+    scene.lookout.until_back().await;
+    let first = scene.lookout.pass().await.expect("one may");
+    let (began, probes) = (Instant::now(), scene.probes().len());
+    let second = scene.lookout.pass();
+    let fails = async {
+        scene.become_(Mood::Refuses);
+        assert_eq!(scene.lookout.judge(began, Instant::now(), Trouble::Unavailable).await, Known::Out);
+    };
+    let (second, ()) = tokio::join!(second, fails);
+    drop(first);
+
+    assert!(second.is_none() && scene.lookout.is_out());
+    assert_eq!(scene.probes().len(), probes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_ends_after_two_minutes_and_only_in_an_outage() {
+    let scene = Scene::out(Mood::Refuses).await;
+    let began = Instant::now();
+    scene.lookout.until_patience_ends().await;
+    let waited = began.elapsed().as_secs_f64();
+    assert!((119.0..=120.0).contains(&waited), "since the first failure: {waited}");
+
+    scene.become_(Mood::Answers);
+    scene.lookout.until_back().await;
+    let ended = tokio::time::timeout(600 * SECOND, scene.lookout.until_patience_ends()).await;
+    assert!(ended.is_err());
+    scene.lookout.count();
+    let line = scene.metrics.render().lines().find_map(|line| {
+        line.strip_prefix("refersion_relay_refersion_outage_seconds_total ").and_then(|value| value.parse::<u64>().ok())
+    });
+    assert!(line.is_some_and(|seconds| (120..=124).contains(&seconds)), "{line:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn accounts_that_are_paused_or_gone_are_not_probed_with() {
+    let scene = Scene::set(Mood::Answers);
+    scene.roster.replace(vec![account("a")]);
+    let a = scene.roster.desk(&account("a").name).unwrap();
+    a.gate.pause(60 * SECOND);
+    let began = Instant::now();
+
+    assert_eq!(scene.fail().await, Known::Up);
+
+    let waited = began.elapsed().as_secs_f64();
+    assert!((60.0..=63.5).contains(&waited), "{waited}");
+    assert_eq!(scene.probes().iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>(), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_cannot_be_sent_are_no_sign_of_an_outage() {
+    let scene = Scene::set(Mood::Unsendable);
+    let switch = async {
+        tokio::time::sleep(20 * SECOND).await;
+        assert!(!scene.lookout.is_out());
+        scene.become_(Mood::Answers);
+    };
+    let (known, ()) = tokio::join!(scene.fail(), switch);
+    assert_eq!(known, Known::Up);
+}

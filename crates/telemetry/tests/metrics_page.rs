@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use refersion_relay_model::{AccountName, Class, DeadReason, EventType, Ignored, OmittedField, Shard};
-use refersion_relay_telemetry::{Connection, Door, Metrics, PublishOutcome, Refused, Wait};
+use refersion_relay_telemetry::{Connection, Door, Metrics, OrderGivenUp, Parked, PublishOutcome, Refused, Wait};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
 
@@ -72,6 +72,10 @@ fn exercise(metrics: &Metrics) {
     metrics.account_held(&account, true);
     metrics.account_paused(&account, true);
     metrics.unsettled();
+    metrics.order_remembered(1, 1);
+    metrics.parked(Parked::Tier);
+    metrics.order_given_up(OrderGivenUp::Full, 1);
+    metrics.order_violated();
     for reason in DeadReason::ALL {
         metrics.dead_lettered(reason);
     }

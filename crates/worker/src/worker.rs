@@ -11,6 +11,8 @@ use tokio_util::task::TaskTracker;
 use crate::ended::Ended;
 use crate::gate::{GateState, Source};
 use crate::keeper::Keeper;
+use crate::mark::Marks;
+use crate::order::Order;
 use crate::roster::Roster;
 use crate::term::{Term, TermEnd};
 use crate::work::Context;
@@ -53,7 +55,8 @@ impl Worker {
         let roster = Arc::new(Roster::new(accounts, concurrency, metrics.clone()));
         let shard_count = settings.shards.first().map_or(1, |shard| shard.count);
         let retry = settings.retry.clone();
-        let context = Context { queue, destination, retry, shard_count, ended: Ended::new(), metrics };
+        let (marks, ended, order) = (Marks::new(), Ended::new(), Arc::new(Order::new(metrics.clone())));
+        let context = Context { queue, destination, retry, shard_count, marks, ended, order, metrics };
         let progress = Progress { owned: AtomicUsize::new(0), wanted: settings.shards.len() };
         Self { context: Arc::new(context), roster, settings, progress: Arc::new(progress) }
     }
@@ -109,7 +112,7 @@ impl Worker {
         while let Some(mut owned) = terms.next(stop).await {
             let counted = self.context.metrics.owning_shard();
             self.progress.owned.fetch_add(1, Ordering::AcqRel);
-            let mut term = Term::new(self.context.clone(), self.roster.clone(), Source::Shard);
+            let mut term = Term::new(self.context.clone(), self.roster.clone(), Source::Shard, self.settings.room);
             let end = term.run(&mut owned, stop, abort, None).await;
             self.progress.owned.fetch_sub(1, Ordering::AcqRel);
             drop(counted);

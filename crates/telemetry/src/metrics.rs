@@ -55,6 +55,11 @@ pub struct Metrics {
     replayed: IntCounter,
     conservation_difference: IntGauge,
     conservation_tolerance: IntGauge,
+    order_entries: IntGauge,
+    order_subjects: IntGauge,
+    parked: IntCounterVec,
+    order_given_up: IntCounterVec,
+    order_violations: IntCounter,
 }
 
 /// The ways an event can reach the relay.
@@ -144,6 +149,26 @@ pub enum RefersionState {
     Outage,
     /// It answers again: calls come back slowly.
     Ramping,
+}
+
+/// Where an event goes that has to let earlier ones of its subject go first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Parked {
+    /// Into a retry queue.
+    Tier,
+    /// To the end of its shard.
+    Shard,
+}
+
+/// Why an event was let go without a place among the events of its subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OrderGivenUp {
+    /// There was no room to remember it.
+    Full,
+    /// It did not come back in time.
+    Expired,
+    /// It was away when this worker took its shard.
+    HandOver,
 }
 
 impl Metrics {
@@ -259,6 +284,22 @@ impl Metrics {
                 "conservation_tolerance",
                 "By how much the difference may be wrong: what has moved meanwhile, lost connections, dead processes.",
             ),
+            order_entries: add.gauge("order_entries", "Events outside the worker's hand whose places it remembers."),
+            order_subjects: add.gauge("order_subjects", "Subjects that have such events."),
+            parked: add.counters(
+                "events_parked_total",
+                "Moves of events that had to let earlier ones of their subject go first, by where they went.",
+                &["to"],
+            ),
+            order_given_up: add.counters(
+                "order_given_up_total",
+                "Events whose places among those of their subject were given up, by reason.",
+                &["reason"],
+            ),
+            order_violations: add.counter(
+                "order_violations_total",
+                "Events that were delivered after one of their subject that had been accepted later.",
+            ),
             registry: registry.clone(),
         };
         metrics.start_at_zero();
@@ -300,6 +341,12 @@ impl Metrics {
         }
         for wait in [Wait::InHand, Wait::Tier] {
             self.retries.with_label_values(&[wait.as_str()]);
+        }
+        for to in [Parked::Tier, Parked::Shard] {
+            self.parked.with_label_values(&[to.as_str()]);
+        }
+        for reason in [OrderGivenUp::Full, OrderGivenUp::Expired, OrderGivenUp::HandOver] {
+            self.order_given_up.with_label_values(&[reason.as_str()]);
         }
         for field in OmittedField::ALL {
             self.omitted.with_label_values(&[field.as_str()]);
@@ -563,6 +610,29 @@ impl Metrics {
     pub fn replayed(&self) {
         self.replayed.inc();
     }
+
+    /// The places of so many events of so many subjects are remembered.
+    pub fn order_remembered(&self, events: usize, subjects: usize) {
+        self.order_entries.set(gauge(events as u64));
+        self.order_subjects.set(gauge(subjects as u64));
+    }
+
+    /// An event let others go first.
+    pub fn parked(&self, to: Parked) {
+        self.parked.with_label_values(&[to.as_str()]).inc();
+    }
+
+    /// The places of so many events were given up.
+    pub fn order_given_up(&self, reason: OrderGivenUp, events: u64) {
+        if 0 < events {
+            self.order_given_up.with_label_values(&[reason.as_str()]).inc_by(events);
+        }
+    }
+
+    /// An event was delivered after one of its subject that had been accepted later.
+    pub fn order_violated(&self) {
+        self.order_violations.inc();
+    }
 }
 
 impl Default for Metrics {
@@ -705,8 +775,27 @@ impl RefersionState {
     }
 }
 
+impl Parked {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Tier => "tier",
+            Self::Shard => "shard",
+        }
+    }
+}
+
 fn probe_result(proper: bool) -> &'static str {
     if proper { "answered" } else { "failed" }
+}
+
+impl OrderGivenUp {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Expired => "expired",
+            Self::HandOver => "hand_over",
+        }
+    }
 }
 
 fn gauge(count: u64) -> i64 {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use refersion_relay_model::{AccountName, Class, DeadReason, EventType, Ignored, OmittedField, Shard};
 use refersion_relay_telemetry::{
-    Connection, ConnectionRefused, Door, Metrics, PublishOutcome, RefersionState, Refused, Wait,
+    Connection, ConnectionRefused, Door, Metrics, OrderGivenUp, Parked, PublishOutcome, RefersionState, Refused, Wait,
 };
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
@@ -78,6 +78,10 @@ fn exercise(metrics: &Metrics) {
     metrics.account_held(&account, true);
     metrics.account_paused(&account, true);
     metrics.unsettled();
+    metrics.order_remembered(1, 1);
+    metrics.parked(Parked::Tier);
+    metrics.order_given_up(OrderGivenUp::Full, 1);
+    metrics.order_violated();
     for reason in DeadReason::ALL {
         metrics.dead_lettered(reason);
     }

@@ -1,19 +1,18 @@
-use std::hash::{BuildHasher, Hash, RandomState};
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use lru::LruCache;
-use refersion_relay_model::{AccountName, EventType, MessageId, Subject};
+
+use crate::mark::{Digest, Mark};
 
 /// How many events are remembered, and for how many subjects the last one. About 10 MiB.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(50_000).expect("not zero");
 
-/// Remembers which events have ended delivered or ignored, so that a copy of one costs no call. Bounded: what was not
-/// seen for long is forgotten. Nothing but calls is saved, since repeating an event does no harm.
+/// Remembers which events have ended delivered or ignored, so that a copy of one costs no call, and sees when they end
+/// in another order than they were accepted in. Bounded: what was not seen for long is forgotten. Nothing but calls is
+/// saved, since repeating an event does no harm.
 pub(crate) struct Ended {
-    /// Two independent, secret hashes make a digest of 128 bits: an event that shares another's would not be worked, so
-    /// 64 are not enough.
-    hashes: [RandomState; 2],
     memory: Mutex<Memory>,
 }
 
@@ -21,68 +20,79 @@ struct Memory {
     /// Events with an id from their sender.
     events: LruCache<Digest, ()>,
     /// The last event of each subject.
-    last: LruCache<Digest, Digest>,
+    last: LruCache<Digest, Last>,
 }
 
-type Digest = [u64; 2];
+struct Last {
+    event: Digest,
+    /// When the latest of those that were delivered had been accepted.
+    accepted_at: Option<SystemTime>,
+}
 
-/// What makes two events the same one.
-#[derive(Clone, Copy)]
-pub(crate) struct Identity<'a> {
-    pub(crate) account: &'a AccountName,
-    pub(crate) kind: EventType,
-    pub(crate) subject: &'a Subject,
-    pub(crate) message_id: &'a MessageId,
-    pub(crate) generation: u32,
+/// Whether an event ended in its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Sequence {
+    Kept,
+    /// One that was accepted later had been delivered before.
+    Broken,
 }
 
 impl Ended {
     pub(crate) fn new() -> Self {
         let memory = Memory { events: LruCache::new(REMEMBERED), last: LruCache::new(REMEMBERED) };
-        Self { hashes: [RandomState::new(), RandomState::new()], memory: Mutex::new(memory) }
+        Self { memory: Mutex::new(memory) }
     }
 
-    /// Remembers an event that has ended delivered or ignored.
-    pub(crate) fn remember(&self, event: Identity<'_>) {
-        let (event_digest, subject) = (self.event(event), self.subject(event));
+    /// Remembers an event that has ended delivered or ignored. `accepted_at`: when it had been accepted, if its place
+    /// among the events of its subject matters. Two that were accepted in the same millisecond are in order either way.
+    pub(crate) fn remember(&self, event: &Mark, accepted_at: Option<SystemTime>) -> Sequence {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memory.last.put(subject, event_digest);
-        if !event.message_id.is_minted() {
-            memory.events.put(event_digest, ());
+        let before = memory.last.get(&event.subject).and_then(|last| last.accepted_at);
+        memory.last.put(event.subject, Last { event: event.event, accepted_at: accepted_at.max(before) });
+        if !event.is_minted {
+            memory.events.put(event.event, ());
         }
+        if accepted_at.is_some() && accepted_at < before { Sequence::Broken } else { Sequence::Kept }
     }
 
     /// Whether this event has ended before. One without an id from its sender is the same only as the last one of its
     /// subject: the same bytes again, after something else happened, are meant again.
-    pub(crate) fn contains(&self, event: Identity<'_>) -> bool {
-        let (event_digest, subject) = (self.event(event), self.subject(event));
+    pub(crate) fn contains(&self, event: &Mark) -> bool {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        if event.message_id.is_minted() {
-            memory.last.get(&subject) == Some(&event_digest)
+        if event.is_minted {
+            memory.last.get(&event.subject).is_some_and(|last| last.event == event.event)
         } else {
-            memory.events.get(&event_digest).is_some()
+            memory.events.get(&event.event).is_some()
         }
-    }
-
-    fn event(&self, event: Identity<'_>) -> Digest {
-        let Identity { account, kind, subject, message_id, generation } = event;
-        self.digest((account.as_str(), kind, subject, message_id.as_str(), generation))
-    }
-
-    fn subject(&self, event: Identity<'_>) -> Digest {
-        self.digest((event.account.as_str(), event.subject))
-    }
-
-    fn digest(&self, value: impl Hash) -> Digest {
-        self.hashes.each_ref().map(|hash| hash.hash_one(&value))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use refersion_relay_model::{Event, Fingerprint, KeyPair};
+    use std::time::Duration;
+
+    use refersion_relay_model::{AccountName, Event, EventType, Fingerprint, KeyPair, MessageId, Subject};
 
     use super::*;
+    use crate::mark::{Identity, Marks};
+
+    /// An [`Ended`] that is asked about events as they are read.
+    struct Asked(Ended, Marks);
+
+    impl Asked {
+        fn new() -> Self {
+            Self(Ended::new(), Marks::new())
+        }
+
+        fn remember(&self, identity: Identity<'_>) {
+            let _ = self.0.remember(&self.1.of(identity, SystemTime::UNIX_EPOCH), None);
+        }
+
+        fn contains(&self, identity: Identity<'_>) -> bool {
+            self.0.contains(&self.1.of(identity, SystemTime::UNIX_EPOCH))
+        }
+    }
 
     /// An event, read as a worker reads it.
     struct Read {
@@ -108,7 +118,7 @@ mod tests {
 
     #[test]
     fn an_event_is_the_same_only_in_every_part() {
-        let ended = Ended::new();
+        let ended = Asked::new();
         let event = Read::of(r#"{"type":"identify","messageId":"m1","email":"a@example.com"}"#);
         assert!(!ended.contains(event.identity(0)));
         ended.remember(event.identity(0));
@@ -128,7 +138,7 @@ mod tests {
 
     #[test]
     fn without_an_id_only_the_last_event_of_a_subject_has_copies() {
-        let ended = Ended::new();
+        let ended = Asked::new();
         let identify = Read::of(r#"{"type":"identify","email":"a@example.com"}"#);
         let delete = Read::of(r#"{"type":"delete","email":"a@example.com"}"#);
         ended.remember(identify.identity(0));
@@ -142,11 +152,34 @@ mod tests {
 
     #[test]
     fn what_was_not_seen_for_long_is_forgotten() {
-        let ended = Ended::new();
+        let ended = Asked::new();
         let event = |n: usize| Read::of(&format!(r#"{{"type":"delete","messageId":"m{n}","email":"a@example.com"}}"#));
         for n in 0..=REMEMBERED.get() {
             ended.remember(event(n).identity(0));
         }
         assert!(!ended.contains(event(0).identity(0)) && ended.contains(event(1).identity(0)));
+    }
+
+    #[test]
+    fn an_event_that_ends_after_a_later_one_of_its_subject_is_noticed() {
+        let (ended, marks) = (Ended::new(), Marks::new());
+        let at = |millis| Some(SystemTime::UNIX_EPOCH + Duration::from_millis(millis));
+        let mark = |id: &str, email: &str| {
+            let event = Read::of(&format!(r#"{{"type":"delete","messageId":"{id}","email":"{email}"}}"#));
+            marks.of(event.identity(0), SystemTime::UNIX_EPOCH)
+        };
+        let steps = [
+            ("m1", "a@example.com", at(2_000), Sequence::Kept),
+            ("m2", "b@example.com", at(1_000), Sequence::Kept),
+            ("m3", "a@example.com", at(2_000), Sequence::Kept),
+            ("m4", "a@example.com", at(1_999), Sequence::Broken),
+            ("m5", "a@example.com", at(1_998), Sequence::Broken),
+            ("m6", "a@example.com", None, Sequence::Kept),
+            ("m7", "a@example.com", at(1_999), Sequence::Broken),
+            ("m8", "a@example.com", at(2_001), Sequence::Kept),
+        ];
+        for (id, email, accepted_at, expected) in steps {
+            assert_eq!(ended.remember(&mark(id, email), accepted_at), expected, "{id}");
+        }
     }
 }

@@ -161,7 +161,7 @@ impl Keeper {
 
     async fn work_held(&self, mut owned: Owned) {
         let gate = &self.desk.gate;
-        let mut term = Term::new(self.context.clone(), self.roster.clone(), Source::Held);
+        let mut term = Term::new(self.context.clone(), self.roster.clone(), Source::Held, self.room);
         let mut end = self.drain(&mut term, &mut owned).await;
         if end == TermEnd::Idle {
             gate.advance(GateState::Releasing, GateState::Settling);

@@ -1,18 +1,25 @@
 //! Takes events off the queue and makes them come true at Refersion.
 //!
 //! A worker owns shards. In a shard the events of one subject form a lane: worked one at a time, in order, while lanes
-//! run side by side. Each event gets a [`Verdict`] from pure functions, and is settled by it exactly once. While Refersion
-//! is out, nothing is worked. The worker answers no HTTP, and believes nothing that came off a queue.
+//! run side by side. While an event is away, its line keeps the later ones of its subject behind it. Each event gets a [`Verdict`]
+//! from pure functions, and is settled by it exactly once. While Refersion is out, nothing is worked. The worker answers no HTTP,
+//! and believes nothing that came off a queue.
 
 mod absences;
 mod account;
 mod attempt;
+mod barrier;
 mod decide;
 mod destination;
 mod ended;
+mod flow;
 mod gate;
+mod item;
 mod keeper;
+mod line;
 mod lookout;
+mod mark;
+mod order;
 mod outage;
 mod roster;
 mod settings;
@@ -28,5 +35,5 @@ pub use lookout::{Lookout, Standing};
 pub use outage::{Known, Trouble};
 pub use roster::Roster;
 pub use settings::{OutageSettings, RetryPolicy, WorkerSettings};
-pub use verdict::{Retry, Verdict};
+pub use verdict::{Aside, Retry, Verdict};
 pub use worker::{Progress, Worker};

@@ -3,6 +3,10 @@ use std::time::Duration;
 use refersion_relay_model::Shard;
 use refersion_relay_queue::Room;
 
+use crate::gate::Source;
+use crate::line::Behind;
+use crate::verdict::Aside;
+
 /// How a worker works.
 #[derive(Clone, Debug)]
 pub struct WorkerSettings {
@@ -74,5 +78,61 @@ impl RetryPolicy {
     pub fn covering(&self, pause: Duration) -> Duration {
         let covering = self.tiers.iter().filter(|tier| pause <= **tier).min();
         *covering.or(self.tiers.iter().max()).expect("there is at least one tier")
+    }
+
+    /// Where an event waits that came from `from` and is behind others of its subject. As long as those are away, it is
+    /// too, and perhaps twice as long, so that it does not come back over and over for nothing. When they are on the shard
+    /// it goes to its end, unless working them takes longer than a tier.
+    pub(crate) fn aside(&self, behind: Behind, from: Source) -> Aside {
+        let within = |limit: Duration| self.tiers.iter().copied().filter(|tier| *tier <= limit).max();
+        let tier = match behind.waits {
+            Some(waits) => within(waits.saturating_mul(2).max(behind.works)),
+            None => within(behind.works),
+        };
+        match (tier, behind.waits, from) {
+            (Some(tier), _, _) => Aside::Tier(tier),
+            (None, None, Source::Shard) => Aside::Round,
+            (None, Some(_), _) | (None, None, Source::Held) => Aside::Tier(self.covering(Duration::ZERO)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    #[track_caller]
+    fn check(waits: Option<Duration>, works: Duration, expected: Aside) {
+        let policy = RetryPolicy {
+            in_hand: Duration::ZERO,
+            tiers: vec![10 * MINUTE, MINUTE, 60 * MINUTE],
+            max_attempts: 40,
+            max_age: 24 * 60 * MINUTE,
+            max_held: 24 * 60 * MINUTE,
+        };
+        assert_eq!(policy.aside(Behind { waits, works }, Source::Shard), expected);
+    }
+
+    #[test]
+    fn an_event_is_away_about_as_long_as_those_before_it() {
+        let second = Duration::from_secs(1);
+        check(Some(Duration::ZERO), Duration::ZERO, Aside::Tier(MINUTE));
+        check(Some(59 * second), Duration::ZERO, Aside::Tier(MINUTE));
+        check(Some(61 * second), Duration::ZERO, Aside::Tier(MINUTE));
+        check(Some(5 * MINUTE), Duration::ZERO, Aside::Tier(10 * MINUTE));
+        check(Some(59 * MINUTE), Duration::ZERO, Aside::Tier(60 * MINUTE));
+        check(Some(20 * 60 * MINUTE), Duration::ZERO, Aside::Tier(60 * MINUTE));
+        check(Some(second), 11 * MINUTE, Aside::Tier(10 * MINUTE));
+    }
+
+    #[test]
+    fn behind_events_that_are_on_the_shard_it_goes_round_until_that_takes_a_tier() {
+        check(None, Duration::ZERO, Aside::Round);
+        check(None, Duration::from_secs(59), Aside::Round);
+        check(None, MINUTE, Aside::Tier(MINUTE));
+        check(None, 9 * MINUTE, Aside::Tier(MINUTE));
+        check(None, 11 * MINUTE, Aside::Tier(10 * MINUTE));
     }
 }

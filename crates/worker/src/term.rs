@@ -1,28 +1,37 @@
 use std::collections::{HashMap, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use refersion_relay_model::{AccountName, DeadReason, Subject};
-use refersion_relay_queue::{Delivery, Headers, Owned};
-use refersion_relay_telemetry::Counted;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use refersion_relay_model::{AccountName, Subject};
+use refersion_relay_queue::{Delivery, Owned, Room};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::flow::{Crowded, Flow};
 use crate::gate::Source;
+use crate::item::Item;
+use crate::line::{Behind, Reach};
 use crate::roster::Roster;
-use crate::verdict::Verdict;
-use crate::work::{Conclusion, Context, Reading, read};
+use crate::work::{Context, Reading};
 
 /// Works the deliveries of one place for one term: lanes side by side, each in order.
 pub(crate) struct Term {
     context: Arc<Context>,
     roster: Arc<Roster>,
     source: Source,
+    /// How many events may wait in one lane.
+    crowd: usize,
+    flow: Flow,
     lanes: HashMap<Lane, VecDeque<Item>>,
     tasks: JoinSet<Ended>,
+    /// The next event of a lane that is full. Nothing more is taken while there is one.
+    held_back: Option<(Lane, Item)>,
+    /// What is being settled without being worked, begun in its order.
+    asides: FuturesUnordered<BoxFuture<'static, bool>>,
     singles: u64,
 }
 
@@ -44,21 +53,20 @@ enum Lane {
     Single(u64),
 }
 
-struct Item {
-    delivery: Delivery,
-    reading: Reading,
-    taken_at: Instant,
-    _counted: Counted,
-}
-
 struct Ended {
     lane: Lane,
     left: bool,
 }
 
 impl Term {
-    pub(crate) fn new(context: Arc<Context>, roster: Arc<Roster>, source: Source) -> Self {
-        Self { context, roster, source, lanes: HashMap::new(), tasks: JoinSet::new(), singles: 0 }
+    /// Of a shard one subject gets a quarter of the room. What is held is one account's, in order, and is not to be mixed.
+    pub(crate) fn new(context: Arc<Context>, roster: Arc<Roster>, source: Source, room: Room) -> Self {
+        let crowd = match source {
+            Source::Shard => usize::from(room.events / 4).max(1),
+            Source::Held => usize::MAX,
+        };
+        let (flow, lanes, tasks, asides) = (Flow::new(), HashMap::new(), JoinSet::new(), FuturesUnordered::new());
+        Self { context, roster, source, crowd, flow, lanes, tasks, held_back: None, asides, singles: 0 }
     }
 
     /// Works until the queue is lost, `stop` is cancelled, or nothing has been there for `idle`. Calls in flight are
@@ -73,16 +81,19 @@ impl Term {
         let leave = owned.ended().child_token();
         let mut end = None;
         loop {
-            if self.tasks.is_empty()
-                && let Some(end) = end
-            {
+            let in_hand = !self.tasks.is_empty() || !self.asides.is_empty();
+            if !in_hand && let Some(end) = end {
                 return end;
             }
-            let quiet = idle.filter(|_| self.tasks.is_empty() && end.is_none());
+            let quiet = idle.filter(|_| !in_hand && end.is_none());
+            let is_held_back = self.held_back.is_some();
+            let deadline = self.flow.deadline(Instant::now());
             tokio::select! {
                 biased;
                 () = abort.cancelled() => {
                     self.tasks.shutdown().await;
+                    self.asides.clear();
+                    self.held_back = None;
                     self.lanes.clear();
                     return TermEnd::Stopped;
                 }
@@ -98,8 +109,18 @@ impl Term {
                         end = Some(self.wind_up(&leave, TermEnd::Stopped));
                     }
                     self.next_of(lane, &leave);
+                    self.let_in(&leave);
                 }
-                delivery = owned.next(), if end.is_none() => match delivery {
+                Some(left) = self.asides.next(), if !self.asides.is_empty() => {
+                    if left && end.is_none() {
+                        end = Some(self.wind_up(&leave, TermEnd::Stopped));
+                    }
+                }
+                () = tokio::time::sleep_until(deadline), if is_held_back => self.let_pass(),
+                () = leave.cancelled(), if end.is_none() && is_held_back => {
+                    end = Some(self.wind_up(&leave, TermEnd::Lost));
+                }
+                delivery = owned.next(), if end.is_none() && !is_held_back => match delivery {
                     Some(delivery) => self.take(delivery, &leave),
                     None => end = Some(self.wind_up(&leave, TermEnd::Lost)),
                 },
@@ -112,19 +133,13 @@ impl Term {
     fn wind_up(&mut self, leave: &CancellationToken, end: TermEnd) -> TermEnd {
         leave.cancel();
         self.lanes.values_mut().for_each(VecDeque::clear);
+        self.held_back = None;
         end
     }
 
     fn take(&mut self, delivery: Delivery, leave: &CancellationToken) {
-        let counted = self.context.metrics.taken(delivery.redelivered);
-        let headers = &delivery.message.headers;
-        if 0 < headers.generation && headers.attempts == 0 && !delivery.redelivered && self.source == Source::Shard {
-            self.context.metrics.replayed();
-        }
-        let roster = &self.roster;
-        let reading = catch_unwind(AssertUnwindSafe(|| read(&delivery.message, self.source, |name| roster.desk(name))));
-        let reading = reading.unwrap_or_else(|_| Reading::Final(panicked()));
-        let lane = match &reading {
+        let item = Item::take(&self.context, &self.roster, self.source, delivery);
+        let lane = match &item.reading {
             Reading::Job(job) => Lane::Of(job.desk.name.clone(), job.subject.clone()),
             Reading::Stray(account, subject) => Lane::Of(account.clone(), subject.clone()),
             Reading::Final(_) => {
@@ -132,13 +147,64 @@ impl Term {
                 Lane::Single(self.singles)
             }
         };
-        let item = Item { delivery, reading, taken_at: Instant::now(), _counted: counted };
+        if self.source == Source::Shard
+            && let Some(standing) = &item.standing
+        {
+            let now = Instant::now();
+            let works = match standing.reach() {
+                Reach::Free { works } => works,
+                Reach::Behind(behind) => return self.set_aside(item, behind),
+            };
+            self.flow.reached(standing.visit(), now);
+            if self.is_crowded(&lane) {
+                match self.flow.crowded(now) {
+                    Crowded::Wait => self.held_back = Some((lane, item)),
+                    Crowded::GoRound => self.set_aside(item, Behind { waits: None, works }),
+                }
+                return;
+            }
+        }
+        self.enter(lane, item, leave);
+    }
+
+    fn is_crowded(&self, lane: &Lane) -> bool {
+        self.lanes.get(lane).is_some_and(|waiting| self.crowd <= waiting.len())
+    }
+
+    fn enter(&mut self, lane: Lane, item: Item, leave: &CancellationToken) {
         if let Some(waiting) = self.lanes.get_mut(&lane) {
             waiting.push_back(item);
         } else {
             self.lanes.insert(lane.clone(), VecDeque::new());
             self.start(lane, item, leave);
         }
+    }
+
+    /// There may be room for what was held back.
+    fn let_in(&mut self, leave: &CancellationToken) {
+        if self.held_back.as_ref().is_some_and(|(lane, _)| !self.is_crowded(lane))
+            && let Some((lane, item)) = self.held_back.take()
+        {
+            self.flow.fits(Instant::now());
+            self.enter(lane, item, leave);
+        }
+    }
+
+    /// Others have waited long enough for what was held back.
+    fn let_pass(&mut self) {
+        let Some((_, item)) = self.held_back.take() else { return };
+        let Some(standing) = &item.standing else { return };
+        let behind = match standing.reach() {
+            Reach::Free { works } => Behind { waits: None, works },
+            Reach::Behind(behind) => behind,
+        };
+        self.flow.pass(standing.visit(), Instant::now());
+        self.set_aside(item, behind);
+    }
+
+    fn set_aside(&mut self, item: Item, behind: Behind) {
+        let aside = self.context.retry.aside(behind, self.source);
+        self.asides.push(item.set_aside(self.context.clone(), aside).boxed());
     }
 
     fn next_of(&mut self, lane: Lane, leave: &CancellationToken) {
@@ -154,70 +220,9 @@ impl Term {
         let (context, leave) = (self.context.clone(), leave.clone());
         let counted = context.metrics.lane();
         self.tasks.spawn(async move {
-            let left = finish(&context, item, &leave).await;
+            let left = item.work(&context, &leave).await;
             drop(counted);
             Ended { lane, left }
         });
-    }
-}
-
-/// Works one event and settles it. Returns whether it had to be left.
-async fn finish(context: &Context, item: Item, leave: &CancellationToken) -> bool {
-    let Item { delivery, reading, taken_at, _counted } = item;
-    let headers = || Box::new(delivery.message.headers.clone());
-    let (verdict, headers, moving): (_, Box<Headers>, _) = match &reading {
-        Reading::Final(verdict) => (verdict.clone(), headers(), None),
-        Reading::Stray(..) => (Verdict::Hold, headers(), None),
-        Reading::Job(job) => {
-            let working = AssertUnwindSafe(context.work(job, &delivery.message, taken_at, leave)).catch_unwind();
-            match working.await {
-                Ok(Conclusion::Settle { verdict, headers, moving }) => (verdict, headers, moving),
-                Ok(Conclusion::Leave) => return true,
-                Err(_) => (panicked(), headers(), None),
-            }
-        }
-    };
-    let (account, subject) = match &reading {
-        Reading::Job(job) => (Some(&job.desk.name), Some(&job.subject)),
-        Reading::Stray(account, subject) => (Some(account), Some(subject)),
-        Reading::Final(_) => (None, None),
-    };
-    log(&verdict, &headers);
-    let Some(settle) = context.settlement(&verdict, headers, account, subject) else { return true };
-    // An account that was never configured may have any name at all, and is no label.
-    let known = account.filter(|_| !matches!(reading, Reading::Stray(..)));
-    let generation = delivery.message.headers.generation;
-    if delivery.settle(settle).await.is_ok() {
-        context.count(&verdict, known);
-        // Not before: what could not be settled comes again and is counted then.
-        if let (Verdict::Delivered(_) | Verdict::Ignored(_), Reading::Job(job)) = (&verdict, &reading) {
-            context.ended.remember(job.identity(generation));
-        }
-    } else {
-        context.metrics.unsettled();
-    }
-    drop(moving);
-    false
-}
-
-fn panicked() -> Verdict {
-    let error = "the worker panicked on this event; its log has the place".to_owned();
-    Verdict::DeadLetter { reason: DeadReason::Panicked, status: None, error }
-}
-
-fn log(verdict: &Verdict, headers: &Headers) {
-    let (id, attempts) = (headers.message_id.as_str(), headers.attempts);
-    let account = headers.account.as_ref().map_or("", |account| account.as_str());
-    match verdict {
-        Verdict::DeadLetter { reason, status, .. } => tracing::warn!(
-            message.id = id,
-            account,
-            attempts,
-            refersion.status = status,
-            "dead letter: {} ({})",
-            reason.class(),
-            reason.as_str()
-        ),
-        verdict => tracing::debug!(message.id = id, account, attempts, "{verdict:?}"),
     }
 }

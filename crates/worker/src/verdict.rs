@@ -14,6 +14,8 @@ pub enum Verdict {
     Copy,
     /// It may succeed later.
     Retry(Retry),
+    /// It is not its turn: it goes away until earlier events of its subject have ended. It is as good as it was.
+    Parked(Aside),
     /// Its account cannot be worked for now. The event is as good as it was.
     Hold,
     /// It will not succeed as it is.
@@ -38,4 +40,13 @@ pub enum Retry {
     Pause(Duration),
     /// In its lane, until Refersion is back from an outage: that is nobody's fault, and costs nothing.
     Outage,
+}
+
+/// Where an event goes that has to let others go first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aside {
+    /// Into the retry queue with this delay.
+    Tier(Duration),
+    /// To the end of its shard.
+    Round,
 }

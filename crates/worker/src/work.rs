@@ -2,12 +2,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use refersion_relay_model::{
-    AccountName, Command, DeadReason, Envelope, Event, EventType, Judgement, MAX_EVENT_BYTES, MessageId, Missing,
-    Subject, judge,
+    AccountName, Command, DeadReason, Envelope, Event, EventType, Judgement, MAX_EVENT_BYTES, Missing, Subject, judge,
 };
 use refersion_relay_queue::{Backoff, Death, Ending, Headers, Message, Place, Queue, Settle};
 use refersion_relay_refersion::{Applied, Failure};
-use refersion_relay_telemetry::{Metrics, Wait};
+use refersion_relay_telemetry::{Metrics, Parked, Wait};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -15,12 +14,14 @@ use crate::RetryPolicy;
 use crate::attempt::Attempt;
 use crate::decide::{Failed, decide, trouble};
 use crate::destination::Destination;
-use crate::ended::{Ended, Identity};
+use crate::ended::Ended;
 use crate::gate::{Admission, GateState, Moving, Source};
 use crate::lookout::Lookout;
+use crate::mark::{Identity, Mark, Marks};
+use crate::order::{Order, Standing};
 use crate::outage::Known;
 use crate::roster::Desk;
-use crate::verdict::{Retry, Verdict};
+use crate::verdict::{Aside, Retry, Verdict};
 
 /// The first wait of an event that keeps its place, and the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -35,7 +36,9 @@ pub(crate) struct Context {
     pub(crate) lookout: Arc<Lookout>,
     pub(crate) retry: RetryPolicy,
     pub(crate) shard_count: u16,
+    pub(crate) marks: Marks,
     pub(crate) ended: Ended,
+    pub(crate) order: Arc<Order>,
     pub(crate) metrics: Metrics,
 }
 
@@ -44,8 +47,9 @@ pub(crate) struct Job {
     pub(crate) desk: Arc<Desk>,
     pub(crate) subject: Subject,
     pub(crate) source: Source,
+    /// What it is known by.
+    pub(crate) mark: Mark,
     kind: EventType,
-    message_id: MessageId,
     /// The event itself is not kept: read, it can be many times as large as its bytes.
     judgement: Judgement,
 }
@@ -69,7 +73,12 @@ pub(crate) enum Conclusion<'a> {
 }
 
 /// Reads a delivery. Pure but for the account it looks up; everything in `message` is untrusted.
-pub(crate) fn read(message: &Message, source: Source, desk: impl FnOnce(&AccountName) -> Option<Arc<Desk>>) -> Reading {
+pub(crate) fn read(
+    message: &Message,
+    source: Source,
+    marks: &Marks,
+    desk: impl FnOnce(&AccountName) -> Option<Arc<Desk>>,
+) -> Reading {
     let dead = |reason: DeadReason, error: String| Reading::Final(Verdict::DeadLetter { reason, status: None, error });
     if MAX_EVENT_BYTES < message.body.len() {
         let error = format!("an event has at most {MAX_EVENT_BYTES} bytes, this one has {}", message.body.len());
@@ -90,13 +99,16 @@ pub(crate) fn read(message: &Message, source: Source, desk: impl FnOnce(&Account
     };
     let message_id = desk.account().fingerprint.message_id(&event, &message.body);
     let subject = Subject::of(&event, message_id.as_str());
-    Reading::Job(Box::new(Job { desk, subject, source, kind: event.kind(), message_id, judgement: judge(&event) }))
+    let (kind, generation) = (event.kind(), message.headers.generation);
+    let identity = Identity { account: &desk.name, kind, subject: &subject, message_id: &message_id, generation };
+    let mark = marks.of(identity, message.headers.received_at);
+    Reading::Job(Box::new(Job { desk, subject, source, mark, kind, judgement: judge(&event) }))
 }
 
 impl Job {
-    pub(crate) fn identity(&self, generation: u32) -> Identity<'_> {
-        let Self { desk, kind, subject, message_id, .. } = self;
-        Identity { account: &desk.name, kind: *kind, subject, message_id, generation }
+    /// Whether it has an effect, so that its place among the events of its subject matters.
+    pub(crate) fn is_work(&self) -> bool {
+        matches!(self.judgement, Judgement::Work(_))
     }
 }
 
@@ -106,13 +118,14 @@ impl Context {
     pub(crate) async fn work<'a>(
         &self,
         job: &'a Job,
+        standing: Option<&Standing>,
         message: &Message,
         taken_at: Instant,
         leave: &CancellationToken,
     ) -> Conclusion<'a> {
         let mut headers = Box::new(arrived(&message.headers, job.source));
         let settle = |verdict, headers| Conclusion::Settle { verdict, headers, moving: None };
-        if self.ended.contains(job.identity(headers.generation)) {
+        if !job.mark.is_minted && self.ended.contains(&job.mark) {
             return settle(Verdict::Copy, headers);
         }
         let command = match &job.judgement {
@@ -127,13 +140,26 @@ impl Context {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         let mut paused = Duration::ZERO;
         loop {
+            // Before the gate: what is away may have to go behind the held events first.
+            if let Some(aside) = self.not_its_turn(job, standing, false) {
+                return settle(Verdict::Parked(aside), headers);
+            }
             let admission = tokio::select! {
                 biased;
                 () = leave.cancelled() => return Conclusion::Leave,
                 admission = self.admit(job) => admission,
             };
             match admission {
-                Admission::Work => {}
+                // The gate may have opened after a held event of this subject went away.
+                Admission::Work => {
+                    if let Some(aside) = self.not_its_turn(job, standing, true) {
+                        return settle(Verdict::Parked(aside), headers);
+                    }
+                    // Not before: another event of the subject, which has to come first, may stand between the two.
+                    if job.mark.is_minted && self.ended.contains(&job.mark) {
+                        return settle(Verdict::Copy, headers);
+                    }
+                }
                 Admission::Leave => return Conclusion::Leave,
                 Admission::Move(moving) => {
                     return Conclusion::Settle { verdict: Verdict::Hold, headers, moving: Some(moving) };
@@ -210,6 +236,11 @@ impl Context {
                 settled => return settle(settled, headers),
             }
         }
+    }
+
+    /// Where an event goes while earlier ones of its subject have not ended; `None` when it is its turn.
+    fn not_its_turn(&self, job: &Job, standing: Option<&Standing>, admitted: bool) -> Option<Aside> {
+        standing?.turn(admitted).map(|behind| self.retry.aside(behind, job.source))
     }
 
     /// Waits until the queue can take what a verdict may need, and the account's gate has decided.
@@ -322,6 +353,14 @@ impl Context {
                 let shard = subject?.shard(account?, self.shard_count);
                 Some(Settle::Move(Place::Later(shard, *delay), headers))
             }
+            Verdict::Parked(aside) => {
+                let shard = subject?.shard(account?, self.shard_count);
+                let place = match aside {
+                    Aside::Tier(delay) => Place::Later(shard, *delay),
+                    Aside::Round => Place::Shard(shard),
+                };
+                Some(Settle::Move(place, headers))
+            }
             Verdict::Hold => {
                 let held_at = headers.held_at.or(Some(now));
                 Some(Settle::Move(Place::Held(account?.clone()), Box::new(Headers { held_at, ..*headers })))
@@ -347,6 +386,8 @@ impl Context {
             Verdict::Ignored(why) => self.metrics.ignored_by_worker(*why),
             Verdict::Copy => self.metrics.copy(),
             Verdict::Retry(_) => self.metrics.retried(Wait::Tier),
+            Verdict::Parked(Aside::Tier(_)) => self.metrics.parked(Parked::Tier),
+            Verdict::Parked(Aside::Round) => self.metrics.parked(Parked::Shard),
             Verdict::Hold => self.metrics.event_held(account),
             Verdict::DeadLetter { reason, .. } => self.metrics.dead_lettered(*reason),
         }
@@ -372,6 +413,7 @@ fn charged(verdict: &Verdict) -> bool {
     match verdict {
         Verdict::Retry(Retry::InHand(_) | Retry::Tier(_)) | Verdict::DeadLetter { .. } => true,
         Verdict::Retry(Retry::Pause(_) | Retry::Outage)
+        | Verdict::Parked(_)
         | Verdict::Hold
         | Verdict::Delivered(_)
         | Verdict::Ignored(_)

@@ -12,6 +12,8 @@ use crate::ended::Ended;
 use crate::gate::{GateState, Source};
 use crate::keeper::Keeper;
 use crate::lookout::Lookout;
+use crate::mark::Marks;
+use crate::order::Order;
 use crate::roster::Roster;
 use crate::term::{Term, TermEnd};
 use crate::work::Context;
@@ -74,7 +76,8 @@ impl Worker {
         let shard_count = settings.shards.first().map_or(1, |shard| shard.count);
         let retry = settings.retry.clone();
         let lookout = Arc::new(Lookout::new(settings.outage, roster.clone(), metrics.clone()));
-        let context = Context { queue, destination, lookout, retry, shard_count, ended: Ended::new(), metrics };
+        let (marks, ended, order) = (Marks::new(), Ended::new(), Arc::new(Order::new(metrics.clone())));
+        let context = Context { queue, destination, lookout, retry, shard_count, marks, ended, order, metrics };
         let progress = Progress { looked_after: AtomicUsize::new(0), wanted: settings.shards.len() };
         Self { context: Arc::new(context), roster, settings, progress: Arc::new(progress) }
     }
@@ -160,7 +163,7 @@ impl Worker {
 
     /// Works until the term ends, or an outage has lasted so long that what is in hand is given back.
     async fn work_term(&self, owned: &mut Owned, stop: &CancellationToken, abort: &CancellationToken) -> TermEnd {
-        let mut term = Term::new(self.context.clone(), self.roster.clone(), Source::Shard);
+        let mut term = Term::new(self.context.clone(), self.roster.clone(), Source::Shard, self.settings.room);
         let stop = stop.child_token();
         let mut run = std::pin::pin!(term.run(owned, &stop, abort, None));
         tokio::select! {

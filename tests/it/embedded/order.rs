@@ -1,37 +1,56 @@
 use refersion_relay_simulator::{Fault, Operation};
-use refersion_relay_tests::{Config, Refersion, Relay, delete, eventually, identify, with_id};
+use refersion_relay_tests::{Config, Refersion, Relay, delete, eventually, identify};
+
+use crate::order::{self, TIERS, hot, oracle};
 
 #[tokio::test]
 async fn events_behind_one_that_waits_keep_their_order_when_the_worker_dies() {
     let refersion = Refersion::start().await;
     let config = Config::embedded(refersion.url(), &[]);
-    let ingest = Relay::start("ingest", &config).await;
-    let worker = Relay::start("worker", &config).await;
-    refersion.fail(Operation::New, "abc@", Some(3), Fault::status(500, None));
+    order::a_worker_that_dies_changes_nothing(&refersion, &config).await;
+}
 
-    // A: identify, which fails and waits. B: delete. C: identify.
-    assert_eq!(ingest.post(1, identify("abc@example.com")).await.status, 202);
-    eventually("A waits", || async { worker.metric(r#"refersion_relay_retries_total{wait="in_hand"}"#).await >= 1 })
-        .await;
-    assert_eq!(ingest.post(1, delete("abc@example.com")).await.status, 202);
-    assert_eq!(ingest.post(1, with_id(&identify("abc@example.com"), "again")).await.status, 202);
-    eventually("B and C are in hand", || async { worker.metric("refersion_relay_worker_in_hand").await >= 3 }).await;
-    worker.kill().await;
-    let worker = Relay::start("worker", &config).await;
+#[tokio::test]
+async fn events_behind_one_in_a_tier_wait_for_it() {
+    let refersion = Refersion::start().await;
+    let config = Config::embedded(refersion.url(), &[TIERS]);
+    order::what_is_in_a_tier_is_not_overtaken(&refersion, &config).await;
+}
 
-    eventually("all have ended", || async { worker.metric("refersion_relay_worker_ended_total").await >= 3 }).await;
-    // Without the probes that find out whether Refersion or the event is at fault.
-    let calls = refersion.simulator.calls().into_iter().filter(|call| call.operation != Operation::List);
-    let answered = calls.filter(|call| call.status.is_some_and(|status| status != 500));
-    let operations: Vec<_> = answered.map(|call| (call.operation, call.status)).collect();
-    let expected = [
-        (Operation::New, Some(200)),
-        (Operation::Search, Some(200)),
-        (Operation::Get, Some(200)),
-        (Operation::StatusChange, Some(200)),
-        (Operation::New, Some(422)),
-    ];
-    assert_eq!(operations, expected);
+#[tokio::test]
+async fn an_event_in_a_tier_goes_behind_its_held_account_before_later_ones() {
+    let refersion = Refersion::start().await;
+    let config = Config::embedded(refersion.url(), &[TIERS]);
+    order::what_is_in_a_tier_goes_behind_a_held_account_first(&refersion, &config).await;
+}
+
+#[tokio::test]
+async fn one_busy_subject_leaves_room_for_others() {
+    let refersion = hot::slow_refersion().await;
+    let config = Config::embedded(refersion.url(), &[hot::ROOM]);
+    hot::leaves_room(&refersion, &config).await;
+}
+
+#[tokio::test]
+async fn affiliates_become_what_their_last_events_say() {
+    let refersion = Refersion::start().await;
+    let config = Config::embedded(refersion.url(), &[TIERS]);
+    oracle::agrees(&refersion, &config, "update").await;
+}
+
+#[tokio::test]
+async fn affiliates_become_what_their_last_events_say_while_most_failures_wait_in_hand() {
+    let refersion = Refersion::start().await;
+    let retry = ("retry", "in_hand = \"3s\"\ntiers = [\"1s\", \"2s\"]");
+    let config = Config::embedded(refersion.url(), &[retry]);
+    oracle::agrees(&refersion, &config, "update").await;
+}
+
+#[tokio::test]
+async fn affiliates_stay_what_their_first_events_said() {
+    let refersion = Refersion::start().await;
+    let config = Config::embedded(refersion.url(), &[TIERS]);
+    oracle::agrees(&refersion, &config, "keep").await;
 }
 
 #[tokio::test]

@@ -1,0 +1,268 @@
+mod world;
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tokio::time::Instant;
+
+use self::world::{Kind, Op, Outcome, World};
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// One subject and its events `0, 1, …`, as a line is asked about them.
+struct Asked {
+    barrier: Barrier,
+    now: Instant,
+}
+
+impl Asked {
+    fn new(capacity: usize) -> Self {
+        Self { barrier: Barrier::new(capacity), now: Instant::now() }
+    }
+
+    fn mark(event: u64) -> Mark {
+        Mark { subject: [0, 0], event: [0, event], accepted_ms: 0, is_minted: false }
+    }
+
+    fn arrives(&mut self, event: u64) -> Visit {
+        self.barrier.arrive(&Self::mark(event), Source::Shard, false, self.now).visit
+    }
+
+    fn comes_again(&mut self, event: u64) -> Visit {
+        self.barrier.arrive(&Self::mark(event), Source::Shard, true, self.now).visit
+    }
+
+    fn leaves(&mut self, visit: Visit, delay: Duration) {
+        self.barrier.leave([0, 0], visit, self.now + delay);
+    }
+
+    fn turn(&mut self, visit: Visit) -> Option<Behind> {
+        self.barrier.turn([0, 0], visit, Source::Shard, true, self.now)
+    }
+
+    fn ends(&mut self, visit: Visit) {
+        self.barrier.end([0, 0], visit, self.now);
+    }
+}
+
+#[test]
+fn what_comes_while_another_is_away_waits_behind_it_as_long() {
+    let mut asked = Asked::new(10);
+    let first = asked.arrives(0);
+    assert_eq!(asked.turn(first), None);
+    asked.leaves(first, MINUTE);
+    asked.now += 10 * SECOND;
+
+    let second = asked.arrives(1);
+
+    let behind = asked.turn(second).expect("the first is away");
+    assert_eq!(behind.waits, Some(50 * SECOND));
+    asked.leaves(second, MINUTE);
+    asked.now += 50 * SECOND;
+    let first = asked.arrives(0);
+    assert_eq!(asked.turn(first), None, "the first one is worked");
+    asked.ends(first);
+    asked.now += 10 * SECOND;
+    let second = asked.arrives(1);
+    assert_eq!((asked.turn(second), asked.barrier.size()), (None, (0, 0)));
+}
+
+#[test]
+fn one_that_comes_back_too_early_goes_away_again_and_keeps_its_place() {
+    let mut asked = Asked::new(10);
+    for (event, delay) in [(0, 10 * MINUTE), (1, MINUTE), (2, 10 * MINUTE)] {
+        let visit = asked.arrives(event);
+        asked.leaves(visit, delay);
+    }
+    asked.now += MINUTE;
+
+    let second = asked.arrives(1);
+
+    assert_eq!(asked.turn(second).and_then(|behind| behind.waits), Some(9 * MINUTE));
+    asked.leaves(second, 10 * MINUTE);
+    asked.now += 9 * MINUTE;
+    let first = asked.arrives(0);
+    asked.ends(first);
+    let third = asked.arrives(2);
+    assert!(asked.turn(third).is_some(), "the second one comes first");
+}
+
+#[test]
+fn one_that_never_comes_back_does_not_block_for_ever() {
+    let mut asked = Asked::new(10);
+    let first = asked.arrives(0);
+    asked.leaves(first, MINUTE);
+    let second = asked.arrives(1);
+    asked.leaves(second, MINUTE);
+    asked.now += MINUTE;
+
+    let mut rounds = 0;
+    loop {
+        let second = asked.arrives(1);
+        let Some(behind) = asked.turn(second) else { break };
+        // What has just become due may be a moment behind; after that nobody goes round in vain.
+        assert_eq!(behind.waits.is_some(), 0 < rounds, "in round {rounds}");
+        let delay = if behind.waits.is_some() { MINUTE } else { 2 * SECOND };
+        asked.leaves(second, delay);
+        asked.now += delay;
+        rounds += 1;
+    }
+
+    assert_eq!((rounds, asked.barrier.given_up()), (5, GivenUp { full: 0, expired: 1 }));
+}
+
+#[test]
+fn a_backlog_on_the_shard_makes_nobody_missing() {
+    let mut asked = Asked::new(10);
+    let first = asked.arrives(0);
+    asked.leaves(first, Duration::ZERO);
+    let second = asked.arrives(1);
+    asked.leaves(second, Duration::ZERO);
+    asked.now += 60 * MINUTE;
+
+    let second = asked.comes_again(1);
+
+    assert_eq!(asked.turn(second).map(|behind| behind.waits), Some(None), "the first one is still on the shard");
+}
+
+#[test]
+fn what_was_left_unsettled_comes_before_anything_new_or_never() {
+    let mut asked = Asked::new(10);
+    for event in 0..3 {
+        let visit = asked.arrives(event);
+        asked.barrier.lose([0, 0], visit, Source::Shard, asked.now);
+    }
+    let second = asked.comes_again(1);
+    assert!(asked.turn(second).is_some(), "the first one comes again");
+    asked.barrier.lose([0, 0], second, Source::Shard, asked.now);
+
+    let new = asked.arrives(3);
+
+    assert_eq!((asked.turn(new), asked.barrier.size()), (None, (0, 0)), "somebody else has settled them");
+}
+
+#[test]
+fn the_same_bytes_without_an_id_are_another_event_until_the_first_can_be_back() {
+    let mut asked = Asked::new(10);
+    let minted = |event| Mark { is_minted: true, ..Asked::mark(event) };
+    let arrives =
+        |asked: &mut Asked, event| asked.barrier.arrive(&minted(event), Source::Shard, false, asked.now).visit;
+    for event in [0, 1, 0] {
+        let visit = arrives(&mut asked, event);
+        asked.leaves(visit, MINUTE);
+    }
+    assert_eq!(asked.barrier.size(), (3, 1));
+    asked.now += MINUTE;
+    for event in [0, 1, 0] {
+        let visit = arrives(&mut asked, event);
+        assert_eq!(asked.turn(visit), None);
+        asked.ends(visit);
+    }
+    assert_eq!(asked.barrier.size(), (0, 0));
+}
+
+#[test]
+fn held_events_come_before_what_went_away_from_the_shard_meanwhile() {
+    let mut asked = Asked::new(10);
+    let first = asked.arrives(0);
+    asked.leaves(first, MINUTE);
+    let second = asked.arrives(1);
+    asked.leaves(second, MINUTE);
+    asked.now += MINUTE;
+    // The account is held by now, so the first one goes behind it.
+    let first = asked.arrives(0);
+    assert_eq!(asked.turn(first), None);
+    asked.barrier.hold([0, 0], first, asked.now);
+    asked.barrier.held([0, 0], first);
+
+    let held = asked.barrier.arrive(&Asked::mark(0), Source::Held, false, asked.now);
+
+    let turn = |asked: &mut Asked, visit, from| asked.barrier.turn([0, 0], visit, from, true, asked.now);
+    assert_eq!(turn(&mut asked, held.visit, Source::Held), None);
+    asked.leaves(held.visit, MINUTE);
+    let behind = asked.barrier.arrive(&Asked::mark(2), Source::Held, false, asked.now);
+    assert!(turn(&mut asked, behind.visit, Source::Held).is_some(), "one that was held is away");
+    asked.leaves(behind.visit, MINUTE);
+    let second = asked.arrives(1);
+    assert!(turn(&mut asked, second, Source::Shard).is_some(), "both held ones come first");
+}
+
+#[test]
+fn without_room_a_place_is_given_up_and_that_is_counted() {
+    let mut asked = Asked::new(2);
+    for event in 0..5 {
+        let visit = asked.arrives(event);
+        asked.leaves(visit, MINUTE);
+    }
+    assert_eq!((asked.barrier.size(), asked.barrier.given_up()), ((2, 1), GivenUp { full: 3, expired: 0 }));
+}
+
+/// `PROPTEST_CASES=2000` makes it a long run.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().map_or(64, |cases| cases.parse().expect("a number"))
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        4 => Just(Outcome::Delivered),
+        3 => (0..2_usize).prop_map(Outcome::Tier),
+        1 => Just(Outcome::Refused),
+        1 => Just(Outcome::Dead),
+    ]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        6 => (0..3_u64, 0..2_u64).prop_map(|(subject, bytes)| Op::Publish { subject, bytes }),
+        8 => Just(Op::Take),
+        3 => Just(Op::TakeHeld),
+        8 => (0..3_u64).prop_map(Op::Begin),
+        3 => (0..3_u64).prop_map(Op::BeginHeld),
+        8 => (0..3_u64, outcome()).prop_map(|(subject, outcome)| Op::Finish { subject, outcome }),
+        3 => (0..3_u64, outcome()).prop_map(|(subject, outcome)| Op::FinishHeld { subject, outcome }),
+        4 => (0..120_u32).prop_map(|seconds| Op::Wait(seconds * SECOND)),
+        1 => (any::<bool>(), any::<bool>()).prop_map(|(copied, acked)| Op::LoseTerm { copied, acked }),
+        1 => (any::<bool>(), any::<bool>()).prop_map(|(copied, acked)| Op::LoseHeldTerm { copied, acked }),
+        1 => Just(Op::KeysAreRefused),
+        2 => Just(Op::KeysWork),
+        2 => Just(Op::NearlyDone),
+        2 => Just(Op::NothingHeld),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn events_end_once_and_in_order_whatever_happens(ops in prop::collection::vec(op(), 0..400)) {
+        let mut world = World::new(1_000, Kind::WithIds);
+        world.run(&ops);
+        world.settle_down();
+        world.check_order();
+    }
+
+    #[test]
+    fn what_is_there_twice_keeps_its_order_or_is_counted(ops in prop::collection::vec(op(), 0..400)) {
+        let mut world = World::new(1_000, Kind::WithIdsAndDoubts);
+        world.run(&ops);
+        world.settle_down();
+        world.check_order();
+    }
+
+    #[test]
+    fn events_without_ids_happen_in_order(ops in prop::collection::vec(op(), 0..400)) {
+        let mut world = World::new(1_000, Kind::WithoutIds);
+        world.run(&ops);
+        world.settle_down();
+        world.check_order();
+    }
+
+    #[test]
+    fn without_room_nothing_is_lost_and_the_memory_is_bounded(ops in prop::collection::vec(op(), 0..400)) {
+        let mut world = World::new(3, Kind::WithIdsAndDoubts);
+        world.run(&ops);
+        world.settle_down();
+    }
+}

@@ -1,0 +1,423 @@
+//! A simple model of a queue and a worker around the barrier: a shard, two tiers, the held queue of one account, lanes.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::RetryPolicy;
+use crate::barrier::{Barrier, GivenUp};
+use crate::gate::{GateState, Source};
+use crate::line::{Behind, Reach, Visit};
+use crate::mark::Mark;
+use crate::verdict::Aside;
+
+const TIERS: [Duration; 2] = [Duration::from_mins(1), Duration::from_mins(10)];
+/// What may be in hand, and what may wait in one lane of the shard.
+const ROOM: usize = 8;
+const CROWD: usize = 2;
+
+#[derive(Clone, Debug)]
+pub(super) enum Op {
+    Publish {
+        subject: u64,
+        bytes: u64,
+    },
+    Take,
+    TakeHeld,
+    Begin(u64),
+    BeginHeld(u64),
+    Finish {
+        subject: u64,
+        outcome: Outcome,
+    },
+    FinishHeld {
+        subject: u64,
+        outcome: Outcome,
+    },
+    Wait(Duration),
+    /// The connection breaks while the first event in hand is being settled into a tier. `copied`: its copy was stored.
+    /// `acked`: so was its acknowledgement, and only the answer to it is missing.
+    LoseTerm {
+        copied: bool,
+        acked: bool,
+    },
+    LoseHeldTerm {
+        copied: bool,
+        acked: bool,
+    },
+    KeysAreRefused,
+    KeysWork,
+    NearlyDone,
+    NothingHeld,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outcome {
+    Delivered,
+    Tier(usize),
+    Refused,
+    Dead,
+}
+
+#[derive(Clone, Debug)]
+struct Event {
+    subject: u64,
+    /// The place of the event among all.
+    number: u64,
+    /// What it is known by: its number, or its bytes.
+    mark: Mark,
+    redelivered: bool,
+}
+
+#[derive(Debug)]
+struct InHand {
+    event: Event,
+    visit: Visit,
+    is_worked: bool,
+}
+
+/// How an event leaves the hand.
+#[derive(Clone, Copy, Debug)]
+enum Exit {
+    Ends,
+    Goes(Aside),
+    Held,
+}
+
+/// What is different between runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Events have ids, and what was settled is known.
+    WithIds,
+    /// Events have ids. When a connection breaks, what was just being settled is perhaps settled, and perhaps there twice.
+    WithIdsAndDoubts,
+    /// Events are known by their bytes. (What is there twice is worked twice then, so there are no doubts.)
+    WithoutIds,
+}
+
+pub(super) struct World {
+    barrier: Barrier,
+    policy: RetryPolicy,
+    capacity: usize,
+    now: Instant,
+    kind: Kind,
+    gate: GateState,
+    shard: VecDeque<Event>,
+    tiers: [VecDeque<(Instant, Event)>; 2],
+    held: VecDeque<Event>,
+    /// What the term of the shard and that of the held queue have in hand, in the order in which it was delivered.
+    shard_term: Vec<InHand>,
+    held_term: Vec<InHand>,
+    published: u64,
+    /// Of each subject the numbers and marks of its events.
+    wanted: BTreeMap<u64, Vec<(u64, Mark)>>,
+    delivered: BTreeMap<u64, Vec<(u64, Mark)>>,
+    dead: BTreeSet<u64>,
+    given_up: GivenUp,
+}
+
+impl World {
+    pub(super) fn new(capacity: usize, kind: Kind) -> Self {
+        let policy = RetryPolicy {
+            in_hand: Duration::ZERO,
+            tiers: TIERS.to_vec(),
+            max_attempts: 40,
+            max_age: Duration::from_hours(24),
+            max_held: Duration::from_hours(24),
+        };
+        Self {
+            barrier: Barrier::new(capacity),
+            policy,
+            capacity,
+            now: Instant::now(),
+            kind,
+            gate: GateState::Open,
+            shard: VecDeque::new(),
+            tiers: [VecDeque::new(), VecDeque::new()],
+            held: VecDeque::new(),
+            shard_term: Vec::new(),
+            held_term: Vec::new(),
+            published: 0,
+            wanted: BTreeMap::new(),
+            delivered: BTreeMap::new(),
+            dead: BTreeSet::new(),
+            given_up: GivenUp::default(),
+        }
+    }
+
+    pub(super) fn run(&mut self, ops: &[Op]) {
+        for op in ops {
+            self.act(op);
+            let GivenUp { full, expired } = self.barrier.given_up();
+            self.given_up.full += full;
+            self.given_up.expired += expired;
+            assert!(self.barrier.size().0 <= self.capacity, "more is remembered than there is room for");
+        }
+    }
+
+    /// Lets everything succeed from now on, until nothing is left.
+    pub(super) fn settle_down(&mut self) {
+        for _ in 0..5_000 {
+            if self.is_empty() {
+                assert_eq!(self.barrier.size().0, 0, "what has ended is still remembered");
+                return;
+            }
+            let mut ops = vec![Op::KeysWork, Op::TakeHeld, Op::Take];
+            for subject in self.wanted.keys().copied() {
+                let outcome = Outcome::Delivered;
+                ops.extend([Op::BeginHeld(subject), Op::FinishHeld { subject, outcome }]);
+                ops.extend([Op::Begin(subject), Op::Finish { subject, outcome }]);
+            }
+            ops.extend([Op::NothingHeld, Op::Wait(Duration::from_secs(5))]);
+            self.run(&ops);
+        }
+        panic!("it does not come to an end: {:?} {:?} {:?} {:?}", self.gate, self.shard, self.tiers, self.held);
+    }
+
+    /// Each event was delivered once, in the order in which they were published; what died was not.
+    pub(super) fn check_order(&self) {
+        assert_eq!(self.given_up.full, 0);
+        if self.kind == Kind::WithIdsAndDoubts && 0 < self.given_up.expired {
+            return;
+        }
+        assert_eq!(self.given_up.expired, 0);
+        for (subject, wanted) in &self.wanted {
+            let delivered = self.delivered.get(subject).cloned().unwrap_or_default();
+            if self.is_minted() {
+                // The same bytes in a row are a copy, and which of them is which does not matter.
+                let bytes = |events: &[(u64, Mark)]| {
+                    let mut bytes: Vec<_> = events.iter().map(|(_, mark)| mark.event).collect();
+                    bytes.dedup();
+                    bytes
+                };
+                assert_eq!(bytes(wanted), bytes(&delivered));
+            } else {
+                let alive = |events: &[(u64, Mark)]| -> Vec<u64> {
+                    events.iter().map(|(number, _)| *number).filter(|number| !self.dead.contains(number)).collect()
+                };
+                assert_eq!(alive(wanted), alive(&delivered));
+            }
+        }
+    }
+
+    fn is_minted(&self) -> bool {
+        self.kind == Kind::WithoutIds
+    }
+
+    fn is_empty(&self) -> bool {
+        self.shard.is_empty()
+            && self.held.is_empty()
+            && self.tiers.iter().all(VecDeque::is_empty)
+            && self.shard_term.is_empty()
+            && self.held_term.is_empty()
+    }
+
+    fn term(&mut self, of: Source) -> &mut Vec<InHand> {
+        match of {
+            Source::Shard => &mut self.shard_term,
+            Source::Held => &mut self.held_term,
+        }
+    }
+
+    fn act(&mut self, op: &Op) {
+        match *op {
+            Op::Publish { subject, bytes } => self.publish(subject, bytes),
+            Op::Take => self.take(),
+            Op::TakeHeld => self.take_held(),
+            Op::Begin(subject) => self.begin(Source::Shard, subject),
+            Op::BeginHeld(subject) => self.begin(Source::Held, subject),
+            Op::Finish { subject, outcome } => self.finish(Source::Shard, subject, outcome),
+            Op::FinishHeld { subject, outcome } => self.finish(Source::Held, subject, outcome),
+            Op::Wait(time) => self.wait(time),
+            Op::LoseTerm { copied, acked } => self.lose_term(Source::Shard, copied, acked),
+            Op::LoseHeldTerm { copied, acked } => self.lose_term(Source::Held, copied, acked),
+            Op::KeysAreRefused => self.gate = GateState::Held,
+            Op::KeysWork if self.gate == GateState::Held => self.gate = GateState::Releasing,
+            Op::NearlyDone if self.gate == GateState::Releasing => self.gate = GateState::Settling,
+            Op::NothingHeld if self.gate != GateState::Held && self.held.is_empty() && self.held_term.is_empty() => {
+                self.gate = GateState::Open;
+            }
+            Op::KeysWork | Op::NearlyDone | Op::NothingHeld => {}
+        }
+    }
+
+    fn publish(&mut self, subject: u64, bytes: u64) {
+        self.published += 1;
+        let number = self.published;
+        let event = if self.is_minted() { bytes } else { number };
+        let mark =
+            Mark { subject: [0, subject], event: [subject, event], accepted_ms: number, is_minted: self.is_minted() };
+        self.wanted.entry(subject).or_default().push((number, mark));
+        self.shard.push_back(Event { subject, number, mark, redelivered: false });
+    }
+
+    fn arrive(&mut self, event: &Event, from: Source) -> Visit {
+        self.barrier.arrive(&event.mark, from, event.redelivered, self.now).visit
+    }
+
+    fn take(&mut self) {
+        if ROOM <= self.shard_term.len() {
+            return;
+        }
+        let Some(event) = self.shard.pop_front() else { return };
+        let visit = self.arrive(&event, Source::Shard);
+        let waiting = self.shard_term.iter().filter(|in_hand| in_hand.event.subject == event.subject).count();
+        let behind = match self.barrier.reach(event.mark.subject, visit, self.now) {
+            Reach::Behind(behind) => behind,
+            Reach::Free { works } if CROWD < waiting => Behind { waits: None, works },
+            Reach::Free { .. } => return self.shard_term.push(InHand { event, visit, is_worked: false }),
+        };
+        let aside = self.policy.aside(behind, Source::Shard);
+        self.let_go(event, visit, Exit::Goes(aside));
+    }
+
+    fn take_held(&mut self) {
+        if matches!(self.gate, GateState::Releasing | GateState::Settling)
+            && self.held_term.len() < ROOM
+            && let Some(event) = self.held.pop_front()
+        {
+            let visit = self.arrive(&event, Source::Held);
+            self.held_term.push(InHand { event, visit, is_worked: false });
+        }
+    }
+
+    /// What a task does up to its call.
+    fn begin(&mut self, from: Source, subject: u64) {
+        let Some(index) = self.term(from).iter().position(|in_hand| in_hand.event.subject == subject) else { return };
+        let InHand { event, visit, is_worked } = &self.term(from)[index];
+        let (event, visit, is_worked) = (event.clone(), *visit, *is_worked);
+        if is_worked {
+            return;
+        }
+        if !self.is_minted() && self.is_copy(&event) {
+            return self.leave_hand(from, index, Exit::Ends);
+        }
+        if let Some(behind) = self.barrier.turn(event.mark.subject, visit, from, false, self.now) {
+            let aside = self.policy.aside(behind, from);
+            return self.leave_hand(from, index, Exit::Goes(aside));
+        }
+        match (from, self.gate) {
+            (Source::Shard, GateState::Open) | (Source::Held, GateState::Releasing | GateState::Settling) => {}
+            (Source::Shard, GateState::Held | GateState::Releasing) => {
+                return self.leave_hand(from, index, Exit::Held);
+            }
+            // It waits, or its term is about to end.
+            _ => return,
+        }
+        if let Some(behind) = self.barrier.turn(event.mark.subject, visit, from, true, self.now) {
+            let aside = self.policy.aside(behind, from);
+            return self.leave_hand(from, index, Exit::Goes(aside));
+        }
+        if self.is_minted() && self.is_copy(&event) {
+            return self.leave_hand(from, index, Exit::Ends);
+        }
+        self.term(from)[index].is_worked = true;
+        let worked = self.shard_term.iter().chain(&self.held_term).filter(|in_hand| in_hand.is_worked);
+        assert_eq!(worked.filter(|in_hand| in_hand.event.subject == subject).count(), 1, "two are worked at once");
+    }
+
+    /// As [`crate::ended::Ended`] knows copies.
+    fn is_copy(&self, event: &Event) -> bool {
+        let Some(delivered) = self.delivered.get(&event.subject) else { return false };
+        if self.is_minted() {
+            delivered.last().is_some_and(|(_, last)| *last == event.mark)
+        } else {
+            delivered.iter().any(|(number, _)| *number == event.number)
+        }
+    }
+
+    fn finish(&mut self, from: Source, subject: u64, outcome: Outcome) {
+        let Some(index) = self.term(from).iter().position(|in_hand| in_hand.event.subject == subject) else { return };
+        let InHand { event, is_worked: true, .. } = &self.term(from)[index] else { return };
+        let event = event.clone();
+        match outcome {
+            Outcome::Delivered => {
+                self.delivered.entry(subject).or_default().push((event.number, event.mark));
+                self.leave_hand(from, index, Exit::Ends);
+            }
+            // Of the same bytes nobody can tell which of them died.
+            Outcome::Dead if !self.is_minted() => {
+                self.dead.insert(event.number);
+                self.leave_hand(from, index, Exit::Ends);
+            }
+            Outcome::Tier(tier) => self.leave_hand(from, index, Exit::Goes(Aside::Tier(TIERS[tier]))),
+            Outcome::Refused | Outcome::Dead => {
+                self.gate = GateState::Held;
+                self.term(from)[index].is_worked = false;
+            }
+        }
+    }
+
+    fn leave_hand(&mut self, from: Source, index: usize, exit: Exit) {
+        let InHand { event, visit, .. } = self.term(from).remove(index);
+        self.let_go(event, visit, exit);
+    }
+
+    fn let_go(&mut self, event: Event, visit: Visit, exit: Exit) {
+        let subject = event.mark.subject;
+        self.exit(&event, visit, exit);
+        self.move_to(event, exit);
+        match exit {
+            Exit::Ends => self.barrier.end(subject, visit, self.now),
+            Exit::Goes(_) => {}
+            Exit::Held => self.barrier.held(subject, visit),
+        }
+    }
+
+    fn exit(&mut self, event: &Event, visit: Visit, exit: Exit) {
+        match exit {
+            Exit::Ends => {}
+            Exit::Goes(Aside::Tier(delay)) => self.barrier.leave(event.mark.subject, visit, self.now + delay),
+            Exit::Goes(Aside::Round) => self.barrier.leave(event.mark.subject, visit, self.now),
+            Exit::Held => self.barrier.hold(event.mark.subject, visit, self.now),
+        }
+    }
+
+    fn move_to(&mut self, mut event: Event, exit: Exit) {
+        event.redelivered = false;
+        match exit {
+            Exit::Ends => {}
+            Exit::Held => self.held.push_back(event),
+            Exit::Goes(Aside::Round) => self.shard.push_back(event),
+            Exit::Goes(Aside::Tier(delay)) => {
+                let tier = TIERS.iter().position(|tier| *tier == delay).expect("a tier");
+                self.tiers[tier].push_back((self.now + delay, event));
+            }
+        }
+    }
+
+    /// What is due goes to the shard's tail, in the order of the times.
+    fn wait(&mut self, time: Duration) {
+        self.now += time;
+        loop {
+            let due = |tier: usize| Some((self.tiers[tier].front()?.0, tier));
+            let next = (0..2).filter_map(due).min();
+            let Some((_, tier)) = next.filter(|(due, _)| *due <= self.now) else { return };
+            let (_, event) = self.tiers[tier].pop_front().expect("it is due");
+            self.shard.push_back(event);
+        }
+    }
+
+    fn lose_term(&mut self, from: Source, copied: bool, acked: bool) {
+        let mut back = Vec::new();
+        for (index, InHand { mut event, visit, .. }) in std::mem::take(self.term(from)).into_iter().enumerate() {
+            let is_copied = index == 0 && copied && self.kind == Kind::WithIdsAndDoubts;
+            if is_copied {
+                let exit = Exit::Goes(Aside::Tier(TIERS[0]));
+                self.exit(&event, visit, exit);
+                self.move_to(event.clone(), exit);
+            }
+            self.barrier.lose(event.mark.subject, visit, from, self.now);
+            if !(is_copied && acked) {
+                event.redelivered = true;
+                back.push(event);
+            }
+        }
+        let place = match from {
+            Source::Shard => &mut self.shard,
+            Source::Held => &mut self.held,
+        };
+        back.into_iter().rev().for_each(|event| place.push_front(event));
+    }
+}

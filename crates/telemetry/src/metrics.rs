@@ -7,6 +7,15 @@ use refersion_relay_model::{AccountName, Class, DeadReason, Ignored, OmittedFiel
 
 use crate::register::Register;
 
+mod order;
+mod outage;
+
+pub use order::{OrderGivenUp, Parked};
+pub use outage::RefersionState;
+
+use order::OrderMetrics;
+use outage::OutageMetrics;
+
 /// Every metric the relay exports; `docs/metrics.md` has the table of them. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -45,21 +54,12 @@ pub struct Metrics {
     copies: IntCounter,
     calls: IntCounterVec,
     call_seconds: HistogramVec,
-    refersion_state: IntGaugeVec,
-    outages: IntCounterVec,
-    outage_seconds: IntCounter,
-    probes: IntCounterVec,
-    charged: IntCounter,
-    spared: IntCounter,
+    outage: OutageMetrics,
     omitted: IntCounterVec,
     replayed: IntCounter,
     conservation_difference: IntGauge,
     conservation_tolerance: IntGauge,
-    order_entries: IntGauge,
-    order_subjects: IntGauge,
-    parked: IntCounterVec,
-    order_given_up: IntCounterVec,
-    order_violations: IntCounter,
+    order: OrderMetrics,
 }
 
 /// The ways an event can reach the relay.
@@ -138,37 +138,6 @@ pub enum Wait {
     InHand,
     /// In a retry queue.
     Tier,
-}
-
-/// How Refersion is, as far as a worker knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RefersionState {
-    /// It answers.
-    Up,
-    /// It does not: nothing is worked.
-    Outage,
-    /// It answers again: calls come back slowly.
-    Ramping,
-}
-
-/// Where an event goes that has to let earlier ones of its subject go first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Parked {
-    /// Into a retry queue.
-    Tier,
-    /// To the end of its shard.
-    Shard,
-}
-
-/// Why an event was let go without a place among the events of its subject.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum OrderGivenUp {
-    /// There was no room to remember it.
-    Full,
-    /// It did not come back in time.
-    Expired,
-    /// It was away when this worker took its shard.
-    HandOver,
 }
 
 impl Metrics {
@@ -251,24 +220,7 @@ impl Metrics {
                 &["operation", "outcome"],
             ),
             call_seconds: add.seconds_by("refersion_call_seconds", "Time of one call.", &["operation"]),
-            refersion_state: add.gauges(
-                "refersion_state",
-                "1 for how Refersion is as far as this worker knows, 0 for the others.",
-                &["state"],
-            ),
-            outages: add.counters(
-                "refersion_outages_total",
-                "Outages of Refersion that began, by trouble.",
-                &["trouble"],
-            ),
-            outage_seconds: add.counter("refersion_outage_seconds_total", "Time in which Refersion was out."),
-            probes: add.counters(
-                "refersion_probes_total",
-                "Calls to find out whether Refersion is there, by result.",
-                &["result"],
-            ),
-            charged: add.counter("attempts_charged_total", "Failed attempts that were charged to their event."),
-            spared: add.counter("attempts_spared_total", "Attempts that failed by an outage of Refersion, uncharged."),
+            outage: OutageMetrics::new(&add),
             omitted: add.counters(
                 "fields_omitted_total",
                 "Fields left out because Refersion would refuse them, by field.",
@@ -284,22 +236,7 @@ impl Metrics {
                 "conservation_tolerance",
                 "By how much the difference may be wrong: what has moved meanwhile, lost connections, dead processes.",
             ),
-            order_entries: add.gauge("order_entries", "Events outside the worker's hand whose places it remembers."),
-            order_subjects: add.gauge("order_subjects", "Subjects that have such events."),
-            parked: add.counters(
-                "events_parked_total",
-                "Moves of events that had to let earlier ones of their subject go first, by where they went.",
-                &["to"],
-            ),
-            order_given_up: add.counters(
-                "order_given_up_total",
-                "Events whose places among those of their subject were given up, by reason.",
-                &["reason"],
-            ),
-            order_violations: add.counter(
-                "order_violations_total",
-                "Events that were delivered after one of their subject that had been accepted later.",
-            ),
+            order: OrderMetrics::new(&add),
             registry: registry.clone(),
         };
         metrics.start_at_zero();
@@ -342,17 +279,8 @@ impl Metrics {
         for wait in [Wait::InHand, Wait::Tier] {
             self.retries.with_label_values(&[wait.as_str()]);
         }
-        for to in [Parked::Tier, Parked::Shard] {
-            self.parked.with_label_values(&[to.as_str()]);
-        }
-        for reason in [OrderGivenUp::Full, OrderGivenUp::Expired, OrderGivenUp::HandOver] {
-            self.order_given_up.with_label_values(&[reason.as_str()]);
-        }
         for field in OmittedField::ALL {
             self.omitted.with_label_values(&[field.as_str()]);
-        }
-        for proper in [true, false] {
-            self.probes.with_label_values(&[probe_result(proper)]);
         }
     }
 
@@ -569,38 +497,6 @@ impl Metrics {
         self.call_seconds.with_label_values(&[operation]).observe(took.as_secs_f64());
     }
 
-    /// How Refersion is from now on.
-    pub fn refersion_is(&self, now: RefersionState) {
-        for state in RefersionState::ALL {
-            self.refersion_state.with_label_values(&[state.as_str()]).set(i64::from(state == now));
-        }
-    }
-
-    /// An outage of Refersion began. `trouble` is one of a closed set.
-    pub fn outage_began(&self, trouble: &'static str) {
-        self.outages.with_label_values(&[trouble]).inc();
-    }
-
-    /// Refersion was out for so many seconds more.
-    pub fn outage_lasted(&self, seconds: u64) {
-        self.outage_seconds.inc_by(seconds);
-    }
-
-    /// A probe ended, with a proper answer or without.
-    pub fn probed(&self, proper: bool) {
-        self.probes.with_label_values(&[probe_result(proper)]).inc();
-    }
-
-    /// A failed attempt counts against its event.
-    pub fn attempt_charged(&self) {
-        self.charged.inc();
-    }
-
-    /// An attempt failed because Refersion was out, and counts against nobody.
-    pub fn attempt_spared(&self) {
-        self.spared.inc();
-    }
-
     /// A field was left out.
     pub fn omitted(&self, field: OmittedField) {
         self.omitted.with_label_values(&[field.as_str()]).inc();
@@ -609,29 +505,6 @@ impl Metrics {
     /// A dead letter that was sent again is back.
     pub fn replayed(&self) {
         self.replayed.inc();
-    }
-
-    /// The places of so many events of so many subjects are remembered.
-    pub fn order_remembered(&self, events: usize, subjects: usize) {
-        self.order_entries.set(gauge(events as u64));
-        self.order_subjects.set(gauge(subjects as u64));
-    }
-
-    /// An event let others go first.
-    pub fn parked(&self, to: Parked) {
-        self.parked.with_label_values(&[to.as_str()]).inc();
-    }
-
-    /// The places of so many events were given up.
-    pub fn order_given_up(&self, reason: OrderGivenUp, events: u64) {
-        if 0 < events {
-            self.order_given_up.with_label_values(&[reason.as_str()]).inc_by(events);
-        }
-    }
-
-    /// An event was delivered after one of its subject that had been accepted later.
-    pub fn order_violated(&self) {
-        self.order_violations.inc();
     }
 }
 
@@ -757,43 +630,6 @@ impl Wait {
         match self {
             Self::InHand => "in_hand",
             Self::Tier => "tier",
-        }
-    }
-}
-
-impl RefersionState {
-    const ALL: [Self; 3] = [Self::Up, Self::Outage, Self::Ramping];
-
-    /// The word in labels and in health.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Outage => "outage",
-            Self::Ramping => "ramping",
-        }
-    }
-}
-
-impl Parked {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Tier => "tier",
-            Self::Shard => "shard",
-        }
-    }
-}
-
-fn probe_result(proper: bool) -> &'static str {
-    if proper { "answered" } else { "failed" }
-}
-
-impl OrderGivenUp {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Expired => "expired",
-            Self::HandOver => "hand_over",
         }
     }
 }

@@ -125,17 +125,10 @@ impl Context {
     ) -> Conclusion<'a> {
         let mut headers = Box::new(arrived(&message.headers, job.source));
         let settle = |verdict, headers| Conclusion::Settle { verdict, headers, moving: None };
-        if !job.mark.is_minted && self.ended.contains(&job.mark) {
-            return settle(Verdict::Copy, headers);
-        }
-        let command = match &job.judgement {
-            Judgement::Work(command) => command,
-            Judgement::Ignore(why) => return settle(Verdict::Ignored(*why), headers),
-            Judgement::Refuse(missing) => return settle(incomplete(job.kind, missing), headers),
+        let command = match self.to_be_done(job, message) {
+            Ok(command) => command,
+            Err(verdict) => return settle(verdict, headers),
         };
-        if let Some(verdict) = self.held_too_long(&message.headers, job.source) {
-            return settle(verdict, headers);
-        }
         self.count_omitted(command);
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         let mut paused = Duration::ZERO;
@@ -235,6 +228,22 @@ impl Context {
                 }
                 settled => return settle(settled, headers),
             }
+        }
+    }
+
+    /// What an event asks for, or its verdict where that needs no call.
+    fn to_be_done<'a>(&self, job: &'a Job, message: &Message) -> Result<&'a Command, Verdict> {
+        if !job.mark.is_minted && self.ended.contains(&job.mark) {
+            return Err(Verdict::Copy);
+        }
+        let command = match &job.judgement {
+            Judgement::Work(command) => command,
+            Judgement::Ignore(why) => return Err(Verdict::Ignored(*why)),
+            Judgement::Refuse(missing) => return Err(incomplete(job.kind, missing)),
+        };
+        match self.held_too_long(&message.headers, job.source) {
+            Some(verdict) => Err(verdict),
+            None => Ok(command),
         }
     }
 

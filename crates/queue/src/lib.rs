@@ -11,6 +11,7 @@ mod owned;
 mod port;
 mod rabbitmq;
 mod sqlite;
+mod stuck;
 mod sweep;
 mod terms;
 mod waves;
@@ -25,5 +26,6 @@ pub use rabbitmq::{
     PolicyReport, RabbitMq, RabbitMqSettings, TopologyReport,
 };
 pub use sqlite::{InvalidSqlitePath, Ledger, Sqlite, SqlitePath, SqliteSettings};
+pub use stuck::Stuck;
 pub use sweep::{Action, Fate, InFlight, InvalidInFlight, Judge, Swept};
 pub use terms::Terms;

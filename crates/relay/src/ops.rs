@@ -5,7 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use refersion_relay_queue::BrokerState;
+use refersion_relay_queue::{BrokerState, Stuck};
 use refersion_relay_telemetry::Metrics;
 use refersion_relay_worker::Progress;
 use serde_json::json;
@@ -15,6 +15,8 @@ use tokio::sync::watch;
 pub(crate) struct Ops {
     pub(crate) metrics: Metrics,
     pub(crate) queue: watch::Receiver<BrokerState>,
+    /// What cannot be moved where it belongs.
+    pub(crate) stuck: watch::Receiver<Vec<Stuck>>,
     /// Of a worker in this process.
     pub(crate) worker: Option<Arc<Progress>>,
 }
@@ -33,12 +35,15 @@ async fn metrics(State(ops): State<Arc<Ops>>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], ops.metrics.render()).into_response()
 }
 
-/// Ready: an event can be confirmed now, and a worker owns its shards or stands by for them.
+/// Ready: an event can be confirmed now, and a worker owns its shards or stands by for them. What is stuck is only said:
+/// nothing about this process would mend it.
 async fn ready(State(ops): State<Arc<Ops>>) -> Response {
     let queue = ops.queue.borrow().clone();
     let worker = ops.worker.as_ref().map(|worker| worker.is_ready());
     let ready = queue.is_up() && worker.unwrap_or(true);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let worker = worker.map(|ready| if ready { "owns its shards or stands by" } else { "is taking up its shards" });
-    (status, Json(json!({"ready": ready, "queue": queue.to_string(), "worker": worker}))).into_response()
+    let stuck: Vec<_> = ops.stuck.borrow().iter().map(ToString::to_string).collect();
+    let body = json!({"ready": ready, "queue": queue.to_string(), "worker": worker, "stuck": stuck});
+    (status, Json(body)).into_response()
 }

@@ -39,6 +39,7 @@ pub(crate) fn rabbitmq(url: &BrokerUrl, settings: &Settings, metrics: &Metrics) 
         tiers: settings.retry.tiers.clone(),
         accounts: names(&settings.accounts),
         confirm_timeout: settings.confirm_timeout,
+        look_every: RabbitMqSettings::LOOK_EVERY,
     };
     RabbitMq::start(settings, metrics.clone())
 }

@@ -8,4 +8,4 @@ mod metrics;
 mod register;
 
 pub use logging::{LogFormat, LoggingError, init_logging, is_log_filter};
-pub use metrics::{Connection, Counted, Door, Metrics, PublishOutcome, Refused, Wait};
+pub use metrics::{Connection, Counted, Door, Metrics, MoveTo, PublishOutcome, Refused, Wait};

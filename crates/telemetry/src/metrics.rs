@@ -22,6 +22,8 @@ pub struct Metrics {
     connected: IntGaugeVec,
     connections_lost: IntCounterVec,
     blocked: IntGauge,
+    moves_stuck: IntGaugeVec,
+    declared_again: IntCounter,
     ready: IntGaugeVec,
     dead_letters: IntGaugeVec,
     held: IntGaugeVec,
@@ -98,6 +100,19 @@ pub enum Connection {
     Consume,
 }
 
+/// Where an event has to go when it is settled by moving it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MoveTo {
+    /// A work queue.
+    Shard,
+    /// A retry queue.
+    Tier,
+    /// Behind a held account.
+    Held,
+    /// Among the dead letters.
+    Dead,
+}
+
 /// Where an event waits for its next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Wait {
@@ -137,6 +152,15 @@ impl Metrics {
                 &["connection"],
             ),
             blocked: add.gauge("queue_blocked", "1 while the broker has blocked publishing (memory or disk alarm)."),
+            moves_stuck: add.gauges(
+                "queue_moves_stuck",
+                "Events that wait, unsettled, for a place that takes no copy of them, by its kind.",
+                &["to"],
+            ),
+            declared_again: add.counter(
+                "queue_declared_again_total",
+                "Queues and exchanges that were gone from the broker and were declared again.",
+            ),
             ready: add.gauges("queue_messages_ready", "Events waiting in work queues, by shard.", &["shard"]),
             dead_letters: add.gauges("dead_letters", "Dead letters that wait for a person, by class.", &["class"]),
             held: add.gauges("held_events", "Events waiting for their account, by account.", &["account"]),
@@ -222,6 +246,9 @@ impl Metrics {
         }
         for reason in DeadReason::ALL {
             self.dead_lettered.with_label_values(&[reason.class().as_str(), reason.as_str()]);
+        }
+        for to in MoveTo::ALL {
+            self.moves_stuck.with_label_values(&[to.as_str()]);
         }
         for wait in [Wait::InHand, Wait::Tier] {
             self.retries.with_label_values(&[wait.as_str()]);
@@ -313,6 +340,17 @@ impl Metrics {
     /// Whether the broker has blocked publishing.
     pub fn blocked(&self, blocked: bool) {
         self.blocked.set(i64::from(blocked));
+    }
+
+    /// An event cannot be moved to a place of this kind; dropping the guard says that it was, or that its term ended.
+    #[must_use]
+    pub fn stuck_on_the_way_to(&self, to: MoveTo) -> Counted {
+        Counted::up(&self.moves_stuck.with_label_values(&[to.as_str()]))
+    }
+
+    /// So many queues and exchanges were gone and are there again.
+    pub fn declared_again(&self, count: u64) {
+        self.declared_again.inc_by(count);
     }
 
     /// Events waiting on a shard.
@@ -518,6 +556,19 @@ impl Connection {
         match self {
             Self::Publish => "publish",
             Self::Consume => "consume",
+        }
+    }
+}
+
+impl MoveTo {
+    const ALL: [Self; 4] = [Self::Shard, Self::Tier, Self::Held, Self::Dead];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Shard => "shard",
+            Self::Tier => "tier",
+            Self::Held => "held",
+            Self::Dead => "dead",
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use refersion_relay_model::{AccountName, Class, DeadReason, EventType, Ignored, OmittedField, Shard};
-use refersion_relay_telemetry::{Connection, Door, Metrics, PublishOutcome, Refused, Wait};
+use refersion_relay_telemetry::{Connection, Door, Metrics, MoveTo, PublishOutcome, Refused, Wait};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
 
@@ -63,6 +63,8 @@ fn exercise(metrics: &Metrics) {
     drop((metrics.publishing(), metrics.connected(Connection::Publish)));
     metrics.connection_lost(Connection::Consume);
     metrics.blocked(true);
+    drop(metrics.stuck_on_the_way_to(MoveTo::Dead));
+    metrics.declared_again(1);
     metrics.ready(Shard { index: 3, count: 8 }, 1);
     metrics.held(&account, 1);
     drop((metrics.taken(true), metrics.lane(), metrics.owning_shard()));

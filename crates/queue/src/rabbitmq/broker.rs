@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::management::{ManagementError, PolicyReport};
 use super::management_url::ManagementUrl;
 use super::names::Names;
-use super::publisher::Publisher;
+use super::publisher::{Publisher, PublisherSettings};
 use super::reader::Reader;
 use super::topology::{Accounts, DeclareError, Topology, TopologyReport};
 use super::url::BrokerUrl;
@@ -20,7 +20,7 @@ use super::{connection, consumer, reader, sweep};
 use crate::waves::chains;
 use crate::{
     BrokerState, Browsed, Depth, InFlight, Judge, Letter, Message, Owned, Place, PublishError, Queue, QueueError, Room,
-    Scan, Swept,
+    Scan, Stuck, Swept,
 };
 
 /// How long declaring everything may take: it is many round trips.
@@ -46,6 +46,8 @@ pub struct RabbitMqSettings {
     pub accounts: Vec<AccountName>,
     /// How long a publish may wait for its confirm.
     pub confirm_timeout: Duration,
+    /// How often it is looked at whether somebody has deleted what has to exist.
+    pub look_every: Duration,
 }
 
 /// The queue on RabbitMQ. Reaches the broker in the background, for ever.
@@ -54,15 +56,21 @@ pub struct RabbitMq {
     publisher: Arc<Publisher>,
 }
 
+impl RabbitMqSettings {
+    /// Often enough that what is deleted is there again within seconds, seldom enough that nobody feels it.
+    pub const LOOK_EVERY: Duration = Duration::from_secs(5);
+}
+
 impl RabbitMq {
     /// Begins to reach the broker; needs a tokio runtime. Everything missing on the broker is declared.
     #[must_use]
     pub fn start(settings: RabbitMqSettings, metrics: Metrics) -> Self {
-        let RabbitMqSettings { url, prefix, shards, mut tiers, accounts, confirm_timeout } = settings;
+        let RabbitMqSettings { url, prefix, shards, mut tiers, accounts, confirm_timeout, look_every } = settings;
         tiers.sort_unstable();
         tiers.dedup();
         let topology = Topology { names: Names::new(&prefix), shards, tiers, accounts: Accounts::new(accounts) };
-        let publisher = Arc::new(Publisher::start(url.clone(), topology, confirm_timeout, metrics));
+        let settings = PublisherSettings { url: url.clone(), confirm_timeout, look_every };
+        let publisher = Arc::new(Publisher::start(settings, topology, metrics));
         Self { url, publisher }
     }
 
@@ -182,6 +190,10 @@ impl Queue for RabbitMq {
 
     fn state(&self) -> watch::Receiver<BrokerState> {
         self.publisher.state()
+    }
+
+    fn stuck(&self) -> watch::Receiver<Vec<Stuck>> {
+        self.publisher.moves.stuck()
     }
 
     /// The broker then logs no lost connection.

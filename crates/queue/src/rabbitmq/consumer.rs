@@ -12,15 +12,17 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::arrival;
 use super::connection::{self, Notice};
 use super::publisher::Publisher;
 use super::url::BrokerUrl;
+use super::{arrival, reader};
 use crate::owned::{Ownership, Settler};
-use crate::{Backoff, Delivery, Message, Owned, Place, QueueError, Room, Settle, SettleError};
+use crate::{Backoff, BrokerState, Delivery, Message, Owned, Place, QueueError, Room, Settle, SettleError};
 
 /// How long setting up a consumer may take after connecting.
 const CONSUME_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many refusals of a copy in a row, by a broker that is up, mean that its place takes nothing.
+const STUCK_AFTER: u32 = 2;
 
 /// Consumes one place over a connection of its own. Giving the place up is closing that connection, which returns
 /// everything unsettled in order and disturbs nothing else. A `basic.cancel` would activate the next consumer while
@@ -40,6 +42,9 @@ pub(crate) async fn own(
     let consumer = match consuming.unwrap_or_else(|_| Err(io_error("the broker does not answer".to_owned()))) {
         Ok(consumer) => consumer,
         Err(error) => {
+            if reader::is(&error, reader::NOT_FOUND) {
+                publisher.look_now();
+            }
             connection::close(&connection).await;
             return Err(error);
         }
@@ -105,6 +110,7 @@ impl Ownership for RabbitOwned {
         let Some(Ok(mut delivery)) = delivery else {
             // The stream is not fused, and after an error or a cancel by the server nothing comes from it any more.
             self.ended.cancel();
+            self.publisher.look_now(); // the queue may have been deleted
             return None;
         };
         let message = arrival::message(&self.publisher.topology.names, self.origin, &mut delivery);
@@ -154,6 +160,8 @@ impl RabbitSettler {
     /// Publishes the copy until it is confirmed, or until the original cannot be acknowledged any more.
     async fn copy(&self, place: &Place, message: Message) -> Result<(), SettleError> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        let (mut refusals, mut stuck) = (0, None);
+        let mut state = self.publisher.state();
         loop {
             // Nothing is published for an original that comes again: the next owner may have done so.
             if self.ended.is_cancelled() {
@@ -166,9 +174,23 @@ impl RabbitSettler {
             };
             let Err(error) = published else { return Ok(()) };
             tracing::debug!(queue.error = %error, "a copy was not confirmed, trying again");
+            // A queue that is away or blocked says so itself; and one failure may only be the first that is heard of that.
+            if state.borrow().is_up() {
+                refusals += 1;
+                if stuck.is_none() && STUCK_AFTER <= refusals {
+                    let to = self.publisher.topology.names.queue(place);
+                    stuck = Some(self.publisher.moves.is_stuck(place, to, &error.to_string()));
+                }
+            } else {
+                (refusals, stuck) = (0, None);
+            }
+            let next = async {
+                tokio::time::sleep(backoff.next_wait()).await;
+                let _ = state.wait_for(BrokerState::is_up).await;
+            };
             tokio::select! {
                 () = self.ended.cancelled() => return Err(SettleError),
-                () = tokio::time::sleep(backoff.next_wait()) => {}
+                () = next => {}
             }
         }
     }

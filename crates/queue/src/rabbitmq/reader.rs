@@ -16,7 +16,7 @@ use crate::{Backoff, Browsed, Depth, Letter, Message, QueueError, Scan};
 /// AMQP's `RESOURCE_LOCKED`: somebody else has the queue to themselves.
 const RESOURCE_LOCKED: u16 = 405;
 /// AMQP's `NOT_FOUND`.
-const NOT_FOUND: u16 = 404;
+pub(super) const NOT_FOUND: u16 = 404;
 /// How long one answer of the broker may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait for another reader, and for letters to be back.

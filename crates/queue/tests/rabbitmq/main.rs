@@ -16,3 +16,4 @@ mod reaching;
 mod routing;
 mod setup;
 mod sweeping;
+mod upkeep;

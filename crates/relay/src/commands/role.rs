@@ -112,7 +112,7 @@ pub(super) async fn start(
     ));
     tasks.close();
     // Metrics and health answer until the very end, so they are not among the tasks that are waited for.
-    let ops = ops::router(Ops { metrics, queue: queue.state(), worker: progress });
+    let ops = ops::router(Ops { metrics, queue: queue.state(), stuck: queue.stuck(), worker: progress });
     tokio::spawn(serve(ops_listener, ops, http, running.ops_stop.clone()));
     Ok(running)
 }

@@ -54,6 +54,7 @@ pub(crate) async fn queue(metrics: &Metrics) -> Arc<RabbitMq> {
         tiers: vec![Duration::from_secs(1)],
         accounts: vec![account().name],
         confirm_timeout: Duration::from_secs(5),
+        look_every: RabbitMqSettings::LOOK_EVERY,
     };
     let queue = Arc::new(RabbitMq::start(settings, metrics.clone()));
     let mut state = queue.state();

@@ -4,6 +4,7 @@ mod alarm;
 mod arguments;
 mod crash;
 mod frozen;
+mod full;
 mod rights;
 mod sweeping;
 

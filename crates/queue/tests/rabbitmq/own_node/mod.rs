@@ -2,6 +2,7 @@
 
 mod alarm;
 mod arguments;
+mod cluster;
 mod crash;
 mod frozen;
 mod full;

@@ -16,14 +16,26 @@ use crate::roster::Roster;
 use crate::verdict::Verdict;
 use crate::work::{Conclusion, Context, Reading, read};
 
+/// How often an event was delivered and not settled before it is worked alone. Two crashes or lost connections can meet
+/// anything.
+const ALONE_FROM: u32 = 3;
+/// How often before it is given up, if it is also the first of its term: some times before the queue would do so itself, after
+/// 100, with everything that was in hand beside it.
+const GIVE_UP_FROM: u32 = 90;
+
 /// Works the deliveries of one place for one term: lanes side by side, each in order.
 pub(crate) struct Term {
     context: Arc<Context>,
     roster: Arc<Roster>,
     source: Source,
+    /// Delivered, and not begun yet: only behind an event that is to be worked alone.
+    line: VecDeque<Delivery>,
     lanes: HashMap<Lane, VecDeque<Item>>,
     tasks: JoinSet<Ended>,
     singles: u64,
+    /// Whether nothing may be worked beside what is in flight.
+    alone: bool,
+    is_first: bool,
 }
 
 /// Why a term ended. Nothing is being worked any more.
@@ -58,7 +70,8 @@ struct Ended {
 
 impl Term {
     pub(crate) fn new(context: Arc<Context>, roster: Arc<Roster>, source: Source) -> Self {
-        Self { context, roster, source, lanes: HashMap::new(), tasks: JoinSet::new(), singles: 0 }
+        let (line, lanes, tasks) = (VecDeque::new(), HashMap::new(), JoinSet::new());
+        Self { context, roster, source, line, lanes, tasks, singles: 0, alone: false, is_first: true }
     }
 
     /// Works until the queue is lost, `stop` is cancelled, or nothing has been there for `idle`. Calls in flight are
@@ -84,6 +97,7 @@ impl Term {
                 () = abort.cancelled() => {
                     self.tasks.shutdown().await;
                     self.lanes.clear();
+                    self.line.clear();
                     return TermEnd::Stopped;
                 }
                 () = stop.cancelled(), if end.is_none() => end = Some(self.wind_up(&leave, TermEnd::Stopped)),
@@ -98,9 +112,13 @@ impl Term {
                         end = Some(self.wind_up(&leave, TermEnd::Stopped));
                     }
                     self.next_of(lane, &leave);
+                    self.advance(&leave);
                 }
                 delivery = owned.next(), if end.is_none() => match delivery {
-                    Some(delivery) => self.take(delivery, &leave),
+                    Some(delivery) => {
+                        self.line.push_back(delivery);
+                        self.advance(&leave);
+                    }
                     None => end = Some(self.wind_up(&leave, TermEnd::Lost)),
                 },
                 () = tokio::time::sleep(quiet.unwrap_or_default()), if quiet.is_some() => return TermEnd::Idle,
@@ -111,8 +129,32 @@ impl Term {
     /// Begins nothing more: what waits in lanes goes back unsettled, what is in flight ends.
     fn wind_up(&mut self, leave: &CancellationToken, end: TermEnd) -> TermEnd {
         leave.cancel();
+        self.line.clear();
         self.lanes.values_mut().for_each(VecDeque::clear);
         end
+    }
+
+    /// Takes what may be worked beside what is in flight. An event that was delivered often and never settled may be what
+    /// its workers died of, so it is worked when everything before it has ended, and nothing beside it: whoever dies then
+    /// has settled all others. The room stays the same, since what is given back keeps its order only then.
+    fn advance(&mut self, leave: &CancellationToken) {
+        while let Some(next) = self.line.front() {
+            let alone = self.source == Source::Shard && ALONE_FROM <= next.delivery_count;
+            if (alone || self.alone) && !self.tasks.is_empty() {
+                return;
+            }
+            self.alone = alone;
+            if let Some(delivery) = self.line.pop_front() {
+                self.take(delivery, leave);
+            }
+        }
+    }
+
+    /// The queue counts a delivery for everything that was in hand, not only for what was being worked. But what was worked
+    /// alone when the worker died comes first in the next term, because all before it had ended.
+    fn is_culprit(&mut self, delivery: &Delivery) -> bool {
+        let is_first = std::mem::take(&mut self.is_first);
+        is_first && self.source == Source::Shard && GIVE_UP_FROM <= delivery.delivery_count
     }
 
     fn take(&mut self, delivery: Delivery, leave: &CancellationToken) {
@@ -121,9 +163,14 @@ impl Term {
         if 0 < headers.generation && headers.attempts == 0 && !delivery.redelivered && self.source == Source::Shard {
             self.context.metrics.replayed();
         }
+        let is_culprit = self.is_culprit(&delivery);
         let roster = &self.roster;
         let reading = catch_unwind(AssertUnwindSafe(|| read(&delivery.message, self.source, |name| roster.desk(name))));
-        let reading = reading.unwrap_or_else(|_| Reading::Final(panicked()));
+        let reading = match reading {
+            _ if is_culprit => Reading::Final(given_up(delivery.delivery_count)),
+            Ok(reading) => reading,
+            Err(_) => Reading::Final(panicked()),
+        };
         let lane = match &reading {
             Reading::Job(job) => Lane::Of(job.desk.name.clone(), job.subject.clone()),
             Reading::Stray(account, subject) => Lane::Of(account.clone(), subject.clone()),
@@ -203,6 +250,12 @@ async fn finish(context: &Context, item: Item, leave: &CancellationToken) -> boo
 fn panicked() -> Verdict {
     let error = "the worker panicked on this event; its log has the place".to_owned();
     Verdict::DeadLetter { reason: DeadReason::Panicked, status: None, error }
+}
+
+fn given_up(deliveries: u32) -> Verdict {
+    let error =
+        format!("it was delivered {deliveries} times and never settled, and workers ended while they worked it alone");
+    Verdict::DeadLetter { reason: DeadReason::DeliveryLimit, status: None, error }
 }
 
 fn log(verdict: &Verdict, headers: &Headers) {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{self, Notice};
 use super::publisher::Publisher;
 use super::url::BrokerUrl;
-use super::{arrival, reader};
+use super::{arrival, properties, reader};
 use crate::owned::{Ownership, Settler};
 use crate::{Backoff, BrokerState, Delivery, Message, Owned, Place, QueueError, Room, Settle, SettleError};
 
@@ -113,10 +113,12 @@ impl Ownership for RabbitOwned {
             self.publisher.look_now(); // the queue may have been deleted
             return None;
         };
+        // A publisher can have written a count too; from the second delivery on it is the broker's own.
+        let count = if delivery.redelivered { properties::delivery_count(&delivery.properties) } else { 0 };
         let message = arrival::message(&self.publisher.topology.names, self.origin, &mut delivery);
         let (publisher, ended) = (self.publisher.clone(), self.ended.clone());
         let settler = RabbitSettler { acker: delivery.acker, publisher, ended };
-        Some(Delivery::new(message, delivery.redelivered, Box::new(settler)))
+        Some(Delivery::new(message, count, delivery.redelivered, Box::new(settler)))
     }
 
     async fn release(mut self: Box<Self>) {

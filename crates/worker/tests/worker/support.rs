@@ -17,6 +17,7 @@ const SHARD: Shard = Shard { index: 0, count: 1 };
 pub(crate) struct Running {
     pub(crate) roster: Arc<Roster>,
     stop: CancellationToken,
+    abort: CancellationToken,
     working: JoinHandle<()>,
 }
 
@@ -28,9 +29,15 @@ impl Running {
         metrics: &Metrics,
     ) -> Self {
         let worker = Worker::new(queue.clone(), destination, accounts, 4, settings(), metrics.clone());
-        let (roster, stop) = (worker.roster(), CancellationToken::new());
-        let working = tokio::spawn(worker.run(stop.clone(), CancellationToken::new()));
-        Self { roster, stop, working }
+        let (roster, stop, abort) = (worker.roster(), CancellationToken::new(), CancellationToken::new());
+        let working = tokio::spawn(worker.run(stop.clone(), abort.clone()));
+        Self { roster, stop, abort, working }
+    }
+
+    /// Ends it with everything in hand, as a crash would.
+    pub(crate) async fn crash(self) {
+        self.abort.cancel();
+        self.stop().await;
     }
 
     pub(crate) async fn stop(self) {

@@ -2,6 +2,7 @@
 
 mod amqp_docs;
 mod batch;
+mod broker;
 mod check;
 mod cli;
 mod config;

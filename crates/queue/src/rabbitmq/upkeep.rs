@@ -53,7 +53,10 @@ impl Upkeep {
             let began = Instant::now();
             let held: Vec<_> = held.lock().await.iter().cloned().collect();
             match timeout(PATIENCE, self.topology.missing(connection, &held)).await {
-                Ok(Ok(missing)) if missing.is_empty() => self.say(None),
+                Ok(Ok(missing)) if missing.is_empty() => {
+                    tracing::debug!(elapsed_ms = began.elapsed().as_millis(), "everything is on the broker");
+                    self.say(None);
+                }
                 Ok(Ok(missing)) => self.declare(connection, &missing, &held).await,
                 // A lost connection is somebody else's to say.
                 Ok(Err(error)) => tracing::debug!(queue.error = %error, "what is on the broker could not be looked at"),

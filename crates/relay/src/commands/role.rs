@@ -14,12 +14,12 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::cli::RoleArgs;
-use crate::config::Settings;
+use crate::config::{QueueUrl, Settings};
 use crate::exit::Exit;
 use crate::ops::{self, Ops};
 use crate::reload::{Reload, Shared};
 use crate::signals::Stop;
-use crate::{parts, poll};
+use crate::{parts, policies, poll};
 
 /// What this process does.
 #[derive(Clone, Copy, Debug)]
@@ -73,8 +73,15 @@ pub(super) async fn start(
     let metrics = Metrics::new();
     let ops_listener = bind("ops.listen", ops_listen).await?;
     let ingest_listener = if roles.ingest { Some(bind("ingest.listen", settings.ingest_listen).await?) } else { None };
-    let queue = parts::queue(settings, &metrics);
     let tasks = TaskTracker::new();
+    let queue: Arc<dyn Queue> = match &settings.queue_url {
+        QueueUrl::RabbitMq(url) => {
+            let queue = Arc::new(parts::rabbitmq(url, settings, &metrics));
+            tasks.spawn(policies::look(queue.clone(), settings.management_url.clone(), stop.stop.clone()));
+            queue
+        }
+        QueueUrl::Sqlite(path) => Arc::new(parts::sqlite(path, settings, &metrics)),
+    };
     // A client that never finishes its request must not use up the whole grace.
     let http = HttpSettings { grace: settings.shutdown_grace.mul_f64(0.8) };
     let mut running = Running {

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::broker_version::BrokerVersion;
 use super::management::{ManagementError, PolicyReport};
 use super::management_url::ManagementUrl;
 use super::names::Names;
@@ -48,6 +49,8 @@ pub struct RabbitMqSettings {
     pub confirm_timeout: Duration,
     /// How often it is looked at whether somebody has deleted what has to exist.
     pub look_every: Duration,
+    /// Who this process is among the workers; anything that no other process has. Which shards it prefers follows from it.
+    pub worker: u64,
 }
 
 /// The queue on RabbitMQ. Reaches the broker in the background, for ever.
@@ -59,16 +62,24 @@ pub struct RabbitMq {
 impl RabbitMqSettings {
     /// Often enough that what is deleted is there again within seconds, seldom enough that nobody feels it.
     pub const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+    /// Somebody whom nobody else is.
+    #[must_use]
+    pub fn new_worker() -> u64 {
+        rand::random()
+    }
 }
 
 impl RabbitMq {
     /// Begins to reach the broker; needs a tokio runtime. Everything missing on the broker is declared.
     #[must_use]
     pub fn start(settings: RabbitMqSettings, metrics: Metrics) -> Self {
-        let RabbitMqSettings { url, prefix, shards, mut tiers, accounts, confirm_timeout, look_every } = settings;
+        let RabbitMqSettings { url, prefix, shards, mut tiers, accounts, confirm_timeout, look_every, worker } =
+            settings;
         tiers.sort_unstable();
         tiers.dedup();
-        let topology = Topology { names: Names::new(&prefix), shards, tiers, accounts: Accounts::new(accounts) };
+        let topology =
+            Topology { names: Names::new(&prefix), shards, tiers, accounts: Accounts::new(accounts), worker };
         let settings = PublisherSettings { url: url.clone(), confirm_timeout, look_every };
         let publisher = Arc::new(Publisher::start(settings, topology, metrics));
         Self { url, publisher }
@@ -86,6 +97,11 @@ impl RabbitMq {
     /// Looks at the policies in force on our queues, which AMQP does not show. Needs no connection to the broker.
     pub async fn policies(&self, api: &ManagementUrl) -> Result<PolicyReport, ManagementError> {
         api.policies(&self.url, &self.publisher.topology).await
+    }
+
+    /// Asks for the broker's version, which lapin does not show. Needs no connection to the broker.
+    pub async fn version(&self, api: &ManagementUrl) -> Result<BrokerVersion, ManagementError> {
+        api.version(&self.url).await
     }
 
     /// Every work queue.

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use lapin::Acker;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, Consumer};
 use refersion_relay_telemetry::{self as telemetry, Counted};
 use tokio::task::JoinHandle;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{self, Notice};
 use super::publisher::Publisher;
 use super::url::BrokerUrl;
-use super::{arrival, properties, reader};
+use super::{arrival, priority, properties, reader};
 use crate::owned::{Ownership, Settler};
 use crate::{Backoff, BrokerState, Delivery, Message, Owned, Place, QueueError, Room, Settle, SettleError};
 
@@ -38,7 +38,8 @@ pub(crate) async fn own(
         Ok(connection) => connection,
         Err(error) => return Err(io_error(error.to_string())),
     };
-    let consuming = timeout(CONSUME_TIMEOUT, consume(&connection, &queue, room)).await;
+    let priority = priority::priority(publisher.topology.worker, place);
+    let consuming = timeout(CONSUME_TIMEOUT, consume(&connection, &queue, room, priority)).await;
     let consumer = match consuming.unwrap_or_else(|_| Err(io_error("the broker does not answer".to_owned()))) {
         Ok(consumer) => consumer,
         Err(error) => {
@@ -71,11 +72,20 @@ pub(crate) async fn own(
     Ok(Owned::new(Box::new(owned), ended))
 }
 
-async fn consume(connection: &Connection, queue: &str, room: Room) -> Result<Consumer, lapin::Error> {
+async fn consume(
+    connection: &Connection,
+    queue: &str,
+    room: Room,
+    priority: Option<i32>,
+) -> Result<Consumer, lapin::Error> {
     let channel = connection.create_channel().await?;
     // Never zero: that would be "everything", into unbounded memory.
     channel.basic_qos(room.events.max(1), BasicQosOptions::default()).await?;
-    channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default()).await
+    let mut arguments = FieldTable::default();
+    if let Some(priority) = priority {
+        arguments.insert("x-priority".into(), AMQPValue::LongInt(priority));
+    }
+    channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), arguments).await
 }
 
 fn io_error(why: String) -> lapin::Error {

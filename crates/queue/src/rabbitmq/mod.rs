@@ -2,6 +2,7 @@
 
 mod arrival;
 mod broker;
+mod broker_version;
 mod connection;
 mod consumer;
 mod in_hand;
@@ -11,6 +12,7 @@ mod management_url;
 mod moves;
 mod names;
 mod policies;
+mod priority;
 mod properties;
 mod publisher;
 mod reader;
@@ -21,6 +23,7 @@ mod upkeep;
 mod url;
 
 pub use broker::{RabbitMq, RabbitMqSettings};
+pub use broker_version::BrokerVersion;
 pub use management::{ManagementError, PolicyReport};
 pub use management_url::{InvalidManagementUrl, ManagementUrl};
 pub use policies::{Gravity, PolicyHarm};

@@ -25,6 +25,8 @@ pub(crate) struct Topology {
     pub(crate) shards: u16,
     pub(crate) tiers: Vec<Duration>,
     pub(crate) accounts: Accounts,
+    /// Who this process is among those who consume.
+    pub(crate) worker: u64,
 }
 
 /// The accounts with places of their own. Clones share them, since accounts can come and go while the relay runs.

@@ -62,6 +62,7 @@ pub(crate) async fn queue(metrics: &Metrics) -> Arc<RabbitMq> {
         accounts: vec![account().name],
         confirm_timeout: Duration::from_secs(5),
         look_every: RabbitMqSettings::LOOK_EVERY,
+        worker: 1,
     };
     let queue = Arc::new(RabbitMq::start(settings, metrics.clone()));
     let mut state = queue.state();

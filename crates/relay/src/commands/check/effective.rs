@@ -26,6 +26,7 @@ pub(super) fn effective(examined: &Examined) -> Value {
         "ingest": {"listen": settings.ingest_listen, "behind_tls_proxy": settings.behind_tls_proxy},
         "worker": {
             "concurrency": settings.concurrency, "prefetch": settings.prefetch,
+            "shards": settings.worker_shards.to_string(),
             "shutdown_grace": span(settings.shutdown_grace),
         },
         "ops": {"listen": settings.ops_listen},

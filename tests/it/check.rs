@@ -192,6 +192,42 @@ async fn policies_that_could_not_be_looked_at_are_a_warning_that_says_what_to_do
 }
 
 #[tokio::test]
+async fn how_workers_share_the_shards_is_said() {
+    let refersion = Refersion::start().await;
+    let page = |version: &str| json!({"rabbitmq_version": version, "items": [], "page_count": 1}).to_string();
+    let (old, new) = (Canned::start(200, "", &page("3.13.7")).await, Canned::start(200, "", &page("4.1.0")).await);
+    for (api, assigned, level, words) in [
+        (Some(new.url()), "", "ok", ["RabbitMQ 4.1.0", "among all workers"]),
+        (Some(old.url()), "", "ok", ["RabbitMQ 3.13.7", "worker.shards"]),
+        (None, "", "warning", ["not known", "queue.management_url"]),
+        (Some("http://127.0.0.1:1"), "", "warning", ["not known", "could not connect"]),
+        (None, "shards = \"0-1,3\"", "ok", ["0-1,3 of 0-3", "somebody's"]),
+    ] {
+        let line = api.map(|url| format!("management_url = \"{url}\"")).unwrap_or_default();
+        let config = Config::new(&shared_broker(), refersion.url(), &[("queue", &line), ("worker", assigned)]);
+
+        let checked = check(&config).await;
+
+        checked.says("shards", level, &words);
+        assert_eq!(checked.code, Some(0), "{:?}", checked.output);
+    }
+}
+
+#[tokio::test]
+async fn shards_that_nobody_could_take_are_a_mistake() {
+    let refersion = Refersion::start().await;
+    for (config, words) in [
+        (Config::new(&shared_broker(), refersion.url(), &[("worker", "shards = \"0-4\"")]), "names shard 4"),
+        (Config::embedded(refersion.url(), &[("worker", "shards = \"0\"")]), "one worker at a time"),
+    ] {
+        let output = config.command(&["check"]).await;
+
+        assert_eq!(output.code, Some(2), "{output:?}");
+        assert!(output.stderr.contains("worker.shards") && output.stderr.contains(words), "{output:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_brokers_password_is_not_sent_unencrypted() {
     let refersion = Refersion::start().await;
     let line = "management_url = \"http://rabbit.invalid:15672\"";

@@ -3,6 +3,7 @@
 mod amqp_docs;
 mod attacks;
 mod batch;
+mod broker;
 mod check;
 mod cli;
 mod config;

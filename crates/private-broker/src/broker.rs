@@ -17,9 +17,10 @@ use tokio::{
 
 use crate::{
     StartError,
-    folder::{Folder, NODE},
+    folder::Folder,
     guardian::Guardian,
     installation::{self, installed},
+    membership::{Member, Membership},
     ports::Ports,
     process::Process,
 };
@@ -42,6 +43,8 @@ pub struct Options {
     pub plugins: Vec<String>,
     /// Whether the management plugin is enabled too, with its listener at [`PrivateBroker::management_url`].
     pub management: bool,
+    /// The cluster that the node joins when it first starts, see [`PrivateBroker::membership`]; by default it is alone.
+    pub cluster: Option<Membership>,
     /// Where the node keeps its data, cookie and logs. A folder given here is kept, and a later node can continue
     /// on it; by default it is a temporary one.
     pub folder: Option<PathBuf>,
@@ -90,7 +93,8 @@ impl PrivateBroker {
 
     async fn start_once(server: &Path, options: &Options) -> Result<Self, StartError> {
         let ports = Ports::claim()?;
-        let folder = Folder::create(options.folder.as_deref())?;
+        let member = Member::new(options.cluster.as_ref(), &ports);
+        let folder = Folder::create(options.folder.as_deref(), member)?;
         folder.write_configuration(options, &ports)?;
         let server = installation::link(server, &folder.installation(), &options.all_plugins())?;
         let guardian = Guardian::start(folder.temporary())?;
@@ -115,6 +119,19 @@ impl PrivateBroker {
     #[must_use]
     pub fn management_url(&self) -> Option<String> {
         self.management.then(|| format!("http://guest:guest@127.0.0.1:{}", self.ports.management()))
+    }
+
+    /// What another node needs to join this one's cluster. This node's epmd is theirs too, so it has to outlive them; its
+    /// VM need not.
+    pub fn membership(&self) -> io::Result<Membership> {
+        let (peer, epmd) = (self.folder.member.name.clone(), self.folder.member.epmd(&self.ports));
+        Ok(Membership { peer, epmd, cookie: self.folder.cookie()? })
+    }
+
+    /// What this node is called within its cluster.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.folder.member.name
     }
 
     /// The process id of the Erlang VM itself; that of the last one if the node was killed or stopped.
@@ -162,7 +179,7 @@ impl PrivateBroker {
     /// Runs `rabbitmqctl --quiet ARGS` for this node and returns its output; an error carries what it complained of.
     pub async fn ctl(&self, args: &[&str]) -> anyhow::Result<String> {
         let mut command = tokio::process::Command::from(self.command(&self.server.with_file_name("rabbitmqctl")));
-        command.args(["--quiet", "--node", NODE]).args(args).kill_on_drop(true);
+        command.args(["--quiet", "--node", &self.folder.member.name]).args(args).kill_on_drop(true);
         let output = timeout(CTL, command.output())
             .await
             .with_context(|| format!("rabbitmqctl {args:?} took over {} s", CTL.as_secs()))?
@@ -204,6 +221,9 @@ impl PrivateBroker {
 
     /// Starts epmd and waits until it listens. A VM that finds none starts one itself, which would stay for ever.
     async fn start_epmd(&mut self) -> Result<(), StartError> {
+        if self.folder.member.cluster.is_some() {
+            return Ok(());
+        }
         if self.epmd.as_mut().is_some_and(|epmd| !epmd.has_ended()) {
             return Ok(());
         }

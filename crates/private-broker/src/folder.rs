@@ -9,21 +9,20 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{Options, ports::Ports};
+use crate::{Options, membership::Member, ports::Ports};
 
-/// The node's name. The same everywhere, as its epmd and cookie are not: data of one run can be opened by another.
-pub(crate) const NODE: &str = "relay@localhost";
 const LOG_LINES: usize = 100;
 
 /// Where one node keeps everything.
 pub(crate) struct Folder {
     path: PathBuf,
+    pub(crate) member: Member,
     /// Removes the folder, unless it was the caller's.
     temporary: Option<TempDir>,
 }
 
 impl Folder {
-    pub(crate) fn create(given: Option<&Path>) -> io::Result<Self> {
+    pub(crate) fn create(given: Option<&Path>, member: Member) -> io::Result<Self> {
         let (path, temporary) = if let Some(path) = given {
             (std::path::absolute(path)?, None)
         } else {
@@ -36,7 +35,7 @@ impl Folder {
         for name in ["home", "log", "data"] {
             fs::create_dir_all(path.join(name))?;
         }
-        let folder = Self { path, temporary };
+        let folder = Self { path, member, temporary };
         folder.write_cookie()?;
         Ok(folder)
     }
@@ -62,8 +61,9 @@ impl Folder {
              log.console = false\n\
              vm_memory_high_watermark.relative = 0.4\n\
              disk_free_limit.absolute = 50MB\n\
-             {}{}\n",
+             {}{}{}\n",
             ports.amqp(),
+            self.member.configuration(),
             if options.management { management(ports) } else { String::new() },
             options.extra_conf
         );
@@ -79,7 +79,7 @@ impl Folder {
             ("HOME", file("home")), // here the cookie is looked for
             ("LC_ALL", "C.UTF-8".into()),
             ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
-            ("ERL_EPMD_PORT", ports.epmd().to_string()),
+            ("ERL_EPMD_PORT", self.member.epmd(ports).to_string()),
             ("ERL_CRASH_DUMP_SECONDS", "0".into()), // no dump
             ("RABBITMQ_ADVANCED_CONFIG_FILE", file("advanced.config")),
             ("RABBITMQ_ALLOW_INPUT", "1".into()), // the script becomes the VM, and does not stay as its parent
@@ -95,7 +95,7 @@ impl Folder {
             ("RABBITMQ_LOG_BASE", file("log")),
             ("RABBITMQ_MNESIA_BASE", file("data")),
             ("RABBITMQ_MNESIA_DIR", file("data/node")),
-            ("RABBITMQ_NODENAME", NODE.into()),
+            ("RABBITMQ_NODENAME", self.member.name.clone()),
             ("RABBITMQ_PID_FILE", file("pid")),
             ("RABBITMQ_SCHEMA_DIR", file("schema")),
             (
@@ -125,18 +125,24 @@ impl Folder {
         tail
     }
 
+    /// What nodes of one cluster know one another by.
+    pub(crate) fn cookie(&self) -> io::Result<String> {
+        fs::read_to_string(self.cookie_path())
+    }
+
+    fn cookie_path(&self) -> PathBuf {
+        self.path.join("home/.erlang.cookie")
+    }
+
     fn write_cookie(&self) -> io::Result<()> {
-        let path = self.path.join("home/.erlang.cookie");
+        let path = self.cookie_path();
         if path.exists() {
             return Ok(());
         }
         let half = || RandomState::new().hash_one(std::process::id());
-        File::options()
-            .create_new(true)
-            .write(true)
-            .mode(0o400)
-            .open(path)?
-            .write_all(format!("{:016x}{:016x}", half(), half()).as_bytes())
+        let own = || format!("{:016x}{:016x}", half(), half());
+        let cookie = self.member.cluster.as_ref().map_or_else(own, |cluster| cluster.cookie.clone());
+        File::options().create_new(true).write(true).mode(0o400).open(path)?.write_all(cookie.as_bytes())
     }
 }
 

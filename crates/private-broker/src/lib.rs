@@ -10,9 +10,11 @@ mod error;
 mod folder;
 mod guardian;
 mod installation;
+mod membership;
 mod ports;
 mod process;
 
 pub use broker::{Options, PrivateBroker};
 pub use error::StartError;
 pub use installation::installed;
+pub use membership::Membership;

@@ -12,6 +12,7 @@ mod owned;
 mod port;
 mod rabbitmq;
 mod sqlite;
+mod stuck;
 mod sweep;
 mod terms;
 mod waves;
@@ -23,9 +24,10 @@ pub use message::{Death, Headers, Message};
 pub use owned::{Delivery, Ending, Owned, Settle, SettleError};
 pub use port::{BrokerState, Depth, Place, PublishError, Queue, QueueError, Room};
 pub use rabbitmq::{
-    BrokerUrl, Gravity, InvalidBrokerUrl, InvalidManagementUrl, ManagementError, ManagementUrl, PolicyHarm,
-    PolicyReport, RabbitMq, RabbitMqSettings, TopologyReport,
+    BrokerUrl, BrokerVersion, Gravity, InvalidBrokerUrl, InvalidManagementUrl, ManagementError, ManagementUrl,
+    PolicyHarm, PolicyReport, RabbitMq, RabbitMqSettings, TopologyReport,
 };
 pub use sqlite::{InvalidSqlitePath, Ledger, Sqlite, SqlitePath, SqliteSettings};
+pub use stuck::Stuck;
 pub use sweep::{Action, Fate, InFlight, InvalidInFlight, Judge, Swept};
 pub use terms::Terms;

@@ -14,6 +14,8 @@ pub struct Owned {
 pub struct Delivery {
     /// The event.
     pub message: Message,
+    /// How often the queue delivered it before, and it was not settled.
+    pub delivery_count: u32,
     /// Whether the queue delivered it before.
     pub redelivered: bool,
     settler: Box<dyn Settler>,
@@ -80,8 +82,8 @@ impl Owned {
 }
 
 impl Delivery {
-    pub(crate) fn new(message: Message, redelivered: bool, settler: Box<dyn Settler>) -> Self {
-        Self { message, redelivered, settler }
+    pub(crate) fn new(message: Message, delivery_count: u32, redelivered: bool, settler: Box<dyn Settler>) -> Self {
+        Self { message, delivery_count, redelivered, settler }
     }
 
     /// Settles the delivery. Waits as long as the term lasts for a copy to be confirmed.

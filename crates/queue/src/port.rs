@@ -5,7 +5,7 @@ use refersion_relay_model::{AccountName, Class, Shard};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Browsed, Conservation, InFlight, Judge, Letter, Message, Owned, Scan, Swept};
+use crate::{Browsed, Conservation, InFlight, Judge, Letter, Message, Owned, Scan, Stuck, Swept};
 
 /// A durable queue. `Ok` means durable. One behaviour for every backend.
 #[async_trait]
@@ -61,6 +61,12 @@ pub trait Queue: Send + Sync {
 
     /// Whether the queue can confirm anything now.
     fn state(&self) -> watch::Receiver<BrokerState>;
+
+    /// The places that take no copies of events that are to move there, while the queue itself is up. None where a move
+    /// cannot fail alone.
+    fn stuck(&self) -> watch::Receiver<Vec<Stuck>> {
+        watch::channel(Vec::new()).1
+    }
 
     /// Ends everything in an orderly way. A program that is about to exit calls it last.
     async fn close(&self);

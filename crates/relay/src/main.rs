@@ -9,6 +9,7 @@ mod exit;
 mod look;
 mod ops;
 mod parts;
+mod policies;
 mod poll;
 mod progress;
 mod reload;

@@ -5,7 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use refersion_relay_queue::BrokerState;
+use refersion_relay_queue::{BrokerState, Stuck};
 use refersion_relay_telemetry::Metrics;
 use refersion_relay_worker::{Lookout, Progress, Trouble};
 use serde_json::{Value, json};
@@ -15,6 +15,8 @@ use tokio::sync::watch;
 pub(crate) struct Ops {
     pub(crate) metrics: Metrics,
     pub(crate) queue: watch::Receiver<BrokerState>,
+    /// What cannot be moved where it belongs.
+    pub(crate) stuck: watch::Receiver<Vec<Stuck>>,
     /// Of a worker in this process.
     pub(crate) worker: Option<Arc<Progress>>,
     /// How Refersion is, as far as that worker knows.
@@ -41,15 +43,18 @@ async fn live(State(ops): State<Arc<Ops>>) -> Response {
 }
 
 /// Ready: an event can be confirmed now, and a worker owns its shards or stands by for them. An outage of Refersion makes
-/// nobody unready: events are accepted and kept, a restart would help nothing, and a worker goes on by itself.
+/// nobody unready: events are accepted and kept, a restart would help nothing, and a worker goes on by itself. What is
+/// stuck is only said: nothing about this process would mend it.
 async fn ready(State(ops): State<Arc<Ops>>) -> Response {
     let queue = ops.queue.borrow().clone();
     let worker = ops.worker.as_ref().map(|worker| worker.is_ready());
     let ready = queue.is_up() && worker.unwrap_or(true);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let worker = worker.map(|ready| if ready { "owns its shards or stands by" } else { "is taking up its shards" });
+    let stuck: Vec<_> = ops.stuck.borrow().iter().map(ToString::to_string).collect();
     let refersion = ops.refersion();
-    let health = json!({"ready": ready, "queue": queue.to_string(), "worker": worker, "refersion": refersion});
+    let queue = queue.to_string();
+    let health = json!({"ready": ready, "queue": queue, "worker": worker, "stuck": stuck, "refersion": refersion});
     (status, Json(health)).into_response()
 }
 

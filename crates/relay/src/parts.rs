@@ -39,6 +39,8 @@ pub(crate) fn rabbitmq(url: &BrokerUrl, settings: &Settings, metrics: &Metrics) 
         tiers: settings.retry.tiers.clone(),
         accounts: names(&settings.accounts),
         confirm_timeout: settings.confirm_timeout,
+        look_every: RabbitMqSettings::LOOK_EVERY,
+        worker: RabbitMqSettings::new_worker(),
     };
     RabbitMq::start(settings, metrics.clone())
 }
@@ -85,7 +87,7 @@ pub(crate) fn worker_accounts(accounts: &[AccountSettings]) -> Vec<Account> {
 pub(crate) fn worker(settings: &Settings, queue: Arc<dyn Queue>, client: Client, metrics: &Metrics) -> Worker {
     let accounts = worker_accounts(&settings.accounts);
     let worker = WorkerSettings {
-        shards: shards(settings).collect(),
+        shards: settings.worker_shards.of(settings.shards).collect(),
         room: Room { events: settings.prefetch },
         retry: settings.retry.clone(),
         outage: OutageSettings::default(),

@@ -9,6 +9,6 @@ mod register;
 
 pub use logging::{LogFormat, LoggingError, init_logging, is_log_filter};
 pub use metrics::{
-    Connection, ConnectionRefused, Counted, Door, Metrics, OrderGivenUp, Parked, PublishOutcome, RefersionState,
-    Refused, Wait,
+    Connection, ConnectionRefused, Counted, Door, Metrics, MoveTo, OrderGivenUp, Parked, PublishOutcome,
+    RefersionState, Refused, Wait,
 };

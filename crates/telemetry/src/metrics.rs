@@ -9,12 +9,15 @@ use crate::register::Register;
 
 mod order;
 mod outage;
+mod whole;
 
 pub use order::{OrderGivenUp, Parked};
 pub use outage::RefersionState;
+pub use whole::MoveTo;
 
 use order::OrderMetrics;
 use outage::OutageMetrics;
+use whole::WholeMetrics;
 
 /// Every metric the relay exports; `docs/metrics.md` has the table of them. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -57,8 +60,7 @@ pub struct Metrics {
     outage: OutageMetrics,
     omitted: IntCounterVec,
     replayed: IntCounter,
-    conservation_difference: IntGauge,
-    conservation_tolerance: IntGauge,
+    whole: WholeMetrics,
     order: OrderMetrics,
 }
 
@@ -228,14 +230,7 @@ impl Metrics {
             ),
             replayed: add
                 .counter("dead_letters_replayed_total", "Dead letters that were sent again and came back to a worker."),
-            conservation_difference: add.gauge(
-                "conservation_difference",
-                "Events accounted for beyond those accepted; below zero, events that are missing.",
-            ),
-            conservation_tolerance: add.gauge(
-                "conservation_tolerance",
-                "By how much the difference may be wrong: what has moved meanwhile, lost connections, dead processes.",
-            ),
+            whole: WholeMetrics::new(&add),
             order: OrderMetrics::new(&add),
             registry: registry.clone(),
         };
@@ -382,12 +377,6 @@ impl Metrics {
     #[must_use]
     pub fn connections_lost(&self, connection: Connection) -> u64 {
         self.connections_lost.with_label_values(&[connection.as_str()]).get()
-    }
-
-    /// Every event was added up.
-    pub fn conservation(&self, difference: i64, tolerance: u64) {
-        self.conservation_difference.set(difference);
-        self.conservation_tolerance.set(gauge(tolerance));
     }
 
     /// Whether the broker has blocked publishing.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use refersion_relay_model::{AccountName, Class, DeadReason, EventType, Ignored, OmittedField, Shard};
 use refersion_relay_telemetry::{
-    Connection, ConnectionRefused, Door, Metrics, OrderGivenUp, Parked, PublishOutcome, RefersionState, Refused, Wait,
+    Connection, ConnectionRefused, Door, Metrics, MoveTo, OrderGivenUp, Parked, PublishOutcome, RefersionState,
+    Refused, Wait,
 };
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
@@ -69,6 +70,8 @@ fn exercise(metrics: &Metrics) {
     drop((metrics.publishing(), metrics.connected(Connection::Publish)));
     metrics.connection_lost(Connection::Consume);
     metrics.blocked(true);
+    drop(metrics.stuck_on_the_way_to(MoveTo::Dead));
+    metrics.declared_again(1);
     metrics.ready(Shard { index: 3, count: 8 }, 1);
     metrics.held(&account, 1);
     drop((metrics.taken(true), metrics.lane(), metrics.owning_shard()));

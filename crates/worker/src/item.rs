@@ -27,12 +27,22 @@ pub(crate) struct Item {
 }
 
 impl Item {
-    /// Takes a delivery in hand, and counts it.
-    pub(crate) fn take(context: &Context, roster: &Roster, source: Source, delivery: Delivery) -> Self {
+    /// Takes a delivery in hand, and counts it. What its workers died of is given up.
+    pub(crate) fn take(
+        context: &Context,
+        roster: &Roster,
+        source: Source,
+        delivery: Delivery,
+        is_culprit: bool,
+    ) -> Self {
         let (message, redelivered) = (&delivery.message, delivery.redelivered);
         let counted = context.metrics.taken(redelivered);
         let reading = AssertUnwindSafe(|| read(message, source, &context.marks, |name| roster.desk(name)));
-        let reading = catch_unwind(reading).unwrap_or_else(|_| Reading::Final(panicked()));
+        let reading = if is_culprit {
+            Reading::Final(given_up(delivery.delivery_count))
+        } else {
+            catch_unwind(reading).unwrap_or_else(|_| Reading::Final(panicked()))
+        };
         let (mut standing, mut is_new) = (None, source == Source::Shard && !redelivered);
         let (attempts, generation) = (message.headers.attempts, message.headers.generation);
         if let Reading::Job(job) = &reading
@@ -139,6 +149,12 @@ async fn settle(
         standing.settled(exit);
     }
     false
+}
+
+fn given_up(deliveries: u32) -> Verdict {
+    let error =
+        format!("it was delivered {deliveries} times and never settled, and workers ended while they worked it alone");
+    Verdict::DeadLetter { reason: DeadReason::DeliveryLimit, status: None, error }
 }
 
 fn panicked() -> Verdict {

@@ -18,6 +18,13 @@ use crate::line::{Behind, Reach};
 use crate::roster::Roster;
 use crate::work::{Context, Reading};
 
+/// How often an event was delivered and not settled before it is worked alone. Two crashes or lost connections can meet
+/// anything.
+const ALONE_FROM: u32 = 3;
+/// How often before it is given up, if it is also the first of its term: some times before the queue would do so itself, after
+/// 100, with everything that was in hand beside it.
+const GIVE_UP_FROM: u32 = 90;
+
 /// Works the deliveries of one place for one term: lanes side by side, each in order.
 pub(crate) struct Term {
     context: Arc<Context>,
@@ -26,6 +33,8 @@ pub(crate) struct Term {
     /// How many events may wait in one lane.
     crowd: usize,
     flow: Flow,
+    /// Delivered, and not begun yet: only behind an event that is to be worked alone.
+    line: VecDeque<Delivery>,
     lanes: HashMap<Lane, VecDeque<Item>>,
     tasks: JoinSet<Ended>,
     /// The next event of a lane that is full. Nothing more is taken while there is one.
@@ -33,6 +42,9 @@ pub(crate) struct Term {
     /// What is being settled without being worked, begun in its order.
     asides: FuturesUnordered<BoxFuture<'static, bool>>,
     singles: u64,
+    /// Whether nothing may be worked beside what is in flight.
+    alone: bool,
+    is_first: bool,
 }
 
 /// Why a term ended. Nothing is being worked any more.
@@ -65,8 +77,21 @@ impl Term {
             Source::Shard => usize::from(room.events / 4).max(1),
             Source::Held => usize::MAX,
         };
-        let (flow, lanes, tasks, asides) = (Flow::new(), HashMap::new(), JoinSet::new(), FuturesUnordered::new());
-        Self { context, roster, source, crowd, flow, lanes, tasks, held_back: None, asides, singles: 0 }
+        Self {
+            context,
+            roster,
+            source,
+            crowd,
+            flow: Flow::new(),
+            line: VecDeque::new(),
+            lanes: HashMap::new(),
+            tasks: JoinSet::new(),
+            held_back: None,
+            asides: FuturesUnordered::new(),
+            singles: 0,
+            alone: false,
+            is_first: true,
+        }
     }
 
     /// Works until the queue is lost, `stop` is cancelled, or nothing has been there for `idle`. Calls in flight are
@@ -95,6 +120,7 @@ impl Term {
                     self.asides.clear();
                     self.held_back = None;
                     self.lanes.clear();
+                    self.line.clear();
                     return TermEnd::Stopped;
                 }
                 () = stop.cancelled(), if end.is_none() => end = Some(self.wind_up(&leave, TermEnd::Stopped)),
@@ -110,18 +136,26 @@ impl Term {
                     }
                     self.next_of(lane, &leave);
                     self.let_in(&leave);
+                    self.advance(&leave);
                 }
                 Some(left) = self.asides.next(), if !self.asides.is_empty() => {
                     if left && end.is_none() {
                         end = Some(self.wind_up(&leave, TermEnd::Stopped));
                     }
+                    self.advance(&leave);
                 }
-                () = tokio::time::sleep_until(deadline), if is_held_back => self.let_pass(),
+                () = tokio::time::sleep_until(deadline), if is_held_back => {
+                    self.let_pass();
+                    self.advance(&leave);
+                }
                 () = leave.cancelled(), if end.is_none() && is_held_back => {
                     end = Some(self.wind_up(&leave, TermEnd::Lost));
                 }
                 delivery = owned.next(), if end.is_none() && !is_held_back => match delivery {
-                    Some(delivery) => self.take(delivery, &leave),
+                    Some(delivery) => {
+                        self.line.push_back(delivery);
+                        self.advance(&leave);
+                    }
                     None => end = Some(self.wind_up(&leave, TermEnd::Lost)),
                 },
                 () = tokio::time::sleep(quiet.unwrap_or_default()), if quiet.is_some() => return TermEnd::Idle,
@@ -132,13 +166,40 @@ impl Term {
     /// Begins nothing more: what waits in lanes goes back unsettled, what is in flight ends.
     fn wind_up(&mut self, leave: &CancellationToken, end: TermEnd) -> TermEnd {
         leave.cancel();
+        self.line.clear();
         self.lanes.values_mut().for_each(VecDeque::clear);
         self.held_back = None;
         end
     }
 
+    /// Takes what may be worked beside what is in flight. An event that was delivered often and never settled may be what
+    /// its workers died of, so it is worked when everything before it has ended, and nothing beside it: whoever dies then
+    /// has settled all others. The room stays the same, since what is given back keeps its order only then.
+    fn advance(&mut self, leave: &CancellationToken) {
+        while self.held_back.is_none()
+            && let Some(next) = self.line.front()
+        {
+            let alone = self.source == Source::Shard && ALONE_FROM <= next.delivery_count;
+            if (alone || self.alone) && !(self.tasks.is_empty() && self.asides.is_empty()) {
+                return;
+            }
+            self.alone = alone;
+            if let Some(delivery) = self.line.pop_front() {
+                self.take(delivery, leave);
+            }
+        }
+    }
+
+    /// The queue counts a delivery for everything that was in hand, not only for what was being worked. But what was worked
+    /// alone when the worker died comes first in the next term, because all before it had ended.
+    fn is_culprit(&mut self, delivery: &Delivery) -> bool {
+        let is_first = std::mem::take(&mut self.is_first);
+        is_first && self.source == Source::Shard && GIVE_UP_FROM <= delivery.delivery_count
+    }
+
     fn take(&mut self, delivery: Delivery, leave: &CancellationToken) {
-        let item = Item::take(&self.context, &self.roster, self.source, delivery);
+        let is_culprit = self.is_culprit(&delivery);
+        let item = Item::take(&self.context, &self.roster, self.source, delivery, is_culprit);
         let lane = match &item.reading {
             Reading::Job(job) => Lane::Of(job.desk.name.clone(), job.subject.clone()),
             Reading::Stray(account, subject) => Lane::Of(account.clone(), subject.clone()),

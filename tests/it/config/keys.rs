@@ -61,6 +61,7 @@ pub(super) const PLAIN: &[Key] = &[
     ),
     key("worker.concurrency", "7", "7", &["0", "10001"]),
     key("worker.prefetch", "9", "9", &["0", "2001"]),
+    key("worker.shards", r#""2,0-1""#, r#""0-2""#, &[r#""0-8""#, r#""2-1""#, r#""some""#, "true", "-1"]),
     key("worker.shutdown_grace", r#""3s""#, r#""3s""#, &[r#""now""#]),
     key("ops.listen", r#""127.0.0.1:9191""#, r#""127.0.0.1:9191""#, &[r#""9090""#]),
     key("refersion.base_url", "REFERSION", "REFERSION", &[r#""ftp://h""#, r#""/v2""#, r#""http://u:pw_hidden@h""#]),

@@ -10,10 +10,11 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::broker_version::BrokerVersion;
 use super::management::{ManagementError, PolicyReport};
 use super::management_url::ManagementUrl;
 use super::names::Names;
-use super::publisher::Publisher;
+use super::publisher::{Publisher, PublisherSettings};
 use super::reader::Reader;
 use super::tally::{self, Storing};
 use super::topology::{Accounts, DeclareError, Topology, TopologyReport};
@@ -22,7 +23,7 @@ use super::{connection, consumer, reader, sweep};
 use crate::waves::chains;
 use crate::{
     BrokerState, Browsed, Conservation, Depth, Group, InFlight, Judge, Letter, Message, Owned, Place, PublishError,
-    Queue, QueueError, Room, Scan, Swept,
+    Queue, QueueError, Room, Scan, Stuck, Swept,
 };
 
 /// How long declaring everything may take: it is many round trips.
@@ -48,6 +49,10 @@ pub struct RabbitMqSettings {
     pub accounts: Vec<AccountName>,
     /// How long a publish may wait for its confirm.
     pub confirm_timeout: Duration,
+    /// How often it is looked at whether somebody has deleted what has to exist.
+    pub look_every: Duration,
+    /// Who this process is among the workers; anything that no other process has. Which shards it prefers follows from it.
+    pub worker: u64,
 }
 
 /// The queue on RabbitMQ. Reaches the broker in the background, for ever.
@@ -57,15 +62,29 @@ pub struct RabbitMq {
     storing: Storing,
 }
 
+impl RabbitMqSettings {
+    /// Often enough that what is deleted is there again within seconds, seldom enough that nobody feels it.
+    pub const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+    /// Somebody whom nobody else is.
+    #[must_use]
+    pub fn new_worker() -> u64 {
+        rand::random()
+    }
+}
+
 impl RabbitMq {
     /// Begins to reach the broker; needs a tokio runtime. Everything missing on the broker is declared.
     #[must_use]
     pub fn start(settings: RabbitMqSettings, metrics: Metrics) -> Self {
-        let RabbitMqSettings { url, prefix, shards, mut tiers, accounts, confirm_timeout } = settings;
+        let RabbitMqSettings { url, prefix, shards, mut tiers, accounts, confirm_timeout, look_every, worker } =
+            settings;
         tiers.sort_unstable();
         tiers.dedup();
-        let topology = Topology { names: Names::new(&prefix), shards, tiers, accounts: Accounts::new(accounts) };
-        let publisher = Arc::new(Publisher::start(url.clone(), topology, confirm_timeout, metrics));
+        let topology =
+            Topology { names: Names::new(&prefix), shards, tiers, accounts: Accounts::new(accounts), worker };
+        let settings = PublisherSettings { url: url.clone(), confirm_timeout, look_every };
+        let publisher = Arc::new(Publisher::start(settings, topology, metrics));
         let storing = Storing::start(url.clone(), publisher.clone());
         Self { url, publisher, storing }
     }
@@ -95,6 +114,11 @@ impl RabbitMq {
     /// Reading notes can end a connection: RabbitMQ 3.10 closes one that asks a queue which is just being made.
     async fn tally_connection(&self) -> Result<Connection, QueueError> {
         connection::connect(&self.url, "tally").await.map_err(|error| QueueError::Away(error.to_string()))
+    }
+
+    /// Asks for the broker's version, which lapin does not show. Needs no connection to the broker.
+    pub async fn version(&self, api: &ManagementUrl) -> Result<BrokerVersion, ManagementError> {
+        api.version(&self.url).await
     }
 
     /// Every work queue.
@@ -209,6 +233,10 @@ impl Queue for RabbitMq {
 
     fn state(&self) -> watch::Receiver<BrokerState> {
         self.publisher.state()
+    }
+
+    fn stuck(&self) -> watch::Receiver<Vec<Stuck>> {
+        self.publisher.moves.stuck()
     }
 
     /// The broker then logs no lost connection.

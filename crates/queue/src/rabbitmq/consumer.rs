@@ -6,23 +6,25 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use lapin::Acker;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, Consumer};
 use refersion_relay_telemetry::{self as telemetry, Counted};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::arrival;
 use super::connection::{self, Notice};
 use super::publisher::Publisher;
 use super::tally::InHand;
 use super::url::BrokerUrl;
+use super::{arrival, priority, properties, reader};
 use crate::owned::{Ownership, Settler};
-use crate::{Backoff, Delivery, Group, Message, Owned, Place, QueueError, Room, Settle, SettleError};
+use crate::{Backoff, BrokerState, Delivery, Group, Message, Owned, Place, QueueError, Room, Settle, SettleError};
 
 /// How long setting up a consumer may take after connecting.
 const CONSUME_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many refusals of a copy in a row, by a broker that is up, mean that its place takes nothing.
+const STUCK_AFTER: u32 = 2;
 
 /// Consumes one place over a connection of its own. Giving the place up is closing that connection, which returns
 /// everything unsettled in order and disturbs nothing else. A `basic.cancel` would activate the next consumer while
@@ -38,10 +40,14 @@ pub(crate) async fn own(
         Ok(connection) => connection,
         Err(error) => return Err(io_error(error.to_string())),
     };
-    let consuming = timeout(CONSUME_TIMEOUT, consume(&connection, &queue, room)).await;
+    let priority = priority::priority(publisher.topology.worker, place);
+    let consuming = timeout(CONSUME_TIMEOUT, consume(&connection, &queue, room, priority)).await;
     let consumer = match consuming.unwrap_or_else(|_| Err(io_error("the broker does not answer".to_owned()))) {
         Ok(consumer) => consumer,
         Err(error) => {
+            if reader::is(&error, reader::NOT_FOUND) {
+                publisher.look_now();
+            }
             connection::close(&connection).await;
             return Err(error);
         }
@@ -75,11 +81,20 @@ pub(crate) async fn own(
     Ok(Owned::new(Box::new(owned), ended))
 }
 
-async fn consume(connection: &Connection, queue: &str, room: Room) -> Result<Consumer, lapin::Error> {
+async fn consume(
+    connection: &Connection,
+    queue: &str,
+    room: Room,
+    priority: Option<i32>,
+) -> Result<Consumer, lapin::Error> {
     let channel = connection.create_channel().await?;
     // Never zero: that would be "everything", into unbounded memory.
     channel.basic_qos(room.events.max(1), BasicQosOptions::default()).await?;
-    channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default()).await
+    let mut arguments = FieldTable::default();
+    if let Some(priority) = priority {
+        arguments.insert("x-priority".into(), AMQPValue::LongInt(priority));
+    }
+    channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), arguments).await
 }
 
 fn io_error(why: String) -> lapin::Error {
@@ -116,14 +131,17 @@ impl Ownership for RabbitOwned {
         let Some(Ok(mut delivery)) = delivery else {
             // The stream is not fused, and after an error or a cancel by the server nothing comes from it any more.
             self.ended.cancel();
+            self.publisher.look_now(); // the queue may have been deleted
             return None;
         };
+        // A publisher can have written a count too; from the second delivery on it is the broker's own.
+        let count = if delivery.redelivered { properties::delivery_count(&delivery.properties) } else { 0 };
         let message = arrival::message(&self.publisher.topology.names, self.origin, &mut delivery);
         let (publisher, ended) = (self.publisher.clone(), self.ended.clone());
         let (group, acknowledged) = (self.group, self.acknowledged.clone());
         let in_hand = publisher.tally.in_hand(group);
         let settler = RabbitSettler { acker: delivery.acker, publisher, ended, group, acknowledged, _in_hand: in_hand };
-        Some(Delivery::new(message, delivery.redelivered, Box::new(settler)))
+        Some(Delivery::new(message, count, delivery.redelivered, Box::new(settler)))
     }
 
     async fn release(mut self: Box<Self>) {
@@ -191,6 +209,8 @@ impl RabbitSettler {
     /// Publishes the copy until it is confirmed, or until the original cannot be acknowledged any more.
     async fn copy(&self, place: &Place, message: Message) -> Result<(), SettleError> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        let (mut refusals, mut stuck) = (0, None);
+        let mut state = self.publisher.state();
         loop {
             // Nothing is published for an original that comes again: the next owner may have done so.
             if self.ended.is_cancelled() {
@@ -203,9 +223,23 @@ impl RabbitSettler {
             };
             let Err(error) = published else { return Ok(()) };
             tracing::debug!(queue.error = %error, "a copy was not confirmed, trying again");
+            // A queue that is away or blocked says so itself; and one failure may only be the first that is heard of that.
+            if state.borrow().is_up() {
+                refusals += 1;
+                if stuck.is_none() && STUCK_AFTER <= refusals {
+                    let to = self.publisher.topology.names.queue(place);
+                    stuck = Some(self.publisher.moves.is_stuck(place, to, &error.to_string()));
+                }
+            } else {
+                (refusals, stuck) = (0, None);
+            }
+            let next = async {
+                tokio::time::sleep(backoff.next_wait()).await;
+                let _ = state.wait_for(BrokerState::is_up).await;
+            };
             tokio::select! {
                 () = self.ended.cancelled() => return Err(SettleError),
-                () = tokio::time::sleep(backoff.next_wait()) => {}
+                () = next => {}
             }
         }
     }

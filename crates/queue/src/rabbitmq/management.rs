@@ -1,11 +1,13 @@
 use std::time::Duration;
 
-use reqwest::StatusCode;
 use reqwest::redirect::Policy;
+use reqwest::{RequestBuilder, StatusCode};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
 
+use super::broker_version::BrokerVersion;
 use super::management_url::{ManagementUrl, User};
 use super::policies::{PolicyHarm, gather, judge};
 use super::topology::Topology;
@@ -60,6 +62,12 @@ struct Page {
     page_count: u32,
 }
 
+/// What the API says about the broker.
+#[derive(Deserialize)]
+struct Overview {
+    rabbitmq_version: String,
+}
+
 #[derive(Deserialize)]
 struct Listed {
     name: String,
@@ -81,10 +89,7 @@ impl ManagementUrl {
         broker: &BrokerUrl,
         topology: &Topology,
     ) -> Result<PolicyReport, ManagementError> {
-        // Only the first call in a process has an effect; a provider somebody else installed is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().redirect(Policy::none()).timeout(TIMEOUT).build();
-        let client = client.map_err(|_| ManagementError::Away("TLS could not be set up"))?;
+        let client = client()?;
         let deadline = Instant::now() + NEWS;
         let listed = loop {
             let listed = self.list(&client, broker, topology.names.prefix()).await?;
@@ -105,6 +110,21 @@ impl ManagementUrl {
         Ok(PolicyReport { queues: listed.len(), not_shown, not_told, harms: gather(judged) })
     }
 
+    /// Asks for the broker's version.
+    pub(super) async fn version(&self, broker: &BrokerUrl) -> Result<BrokerVersion, ManagementError> {
+        let request = self.identified(client()?.get(self.overview()), broker)?;
+        let Overview { rabbitmq_version } = ask(request).await?;
+        Ok(BrokerVersion::new(rabbitmq_version))
+    }
+
+    fn identified(&self, request: RequestBuilder, broker: &BrokerUrl) -> Result<RequestBuilder, ManagementError> {
+        match self.user(broker) {
+            User::Own => Ok(request),
+            User::OfBroker { name, password } => Ok(request.basic_auth(name, Some(password))),
+            User::Missing => Err(ManagementError::NoUser),
+        }
+    }
+
     async fn list(
         &self,
         client: &reqwest::Client,
@@ -113,13 +133,8 @@ impl ManagementUrl {
     ) -> Result<Vec<Listed>, ManagementError> {
         let mut listed = Vec::new();
         for number in 1.. {
-            let request = client.get(self.queues(broker, prefix, number));
-            let request = match self.user(broker) {
-                User::Own => request,
-                User::OfBroker { name, password } => request.basic_auth(name, Some(password)),
-                User::Missing => return Err(ManagementError::NoUser),
-            };
-            let Page { items, page_count } = page(request).await?;
+            let request = self.identified(client.get(self.queues(broker, prefix, number)), broker)?;
+            let Page { items, page_count } = ask(request).await?;
             listed.extend(items);
             if page_count <= number {
                 break;
@@ -129,7 +144,14 @@ impl ManagementUrl {
     }
 }
 
-async fn page(request: reqwest::RequestBuilder) -> Result<Page, ManagementError> {
+fn client() -> Result<reqwest::Client, ManagementError> {
+    // Only the first call in a process has an effect; a provider somebody else installed is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().redirect(Policy::none()).timeout(TIMEOUT).build();
+    client.map_err(|_| ManagementError::Away("TLS could not be set up"))
+}
+
+async fn ask<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, ManagementError> {
     let response = request.send().await.map_err(|error| away(&error))?;
     let status = response.status();
     match status {

@@ -61,6 +61,16 @@ impl ManagementUrl {
         }
     }
 
+    /// What the broker is. Has the user only if it is the URL's own.
+    pub(super) fn overview(&self) -> Url {
+        let mut url = self.0.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(["api", "overview"]);
+        }
+        url.query_pairs_mut().append_pair("columns", "rabbitmq_version");
+        url
+    }
+
     /// The list of queues, one page of it. Has the user only if it is the URL's own.
     pub(super) fn queues(&self, broker: &BrokerUrl, prefix: &str, page: u32) -> Url {
         let mut url = self.0.clone();

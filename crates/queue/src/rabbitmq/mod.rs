@@ -2,22 +2,29 @@
 
 mod arrival;
 mod broker;
+mod broker_version;
 mod connection;
 mod consumer;
 mod in_hand;
+mod link;
 mod management;
 mod management_url;
+mod moves;
 mod names;
 mod policies;
+mod priority;
 mod properties;
 mod publisher;
 mod reader;
+mod supervisor;
 mod sweep;
 mod tally;
 mod topology;
+mod upkeep;
 mod url;
 
 pub use broker::{RabbitMq, RabbitMqSettings};
+pub use broker_version::BrokerVersion;
 pub use management::{ManagementError, PolicyReport};
 pub use management_url::{InvalidManagementUrl, ManagementUrl};
 pub use policies::{Gravity, PolicyHarm};

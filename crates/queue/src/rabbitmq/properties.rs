@@ -21,6 +21,9 @@ const STATUS: &str = "x-relay-status";
 const ERROR: &str = "x-relay-error";
 const DEAD_AT: &str = "x-relay-dead-at";
 
+/// What a quorum queue counts in.
+const DELIVERY_COUNT: &str = "x-delivery-count";
+
 /// What a dead letter without a reason of ours died of: only the broker itself makes such letters.
 const BROKER_GAVE_UP: &str = "delivery_limit";
 /// What the sender of a message wanted: that it is worth nothing after some time.
@@ -110,6 +113,13 @@ pub(crate) fn read(body: Vec<u8>, properties: &BasicProperties, class: Option<Cl
         death,
     };
     Message { body: Bytes::from(body), headers }
+}
+
+/// How often a quorum queue delivered a message before, as it says when it delivers it again.
+pub(crate) fn delivery_count(properties: &BasicProperties) -> u32 {
+    let table = properties.headers().as_ref();
+    let count = table.and_then(|table| text(table, DELIVERY_COUNT)).and_then(|count| count.parse().ok());
+    count.unwrap_or(0)
 }
 
 /// What is known of a letter that only the broker can have put where it is.

@@ -1,26 +1,23 @@
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::{Channel, Confirmation, Connection};
-use refersion_relay_model::AccountName;
-use refersion_relay_telemetry::{self as telemetry, Metrics, PublishOutcome};
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use lapin::Confirmation;
+use lapin::options::BasicPublishOptions;
+use refersion_relay_telemetry::{Metrics, PublishOutcome};
+use tokio::sync::{SemaphorePermit, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{self, Notice};
+use super::link::{Confirming, Link};
+use super::moves::Moves;
 use super::properties;
+use super::supervisor::Supervisor;
 use super::tally::Tally;
-use super::topology::{DeclareError, Topology};
+use super::topology::Topology;
+use super::upkeep::Upkeep;
 use super::url::BrokerUrl;
-use crate::{Backoff, BrokerState, Message, Place, PublishError};
-
-/// Publishes without their confirm at a time. Throughput comes from confirms in flight; beyond a thousand only latency
-/// and memory grow.
-const WINDOW: usize = 1_000;
+use crate::{BrokerState, Message, Place, PublishError};
 
 /// Publishes with confirms, over one connection at a time that is never used for consuming: a broker that blocks
 /// publishers stops reading such a connection, acknowledgements included.
@@ -29,40 +26,45 @@ pub(crate) struct Publisher {
     pub(crate) confirm_timeout: Duration,
     pub(crate) metrics: Metrics,
     pub(crate) tally: Arc<Tally>,
+    pub(crate) moves: Arc<Moves>,
+    upkeep: Arc<Upkeep>,
     link: watch::Receiver<Option<Arc<Link>>>,
     state: watch::Receiver<BrokerState>,
     stop: CancellationToken,
     supervisor: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// One generation of the publishing connection. Torn down whole on any error.
-pub(crate) struct Link {
-    pub(crate) connection: Connection,
-    channel: Channel,
-    window: Semaphore,
-    broken: CancellationToken,
-    why: Mutex<Option<String>>,
-    last_confirm: Mutex<Instant>,
-    held: tokio::sync::Mutex<HashSet<AccountName>>,
+/// How to publish.
+pub(crate) struct PublisherSettings {
+    pub(crate) url: BrokerUrl,
+    /// How long a publish may wait for its confirm.
+    pub(crate) confirm_timeout: Duration,
+    /// How often it is looked at whether everything is still there.
+    pub(crate) look_every: Duration,
 }
 
 impl Publisher {
     /// Begins to reach the broker, and goes on for ever.
-    pub(crate) fn start(url: BrokerUrl, topology: Topology, confirm_timeout: Duration, metrics: Metrics) -> Self {
+    pub(crate) fn start(settings: PublisherSettings, topology: Topology, metrics: Metrics) -> Self {
+        let PublisherSettings { url, confirm_timeout, look_every } = settings;
         let (link_sender, link) = watch::channel(None);
         let away = BrokerState::Away { why: "not reached yet".to_owned() };
         let (state_sender, state) = watch::channel(away);
         let stop = CancellationToken::new();
+        let upkeep = Arc::new(Upkeep::new(topology.clone(), look_every, metrics.clone()));
         let supervisor = Supervisor {
             url,
             topology: topology.clone(),
+            upkeep: upkeep.clone(),
             metrics: metrics.clone(),
             link: link_sender,
             state: state_sender,
             stop: stop.clone(),
         };
         let supervisor = Mutex::new(Some(tokio::spawn(supervisor.run())));
-        Self { topology, confirm_timeout, metrics, tally: Arc::default(), link, state, stop, supervisor }
+        let moves = Arc::new(Moves::new(metrics.clone()));
+        let tally = Arc::default();
+        Self { topology, confirm_timeout, metrics, tally, moves, upkeep, link, state, stop, supervisor }
     }
 
     /// Closes the connection in an orderly way; nothing can be published afterwards.
@@ -76,6 +78,11 @@ impl Publisher {
 
     pub(crate) fn state(&self) -> watch::Receiver<BrokerState> {
         self.state.clone()
+    }
+
+    /// Something seems to be gone from the broker.
+    pub(crate) fn look_now(&self) {
+        self.upkeep.look_now();
     }
 
     /// The connection, if it is up.
@@ -120,7 +127,8 @@ impl Publisher {
             held.unwrap_or_else(|_| Err(PublishError::Refused("the broker is too slow".to_owned())))?;
             self.tally.holds(account);
         }
-        let Some(_permit) = self.permit(&link).await else {
+        let confirming = link.confirming();
+        let Some(_permit) = self.permit(&link, &confirming).await else {
             return Err(PublishError::Refused("the broker is too slow".to_owned()));
         };
         let _in_flight = self.metrics.publishing();
@@ -128,7 +136,7 @@ impl Publisher {
             let (exchange, key) = (address.exchange.as_str().into(), address.key.as_str().into());
             let options = BasicPublishOptions::default();
             let properties = properties::write(&message.headers);
-            link.channel.basic_publish(exchange, key, options, &message.body, properties).await?.await
+            confirming.channel.basic_publish(exchange, key, options, &message.body, properties).await?.await
         };
         let result = tokio::select! {
             result = timeout(self.confirm_timeout, published) => result,
@@ -141,6 +149,7 @@ impl Publisher {
             }
             Ok(Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(_))) => {
                 link.confirmed();
+                link.refused(&confirming);
                 Err(PublishError::Unknown("the broker refused to store it".to_owned()))
             }
             Ok(Ok(Confirmation::NotRequested)) => {
@@ -160,8 +169,8 @@ impl Publisher {
 
     /// Waits for room among the unconfirmed, for as long as confirms come: giving up before would have a busy broker store
     /// half of what it is sent, and its sender send all of it again.
-    async fn permit<'a>(&self, link: &'a Link) -> Option<SemaphorePermit<'a>> {
-        let mut acquiring = std::pin::pin!(link.window.acquire());
+    async fn permit<'a>(&self, link: &Link, confirming: &'a Confirming) -> Option<SemaphorePermit<'a>> {
+        let mut acquiring = std::pin::pin!(confirming.window.acquire());
         loop {
             tokio::select! {
                 permit = &mut acquiring => return permit.ok(),
@@ -190,171 +199,5 @@ impl Publisher {
 impl Drop for Publisher {
     fn drop(&mut self) {
         self.stop.cancel();
-    }
-}
-
-impl Link {
-    async fn open(url: &BrokerUrl, topology: &Topology) -> Result<Self, OpenError> {
-        let connection =
-            connection::connect(url, "publish").await.map_err(|error| OpenError::Away(error.to_string()))?;
-        match Self::prepare(&connection, topology).await {
-            Ok(channel) => Ok(Self {
-                connection,
-                channel,
-                window: Semaphore::new(WINDOW),
-                broken: CancellationToken::new(),
-                why: Mutex::new(None),
-                last_confirm: Mutex::new(Instant::now()),
-                held: tokio::sync::Mutex::new(topology.accounts.get().into_iter().collect()),
-            }),
-            Err(error) => {
-                connection::close(&connection).await;
-                Err(error)
-            }
-        }
-    }
-
-    async fn prepare(connection: &Connection, topology: &Topology) -> Result<Channel, OpenError> {
-        topology.declare(connection).await.map_err(OpenError::from)?;
-        let channel = connection.create_channel().await.map_err(OpenError::from)?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(OpenError::from)?;
-        Ok(channel)
-    }
-
-    /// The place of an account's held events is made when it is first needed: it may be an account that is not
-    /// configured any more.
-    async fn ensure_held(&self, topology: &Topology, account: &AccountName) -> Result<(), PublishError> {
-        let mut held = self.held.lock().await;
-        if !held.contains(account) {
-            let declared = topology.declare_held(&self.connection, account).await;
-            declared.map_err(|error| PublishError::Refused(OpenError::from(error).to_string()))?;
-            held.insert(account.clone());
-        }
-        Ok(())
-    }
-
-    fn fail(&self, why: &str) {
-        self.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| why.to_owned());
-        self.broken.cancel();
-    }
-
-    fn why(&self) -> String {
-        let why = self.why.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        why.unwrap_or_else(|| "the connection was lost".to_owned())
-    }
-
-    fn since_last_confirm(&self) -> Duration {
-        self.last_confirm.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
-    }
-
-    fn confirmed(&self) {
-        *self.last_confirm.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum OpenError {
-    #[error("{0}")]
-    Away(String),
-    #[error("{0}")]
-    Mismatch(String),
-}
-
-impl From<lapin::Error> for OpenError {
-    fn from(error: lapin::Error) -> Self {
-        Self::Away(error.to_string())
-    }
-}
-
-impl From<DeclareError> for OpenError {
-    fn from(error: DeclareError) -> Self {
-        match error {
-            DeclareError::Mismatch(why) => Self::Mismatch(why),
-            DeclareError::Broker(error) => error.into(),
-        }
-    }
-}
-
-/// Keeps a link up: opens one, watches it, tears it down whole, and begins again.
-struct Supervisor {
-    url: BrokerUrl,
-    topology: Topology,
-    metrics: Metrics,
-    link: watch::Sender<Option<Arc<Link>>>,
-    state: watch::Sender<BrokerState>,
-    stop: CancellationToken,
-}
-
-/// How long preparing a link may take after connecting: declaring is many round trips, and a frozen broker answers none.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
-
-impl Supervisor {
-    async fn run(self) {
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
-        loop {
-            let opened = tokio::select! {
-                () = self.stop.cancelled() => return,
-                opened = timeout(OPEN_TIMEOUT, Link::open(&self.url, &self.topology)) => opened,
-            };
-            match opened {
-                Ok(Ok(link)) => {
-                    backoff.reset();
-                    self.serve(Arc::new(link)).await;
-                    if self.stop.is_cancelled() {
-                        return;
-                    }
-                }
-                Ok(Err(OpenError::Mismatch(why))) => self.change(&BrokerState::Mismatch { why }),
-                Ok(Err(OpenError::Away(why))) => self.change(&BrokerState::Away { why }),
-                Err(_) => self.change(&BrokerState::Away { why: "the broker does not answer".to_owned() }),
-            }
-            tokio::select! {
-                () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(backoff.next_wait()) => {}
-            }
-        }
-    }
-
-    /// Serves one generation until it ends.
-    async fn serve(&self, link: Arc<Link>) {
-        let _connected = self.metrics.connected(telemetry::Connection::Publish);
-        self.link.send_replace(Some(link.clone()));
-        self.change(&BrokerState::Up);
-        let watching = connection::watch(&link.connection, &self.stop, |notice| match notice {
-            Notice::Blocked(why) => self.change(&BrokerState::Blocked { why }),
-            Notice::Unblocked => self.change(&BrokerState::Up),
-            Notice::Broken(why) => link.fail(&why),
-        });
-        tokio::select! {
-            () = watching => {}
-            () = link.broken.cancelled() => {}
-        }
-        let why = link.why();
-        link.fail(&why);
-        self.link.send_replace(None);
-        if self.stop.is_cancelled() {
-            self.metrics.blocked(false);
-        } else {
-            self.metrics.connection_lost(telemetry::Connection::Publish);
-            self.change(&BrokerState::Away { why }); // before closing, which can take its time
-        }
-        connection::close(&link.connection).await;
-    }
-
-    /// Says a change once.
-    fn change(&self, state: &BrokerState) {
-        self.metrics.blocked(matches!(state, BrokerState::Blocked { .. }));
-        let changed = self.state.send_if_modified(|current| {
-            let changed = std::mem::discriminant(current) != std::mem::discriminant(state);
-            let first = matches!(current, BrokerState::Away { why } if why == "not reached yet");
-            *current = state.clone();
-            changed || first
-        });
-        match (changed, state) {
-            (false, _) => tracing::debug!(queue.state = %state, "no change of the queue"),
-            (true, BrokerState::Up) => tracing::info!(queue.url = %self.url, "the queue is up"),
-            (true, BrokerState::Mismatch { .. }) => tracing::error!("{state}"),
-            (true, _) => tracing::warn!(queue.url = %self.url, "{state}; trying again until it works"),
-        }
     }
 }

@@ -7,6 +7,7 @@ use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 use refersion_relay_model::{AccountName, Class, Shard};
 
 use super::names::{DIED_AT_INTAKE, Names};
+use super::reader::{NOT_FOUND, is};
 
 /// How often a work queue delivers an event before the broker gives up on it. Up to RabbitMQ 4.2 every lost connection
 /// counts, so this is far above what crashes explain; it has to be a positive number, since -1 means 0 on old brokers.
@@ -24,6 +25,8 @@ pub(crate) struct Topology {
     pub(crate) shards: u16,
     pub(crate) tiers: Vec<Duration>,
     pub(crate) accounts: Accounts,
+    /// Who this process is among those who consume.
+    pub(crate) worker: u64,
 }
 
 /// The accounts with places of their own. Clones share them, since accounts can come and go while the relay runs.
@@ -115,6 +118,35 @@ impl Topology {
         }
         channel.close(200, "done".into()).await?;
         Ok(report)
+    }
+
+    /// The names of what does not exist, `more` held accounts included. Changes nothing.
+    pub(crate) async fn missing(
+        &self,
+        connection: &Connection,
+        more: &[AccountName],
+    ) -> Result<Vec<String>, lapin::Error> {
+        let configured = self.accounts.get();
+        let strangers = || more.iter().filter(|account| !configured.contains(account));
+        let exchanges = self.exchanges().into_iter().map(|exchange| (What::Exchange(exchange.kind), exchange.name));
+        let queues = self.queues().into_iter().map(|queue| (What::Queue, queue.name));
+        let held = strangers().map(|account| self.held(account));
+        let held = held
+            .flat_map(|(exchange, queue)| [(What::Exchange(exchange.kind), exchange.name), (What::Queue, queue.name)]);
+        let mut missing = Vec::new();
+        let mut channel = connection.create_channel().await?;
+        for (what, name) in exchanges.chain(queues).chain(held) {
+            match what.look(&channel, &name).await {
+                Ok(()) => {}
+                Err(error) if is(&error, NOT_FOUND) => {
+                    missing.push(name);
+                    channel = connection.create_channel().await?; // the error has closed it
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        channel.close(200, "done".into()).await?;
+        Ok(missing)
     }
 
     /// Declares the place of one account's held events, which may be an account that is no longer configured.
@@ -217,6 +249,28 @@ impl Topology {
             bindings: vec![(name.clone(), account.to_string())],
         };
         (self.exchange(name, ExchangeKind::Direct), queue)
+    }
+}
+
+/// Something to look at.
+enum What {
+    Exchange(ExchangeKind),
+    Queue,
+}
+
+impl What {
+    /// Fails with `NOT_FOUND` if it does not exist.
+    async fn look(self, channel: &Channel, name: &str) -> Result<(), lapin::Error> {
+        match self {
+            Self::Exchange(kind) => {
+                let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+                channel.exchange_declare(name.into(), kind, options, FieldTable::default()).await
+            }
+            Self::Queue => {
+                let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+                channel.queue_declare(name.into(), options, FieldTable::default()).await.map(drop)
+            }
+        }
     }
 }
 

@@ -220,7 +220,8 @@ impl SqliteOwned {
     fn delivery(&self, stored: Stored, begun: Begun) -> Delivery {
         let settler =
             SqliteSettler { writer: self.writer.clone(), owner: self.owner.clone(), begun, number: stored.number };
-        Delivery::new(stored.message, 0 < stored.deliveries, Box::new(settler))
+        let count = u32::try_from(stored.deliveries).unwrap_or(0);
+        Delivery::new(stored.message, count, 0 < count, Box::new(settler))
     }
 
     /// Gives the place up. What is settled before this is settled; nothing is afterwards.

@@ -60,6 +60,7 @@ contract! {
         a_place_is_given_up_while_its_events_are_on_their_way,
         nothing_is_settled_once_a_place_was_given_up,
         a_lost_term_settles_nothing,
+        deliveries_that_were_not_settled_are_counted,
         ordinary_lost_terms_do_not_use_an_event_up,
         an_event_that_is_delivered_a_hundred_times_and_never_settled_is_poison;
     places:

@@ -215,6 +215,25 @@ pub(crate) async fn a_lost_term_settles_nothing<B: Backend>() {
     relay.clean().await;
 }
 
+pub(crate) async fn deliveries_that_were_not_settled_are_counted<B: Backend>() {
+    let relay = B::start().await;
+    relay.store(&SHARD, events(0..2)).await;
+    for count in 0..4 {
+        let mut owned = relay.queue.own(SHARD, Room { events: 1 }).await.unwrap();
+        let delivery = take_one(&mut owned).await;
+        assert_eq!((body(&delivery.message).as_str(), delivery.delivery_count), ("0", count));
+        assert_eq!(delivery.redelivered, 0 < count);
+        owned.release().await;
+    }
+
+    let mut owned = relay.own(&SHARD).await;
+
+    let counts: Vec<_> = take(&mut owned, 2).await.iter().map(|delivery| delivery.delivery_count).collect();
+    assert_eq!(counts, [4, 0], "only what was in hand counts");
+    owned.release().await;
+    relay.clean().await;
+}
+
 pub(crate) async fn ordinary_lost_terms_do_not_use_an_event_up<B: Backend>() {
     let relay = B::start().await;
     relay.store(&SHARD, events(0..3)).await;

@@ -17,3 +17,4 @@ mod reaching;
 mod routing;
 mod setup;
 mod sweeping;
+mod upkeep;

@@ -6,12 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use refersion_relay_queue::{Owned, Queue};
 use refersion_relay_telemetry::Connection;
-use tokio::time::timeout;
 
 use crate::support::events::{DELIVERED, OTHER_SHARD, SHARD, bodies, crowd, events, numbers};
 use crate::support::instance::ROOM;
 use crate::support::rabbitmq::{Relay, settings, shared_broker};
-use crate::support::waiting::{PATIENCE, eventually, take, until_ended};
+use crate::support::waiting::{eventually, take, until_ended};
 use crate::support::wire::Wire;
 
 #[tokio::test]
@@ -48,9 +47,10 @@ async fn the_term_ends_with_its_queue_and_the_next_one_begins_when_it_is_back() 
     assert!(owned.ended().is_cancelled());
     assert!(in_hand.settle(DELIVERED).await.is_err());
     owned.release().await;
-    assert!(relay.queue.own(SHARD, ROOM).await.is_err(), "there is no such queue");
-    assert_eq!(relay.queue.check().await.unwrap().differences, [""; 0]);
-    let mut owned = timeout(PATIENCE, relay.own(&SHARD)).await.unwrap();
+    let mut owned = eventually("the queue is there again", async || relay.queue.own(SHARD, ROOM).await.ok()).await;
+    // It is there before it is bound.
+    let is_declared = async || relay.metrics.render().contains("queue_declared_again_total 1").then_some(());
+    eventually("it is bound too", is_declared).await;
     relay.store(&SHARD, events(3..5)).await;
     assert_eq!(bodies(&take(&mut owned, 2).await), numbers(3..5));
     owned.release().await;

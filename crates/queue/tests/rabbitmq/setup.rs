@@ -4,12 +4,12 @@ use refersion_relay_model::Class;
 use refersion_relay_queue::{BrokerState, Place, PublishError, Queue, QueueError};
 
 use crate::support::events::{OTHER_SHARD, SHARD, account, event, events};
-use crate::support::rabbitmq::{Relay, settings, shared_broker};
+use crate::support::rabbitmq::{Relay, settings, shared_broker, without_upkeep};
 
 #[tokio::test]
 async fn a_queue_that_differs_is_named_and_heals_when_it_is_gone() {
     let url = shared_broker();
-    let settings = settings(&url);
+    let settings = without_upkeep(settings(&url));
     let queue = format!("{}.events.n2.1", settings.prefix);
     let before = Relay::begin(&url, settings.clone()).await;
     before.until_up().await;
@@ -40,7 +40,8 @@ async fn a_queue_that_differs_is_named_and_heals_when_it_is_gone() {
 
 #[tokio::test]
 async fn a_check_names_everything_that_differs_at_once() {
-    let relay = Relay::start().await;
+    let url = shared_broker();
+    let relay = Relay::start_with(&url, without_upkeep(settings(&url))).await;
     let everything = relay.queue.check().await.unwrap().in_order;
     let names = [relay.shard_queue(0), relay.name("dead.invalid"), relay.name("retry.1s")];
     for name in &names {

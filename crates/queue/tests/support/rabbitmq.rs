@@ -36,7 +36,14 @@ pub(crate) fn settings(url: &str) -> RabbitMqSettings {
         tiers: vec![TIER],
         accounts: vec![account("acme")],
         confirm_timeout: Duration::from_secs(10),
+        look_every: RabbitMqSettings::LOOK_EVERY,
+        worker: 1,
     }
+}
+
+/// For a test that deletes what it does not want to be declared again before it has looked.
+pub(crate) fn without_upkeep(settings: RabbitMqSettings) -> RabbitMqSettings {
+    RabbitMqSettings { look_every: Duration::from_hours(1), ..settings }
 }
 
 impl Relay {

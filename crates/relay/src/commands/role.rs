@@ -15,12 +15,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::certificates::Certificates;
 use crate::cli::RoleArgs;
-use crate::config::Settings;
+use crate::config::{QueueUrl, Settings};
 use crate::exit::Exit;
 use crate::ops::{self, Ops};
 use crate::reload::{Reload, Shared};
 use crate::signals::Stop;
-use crate::{descriptors, parts, poll};
+use crate::{descriptors, parts, policies, poll};
 
 /// What this process does.
 #[derive(Clone, Copy, Debug)]
@@ -75,8 +75,15 @@ pub(super) async fn start(
     let metrics = Metrics::new();
     let ops_listener = bind("ops.listen", ops_listen).await?;
     let ingest_listener = if roles.ingest { Some(bind("ingest.listen", settings.ingest_listen).await?) } else { None };
-    let queue = parts::queue(settings, &metrics);
     let tasks = TaskTracker::new();
+    let queue: Arc<dyn Queue> = match &settings.queue_url {
+        QueueUrl::RabbitMq(url) => {
+            let queue = Arc::new(parts::rabbitmq(url, settings, &metrics));
+            tasks.spawn(policies::look(queue.clone(), settings.management_url.clone(), stop.stop.clone()));
+            queue
+        }
+        QueueUrl::Sqlite(path) => Arc::new(parts::sqlite(path, settings, &metrics)),
+    };
     // A client that never finishes its request must not use up the whole grace.
     let grace = settings.shutdown_grace.mul_f64(0.8);
     let mut running = Running {
@@ -123,7 +130,8 @@ pub(super) async fn start(
     ));
     tasks.close();
     // Metrics and health answer until the very end, so they are not among the tasks that are waited for.
-    let ops = ops::router(Ops { metrics, queue: queue.state(), worker: progress, lookout });
+    let ops = Ops { metrics, queue: queue.state(), stuck: queue.stuck(), worker: progress, lookout };
+    let ops = ops::router(ops);
     let http = HttpSettings { grace, protection: None, certificate: None };
     tokio::spawn(serve(ops_listener, ops, http, running.ops_stop.clone()));
     Ok(running)

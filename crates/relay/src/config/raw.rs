@@ -72,6 +72,8 @@ pub(super) struct RawWorker {
     pub(super) concurrency: usize,
     /// Events in hand at most, for each shard.
     pub(super) prefetch: u16,
+    /// Which shards this process takes; all of them if it is not there.
+    pub(super) shards: Option<List>,
     /// How long a stop may take.
     pub(super) shutdown_grace: Span,
 }
@@ -185,6 +187,38 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// A list of numbers as people write it: `"0-3,6"`. One number alone may stand without quotes, as it does in the environment.
+#[derive(Clone, Debug)]
+pub(super) struct List(pub(super) String);
+
+impl<'de> Deserialize<'de> for List {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = List;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list as \"0-3,6\"")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<List, E> {
+                Ok(List(text.to_owned()))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<List, E> {
+                Ok(List(number.to_string()))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<List, E> {
+                Ok(List(number.to_string()))
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
 fn seconds(seconds: u64) -> Span {
     Span(Duration::from_secs(seconds))
 }
@@ -229,7 +263,7 @@ impl Default for RawIngest {
 
 impl Default for RawWorker {
     fn default() -> Self {
-        Self { concurrency: 32, prefetch: 64, shutdown_grace: seconds(10) }
+        Self { concurrency: 32, prefetch: 64, shards: None, shutdown_grace: seconds(10) }
     }
 }
 

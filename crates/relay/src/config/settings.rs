@@ -13,7 +13,8 @@ use refersion_relay_worker::RetryPolicy;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::load::ConfigError;
-use super::raw::{RawAccount, RawIngest, RawQueue, RawRetry, RawSettings};
+use super::raw::{RawAccount, RawIngest, RawQueue, RawRetry, RawSettings, RawWorker};
+use super::shard_list::ShardList;
 
 /// The configuration, with every value checked.
 #[derive(Clone, Debug)]
@@ -30,6 +31,7 @@ pub(crate) struct Settings {
     pub(crate) bounds: Bounds,
     pub(crate) concurrency: usize,
     pub(crate) prefetch: u16,
+    pub(crate) worker_shards: ShardList,
     pub(crate) shutdown_grace: Duration,
     pub(crate) ops_listen: SocketAddr,
     pub(crate) base_url: String,
@@ -144,8 +146,10 @@ impl TryFrom<RawSettings> for Settings {
             _ => return Err(invalid("log.format", "has to be text or json")),
         };
         check("log.filter", is_log_filter(&log.filter), "a level or directives, as RUST_LOG has them: \"info\"")?;
+        let queue_url = queue_url(&queue, &folder)?;
         Ok(Self {
-            queue_url: queue_url(&queue, &folder)?,
+            worker_shards: worker_shards(&worker, &queue, &queue_url)?,
+            queue_url,
             management_url: management_url(&queue)?,
             prefix: queue.prefix,
             shards: queue.shards,
@@ -216,6 +220,20 @@ fn queue_url(queue: &RawQueue, folder: &Path) -> Result<QueueUrl, ConfigError> {
             BrokerUrl::parse(url).map(QueueUrl::RabbitMq).map_err(|error| bad(error.to_string()))
         }
         Err(error) => Err(bad(error.to_string())),
+    }
+}
+
+fn worker_shards(worker: &RawWorker, queue: &RawQueue, url: &QueueUrl) -> Result<ShardList, ConfigError> {
+    let key = "worker.shards";
+    match (&worker.shards, url) {
+        (None, _) => Ok(ShardList::All),
+        // One process at a time works what is in the file, so nobody would take the others.
+        (Some(_), QueueUrl::Sqlite(_)) => {
+            Err(invalid(key, "is for workers side by side on RabbitMQ: the embedded queue has one worker at a time"))
+        }
+        (Some(list), QueueUrl::RabbitMq(_)) => {
+            ShardList::parse(&list.0, queue.shards).map_err(|why| invalid(key, &why))
+        }
     }
 }
 

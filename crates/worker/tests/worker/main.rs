@@ -1,5 +1,6 @@
 //! The worker on a real broker, with destinations that behave as a test wants.
 
+mod alone;
 mod outage;
 mod poison;
 mod roster;

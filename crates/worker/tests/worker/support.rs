@@ -20,6 +20,7 @@ pub(crate) struct Running {
     pub(crate) roster: Arc<Roster>,
     pub(crate) progress: Arc<Progress>,
     stop: CancellationToken,
+    abort: CancellationToken,
     working: JoinHandle<()>,
 }
 
@@ -41,9 +42,16 @@ impl Running {
         metrics: &Metrics,
     ) -> Self {
         let worker = Worker::new(queue.clone(), destination, accounts, 4, settings, metrics.clone());
-        let (roster, progress, stop) = (worker.roster(), worker.progress(), CancellationToken::new());
-        let working = tokio::spawn(worker.run(stop.clone(), CancellationToken::new()));
-        Self { roster, progress, stop, working }
+        let (roster, progress) = (worker.roster(), worker.progress());
+        let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
+        let working = tokio::spawn(worker.run(stop.clone(), abort.clone()));
+        Self { roster, progress, stop, abort, working }
+    }
+
+    /// Ends it with everything in hand, as a crash would.
+    pub(crate) async fn crash(self) {
+        self.abort.cancel();
+        self.stop().await;
     }
 
     pub(crate) async fn stop(self) {
@@ -84,6 +92,8 @@ pub(crate) async fn queue(metrics: &Metrics) -> Arc<RabbitMq> {
         tiers: vec![Duration::from_secs(1)],
         accounts: vec![account().name],
         confirm_timeout: Duration::from_secs(5),
+        look_every: RabbitMqSettings::LOOK_EVERY,
+        worker: 1,
     };
     let queue = Arc::new(RabbitMq::start(settings, metrics.clone()));
     let mut state = queue.state();

@@ -3,7 +3,7 @@ use refersion_relay_queue::Place;
 
 use super::node;
 use crate::support::events::{SHARD, TIER, account, bodies, events, numbers};
-use crate::support::rabbitmq::Relay;
+use crate::support::rabbitmq::{Relay, settings, without_upkeep};
 use crate::support::waiting::take;
 
 const LATER: Place = Place::Later(Shard { index: 0, count: 2 }, TIER);
@@ -46,7 +46,7 @@ async fn what_comes_back_from_a_tier_waits_until_there_is_something_to_come_back
     node.ctl(&["eval", "application:set_env(rabbit, dead_letter_worker_publisher_confirm_timeout, 1000)."])
         .await
         .unwrap();
-    let relay = Relay::start_on(&node.url()).await;
+    let relay = Relay::start_with(&node.url(), without_upkeep(settings(&node.url()))).await;
     relay.admin.delete_exchange(&relay.name("events")).await;
 
     relay.store(&LATER, events(0..20)).await;

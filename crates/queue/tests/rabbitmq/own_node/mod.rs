@@ -2,8 +2,10 @@
 
 mod alarm;
 mod arguments;
+mod cluster;
 mod crash;
 mod frozen;
+mod full;
 mod rights;
 mod sweeping;
 

@@ -8,7 +8,7 @@ use super::conservation;
 use super::finding::Finding;
 use super::queue::{Looked, PATIENCE, reached};
 use crate::cli::CheckArgs;
-use crate::config::Examined;
+use crate::config::{Examined, ShardList};
 use crate::parts;
 
 /// How long looking at the policies may take. The management API hears of a new queue's some seconds late.
@@ -20,6 +20,7 @@ pub(super) async fn look(url: &BrokerUrl, examined: &Examined, args: &CheckArgs,
     // The queues are declared first, so that there is something for policies to be in force on.
     let mut findings = vec![topology(&queue).await];
     findings.extend(policies(&queue, examined).await);
+    findings.push(sharing(&queue, examined).await);
     let mut conservation = None;
     if args.conservation {
         let (finding, found) = conservation::still(&queue, args.new_baseline).await;
@@ -83,6 +84,44 @@ async fn policies(queue: &RabbitMq, examined: &Examined) -> Vec<Finding> {
         findings.push(Finding::warning(what, says));
     }
     findings
+}
+
+/// Whether workers share the shards by themselves, which depends on the broker's version.
+async fn sharing(queue: &RabbitMq, examined: &Examined) -> Finding {
+    let what = "shards";
+    let settings = &examined.settings;
+    let count = settings.shards;
+    if let ShardList::Only(_) = settings.worker_shards {
+        let listed = &settings.worker_shards;
+        let says = format!("this process takes {listed} of 0-{}; every shard has to be somebody's", count - 1);
+        return Finding::ok(what, says);
+    }
+    let unknown = |why: &str| {
+        let says = format!(
+            "it is not known whether RabbitMQ shares them among several workers, as it does from 4.0 on: {why}; before \
+             4.0 the first worker takes all of them unless worker.shards assigns them"
+        );
+        Finding::warning(what, says)
+    };
+    let Some(api) = &settings.management_url else { return unknown("set queue.management_url") };
+    let version = match timeout(PATIENCE, queue.version(api)).await {
+        Ok(Ok(version)) => version,
+        Ok(Err(error)) => return unknown(&error.to_string()),
+        Err(_) => return unknown("the management API took too long"),
+    };
+    match version.spreads_shards() {
+        Some(true) => {
+            Finding::ok(what, format!("RabbitMQ {version} shares the {count} shards among all workers by itself"))
+        }
+        Some(false) => Finding::ok(
+            what,
+            format!(
+                "RabbitMQ {version} gives all {count} shards to the first worker, and the others stand by: with several \
+                 workers, assign them with worker.shards"
+            ),
+        ),
+        None => unknown(&format!("its version is {version}")),
+    }
 }
 
 fn harm(harm: &PolicyHarm) -> Finding {

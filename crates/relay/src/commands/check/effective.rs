@@ -35,6 +35,7 @@ pub(super) fn effective(examined: &Examined) -> Value {
         },
         "worker": {
             "concurrency": settings.concurrency, "prefetch": settings.prefetch,
+            "shards": settings.worker_shards.to_string(),
             "shutdown_grace": span(settings.shutdown_grace),
         },
         "ops": {"listen": settings.ops_listen},

@@ -1,0 +1,164 @@
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use lapin::options::ConfirmSelectOptions;
+use lapin::{Channel, Connection};
+use refersion_relay_model::AccountName;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::connection;
+use super::topology::{DeclareError, Topology};
+use super::url::BrokerUrl;
+use crate::PublishError;
+
+/// Publishes without their confirm at a time. Throughput comes from confirms in flight; beyond a thousand only latency
+/// and memory grow.
+const WINDOW: u32 = 1_000;
+/// How long after its first refusal a channel that still refuses is replaced. A queue that is full takes what is on its
+/// way over a new channel, some messages, before it says so again: seldom enough that a limit stays one.
+const RENEW_AFTER: Duration = Duration::from_secs(15);
+/// How long each step of replacing a channel may take.
+const RENEW_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One generation of the publishing connection. Torn down whole on any error.
+pub(crate) struct Link {
+    pub(crate) connection: Connection,
+    confirming: RwLock<Arc<Confirming>>,
+    pub(super) broken: CancellationToken,
+    why: Mutex<Option<String>>,
+    last_confirm: Mutex<Instant>,
+    pub(super) held: tokio::sync::Mutex<HashSet<AccountName>>,
+}
+
+/// A channel with confirms.
+pub(crate) struct Confirming {
+    pub(super) channel: Channel,
+    /// Room among the unconfirmed.
+    pub(super) window: Semaphore,
+    /// Since when the broker refuses to store something that comes over it.
+    refusing_since: Mutex<Option<Instant>>,
+}
+
+impl Link {
+    pub(super) async fn open(url: &BrokerUrl, topology: &Topology) -> Result<Self, OpenError> {
+        let connection =
+            connection::connect(url, "publish").await.map_err(|error| OpenError::Away(error.to_string()))?;
+        match Self::prepare(&connection, topology).await {
+            Ok(confirming) => Ok(Self {
+                connection,
+                confirming: RwLock::new(Arc::new(confirming)),
+                broken: CancellationToken::new(),
+                why: Mutex::new(None),
+                last_confirm: Mutex::new(Instant::now()),
+                held: tokio::sync::Mutex::new(topology.accounts.get().into_iter().collect()),
+            }),
+            Err(error) => {
+                connection::close(&connection).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn prepare(connection: &Connection, topology: &Topology) -> Result<Confirming, OpenError> {
+        topology.declare(connection).await.map_err(OpenError::from)?;
+        Ok(Confirming::open(connection).await?)
+    }
+
+    /// What to publish over now.
+    pub(super) fn confirming(&self) -> Arc<Confirming> {
+        self.confirming.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The broker refused to store something: the queue is full. It tells the channel of that, and later that there is
+    /// room again; but not when a policy with its limit is taken away, so a channel that was told so long ago is replaced.
+    pub(super) fn refused(self: &Arc<Self>, confirming: &Arc<Confirming>) {
+        if confirming.refuses_for_long() {
+            let (link, old) = (self.clone(), confirming.clone());
+            tokio::spawn(async move {
+                match timeout(RENEW_TIMEOUT, Confirming::open(&link.connection)).await {
+                    Ok(Ok(new)) => *link.confirming.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new),
+                    Ok(Err(error)) => return tracing::debug!(queue.error = %error, "no new channel"),
+                    Err(_) => return tracing::debug!("no new channel in time"),
+                }
+                // What is on its way over the old one is confirmed, or given up.
+                let _ = timeout(RENEW_TIMEOUT, old.window.acquire_many(WINDOW)).await;
+                let _ = timeout(RENEW_TIMEOUT, old.channel.close(200, "done".into())).await;
+            });
+        }
+    }
+
+    /// The place of an account's held events is made when it is first needed: it may be an account that is not
+    /// configured any more.
+    pub(super) async fn ensure_held(&self, topology: &Topology, account: &AccountName) -> Result<(), PublishError> {
+        let mut held = self.held.lock().await;
+        if !held.contains(account) {
+            let declared = topology.declare_held(&self.connection, account).await;
+            declared.map_err(|error| PublishError::Refused(OpenError::from(error).to_string()))?;
+            held.insert(account.clone());
+        }
+        Ok(())
+    }
+
+    pub(super) fn fail(&self, why: &str) {
+        self.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| why.to_owned());
+        self.broken.cancel();
+    }
+
+    pub(super) fn why(&self) -> String {
+        let why = self.why.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        why.unwrap_or_else(|| "the connection was lost".to_owned())
+    }
+
+    pub(super) fn since_last_confirm(&self) -> Duration {
+        self.last_confirm.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    pub(super) fn confirmed(&self) {
+        *self.last_confirm.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+}
+
+impl Confirming {
+    async fn open(connection: &Connection) -> Result<Self, lapin::Error> {
+        let channel = connection.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        Ok(Self { channel, window: Semaphore::new(WINDOW as usize), refusing_since: Mutex::new(None) })
+    }
+
+    /// Whether something was refused now, and long ago. Says so once.
+    fn refuses_for_long(&self) -> bool {
+        let mut since = self.refusing_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_long = RENEW_AFTER <= since.get_or_insert_with(Instant::now).elapsed();
+        if is_long {
+            *since = None;
+        }
+        is_long
+    }
+}
+
+/// Why there is no link.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    #[error("{0}")]
+    Away(String),
+    #[error("{0}")]
+    Mismatch(String),
+}
+
+impl From<lapin::Error> for OpenError {
+    fn from(error: lapin::Error) -> Self {
+        Self::Away(error.to_string())
+    }
+}
+
+impl From<DeclareError> for OpenError {
+    fn from(error: DeclareError) -> Self {
+        match error {
+            DeclareError::Mismatch(why) => Self::Mismatch(why),
+            DeclareError::Broker(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use refersion_relay_telemetry::{self as telemetry, Metrics};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::connection::{self, Notice};
+use super::link::{Link, OpenError};
+use super::topology::Topology;
+use super::upkeep::Upkeep;
+use super::url::BrokerUrl;
+use crate::{Backoff, BrokerState};
+
+/// Keeps a link up: opens one, watches it, tears it down whole, and begins again.
+pub(super) struct Supervisor {
+    pub(super) url: BrokerUrl,
+    pub(super) topology: Topology,
+    pub(super) upkeep: Arc<Upkeep>,
+    pub(super) metrics: Metrics,
+    pub(super) link: watch::Sender<Option<Arc<Link>>>,
+    pub(super) state: watch::Sender<BrokerState>,
+    pub(super) stop: CancellationToken,
+}
+
+/// How long preparing a link may take after connecting: declaring is many round trips, and a frozen broker answers none.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Supervisor {
+    pub(super) async fn run(self) {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
+        loop {
+            let opened = tokio::select! {
+                () = self.stop.cancelled() => return,
+                opened = timeout(OPEN_TIMEOUT, Link::open(&self.url, &self.topology)) => opened,
+            };
+            match opened {
+                Ok(Ok(link)) => {
+                    backoff.reset();
+                    self.serve(Arc::new(link)).await;
+                    if self.stop.is_cancelled() {
+                        return;
+                    }
+                }
+                Ok(Err(OpenError::Mismatch(why))) => self.change(&BrokerState::Mismatch { why }),
+                Ok(Err(OpenError::Away(why))) => self.change(&BrokerState::Away { why }),
+                Err(_) => self.change(&BrokerState::Away { why: "the broker does not answer".to_owned() }),
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(backoff.next_wait()) => {}
+            }
+        }
+    }
+
+    /// Serves one generation until it ends.
+    async fn serve(&self, link: Arc<Link>) {
+        let _connected = self.metrics.connected(telemetry::Connection::Publish);
+        self.link.send_replace(Some(link.clone()));
+        self.change(&BrokerState::Up);
+        let watching = connection::watch(&link.connection, &self.stop, |notice| match notice {
+            Notice::Blocked(why) => self.change(&BrokerState::Blocked { why }),
+            Notice::Unblocked => self.change(&BrokerState::Up),
+            Notice::Broken(why) => link.fail(&why),
+        });
+        tokio::select! {
+            () = watching => {}
+            () = link.broken.cancelled() => {}
+            () = self.upkeep.run(&link.connection, &link.held) => {}
+        }
+        let why = link.why();
+        link.fail(&why);
+        self.link.send_replace(None);
+        if self.stop.is_cancelled() {
+            self.metrics.blocked(false);
+        } else {
+            self.metrics.connection_lost(telemetry::Connection::Publish);
+            self.change(&BrokerState::Away { why }); // before closing, which can take its time
+        }
+        connection::close(&link.connection).await;
+    }
+
+    /// Says a change once.
+    fn change(&self, state: &BrokerState) {
+        self.metrics.blocked(matches!(state, BrokerState::Blocked { .. }));
+        let changed = self.state.send_if_modified(|current| {
+            let changed = std::mem::discriminant(current) != std::mem::discriminant(state);
+            let first = matches!(current, BrokerState::Away { why } if why == "not reached yet");
+            *current = state.clone();
+            changed || first
+        });
+        match (changed, state) {
+            (false, _) => tracing::debug!(queue.state = %state, "no change of the queue"),
+            (true, BrokerState::Up) => tracing::info!(queue.url = %self.url, "the queue is up"),
+            (true, BrokerState::Mismatch { .. }) => tracing::error!("{state}"),
+            (true, _) => tracing::warn!(queue.url = %self.url, "{state}; trying again until it works"),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What somebody deletes while the relay runs is there again within seconds.
+
+use std::time::Duration;
+
+use refersion_relay_model::{Class, Shard};
+use refersion_relay_queue::{Place, Queue, Settle};
+use refersion_relay_telemetry::Connection;
+use tokio::time::Instant;
+
+use crate::support::events::{DELIVERED, SHARD, TIER, account, bodies, body, dead, event, events, numbers};
+use crate::support::instance::{EVERYTHING, ROOM};
+use crate::support::rabbitmq::Relay;
+use crate::support::waiting::{eventually, take};
+
+const REJECTED: Place = Place::Dead(Class::Rejected);
+const LATER: Place = Place::Later(Shard { index: 0, count: 2 }, TIER);
+
+async fn until_declared_again(relay: &Relay, count: u64) {
+    let deleted = Instant::now();
+    eventually(&format!("{count} declared again"), async || (declared_again(relay) == count).then_some(())).await;
+    println!("there again after {:?}", deleted.elapsed());
+}
+
+fn declared_again(relay: &Relay) -> u64 {
+    let page = relay.metrics.render();
+    let line = page.lines().find_map(|line| line.strip_prefix("refersion_relay_queue_declared_again_total "));
+    line.expect("it is always there").parse().unwrap()
+}
+
+#[tokio::test]
+async fn letters_for_a_class_whose_queue_was_deleted_are_not_lost_and_it_is_there_again() {
+    let relay = Relay::start().await;
+    relay.store(&SHARD, events(0..20)).await;
+    let mut owned = relay.own(&SHARD).await;
+    let mut deliveries = take(&mut owned, 20).await.into_iter();
+    relay.admin.delete_queue(&relay.name("dead.rejected")).await;
+
+    for delivery in deliveries.by_ref().take(10) {
+        let headers = dead(&delivery.message.headers, Class::Rejected);
+        delivery.settle(Settle::Move(REJECTED, headers)).await.unwrap();
+    }
+    until_declared_again(&relay, 1).await;
+    for delivery in deliveries {
+        let headers = dead(&delivery.message.headers, Class::Rejected);
+        delivery.settle(Settle::Move(REJECTED, headers)).await.unwrap();
+    }
+
+    let (unrouted, rejected) = (relay.bodies(Class::Unrouted).await, relay.bodies(Class::Rejected).await);
+    assert_eq!([unrouted, rejected.clone()].concat(), numbers(0..20), "each is there once");
+    assert_eq!(rejected[rejected.len() - 10..], numbers(10..20), "what came later is where it belongs");
+    assert!(relay.queue.stuck().borrow().is_empty());
+    owned.release().await;
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn every_kind_of_queue_is_declared_again_and_works() {
+    let relay = Relay::start().await;
+    let stranger = Place::Held(account("stranger"));
+    relay.store(&stranger, events(0..1)).await;
+    let queues = [
+        ("held.stranger", stranger),
+        ("held.acme", Place::Held(account("acme"))),
+        ("unrouted", Place::Dead(Class::Unrouted)),
+        ("dead.poison", Place::Dead(Class::Poison)),
+        ("events.n2.0", SHARD),
+        ("retry.1s", LATER),
+        ("intake", Place::Intake),
+    ];
+    for (rest, _) in &queues {
+        relay.admin.delete_queue(&relay.name(rest)).await;
+    }
+
+    until_declared_again(&relay, queues.len() as u64).await;
+
+    for (rest, place) in &queues[..5] {
+        relay.store(place, [event("one", "0")]).await;
+        assert_eq!(relay.depth(place).await, 1, "{rest}");
+    }
+    let mut owned = relay.own(&SHARD).await;
+    take(&mut owned, 1).await.remove(0).settle(DELIVERED).await.unwrap();
+    relay.store(&LATER, events(1..3)).await;
+    assert_eq!(bodies(&take(&mut owned, 2).await), numbers(1..3));
+    assert_eq!(relay.metrics.connections_lost(Connection::Publish), 0);
+    owned.release().await;
+    relay.admin.delete_queue(&relay.name("held.stranger")).await;
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn an_exchange_that_nobody_publishes_to_is_declared_again_with_what_is_bound_to_it() {
+    let relay = Relay::start().await;
+    relay.admin.delete_exchange(&relay.name("dead")).await;
+
+    until_declared_again(&relay, 1).await;
+
+    for class in [Class::Invalid, Class::Poison] {
+        relay.store(&Place::Dead(class), [event("one", "0")]).await;
+        let (_, letters) = relay.browse(class, EVERYTHING).await;
+        assert_eq!(letters.iter().map(|letter| body(&letter.message)).collect::<Vec<_>>(), ["0"]);
+    }
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn an_owner_whose_queue_is_deleted_has_it_back_at_once() {
+    let relay = Relay::start().await;
+    let mut owned = relay.own(&SHARD).await;
+    relay.admin.delete_queue(&relay.shard_queue(0)).await;
+    let deleted = Instant::now();
+    assert!(owned.next().await.is_none());
+    owned.release().await;
+
+    let mut owned = eventually("the queue again", async || relay.queue.own(SHARD, ROOM).await.ok()).await;
+
+    until_declared_again(&relay, 1).await; // it is there before it is bound
+    assert!(deleted.elapsed() < Duration::from_secs(4), "not at once, but after {:?}", deleted.elapsed());
+    relay.store(&SHARD, events(0..1)).await;
+    assert_eq!(bodies(&take(&mut owned, 1).await), numbers(0..1));
+    owned.release().await;
+    relay.clean().await;
+}

@@ -1,0 +1,129 @@
+//! Events that were delivered several times and never settled.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use refersion_relay_model::{Class, Command};
+use refersion_relay_queue::{Queue, RabbitMq, Scan};
+use refersion_relay_refersion::{Applied, Calls, Failure};
+use refersion_relay_telemetry::Metrics;
+use refersion_relay_worker::{Account, Destination};
+use tokio::sync::Notify;
+use tokio::time::{interval, timeout};
+
+use crate::support::{PATIENCE, Running, account, identify, queue, store};
+
+/// A destination whose calls never end: those for one person, or all.
+#[derive(Default)]
+struct Hanging {
+    all: AtomicBool,
+    /// Ends one of them.
+    let_go: Notify,
+    called: Mutex<Vec<String>>,
+}
+
+impl Hanging {
+    fn called(&self) -> Vec<String> {
+        self.called.lock().unwrap().clone()
+    }
+
+    fn forget(&self) {
+        self.called.lock().unwrap().clear();
+    }
+
+    async fn until_called(&self, count: usize) {
+        let called = async {
+            let mut ticks = interval(Duration::from_millis(20));
+            while self.called().len() < count {
+                ticks.tick().await;
+            }
+        };
+        timeout(PATIENCE, called).await.unwrap_or_else(|_| panic!("not {count} calls: {:?}", self.called()));
+    }
+}
+
+#[async_trait]
+impl Destination for Hanging {
+    async fn apply(&self, _: &Account, command: &Command, _: Arc<dyn Calls>) -> Result<Applied, Failure> {
+        let email = command.email().expose().to_owned();
+        let hangs = self.all.load(Ordering::SeqCst) || email.starts_with("culprit");
+        self.called.lock().unwrap().push(email);
+        if hangs {
+            self.let_go.notified().await;
+        }
+        Ok(Applied::Created)
+    }
+
+    async fn check_keys(&self, _: &Account, _: Arc<dyn Calls>) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// Starts a worker and ends it with everything in hand when it has called so many times more, as often as asked.
+async fn crash(queue: &Arc<RabbitMq>, destination: &Arc<Hanging>, metrics: &Metrics, times: usize, calls: usize) {
+    for _ in 0..times {
+        let before = destination.called().len();
+        let running = Running::start(queue, destination.clone(), vec![account()], metrics);
+        destination.until_called(before + calls).await;
+        running.crash().await;
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_kills_its_workers_is_found_and_nothing_else_is_given_up_with_it() {
+    let metrics = Metrics::new();
+    let queue = queue(&metrics).await;
+    for email in ["first@example.com", "culprit@example.com", "third@example.com", "fourth@example.com"] {
+        store(&queue, &identify(email)).await;
+    }
+    let destination = Arc::new(Hanging::default());
+    // Nobody can say which of the four it was.
+    destination.all.store(true, Ordering::SeqCst);
+    crash(&queue, &destination, &metrics, 3, 4).await;
+    destination.all.store(false, Ordering::SeqCst);
+    destination.forget();
+
+    // From now on each is worked alone, in order, so the first is done.
+    crash(&queue, &destination, &metrics, 1, 2).await;
+    crash(&queue, &destination, &metrics, 86, 1).await;
+    let calls = destination.called();
+    assert_eq!(calls[0], "first@example.com");
+    assert_eq!((calls.len(), &calls[1..]), (88, vec!["culprit@example.com".to_owned(); 87].as_slice()));
+    let running = Running::start(&queue, destination.clone(), vec![account()], &metrics);
+
+    destination.until_called(90).await;
+
+    assert_eq!(destination.called()[88..], ["third@example.com", "fourth@example.com"]);
+    let mut poison = Vec::new();
+    queue.browse(Class::Poison, Scan { letters: 10 }, &mut |letter| poison.push(letter)).await.expect("letters");
+    assert_eq!(poison.len(), 1);
+    let death = poison[0].message.headers.death.as_ref().expect("a letter");
+    assert_eq!(death.reason, "delivery_limit");
+    assert!(death.error.as_ref().is_some_and(|error| error.contains("90 times")), "{death:?}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn events_are_worked_side_by_side_again_behind_those_that_are_worked_alone() {
+    let metrics = Metrics::new();
+    let queue = queue(&metrics).await;
+    store(&queue, &identify("culprit@example.com")).await;
+    let destination = Arc::new(Hanging::default());
+    crash(&queue, &destination, &metrics, 3, 1).await;
+    for number in 0..4 {
+        store(&queue, &identify(&format!("new{number}@example.com"))).await;
+    }
+    destination.forget();
+    let running = Running::start(&queue, destination.clone(), vec![account()], &metrics);
+    destination.until_called(1).await;
+    let more = timeout(Duration::from_millis(500), destination.until_called(2)).await;
+    assert!(more.is_err(), "beside the culprit: {:?}", destination.called());
+    destination.all.store(true, Ordering::SeqCst);
+
+    destination.let_go.notify_one();
+
+    destination.until_called(5).await; // none of the last four ends
+    running.crash().await;
+}

@@ -23,6 +23,7 @@ mod integrate_docs;
 mod openapi;
 mod order;
 mod outage;
+mod pacing;
 mod payloads;
 mod privacy;
 mod reload;

@@ -5,7 +5,9 @@
 
 mod logging;
 mod metrics;
+mod refersion;
 mod register;
 
 pub use logging::{LogFormat, LoggingError, init_logging, is_log_filter};
-pub use metrics::{Connection, Counted, Door, Metrics, PublishOutcome, RefersionState, Refused, Wait};
+pub use metrics::{Connection, Counted, Door, Metrics, PublishOutcome, Refused, Wait};
+pub use refersion::RefersionState;

@@ -5,6 +5,7 @@ use prometheus::{
 };
 use refersion_relay_model::{AccountName, Class, DeadReason, Ignored, OmittedField, Shard};
 
+use crate::refersion::RefersionMetrics;
 use crate::register::Register;
 
 /// Every metric the relay exports; `docs/metrics.md` has the table of them. Cheap to clone.
@@ -42,12 +43,7 @@ pub struct Metrics {
     copies: IntCounter,
     calls: IntCounterVec,
     call_seconds: HistogramVec,
-    refersion_state: IntGaugeVec,
-    outages: IntCounterVec,
-    outage_seconds: IntCounter,
-    probes: IntCounterVec,
-    charged: IntCounter,
-    spared: IntCounter,
+    pub(crate) refersion: RefersionMetrics,
     omitted: IntCounterVec,
     replayed: IntCounter,
 }
@@ -111,17 +107,6 @@ pub enum Wait {
     InHand,
     /// In a retry queue.
     Tier,
-}
-
-/// How Refersion is, as far as a worker knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RefersionState {
-    /// It answers.
-    Up,
-    /// It does not: nothing is worked.
-    Outage,
-    /// It answers again: calls come back slowly.
-    Ramping,
 }
 
 impl Metrics {
@@ -197,24 +182,7 @@ impl Metrics {
                 &["operation", "outcome"],
             ),
             call_seconds: add.seconds_by("refersion_call_seconds", "Time of one call.", &["operation"]),
-            refersion_state: add.gauges(
-                "refersion_state",
-                "1 for how Refersion is as far as this worker knows, 0 for the others.",
-                &["state"],
-            ),
-            outages: add.counters(
-                "refersion_outages_total",
-                "Outages of Refersion that began, by trouble.",
-                &["trouble"],
-            ),
-            outage_seconds: add.counter("refersion_outage_seconds_total", "Time in which Refersion was out."),
-            probes: add.counters(
-                "refersion_probes_total",
-                "Calls to find out whether Refersion is there, by result.",
-                &["result"],
-            ),
-            charged: add.counter("attempts_charged_total", "Failed attempts that were charged to their event."),
-            spared: add.counter("attempts_spared_total", "Attempts that failed by an outage of Refersion, uncharged."),
+            refersion: RefersionMetrics::new(&add),
             omitted: add.counters(
                 "fields_omitted_total",
                 "Fields left out because Refersion would refuse them, by field.",
@@ -264,9 +232,6 @@ impl Metrics {
         for field in OmittedField::ALL {
             self.omitted.with_label_values(&[field.as_str()]);
         }
-        for proper in [true, false] {
-            self.probes.with_label_values(&[probe_result(proper)]);
-        }
     }
 
     /// Declares what the worker counts by account.
@@ -274,6 +239,7 @@ impl Metrics {
         self.holds.with_label_values(&[account.as_str()]);
         self.account_held.with_label_values(&[account.as_str()]);
         self.account_paused.with_label_values(&[account.as_str()]);
+        self.refersion.declare(account);
     }
 
     /// The page Prometheus reads.
@@ -455,38 +421,6 @@ impl Metrics {
         self.call_seconds.with_label_values(&[operation]).observe(took.as_secs_f64());
     }
 
-    /// How Refersion is from now on.
-    pub fn refersion_is(&self, now: RefersionState) {
-        for state in RefersionState::ALL {
-            self.refersion_state.with_label_values(&[state.as_str()]).set(i64::from(state == now));
-        }
-    }
-
-    /// An outage of Refersion began. `trouble` is one of a closed set.
-    pub fn outage_began(&self, trouble: &'static str) {
-        self.outages.with_label_values(&[trouble]).inc();
-    }
-
-    /// Refersion was out for so many seconds more.
-    pub fn outage_lasted(&self, seconds: u64) {
-        self.outage_seconds.inc_by(seconds);
-    }
-
-    /// A probe ended, with a proper answer or without.
-    pub fn probed(&self, proper: bool) {
-        self.probes.with_label_values(&[probe_result(proper)]).inc();
-    }
-
-    /// A failed attempt counts against its event.
-    pub fn attempt_charged(&self) {
-        self.charged.inc();
-    }
-
-    /// An attempt failed because Refersion was out, and counts against nobody.
-    pub fn attempt_spared(&self) {
-        self.spared.inc();
-    }
-
     /// A field was left out.
     pub fn omitted(&self, field: OmittedField) {
         self.omitted.with_label_values(&[field.as_str()]).inc();
@@ -512,7 +446,7 @@ const UNCONFIGURED: &str = "(unconfigured)";
 pub struct Counted(IntGauge);
 
 impl Counted {
-    fn up(gauge: &IntGauge) -> Self {
+    pub(crate) fn up(gauge: &IntGauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }
@@ -599,24 +533,6 @@ impl Wait {
             Self::Tier => "tier",
         }
     }
-}
-
-impl RefersionState {
-    const ALL: [Self; 3] = [Self::Up, Self::Outage, Self::Ramping];
-
-    /// The word in labels and in health.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Outage => "outage",
-            Self::Ramping => "ramping",
-        }
-    }
-}
-
-fn probe_result(proper: bool) -> &'static str {
-    if proper { "answered" } else { "failed" }
 }
 
 fn gauge(count: u64) -> i64 {

@@ -61,6 +61,7 @@ pub(super) const PLAIN: &[Key] = &[
     key("account.webhook_trust_batches", "true", "true", &["1"]),
     key("account.status", r#""ACTIVE""#, r#""ACTIVE""#, &[r#""DENIED""#]),
     key("account.send_welcome", "true", "true", &[r#""true""#]),
+    key("account.max_calls_per_second", "25", "25", &["-1", "100001", "0.5", r#""many""#]),
     key("account.on_existing", r#""update""#, r#""update""#, &[r#""merge""#]),
 ];
 

@@ -128,6 +128,8 @@ pub(super) struct RawAccount {
     pub(super) send_welcome: bool,
     #[serde(default = "keep")]
     pub(super) on_existing: String,
+    #[serde(default)]
+    pub(super) max_calls_per_second: u32,
 }
 
 /// A duration as people write it: `"90s"`, `"1h 30m"`.

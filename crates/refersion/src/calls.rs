@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::Failure;
+use crate::{Failure, Operation};
 
 /// Stands between an operation and each of its HTTP calls: lets it begin, and hears how it ended.
 #[async_trait]
@@ -18,6 +18,8 @@ pub trait Calls: Send + Sync {
 /// How a call ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Ended<'a> {
+    /// Which one it was.
+    pub operation: Operation,
     /// From sending it to the last byte of its answer.
     pub took: Duration,
     /// Whether there was a JSON object with a status below 500: Refersion itself is there, whatever it says.

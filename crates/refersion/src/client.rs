@@ -178,7 +178,7 @@ impl Client {
                 Answer::Success(_) | Answer::Taken | Answer::NotFound => None,
                 Answer::Failed(failure) => Some(failure),
             };
-            calls.ended(Ended { took, proper, failure });
+            calls.ended(Ended { operation, took, proper, failure });
         }
         let outcome = match &answer {
             Answer::Success(_) => "ok",

@@ -79,6 +79,7 @@ pub(crate) fn worker_accounts(accounts: &[AccountSettings]) -> Vec<Account> {
         keys: account.keys.clone(),
         defaults: account.defaults,
         existing: account.existing,
+        max_calls_per_second: account.max_calls_per_second,
         fingerprint: Fingerprint::new(&account.keys),
     };
     accounts.iter().map(account).collect()

@@ -5,10 +5,11 @@
 
 mod logging;
 mod metrics;
+mod refersion;
 mod register;
 
 pub use logging::{LogFormat, LoggingError, init_logging, is_log_filter};
 pub use metrics::{
-    Connection, ConnectionRefused, Counted, Door, Metrics, MoveTo, OrderGivenUp, Parked, PublishOutcome,
-    RefersionState, Refused, Wait,
+    Connection, ConnectionRefused, Counted, Door, Metrics, MoveTo, OrderGivenUp, Parked, PublishOutcome, Refused, Wait,
 };
+pub use refersion::RefersionState;

@@ -5,18 +5,16 @@ use prometheus::{
 };
 use refersion_relay_model::{AccountName, Class, DeadReason, Ignored, OmittedField, Shard};
 
+use crate::refersion::RefersionMetrics;
 use crate::register::Register;
 
 mod order;
-mod outage;
 mod whole;
 
 pub use order::{OrderGivenUp, Parked};
-pub use outage::RefersionState;
 pub use whole::MoveTo;
 
 use order::OrderMetrics;
-use outage::OutageMetrics;
 use whole::WholeMetrics;
 
 /// Every metric the relay exports; `docs/metrics.md` has the table of them. Cheap to clone.
@@ -57,7 +55,7 @@ pub struct Metrics {
     copies: IntCounter,
     calls: IntCounterVec,
     call_seconds: HistogramVec,
-    outage: OutageMetrics,
+    pub(crate) refersion: RefersionMetrics,
     omitted: IntCounterVec,
     replayed: IntCounter,
     whole: WholeMetrics,
@@ -222,7 +220,7 @@ impl Metrics {
                 &["operation", "outcome"],
             ),
             call_seconds: add.seconds_by("refersion_call_seconds", "Time of one call.", &["operation"]),
-            outage: OutageMetrics::new(&add),
+            refersion: RefersionMetrics::new(&add),
             omitted: add.counters(
                 "fields_omitted_total",
                 "Fields left out because Refersion would refuse them, by field.",
@@ -284,6 +282,7 @@ impl Metrics {
         self.holds.with_label_values(&[account.as_str()]);
         self.account_held.with_label_values(&[account.as_str()]);
         self.account_paused.with_label_values(&[account.as_str()]);
+        self.refersion.declare(account);
     }
 
     /// The page Prometheus reads.
@@ -511,7 +510,7 @@ const UNCONFIGURED: &str = "(unconfigured)";
 pub struct Counted(IntGauge);
 
 impl Counted {
-    fn up(gauge: &IntGauge) -> Self {
+    pub(crate) fn up(gauge: &IntGauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }

@@ -103,6 +103,8 @@ fn exercise(metrics: &Metrics) {
     for failure in failures {
         metrics.attempt_failed(failure);
     }
+    drop(metrics.calling(&account));
+    metrics.call_limit(&account, 4);
     metrics.refersion_is(RefersionState::Up);
     for trouble in ["no_answer", "unavailable", "unclear"] {
         metrics.outage_began(trouble);

@@ -1,17 +1,33 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use refersion_relay_refersion::{Calls, Ended};
+use refersion_relay_refersion::{Calls, Ended, Failure};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
+use crate::limit::Sign;
 use crate::lookout::Lookout;
+use crate::roster::Desk;
 
-/// Follows the calls of one attempt, or of one look at an account's keys, and says what they tell about Refersion.
+/// Stands between one attempt and its calls: lets each begin when it is its turn, and says what it tells about Refersion
+/// and about how much it can take.
 pub(crate) struct Attempt {
     lookout: Arc<Lookout>,
-    is_probe: bool,
+    purpose: Purpose,
     began: Instant,
     call: Mutex<Call>,
+    /// Cancelled when a call waited for its turn and should not begin any more.
+    off: CancellationToken,
+}
+
+/// What is attempted.
+enum Purpose {
+    /// To work an event; `leave` says that nothing more is to begin.
+    Event { desk: Arc<Desk>, leave: CancellationToken },
+    /// To find out whether an account's keys work.
+    Keys,
+    /// To find out whether Refersion is there.
+    Probe,
 }
 
 /// The last call.
@@ -23,19 +39,22 @@ struct Call {
 }
 
 impl Attempt {
-    /// An attempt at an event, or at an account's keys.
-    pub(crate) fn new(lookout: Arc<Lookout>) -> Self {
-        Self::begin(lookout, false)
+    pub(crate) fn at_event(lookout: Arc<Lookout>, desk: Arc<Desk>, leave: CancellationToken) -> Self {
+        Self::new(lookout, Purpose::Event { desk, leave })
     }
 
-    /// A probe: one call to find out whether Refersion is there.
+    pub(crate) fn at_keys(lookout: Arc<Lookout>) -> Self {
+        Self::new(lookout, Purpose::Keys)
+    }
+
     pub(crate) fn probe(lookout: Arc<Lookout>) -> Self {
-        Self::begin(lookout, true)
+        Self::new(lookout, Purpose::Probe)
     }
 
-    fn begin(lookout: Arc<Lookout>, is_probe: bool) -> Self {
+    fn new(lookout: Arc<Lookout>, purpose: Purpose) -> Self {
         let began = Instant::now();
-        Self { lookout, is_probe, began, call: Mutex::new(Call { began, proper: None }) }
+        let call = Mutex::new(Call { began, proper: None });
+        Self { lookout, purpose, began, call, off: CancellationToken::new() }
     }
 
     /// When it began.
@@ -45,25 +64,54 @@ impl Attempt {
 
     /// Whether its last call was answered properly; `None` when none has ended.
     pub(crate) fn was_proper(&self) -> Option<bool> {
-        self.call.lock().unwrap_or_else(PoisonError::into_inner).proper
+        self.call().proper
+    }
+
+    /// Waits until it is called off: one of its calls waited for its turn, and meanwhile the worker was stopped, the account
+    /// paused, or Refersion went away. Nothing is in flight then, so it can be dropped.
+    pub(crate) async fn called_off(&self) {
+        self.off.cancelled().await;
+    }
+
+    fn call(&self) -> MutexGuard<'_, Call> {
+        self.call.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[async_trait]
 impl Calls for Attempt {
     async fn begin(&self) {
-        let call = Call { began: Instant::now(), proper: None };
-        *self.call.lock().unwrap_or_else(PoisonError::into_inner) = call;
+        if let Purpose::Event { desk, leave } = &self.purpose {
+            let waited = leave.run_until_cancelled(desk.turnstile.turn()).await;
+            let goes_on = match waited {
+                Some(false) => true,
+                Some(true) => desk.gate.paused().is_none() && !self.lookout.is_out(),
+                None => false,
+            };
+            if !goes_on {
+                self.off.cancel();
+                return std::future::pending().await;
+            }
+        }
+        *self.call() = Call { began: Instant::now(), proper: None };
     }
 
     fn ended(&self, ended: Ended<'_>) {
         let began = {
-            let mut call = self.call.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut call = self.call();
             call.proper = Some(ended.proper);
             call.began
         };
         if ended.proper {
-            self.lookout.answered(began, self.is_probe);
+            self.lookout.answered(began, matches!(self.purpose, Purpose::Probe));
+        }
+        if let Purpose::Event { desk, .. } = &self.purpose {
+            let sign = match ended.failure {
+                Some(Failure::Limited { .. }) => Sign::Bad,
+                _ if !ended.proper => Sign::Bad,
+                _ => Sign::Good,
+            };
+            desk.turnstile.ended(ended.operation, began, sign);
         }
     }
 }

@@ -107,7 +107,7 @@ impl Keeper {
             }
             // In an outage the answer would be about Refersion, and there are probes for that.
             self.context.lookout.until_back().await;
-            let attempt = Arc::new(Attempt::new(self.context.lookout.clone()));
+            let attempt = Arc::new(Attempt::at_keys(self.context.lookout.clone()));
             match self.context.destination.check_keys(&self.desk.account(), attempt).await {
                 // A proper no to this call is a yes to the keys.
                 Ok(()) | Err(Failure::Rejected(_)) => return,

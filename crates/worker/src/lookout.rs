@@ -248,6 +248,7 @@ impl Lookout {
                 inner.ramp = Arc::new(Semaphore::new(1));
                 inner.next_step = Instant::now() + self.step;
                 self.metrics.refersion_is(RefersionState::Ramping);
+                self.roster.desks().iter().for_each(|desk| desk.turnstile.restart());
                 tracing::info!(seconds = lasted.as_secs_f64(), "Refersion answers again: calls ramp up");
             }
             Change::Wider(more) => inner.ramp.add_permits(more),

@@ -3,10 +3,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use refersion_relay_model::AccountName;
 use refersion_relay_telemetry::Metrics;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc};
 
 use crate::Account;
 use crate::gate::{Gate, GateState};
+use crate::turnstile::Turnstile;
 
 /// The accounts a worker works for. They can be replaced while it works: an account keeps its state when its settings
 /// change or when it goes and comes back, and an event that is being worked is finished with the settings it began with.
@@ -23,19 +24,19 @@ pub struct Roster {
 pub(crate) struct Desk {
     pub(crate) name: AccountName,
     pub(crate) gate: Gate,
-    /// Calls in flight at most.
-    pub(crate) permits: Semaphore,
+    /// What its calls have to go through.
+    pub(crate) turnstile: Turnstile,
     /// Told when the settings have changed: the keys may work now.
     pub(crate) changed: Notify,
     account: RwLock<Arc<Account>>,
 }
 
 impl Desk {
-    fn new(account: Account, concurrency: usize) -> Self {
+    fn new(account: Account, concurrency: usize, metrics: Metrics) -> Self {
         Self {
             name: account.name.clone(),
             gate: Gate::new(),
-            permits: Semaphore::new(concurrency),
+            turnstile: Turnstile::new(account.name.clone(), concurrency, account.max_calls_per_second, metrics),
             changed: Notify::new(),
             account: RwLock::new(Arc::new(account)),
         }
@@ -47,6 +48,7 @@ impl Desk {
     }
 
     fn change(&self, account: Account) {
+        self.turnstile.set_rate(account.max_calls_per_second);
         *self.account.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(account);
         self.changed.notify_one();
     }
@@ -75,7 +77,7 @@ impl Roster {
                 }
             } else {
                 self.metrics.declare_account(&account.name);
-                let desk = Arc::new(Desk::new(account, self.concurrency));
+                let desk = Arc::new(Desk::new(account, self.concurrency, self.metrics.clone()));
                 // Nobody listens any more when the worker is about to end, and then nobody needs to.
                 let _ = self.opened.send(desk.clone());
                 desks.insert(desk.name.clone(), desk);
@@ -135,6 +137,7 @@ mod tests {
             keys,
             defaults: NewAffiliateDefaults::default(),
             existing: Existing::Keep,
+            max_calls_per_second: None,
         }
     }
 

@@ -180,7 +180,7 @@ impl Context {
             let permit = tokio::select! {
                 biased;
                 () = leave.cancelled() => return Conclusion::Leave,
-                permit = job.desk.permits.acquire() => permit.expect("the semaphore is never closed"),
+                permit = job.desk.turnstile.enter() => permit,
                 () = tokio::time::sleep(stay()) => {
                     return settle(Verdict::Retry(Retry::Tier(self.retry.covering(Duration::ZERO))), headers);
                 }
@@ -195,19 +195,19 @@ impl Context {
             if !job.desk.gate.lets_through(job.source) {
                 continue;
             }
-            let attempt = Arc::new(Attempt::new(self.lookout.clone()));
-            let applied = self.destination.apply(&job.desk.account(), command, attempt.clone()).await;
+            let (began, applied) = self.attempt(job, command, leave).await;
             drop((permit, pass));
             let failure = match applied {
-                Ok(applied) => {
+                Some(Ok(applied)) => {
                     self.count_omitted_by_update(command, applied);
                     return settle(Verdict::Delivered(applied), headers);
                 }
-                Err(failure) => failure,
+                Some(Err(failure)) => failure,
+                None => continue,
             };
             self.metrics.attempt_failed(failure.as_str());
             // Unknown, it is not charged either.
-            let known = self.in_time(self.known(&attempt, &failure), stay(), leave).await;
+            let known = self.in_time(self.known(began, &failure), stay(), leave).await;
             let Some(known) = known else { return Conclusion::Leave };
             let verdict = self.charge(&failure, known, backoff.next_wait(), stay(), &mut headers);
             match verdict {
@@ -261,6 +261,23 @@ impl Context {
         job.desk.gate.admit(job.source).await
     }
 
+    /// Makes one attempt. Returns when it began and how it ended; `None` when it was called off.
+    async fn attempt(
+        &self,
+        job: &Job,
+        command: &Command,
+        leave: &CancellationToken,
+    ) -> (Instant, Option<Result<Applied, Failure>>) {
+        let attempt = Arc::new(Attempt::at_event(self.lookout.clone(), job.desk.clone(), leave.clone()));
+        let account = job.desk.account();
+        let applied = tokio::select! {
+            biased;
+            applied = self.destination.apply(&account, command, attempt.clone()) => Some(applied),
+            () = attempt.called_off() => None,
+        };
+        (attempt.began(), applied)
+    }
+
     /// Decides about a failed attempt, and charges it to the event if it counts.
     fn charge(
         &self,
@@ -294,9 +311,9 @@ impl Context {
     }
 
     /// What is known of Refersion after a failed attempt. Takes until something else was called, or a probe was.
-    async fn known(&self, attempt: &Attempt, failure: &Failure) -> Known {
+    async fn known(&self, began: Instant, failure: &Failure) -> Known {
         match trouble(failure) {
-            Some(trouble) => self.lookout.judge(attempt.began(), Instant::now(), trouble).await,
+            Some(trouble) => self.lookout.judge(began, Instant::now(), trouble).await,
             None => Known::Up,
         }
     }

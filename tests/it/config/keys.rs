@@ -80,6 +80,7 @@ pub(super) const PLAIN: &[Key] = &[
     key("account.max_requests_per_second", "50", "50", &["-1", "1000001"]),
     key("account.status", r#""ACTIVE""#, r#""ACTIVE""#, &[r#""DENIED""#]),
     key("account.send_welcome", "true", "true", &[r#""true""#]),
+    key("account.max_calls_per_second", "25", "25", &["-1", "100001", "0.5", r#""many""#]),
     key("account.on_existing", r#""update""#, r#""update""#, &[r#""merge""#]),
 ];
 

@@ -146,6 +146,8 @@ pub(super) struct RawAccount {
     pub(super) send_welcome: bool,
     #[serde(default = "keep")]
     pub(super) on_existing: String,
+    #[serde(default)]
+    pub(super) max_calls_per_second: u32,
 }
 
 /// An amount of memory as people write it: `"256 MiB"`.

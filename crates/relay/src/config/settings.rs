@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -79,6 +80,8 @@ pub(crate) struct AccountSettings {
     pub(crate) max_requests_per_second: u32,
     pub(crate) defaults: NewAffiliateDefaults,
     pub(crate) existing: Existing,
+    /// Calls in a second, if they are bounded.
+    pub(crate) max_calls_per_second: Option<NonZeroU32>,
 }
 
 impl PartialEq for AccountSettings {
@@ -93,6 +96,7 @@ impl PartialEq for AccountSettings {
             max_requests_per_second,
             defaults,
             existing,
+            max_calls_per_second,
         } = self;
         let secret = |key: &Option<SecretString>| key.as_ref().map(|key| key.expose_secret().to_owned());
         *name == other.name
@@ -105,11 +109,15 @@ impl PartialEq for AccountSettings {
             && *max_requests_per_second == other.max_requests_per_second
             && *defaults == other.defaults
             && *existing == other.existing
+            && *max_calls_per_second == other.max_calls_per_second
     }
 }
 
 /// The longest a wait in hand may be: deliveries that stay unacknowledged too long are taken away by the broker.
 const MAX_IN_HAND: Duration = Duration::from_mins(5);
+
+/// Far more than one process can do.
+const MAX_CALLS_PER_SECOND: u32 = 100_000;
 
 impl TryFrom<RawSettings> for Settings {
     type Error = ConfigError;
@@ -305,6 +313,8 @@ fn account(raw: RawAccount) -> Result<AccountSettings, ConfigError> {
         "update" => Existing::Update,
         _ => return Err(invalid(&key("on_existing"), "has to be keep or update")),
     };
+    let fine = raw.max_calls_per_second <= MAX_CALLS_PER_SECOND;
+    check(&key("max_calls_per_second"), fine, "a number from 0, for no bound, to 100000")?;
     let keys = KeyPair::new(raw.public_key.trim(), secret_key.expose_secret());
     let defaults = NewAffiliateDefaults { status, send_welcome: raw.send_welcome };
     Ok(AccountSettings {
@@ -317,6 +327,7 @@ fn account(raw: RawAccount) -> Result<AccountSettings, ConfigError> {
         max_requests_per_second: raw.max_requests_per_second,
         defaults,
         existing,
+        max_calls_per_second: NonZeroU32::new(raw.max_calls_per_second),
     })
 }
 

@@ -2,7 +2,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use refersion_relay_model::{AccountName, Command, Fingerprint, KeyPair};
-use refersion_relay_refersion::{Applied, Calls, Ended, Existing, NewAffiliateDefaults};
+use refersion_relay_refersion::{Applied, Calls, Ended, Existing, NewAffiliateDefaults, Operation};
 use tokio_util::sync::DropGuard;
 
 use super::*;
@@ -42,14 +42,14 @@ impl Destination for FakeRefersion {
         calls.begin().await;
         self.probes.lock().unwrap().push((Instant::now(), account.name.to_string()));
         if mood == Mood::Answers {
-            calls.ended(Ended { took: Duration::ZERO, proper: true, failure: None });
+            calls.ended(Ended { operation: Operation::List, took: Duration::ZERO, proper: true, failure: None });
             return Ok(());
         }
         if mood == Mood::Hangs {
             tokio::time::sleep(TIMEOUT).await;
         }
         let failure = Failure::Transport { what: "no answer" };
-        calls.ended(Ended { took: TIMEOUT, proper: false, failure: Some(&failure) });
+        calls.ended(Ended { operation: Operation::List, took: TIMEOUT, proper: false, failure: Some(&failure) });
         Err(failure)
     }
 }
@@ -108,6 +108,7 @@ fn account(name: &str) -> Account {
         keys,
         defaults: NewAffiliateDefaults::default(),
         existing: Existing::Keep,
+        max_calls_per_second: None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use refersion_relay_model::{Class, Command};
 use refersion_relay_queue::{Queue, RabbitMq, Scan};
-use refersion_relay_refersion::{Applied, Calls, Ended, Failure};
+use refersion_relay_refersion::{Applied, Calls, Ended, Failure, Operation};
 use refersion_relay_telemetry::Metrics;
 use refersion_relay_worker::{Account, Destination, OutageSettings, WorkerSettings};
 
@@ -52,7 +52,7 @@ impl Fickle {
             Mood::Down | Mood::Leaves => Err(Failure::Transport { what: "could not connect" }),
         };
         let proper = matches!(mood, Mood::Up | Mood::Refuses);
-        calls.ended(Ended { took: Duration::ZERO, proper, failure: answer.as_ref().err() });
+        calls.ended(Ended { operation: Operation::New, took: Duration::ZERO, proper, failure: answer.as_ref().err() });
         answer
     }
 }

@@ -109,6 +109,7 @@ pub(crate) fn account() -> Account {
         keys,
         defaults: NewAffiliateDefaults::default(),
         existing: Existing::Keep,
+        max_calls_per_second: None,
     }
 }
 

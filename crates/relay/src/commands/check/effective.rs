@@ -1,3 +1,4 @@
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use refersion_relay_telemetry::LogFormat;
@@ -74,5 +75,6 @@ fn account(examined: &Examined, account: &AccountSettings) -> Value {
         "max_requests_per_second": account.max_requests_per_second,
         "status": account.defaults.status.as_str(), "send_welcome": account.defaults.send_welcome,
         "on_existing": account.existing.as_str(),
+        "max_calls_per_second": account.max_calls_per_second.map_or(0, NonZeroU32::get),
     })
 }

@@ -1,12 +1,15 @@
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec};
+use refersion_relay_model::AccountName;
 
-use super::Metrics;
 use crate::register::Register;
+use crate::{Counted, Metrics};
 
-/// What a worker shows of Refersion's outages.
+/// What a worker knows of Refersion, and does about it.
 #[derive(Clone, Debug)]
-pub(super) struct OutageMetrics {
-    refersion_state: IntGaugeVec,
+pub(crate) struct RefersionMetrics {
+    calls_in_flight: IntGaugeVec,
+    call_limit: IntGaugeVec,
+    state: IntGaugeVec,
     outages: IntCounterVec,
     outage_seconds: IntCounter,
     probes: IntCounterVec,
@@ -25,10 +28,20 @@ pub enum RefersionState {
     Ramping,
 }
 
-impl OutageMetrics {
-    pub(super) fn new(add: &Register<'_>) -> Self {
+impl RefersionMetrics {
+    pub(crate) fn new(add: &Register<'_>) -> Self {
         let metrics = Self {
-            refersion_state: add.gauges(
+            calls_in_flight: add.gauges(
+                "refersion_calls_in_flight",
+                "Attempts at events that are calling Refersion now, by account.",
+                &["account"],
+            ),
+            call_limit: add.gauges(
+                "refersion_call_limit",
+                "Calls that may be in flight at a time, by account.",
+                &["account"],
+            ),
+            state: add.gauges(
                 "refersion_state",
                 "1 for how Refersion is as far as this worker knows, 0 for the others.",
                 &["state"],
@@ -52,39 +65,56 @@ impl OutageMetrics {
         }
         metrics
     }
+
+    /// Declares what is counted by account.
+    pub(crate) fn declare(&self, account: &AccountName) {
+        self.calls_in_flight.with_label_values(&[account.as_str()]);
+        self.call_limit.with_label_values(&[account.as_str()]);
+    }
 }
 
 impl Metrics {
+    /// An attempt at an event of this account may call; dropping the guard ends it.
+    #[must_use]
+    pub fn calling(&self, account: &AccountName) -> Counted {
+        Counted::up(&self.refersion.calls_in_flight.with_label_values(&[account.as_str()]))
+    }
+
+    /// So many calls of an account may be in flight.
+    pub fn call_limit(&self, account: &AccountName, calls: usize) {
+        self.refersion.call_limit.with_label_values(&[account.as_str()]).set(i64::try_from(calls).unwrap_or(i64::MAX));
+    }
+
     /// How Refersion is from now on.
     pub fn refersion_is(&self, now: RefersionState) {
         for state in RefersionState::ALL {
-            self.outage.refersion_state.with_label_values(&[state.as_str()]).set(i64::from(state == now));
+            self.refersion.state.with_label_values(&[state.as_str()]).set(i64::from(state == now));
         }
     }
 
     /// An outage of Refersion began. `trouble` is one of a closed set.
     pub fn outage_began(&self, trouble: &'static str) {
-        self.outage.outages.with_label_values(&[trouble]).inc();
+        self.refersion.outages.with_label_values(&[trouble]).inc();
     }
 
     /// Refersion was out for so many seconds more.
     pub fn outage_lasted(&self, seconds: u64) {
-        self.outage.outage_seconds.inc_by(seconds);
+        self.refersion.outage_seconds.inc_by(seconds);
     }
 
     /// A probe ended, with a proper answer or without.
     pub fn probed(&self, proper: bool) {
-        self.outage.probes.with_label_values(&[probe_result(proper)]).inc();
+        self.refersion.probes.with_label_values(&[probe_result(proper)]).inc();
     }
 
     /// A failed attempt counts against its event.
     pub fn attempt_charged(&self) {
-        self.outage.charged.inc();
+        self.refersion.charged.inc();
     }
 
     /// An attempt failed because Refersion was out, and counts against nobody.
     pub fn attempt_spared(&self) {
-        self.outage.spared.inc();
+        self.refersion.spared.inc();
     }
 }
 

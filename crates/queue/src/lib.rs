@@ -5,6 +5,8 @@
 //! neither Segment's fields nor Refersion.
 
 mod backoff;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod letters;
 mod message;
 mod owned;

@@ -9,6 +9,8 @@ mod answer;
 mod client;
 mod clock;
 mod failure;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod known;
 mod lookup;
 mod password;

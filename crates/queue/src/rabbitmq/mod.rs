@@ -9,7 +9,7 @@ mod management;
 mod management_url;
 mod names;
 mod policies;
-mod properties;
+pub(crate) mod properties;
 mod publisher;
 mod reader;
 mod sweep;

@@ -12,6 +12,8 @@ mod envelope;
 mod event;
 mod fields;
 mod fingerprint;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod judge;
 mod name;
 mod personal;

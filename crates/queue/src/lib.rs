@@ -6,6 +6,8 @@
 
 mod backoff;
 mod conservation;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod letters;
 mod message;
 mod owned;

@@ -50,7 +50,7 @@ impl Operation {
     }
 
     /// A 2xx of this operation counts only if its object has at least one of these.
-    fn success_keys(self) -> &'static [&'static str] {
+    pub(crate) fn success_keys(self) -> &'static [&'static str] {
         match self {
             Self::New | Self::Get => &["id"],
             Self::Search | Self::List => &["results", "total"],

@@ -10,6 +10,8 @@ mod calls;
 mod client;
 mod clock;
 mod failure;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod known;
 mod lookup;
 mod password;

@@ -13,7 +13,7 @@ mod moves;
 mod names;
 mod policies;
 mod priority;
-mod properties;
+pub(crate) mod properties;
 mod publisher;
 mod reader;
 mod supervisor;

@@ -31,7 +31,7 @@ const EXPIRED: &str = "expired";
 /// Why a letter is in the broker's lost property.
 const NO_QUEUE: &str = "no_queue";
 /// The longest header value that is believed.
-const MAX_HEADER_BYTES: usize = 1024;
+pub(crate) const MAX_HEADER_BYTES: usize = 1024;
 
 /// Writes headers as AMQP properties. Builds them anew, so nothing that the broker or a stranger added travels on.
 pub(crate) fn write(headers: &Headers) -> BasicProperties {

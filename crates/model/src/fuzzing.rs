@@ -1,0 +1,135 @@
+//! What holds for an event whatever its bytes are.
+
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use crate::surrogates::mended;
+use crate::{
+    AccountName, Command, Envelope, Event, EventType, Fingerprint, Judgement, KeyPair, MAX_PLAIN_ID, ParseError,
+    Subject, judge, judge_in,
+};
+
+/// Stands for what is personal: where it is in the input, it is in nothing that may be shown.
+const MARKER: &str = "Vqx7Personal";
+
+static FINGERPRINT: LazyLock<Fingerprint> = LazyLock::new(|| Fingerprint::new(&KeyPair::new("public", "secret")));
+
+/// Reads `body` as every door and every worker might, and checks what comes of it.
+///
+/// # Panics
+/// When something does not hold.
+pub fn event(body: &[u8]) {
+    let root = object(body);
+    for envelope in envelopes(root.as_ref()) {
+        match (Event::parse_in(body, &envelope), Event::parse_in(body, &envelope)) {
+            (Err(error), Err(again)) => {
+                assert_eq!(error, again);
+                check_refusal(error, body, root.as_ref(), &envelope);
+            }
+            (Ok(event), Ok(again)) => {
+                assert_eq!(judge_in(&event, &envelope), judge_in(&again, &envelope));
+                assert!(root.is_some(), "nothing but a JSON object is an event");
+                check_event(&event, body, &envelope);
+            }
+            (one, other) => panic!("the same bytes were read as {one:?} and as {other:?}"),
+        }
+    }
+}
+
+/// The JSON object that the bytes are, in the words of the library that everybody uses.
+fn object(body: &[u8]) -> Option<Value> {
+    let read = |bytes: &[u8]| serde_json::from_slice(bytes).ok().filter(Value::is_object);
+    read(body).or_else(|| read(&mended(body)?))
+}
+
+/// An event alone, from a library, of a known type, and with what a batch might say, which is taken from the event.
+fn envelopes(root: Option<&Value>) -> Vec<Envelope> {
+    let batch = |envelope: Envelope| {
+        let of = |key: &str| root.and_then(|root| root.get(key));
+        envelope.with_batch(of("integrations").or(of("context")), of("context").or(of("integrations")))
+    };
+    let known =
+        [EventType::Identify, EventType::Delete, EventType::Page].map(|kind| Envelope::unfiltered().with_kind(kind));
+    let more = [Envelope::default(), Envelope::unfiltered()];
+    more.iter().cloned().chain(more.iter().cloned().map(batch)).chain(known).collect()
+}
+
+fn check_refusal(error: ParseError, body: &[u8], root: Option<&Value>, envelope: &Envelope) {
+    let shown: String = error.to_string().chars().filter(|c| !c.is_ascii_digit()).collect();
+    match error {
+        ParseError::NotJson { .. } => {
+            assert_eq!(shown, "the body is not valid JSON (line , column )", "it quotes something");
+            assert!(serde_json::from_slice::<Value>(body).is_err());
+        }
+        ParseError::NotAnObject => assert_eq!(shown, "the body is not a JSON object: send one Segment event"),
+        ParseError::NoType => {
+            assert_eq!(shown, "the event has no `type`: send \"identify\" or \"delete\"");
+            assert!(root.is_some() && envelope.kind().is_none());
+        }
+    }
+}
+
+fn check_event(event: &Event, body: &[u8], envelope: &Envelope) {
+    assert!(envelope.kind().is_none_or(|kind| kind == event.kind()), "a type that is known is right");
+    let fingerprint = &*FINGERPRINT;
+    let id = fingerprint.message_id(event, body);
+    assert!((1..=MAX_PLAIN_ID).contains(&id.as_str().len()) && id.as_str().chars().all(|c| c.is_ascii_graphic()));
+    assert!(!id.as_str().contains('@'), "an address is no id that may be shown");
+    assert_eq!(id, fingerprint.message_id(event, body));
+
+    let subject = Subject::of(event, id.as_str());
+    assert!(!subject.expose().is_empty() && subject == Subject::of(event, id.as_str()));
+    check_place(&subject, fingerprint);
+
+    let judgement = judge_in(event, envelope);
+    match &judgement {
+        Judgement::Work(command) => {
+            assert_eq!(judge(event), judgement, "a worker does what the door saw");
+            assert_eq!(subject.expose(), command.email().folded(), "events about one address are one subject");
+            check_command(command, event.kind());
+        }
+        Judgement::Refuse(missing) => {
+            assert!(!missing.is_empty() && missing.iter().enumerate().all(|(n, one)| !missing[..n].contains(one)));
+        }
+        Judgement::Ignore(_) => {}
+    }
+    if body.windows(MARKER.len()).any(|part| part == MARKER.as_bytes()) {
+        let shown = format!("{event:?} {envelope:?} {judgement:?} {subject:?} {}", fingerprint.subject(&subject));
+        assert!(!shown.contains(MARKER), "{shown}");
+    }
+}
+
+fn check_place(subject: &Subject, fingerprint: &Fingerprint) {
+    let account = AccountName::try_from("acme").expect("a name");
+    for count in [0, 1, 8, u16::MAX] {
+        let shard = subject.shard(&account, count);
+        assert!(shard.index < shard.count && shard.count == count.max(1));
+    }
+    let shown = fingerprint.subject(subject);
+    assert!(shown.len() == 16 && shown.chars().all(|c| c.is_ascii_hexdigit()), "{shown}");
+}
+
+fn check_command(command: &Command, kind: EventType) {
+    let email = command.email();
+    assert!(email.is(email.expose()) && email.expose().contains('@'));
+    assert!(!email.expose().contains(|c: char| c.is_whitespace() || c.is_control()));
+    match command {
+        Command::Create(affiliate) => {
+            assert_eq!(kind, EventType::Identify);
+            let names = [&affiliate.first_name, &affiliate.last_name];
+            assert!(names.iter().all(|name| !name.expose().trim().is_empty()), "Refersion wants both");
+            let id = affiliate.unique_merchant_id.as_ref();
+            assert!(id.is_none_or(|id| id.expose().chars().all(|c| c.is_ascii_alphanumeric())));
+        }
+        Command::Deactivate(_) => assert_eq!(kind, EventType::Delete),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn whatever_the_bytes_are() {
+        refersion_relay_mutations::drive("event", super::event);
+    }
+}

@@ -34,6 +34,8 @@ enum Purpose {
 #[derive(Clone, Copy)]
 struct Call {
     began: Instant,
+    /// How many could call then, this attempt among them.
+    beside: usize,
     /// Whether it was answered properly; `None` before it has ended.
     proper: Option<bool>,
 }
@@ -53,7 +55,7 @@ impl Attempt {
 
     fn new(lookout: Arc<Lookout>, purpose: Purpose) -> Self {
         let began = Instant::now();
-        let call = Mutex::new(Call { began, proper: None });
+        let call = Mutex::new(Call { began, beside: 0, proper: None });
         Self { lookout, purpose, began, call, off: CancellationToken::new() }
     }
 
@@ -81,6 +83,7 @@ impl Attempt {
 #[async_trait]
 impl Calls for Attempt {
     async fn begin(&self) {
+        let mut beside = 0;
         if let Purpose::Event { desk, leave } = &self.purpose {
             let waited = leave.run_until_cancelled(desk.turnstile.turn()).await;
             let goes_on = match waited {
@@ -92,15 +95,16 @@ impl Calls for Attempt {
                 self.off.cancel();
                 return std::future::pending().await;
             }
+            beside = desk.turnstile.in_use();
         }
-        *self.call() = Call { began: Instant::now(), proper: None };
+        *self.call() = Call { began: Instant::now(), beside, proper: None };
     }
 
     fn ended(&self, ended: Ended<'_>) {
-        let began = {
+        let Call { began, beside, .. } = {
             let mut call = self.call();
             call.proper = Some(ended.proper);
-            call.began
+            *call
         };
         if ended.proper {
             self.lookout.answered(began, matches!(self.purpose, Purpose::Probe));
@@ -111,7 +115,7 @@ impl Calls for Attempt {
                 _ if !ended.proper => Sign::Bad,
                 _ => Sign::Good,
             };
-            desk.turnstile.ended(ended.operation, began, sign);
+            desk.turnstile.ended(ended.operation, (began, beside), sign);
         }
     }
 }

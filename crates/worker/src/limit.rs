@@ -71,7 +71,8 @@ impl Limit {
         (self.current, self.doubling, self.reduced) = (FIRST.min(self.ceiling), true, None);
     }
 
-    /// A call that began at `began` took so long. `in_flight`: calls under way, it among them.
+    /// A call that began at `began` took so long. `in_flight`: calls under way when it began or when it ended, whichever
+    /// are more, it among them.
     pub(crate) fn ended(
         &mut self,
         operation: Operation,
@@ -133,8 +134,8 @@ mod tests {
         workers: usize,
         /// What one call takes a worker, in milliseconds.
         ms: u64,
-        /// Calls under way: when they began, and what is left to be done for them.
-        calls: Vec<(Instant, u64)>,
+        /// Calls under way: when they began, what is left to be done for them, and how many there were then.
+        calls: Vec<(Instant, u64, usize)>,
         done: u64,
     }
 
@@ -149,16 +150,16 @@ mod tests {
             let (mut least, mut most) = (usize::MAX, 0);
             for step in 0..seconds * 1_000 {
                 while self.calls.len() < self.limit.allowed().min(wanted) {
-                    self.calls.push((self.now, self.ms));
+                    self.calls.push((self.now, self.ms, self.calls.len() + 1));
                 }
                 self.now += Duration::from_millis(1);
-                for (_, left) in self.calls.iter_mut().take(self.workers) {
+                for (_, left, _) in self.calls.iter_mut().take(self.workers) {
                     *left -= 1;
                 }
-                while let Some(index) = self.calls.iter().position(|(_, left)| *left == 0) {
+                while let Some(index) = self.calls.iter().position(|(_, left, _)| *left == 0) {
                     let in_flight = self.calls.len();
-                    let (began, _) = self.calls.remove(index);
-                    self.limit.ended(OPERATION, (began, self.now), Sign::Good, in_flight);
+                    let (began, _, then) = self.calls.remove(index);
+                    self.limit.ended(OPERATION, (began, self.now), Sign::Good, in_flight.max(then));
                     self.done += 1;
                 }
                 if seconds * 500 < step {
@@ -213,7 +214,7 @@ mod tests {
         server.ms = 200;
         let (least, _) = server.run(8, 500);
         assert!(least < 16, "at first it looks like a queue: {least}");
-        server.run(20, 500);
+        server.run(60, 500);
         assert_eq!(server.run(10, 500), (32, 32));
     }
 

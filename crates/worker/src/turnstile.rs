@@ -85,10 +85,15 @@ impl Turnstile {
         }
     }
 
-    /// A call that began at `began` has ended.
-    pub(crate) fn ended(&self, operation: Operation, began: Instant, sign: Sign) {
+    /// How many may call now.
+    pub(crate) fn in_use(&self) -> usize {
+        self.lock().in_use
+    }
+
+    /// A call has ended that began at `began`, when so many could call.
+    pub(crate) fn ended(&self, operation: Operation, (began, then): (Instant, usize), sign: Sign) {
         let mut state = self.lock();
-        let in_use = state.in_use;
+        let in_use = state.in_use.max(then);
         state.limit.ended(operation, (began, Instant::now()), sign, in_use);
         self.adjust(&mut state);
     }
@@ -160,7 +165,7 @@ mod tests {
     }
 
     fn end(turnstile: &Turnstile, sign: Sign) {
-        turnstile.ended(Operation::New, Instant::now(), sign);
+        turnstile.ended(Operation::New, (Instant::now(), 0), sign);
     }
 
     /// Takes whatever is to be had.

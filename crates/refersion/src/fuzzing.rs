@@ -38,7 +38,7 @@ fn check(raw: &RawAnswer, success_keys: &[&str]) {
             assert!(success_keys.iter().any(|key| said(key).is_some()), "a success has its keys");
             assert_eq!(json.as_ref().and_then(Value::as_object), Some(&object));
             let refusals = [said("error"), said("errors")];
-            assert!(refusals.iter().flatten().all(|refusal| !refusal.as_str().is_some_and(|text| !text.is_empty())));
+            assert!(refusals.iter().flatten().all(|refusal| refusal.as_str().is_none_or(str::is_empty)));
         }
         Answer::Taken => assert_said(raw, &[KnownText::EmailTaken]),
         Answer::NotFound => assert_said(raw, &[KnownText::NoMatch, KnownText::AffiliateNotFound]),

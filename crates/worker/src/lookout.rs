@@ -18,7 +18,7 @@ use crate::roster::{Desk, Roster};
 use crate::settings::OutageSettings;
 
 /// Watches whether Refersion is there, for everybody in this process: stops the calls in an outage, probes, and lets calls
-/// back in slowly. What it decides is [`Outage`]'s; here are the clock, the waiting, the probes, the log and the metrics.
+/// back in slowly. What it decides is `Outage`'s; here are the clock, the waiting, the probes, the log and the metrics.
 pub struct Lookout {
     inner: Mutex<Inner>,
     /// Moves when something has changed that somebody may wait for.

@@ -65,7 +65,12 @@ fn shown() -> FilterFn {
     filter_fn(is_shown)
 }
 
+/// That a channel was closed is an error to lapin, and to us an answer: there is no such queue, or somebody else has it.
+fn is_said_by_us(target: &str) -> bool {
+    target == "lapin::channel" || target.starts_with("lapin::returned_messages")
+}
+
 fn is_shown(line: &Metadata<'_>) -> bool {
     let ours = line.target().starts_with("refersion_relay");
-    ours || (*line.level() <= Level::WARN && !line.target().starts_with("lapin::returned_messages"))
+    ours || (*line.level() <= Level::WARN && !is_said_by_us(line.target()))
 }

@@ -156,16 +156,6 @@ impl Installation {
         output.stdout.lines().map(email).collect()
     }
 
-    /// What `check --conservation` says of every event.
-    pub(super) async fn sum(&self) -> String {
-        let output = self.config.command(&["check", "--conservation", "--json"]).await;
-        let document: Value = serde_json::from_str(&output.stdout).expect("a JSON document");
-        assert_eq!(document["conservation"]["holds"], true, "{output:?}");
-        let findings = document["findings"].as_array().expect("findings");
-        let said = findings.iter().find(|finding| finding["what"] == "conservation").expect("it says so");
-        said["says"].as_str().expect("a sentence").to_owned()
-    }
-
     /// How often Refersion was called.
     pub(super) fn calls(&self) -> u64 {
         self.refersion.simulator.stats().calls.values().map(|operation| operation.total).sum()

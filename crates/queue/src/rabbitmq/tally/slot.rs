@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use lapin::options::{
     BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
 };
@@ -22,20 +24,22 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// Takes the first slot that is nobody's, `preferred` before all others.
+    /// Takes the first slot that is nobody's, `preferred` before all others. An error comes with the slot that it was met at: the
+    /// queue of one that a broker died in the middle of making can stay unusable.
     pub(crate) async fn claim(
         connection: &Connection,
         names: &Names,
         preferred: Option<u16>,
-    ) -> Result<Self, lapin::Error> {
-        for index in preferred.into_iter().chain(0..MOST) {
+        unusable: &BTreeSet<u16>,
+    ) -> Result<Self, (u16, lapin::Error)> {
+        for index in preferred.into_iter().chain(0..MOST).filter(|index| !unusable.contains(index)) {
             match lock(connection, &names.tally_holder(index)).await {
-                Ok(()) => return Self::open(connection, names, index).await,
+                Ok(()) => return Self::open(connection, names, index).await.map_err(|error| (index, error)),
                 Err(error) if is(&error, RESOURCE_LOCKED) => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err((index, error)),
             }
         }
-        Err(std::io::Error::other("no slot is free").into())
+        Err((MOST, std::io::Error::other("no slot is free").into()))
     }
 
     async fn open(connection: &Connection, names: &Names, index: u16) -> Result<Self, lapin::Error> {

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,7 +28,8 @@ impl Storing {
         let stop = CancellationToken::new();
         let writer = format!("{:032x}", rand::random::<u128>());
         let (stored, written) = (Counts::default(), State::default());
-        let keeping = Keeping { url, publisher, writer, stored, written, slot: None, last: None };
+        let keeping =
+            Keeping { url, publisher, writer, stored, written, slot: None, last: None, unusable: BTreeSet::new() };
         let task = Mutex::new(Some(tokio::spawn(keeping.run(stop.clone()))));
         Self { stop, task }
     }
@@ -63,6 +65,8 @@ struct Keeping {
     slot: Option<(Connection, Slot)>,
     /// The slot it had last.
     last: Option<u16>,
+    /// Slots that did not work.
+    unusable: BTreeSet<u16>,
 }
 
 impl Keeping {
@@ -75,6 +79,7 @@ impl Keeping {
             if let Err(error) = self.store(closing).await {
                 // The numbers stay here until they can be stored.
                 tracing::debug!(queue.error = %error, "what was counted could not be stored");
+                self.avoid();
                 self.leave().await;
             }
             if closing {
@@ -106,16 +111,29 @@ impl Keeping {
     async fn claim(&mut self) -> Result<(), lapin::Error> {
         let connection = connection::connect(&self.url, "tally").await;
         let connection = connection.map_err(|error| std::io::Error::other(error.to_string()))?;
-        match Slot::claim(&connection, &self.publisher.topology.names, self.last).await {
+        match Slot::claim(&connection, &self.publisher.topology.names, self.last, &self.unusable).await {
             Ok(slot) => {
                 self.last = Some(slot.index);
                 self.slot = Some((connection, slot));
                 Ok(())
             }
-            Err(error) => {
+            Err((index, error)) => {
+                if connection.status().connected() {
+                    self.unusable.insert(index);
+                }
                 connection::close(&connection).await;
                 Err(error)
             }
+        }
+    }
+
+    /// Where the connection is fine, it is the slot that fails, and another one will do.
+    fn avoid(&mut self) {
+        if let Some((connection, slot)) = &self.slot
+            && connection.status().connected()
+        {
+            self.unusable.insert(slot.index);
+            self.last = None;
         }
     }
 

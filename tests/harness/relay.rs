@@ -333,9 +333,14 @@ impl Relay {
 
     /// A metric's value: `name` is the whole series, labels included. Zero when it is not there.
     pub async fn metric(&self, series: &str) -> u64 {
-        let page = self.ops("/metrics").await.map(|(_, page)| page).unwrap_or_default();
+        let page = self.metrics().await;
         let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.and_then(|value| value.parse().ok()).unwrap_or(0)
+    }
+
+    /// What `/metrics` says; nothing, if it does not answer.
+    pub async fn metrics(&self) -> String {
+        self.ops("/metrics").await.map(|(_, page)| page).unwrap_or_default()
     }
 
     /// Posts an event to the Direct Destination as account number `account`.

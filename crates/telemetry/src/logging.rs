@@ -65,9 +65,10 @@ fn shown() -> FilterFn {
     filter_fn(is_shown)
 }
 
-/// That a channel was closed is an error to lapin, and to us an answer: there is no such queue, or somebody else has it.
+/// What goes wrong with a broker is told by us, once, by those who know what it means: that a channel was closed, an error
+/// to lapin, is an answer to who asks for a queue, and a connection that is lost is lost once, not once for each of its parts.
 fn is_said_by_us(target: &str) -> bool {
-    target == "lapin::channel" || target.starts_with("lapin::returned_messages")
+    target == "lapin" || target.starts_with("lapin::")
 }
 
 fn is_shown(line: &Metadata<'_>) -> bool {

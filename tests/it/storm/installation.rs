@@ -156,6 +156,24 @@ impl Installation {
         output.stdout.lines().map(email).collect()
     }
 
+    /// Where everything is, for whoever has to find out why nothing goes on.
+    pub(super) async fn describe(&self) -> String {
+        let mut text = String::new();
+        if let Some(broker) = &self.broker {
+            let node = broker.node.lock().await;
+            for command in ["list_queues name messages_ready messages_unacknowledged consumers", "list_consumers"] {
+                let arguments: Vec<_> = command.split(' ').collect();
+                let said = node.ctl(&arguments).await;
+                text += &format!("rabbitmqctl {command}\n{}\n", said.unwrap_or_else(|error| error.to_string()));
+            }
+        }
+        for worker in &self.workers {
+            let page = worker.read().await.process().metrics().await;
+            text.extend(page.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")));
+        }
+        text
+    }
+
     /// How often Refersion was called.
     pub(super) fn calls(&self) -> u64 {
         self.refersion.simulator.stats().calls.values().map(|operation| operation.total).sum()

@@ -69,7 +69,10 @@ async fn weather(installation: Installation, extent: Extent) {
     let sent = started.elapsed();
     installation.until_ready().await;
 
-    oracle.until_fulfilled(&installation.refersion).await;
+    if !oracle.until_fulfilled(&installation.refersion).await {
+        println!("nothing goes on:\n{}", installation.describe().await);
+        oracle.check(&installation.refersion);
+    }
     installation.until_nothing_waits().await;
 
     oracle.check(&installation.refersion);

@@ -109,20 +109,20 @@ impl Oracle {
         self.unfulfilled(refersion).is_empty()
     }
 
-    /// Waits until everybody is as they should be, for as long as there is any progress.
-    pub(super) async fn until_fulfilled(&self, refersion: &Refersion) {
+    /// Waits until everybody is as they should be, for as long as there is any progress. Whether they are.
+    pub(super) async fn until_fulfilled(&self, refersion: &Refersion) -> bool {
         let mut best = (usize::MAX, Instant::now());
         let mut ticks = tokio::time::interval(Duration::from_millis(50));
         loop {
             let open = self.unfulfilled(refersion).len();
             if open == 0 {
-                return;
+                return true;
             }
             if open < best.0 {
                 best = (open, Instant::now());
             }
             if STANDSTILL < best.1.elapsed() {
-                self.check(refersion);
+                return false;
             }
             ticks.tick().await;
         }

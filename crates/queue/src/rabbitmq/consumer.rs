@@ -181,12 +181,7 @@ impl Settler for RabbitSettler {
                 None
             }
         };
-        let acknowledged = if self.ended.is_cancelled() {
-            Ok(false)
-        } else {
-            // lapin refuses to acknowledge on a channel that is gone, and says so with `false`.
-            self.acker.ack(BasicAckOptions::default()).await
-        };
+        let acknowledged = if self.ended.is_cancelled() { Ok(false) } else { self.acknowledge().await };
         match (acknowledged, ending) {
             (Ok(true), Some(ending)) => tally.ended(from, ending),
             (Ok(true), None) => tally.left(from),
@@ -206,6 +201,16 @@ impl Settler for RabbitSettler {
 }
 
 impl RabbitSettler {
+    /// lapin refuses to acknowledge on a channel that is gone, and says so with `false`. Of one that it was writing when
+    /// the connection broke it may never say anything.
+    async fn acknowledge(&self) -> Result<bool, lapin::Error> {
+        tokio::select! {
+            biased;
+            acknowledged = self.acker.ack(BasicAckOptions::default()) => acknowledged,
+            () = self.ended.cancelled() => Err(io_error("the connection broke before this was acknowledged".to_owned())),
+        }
+    }
+
     /// Publishes the copy until it is confirmed, or until the original cannot be acknowledged any more.
     async fn copy(&self, place: &Place, message: Message) -> Result<(), SettleError> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));

@@ -3,14 +3,17 @@
 use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use refersion_relay_queue::{Owned, Queue};
-use refersion_relay_telemetry::Connection;
+use futures_util::future::join_all;
+use refersion_relay_queue::{BrokerUrl, Owned, Queue, RabbitMq, RabbitMqSettings};
+use refersion_relay_telemetry::{Connection, Metrics};
+use tokio::time::timeout;
 
 use crate::support::events::{DELIVERED, OTHER_SHARD, SHARD, bodies, crowd, events, numbers};
 use crate::support::instance::ROOM;
 use crate::support::rabbitmq::{Relay, settings, shared_broker};
-use crate::support::waiting::{eventually, take, until_ended};
+use crate::support::waiting::{PATIENCE, eventually, take, until_ended};
 use crate::support::wire::Wire;
 
 #[tokio::test]
@@ -54,6 +57,40 @@ async fn the_term_ends_with_its_queue_and_the_next_one_begins_when_it_is_back() 
     relay.store(&SHARD, events(3..5)).await;
     assert_eq!(bodies(&take(&mut owned, 2).await), numbers(3..5));
     owned.release().await;
+    relay.clean().await;
+}
+
+/// lapin can forget an acknowledgement that it is given while the connection breaks, and whoever waits for it then waits
+/// for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nobody_waits_for_ever_for_an_acknowledgement_that_meets_a_broken_connection() {
+    const ROUNDS: usize = 50;
+    const EVENTS: usize = 50;
+    let relay = Relay::start().await;
+    let url = shared_broker();
+    let wire = Wire::to(&url).await;
+    let cut_off = RabbitMq::start(
+        RabbitMqSettings { url: BrokerUrl::parse(&wire.url(&url)).unwrap(), ..relay.settings.clone() },
+        Metrics::new(),
+    );
+    for round in 0..ROUNDS {
+        relay.store(&SHARD, crowd(0..EVENTS)).await;
+        let mut owned = cut_off.own(SHARD, ROOM).await.unwrap();
+        let in_hand = take(&mut owned, EVENTS).await;
+
+        let settling = in_hand.into_iter().enumerate().map(|(n, delivery)| {
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_micros(200 * n as u64)).await;
+                delivery.settle(DELIVERED).await
+            })
+        });
+        let settling = join_all(settling.collect::<Vec<_>>());
+        tokio::time::sleep(Duration::from_micros(100 * round as u64)).await;
+        wire.cut();
+
+        timeout(PATIENCE, settling).await.unwrap_or_else(|_| panic!("somebody waits for ever in round {round}"));
+        owned.release().await;
+    }
     relay.clean().await;
 }
 

@@ -164,7 +164,8 @@ impl Installation {
             for command in ["list_queues name messages_ready messages_unacknowledged consumers", "list_consumers"] {
                 let arguments: Vec<_> = command.split(' ').collect();
                 let said = node.ctl(&arguments).await;
-                text += &format!("rabbitmqctl {command}\n{}\n", said.unwrap_or_else(|error| error.to_string()));
+                let said = said.unwrap_or_else(|error| error.to_string());
+                text.extend(["rabbitmqctl ", command, "\n", &said, "\n"]);
             }
         }
         for worker in &self.workers {

@@ -3,6 +3,7 @@
 mod browser;
 mod node;
 mod python;
+mod rust;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -65,15 +66,20 @@ impl Site {
         assert!(output.code == Some(0) && output.stdout.is_empty() && output.stderr.is_empty(), "{output:#?}");
     }
 
-    /// Runs it against a relay that cannot store anything, until that has said so.
-    async fn send_into_an_outage(&self, command: &mut Command) {
+    /// Does something against a relay that cannot store anything until it has said so to somebody.
+    async fn during_an_outage<T>(&self, doing: impl Future<Output = T>) -> T {
         let (file, aside) = (self.config.folder().join("relay.db"), self.config.folder().join("aside"));
         std::fs::rename(&file, &aside).expect("the folder is ours");
         let mending = async {
             eventually("it hears a 503", || async { 0 < self.relay.metric(REFUSED).await }).await;
             std::fs::rename(&aside, &file).expect("the folder is ours");
         };
-        tokio::join!(self.send(command), mending);
+        tokio::join!(doing, mending).0
+    }
+
+    /// Runs a program that has nothing to complain about all the same.
+    async fn send_into_an_outage(&self, command: &mut Command) {
+        self.during_an_outage(self.send(command)).await;
     }
 
     /// Every identify has become one affiliate, and nothing is lost or came twice. Returns the requests that were

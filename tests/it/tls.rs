@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
-use refersion_relay_tests::{Config, IDENTIFY, Refersion, Relay, eventually};
+use refersion_relay_tests::{Config, IDENTIFY, PATIENCE, Refersion, Relay, eventually};
 use reqwest::{Certificate, Client, Version};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 const KEY: &str = "pub_1.sec_1";
 
@@ -153,4 +155,24 @@ async fn what_cannot_be_used_ends_the_start_with_2_and_what_is_missing_is_named(
     config.edit("listen = \"127.0.0.1:0\"\n\n", "listen = \"0.0.0.0:0\"\n\n");
     let output = config.command(&["ingest"]).await;
     assert!(output.code == Some(2) && output.stderr.contains("must not travel unencrypted"), "{output:?}");
+}
+
+#[tokio::test]
+async fn who_connects_and_agrees_on_nothing_is_let_go() {
+    let (refersion, pair) = (Refersion::start().await, Pair::until(2040));
+    let config = config(refersion.url(), &pair);
+    let relay = Relay::start("run", &config).await;
+    let mut silent = TcpStream::connect(relay.door()).await.expect("it listens");
+    let mut plain = TcpStream::connect(relay.door()).await.expect("it listens");
+    plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("sent");
+
+    for stream in [&mut plain, &mut silent] {
+        let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
+        // An end or a reset, whichever it is.
+        assert!(ended.is_ok(), "it is not kept for ever");
+    }
+
+    let refused = r#"refersion_relay_ingest_connections_refused_total{reason="handshake"}"#;
+    eventually("both are counted", || async { relay.metric(refused).await == 2 }).await;
+    assert_eq!(post(&pair.client(), &relay).await, TAKEN);
 }

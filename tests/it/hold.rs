@@ -1,4 +1,4 @@
-use refersion_relay_simulator::Operation;
+use refersion_relay_simulator::{Fault, Operation};
 use refersion_relay_tests::{Config, Refersion, Relay, delete, eventually, identify, shared_broker};
 
 /// All tiers together are over in a second and a half.
@@ -93,4 +93,25 @@ async fn keys_that_are_refused_again_while_events_are_released_hold_them_again_i
         assert_eq!(refersion.statuses(email), ["DISABLED"], "{email}");
     }
     assert_eq!(relay.metric(r#"refersion_relay_events_delivered_total{how="not_found"}"#).await, 0);
+}
+
+/// Something before Refersion may say 403 to what one event says; its keys are fine.
+#[tokio::test]
+async fn one_event_that_is_refused_while_others_are_not_does_not_keep_its_account_held() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &SHORT);
+    let relay = Relay::start("run", &config).await;
+    refersion.fail(Operation::New, "forbidden@", None, Fault::status(403, Some("{\"error\":\"Forbidden\"}")));
+    assert_eq!(relay.post(1, identify("forbidden@example.com")).await.status, 202);
+    let others: Vec<String> = (0..20).map(|n| format!("other{n}@example.com")).collect();
+    for email in &others {
+        assert_eq!(relay.post(1, identify(email)).await.status, 202);
+    }
+
+    eventually("the others are there", || async { refersion.simulator.affiliates().len() == others.len() }).await;
+    eventually("it is given up", || async { config.dead_letters().await.len() == 1 }).await;
+    let letter = config.dead_letters().await.remove(0);
+    assert_eq!((&letter["class"], &letter["status"]), (&"exhausted".into(), &403.into()), "{letter}");
+    let held = r#"refersion_relay_account_held{account="acme"}"#;
+    eventually("the account is not held any more", || async { relay.metric(held).await == 0 }).await;
 }

@@ -5,7 +5,8 @@ const ENDED: &str = "refersion_relay_worker_ended_total";
 
 /// An embedded configuration whose first account may make so many calls in a second.
 fn paced(url: &str, rate: u32) -> Config {
-    let config = Config::embedded(url, &[]);
+    // What waits for a later turn because others may be behind it waits in the retry queue.
+    let config = Config::embedded(url, &[("retry", "tiers = [\"1s\"]")]);
     config.edit("write_key = \"write_1\"", &format!("write_key = \"write_1\"\nmax_calls_per_second = {rate}"));
     config
 }
@@ -74,4 +75,21 @@ async fn a_stop_does_not_wait_for_calls_whose_turn_has_not_come() {
     config.edit("max_calls_per_second = 1", "max_calls_per_second = 0");
     let _next = Relay::start("run", &config).await;
     eventually("all are delivered", || async { refersion.simulator.affiliates().len() == 40 }).await;
+}
+
+#[tokio::test]
+async fn an_account_with_a_slow_pace_and_a_backlog_keeps_nobody_waiting_behind_it() {
+    let refersion = Refersion::start().await;
+    let config = paced(refersion.url(), 1);
+    config.edit("[worker]\n", "[worker]\nprefetch = 16\n");
+    let relay = Relay::start("run", &config).await;
+    // At one in a second they take longer than anybody waits here, and they are more than there is room for.
+    post_all(&relay, "person", 300).await;
+    for n in 0..16 {
+        assert_eq!(relay.post(2, identify(&format!("other{n}@example.com"))).await.status, 202);
+    }
+
+    eventually("the others are there", || async { of_key(&refersion.simulator.calls(), "pub_2").len() == 16 }).await;
+    assert!(of_key(&refersion.simulator.calls(), "pub_1").len() < 100);
+    assert_eq!(relay.metric("refersion_relay_attempts_charged_total").await, 0);
 }

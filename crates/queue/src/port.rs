@@ -101,6 +101,9 @@ pub struct Depth {
     pub ready: u64,
     /// Messages that were delivered and are not settled. RabbitMQ does not say, so there it is 0.
     pub in_hand: u64,
+    /// Whether several own the place or stand by for it, so that somebody else may have some of it in hand without that
+    /// being seen.
+    pub shared: bool,
 }
 
 /// Whether the queue can confirm anything now.

@@ -107,11 +107,13 @@ impl Calls for Attempt {
             *call
         };
         if ended.proper {
-            self.lookout.answered(began, matches!(self.purpose, Purpose::Probe));
+            self.lookout.answered(began, !matches!(self.purpose, Purpose::Event { .. }));
         }
         if let Purpose::Event { desk, .. } = &self.purpose {
             let sign = match ended.failure {
                 Some(Failure::Limited { .. } | Failure::Transport { .. }) => Sign::Bad,
+                // A no is an answer, even one without a word.
+                Some(Failure::Rejected(_) | Failure::Unauthorized { .. }) => Sign::Good,
                 _ if !ended.proper => Sign::Poor,
                 _ => Sign::Good,
             };

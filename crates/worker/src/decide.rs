@@ -27,6 +27,8 @@ pub struct Failed<'a> {
     pub wait: Duration,
     /// How much longer the event may stay unacknowledged.
     pub may_stay: Duration,
+    /// Whether keys that were refused were refused for what the event says: they work for others.
+    pub is_its_own: bool,
 }
 
 /// What a failure says by itself.
@@ -44,7 +46,7 @@ enum Blame {
 }
 
 /// The one place where a failure becomes an action.
-fn blame(failure: &Failure) -> Blame {
+fn blame(failure: &Failure, is_its_own: bool) -> Blame {
     match failure {
         Failure::Limited { retry_after: Some(after) } | Failure::Unavailable { retry_after: Some(after), .. }
             if !after.is_zero() =>
@@ -55,6 +57,7 @@ fn blame(failure: &Failure) -> Blame {
         Failure::Unavailable { .. } => Blame::Unknown(Trouble::Unavailable),
         Failure::Unclear { .. } => Blame::Unknown(Trouble::Unclear),
         Failure::Limited { .. } => Blame::Event,
+        Failure::Unauthorized { .. } if is_its_own => Blame::Event,
         Failure::Unauthorized { .. } => Blame::Account,
         Failure::Rejected(Rejection::Refused { .. }) => Blame::Final(DeadReason::Refused),
         Failure::Rejected(Rejection::NotDone) => Blame::Final(DeadReason::NotDone),
@@ -66,7 +69,7 @@ fn blame(failure: &Failure) -> Blame {
 
 /// The trouble that Refersion would be in, if a failure were Refersion's; `None` where it cannot be.
 pub(crate) fn trouble(failure: &Failure) -> Option<Trouble> {
-    match blame(failure) {
+    match blame(failure, false) {
         Blame::Unknown(trouble) => Some(trouble),
         Blame::Event | Blame::Pause(_) | Blame::Account | Blame::Final(_) => None,
     }
@@ -77,7 +80,7 @@ pub(crate) fn trouble(failure: &Failure) -> Option<Trouble> {
 pub fn decide(failed: &Failed<'_>, policy: &RetryPolicy, now: SystemTime) -> Verdict {
     let dead =
         |reason| Verdict::DeadLetter { reason, status: failed.failure.status(), error: failed.failure.to_string() };
-    match (blame(failed.failure), failed.refersion) {
+    match (blame(failed.failure, failed.is_its_own), failed.refersion) {
         (Blame::Account, _) => Verdict::Hold,
         (Blame::Final(reason), _) => dead(reason),
         (Blame::Pause(pause), _) => Verdict::Retry(Retry::Pause(pause)),
@@ -132,7 +135,16 @@ mod tests {
     fn decided_if(refersion: Known, failure: &Failure, attempts: u32, age: Duration, out: Duration) -> Verdict {
         let now = SystemTime::UNIX_EPOCH + 1_000_000 * SECOND;
         let first_failed_at = (attempts > 0).then(|| now - age);
-        let failed = Failed { failure, attempts, first_failed_at, out, refersion, wait: SECOND, may_stay: MINUTE };
+        let failed = Failed {
+            failure,
+            attempts,
+            first_failed_at,
+            out,
+            refersion,
+            wait: SECOND,
+            may_stay: MINUTE,
+            is_its_own: false,
+        };
         decide(&failed, &policy(), now)
     }
 

@@ -37,6 +37,26 @@ pub(crate) struct Keeper {
     pub(crate) abort: CancellationToken,
 }
 
+/// Whether owning the held events came to anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Worked {
+    Something,
+    Nothing,
+}
+
+impl Worked {
+    fn of(term: &Term) -> Self {
+        if term.has_begun() { Self::Something } else { Self::Nothing }
+    }
+}
+
+/// The waits between probes.
+struct Waits {
+    backoff: Backoff,
+    /// How many events had been delivered when the account was last held.
+    delivered: u64,
+}
+
 impl Keeper {
     pub(crate) async fn run(self) {
         let stop = self.stop.clone();
@@ -45,9 +65,10 @@ impl Keeper {
             () = self.find_out() => {}
             () = stop.cancelled() => return,
         }
+        let mut waits = Waits { backoff: Backoff::new(FIRST_PROBE, LAST_PROBE), delivered: 0 };
         while !stop.is_cancelled() {
             tokio::select! {
-                () = self.probe() => {}
+                () = self.probe(&mut waits) => {}
                 () = self.look_for_strays() => {}
                 () = stop.cancelled() => return,
             }
@@ -81,12 +102,12 @@ impl Keeper {
     }
 
     /// Waits until the account is held and its keys work again.
-    async fn probe(&self) {
+    async fn probe(&self, waits: &mut Waits) {
         let (gate, name) = (&self.desk.gate, &self.desk.name);
         loop {
             gate.until(GateState::Held).await;
             tokio::select! {
-                () = self.until_the_keys_work() => {}
+                () = self.until_the_keys_work(waits) => {}
                 () = gate.while_held() => continue,
             }
             tracing::info!(account = %name, "the account's keys work again");
@@ -97,8 +118,12 @@ impl Keeper {
         }
     }
 
-    async fn until_the_keys_work(&self) {
-        let mut backoff = Backoff::new(FIRST_PROBE, LAST_PROBE);
+    async fn until_the_keys_work(&self, Waits { backoff, delivered }: &mut Waits) {
+        // Keys that are fit for this and nothing else are not tried again every second.
+        let count = self.desk.refusals.count();
+        if std::mem::replace(delivered, count) != count {
+            backoff.reset();
+        }
         loop {
             tokio::select! {
                 () = tokio::time::sleep(backoff.next_wait()) => {}
@@ -136,7 +161,7 @@ impl Keeper {
         while !self.stop.is_cancelled() && matches!(gate.state(), GateState::Releasing | GateState::Settling) {
             let taking = async {
                 self.context.lookout.until_back().await;
-                // Where another process works the held events, this takes until that has ended.
+                // On the embedded queue this takes until another process that works them has ended.
                 self.context.queue.own(self.place(), self.room).await
             };
             let owned = tokio::select! {
@@ -144,31 +169,41 @@ impl Keeper {
                 owned = taking => owned,
             };
             match owned {
-                Ok(owned) => {
-                    backoff.reset();
-                    self.work_held(owned).await;
-                }
+                Ok(owned) => match self.work_held(owned).await {
+                    Worked::Something => backoff.reset(),
+                    Worked::Nothing => self.rest(&mut backoff).await,
+                },
                 Err(error) => {
                     tracing::debug!(account = %self.desk.name, "cannot read the held events: {error}");
-                    tokio::select! {
-                        () = self.stop.cancelled() => return,
-                        () = tokio::time::sleep(backoff.next_wait()) => {}
-                    }
+                    self.rest(&mut backoff).await;
                 }
             }
         }
     }
 
-    async fn work_held(&self, mut owned: Owned) {
+    async fn rest(&self, backoff: &mut Backoff) {
+        if matches!(self.desk.gate.state(), GateState::Releasing | GateState::Settling) {
+            let _ = self.stop.run_until_cancelled(tokio::time::sleep(backoff.next_wait())).await;
+        }
+    }
+
+    async fn work_held(&self, mut owned: Owned) -> Worked {
         let gate = &self.desk.gate;
         let mut term = Term::new(self.context.clone(), self.roster.clone(), Source::Held, self.room);
         let mut end = self.drain(&mut term, &mut owned).await;
+        if end == TermEnd::Idle && self.is_shared().await {
+            // Somebody else may be at work while this one stands by: then silence means nothing. Whoever is alone after a
+            // while can tell.
+            owned.release().await;
+            gate.advance(GateState::Settling, GateState::Releasing);
+            return Worked::of(&term);
+        }
         if end == TermEnd::Idle {
             gate.advance(GateState::Releasing, GateState::Settling);
             gate.until_settled().await;
             end = self.drain(&mut term, &mut owned).await;
         }
-        let mut empty = end == TermEnd::Idle && self.held().await == Some(0);
+        let mut empty = end == TermEnd::Idle && self.held().await == Some(0) && !self.is_shared().await;
         if empty {
             // From here on nothing can be added; what was delivered before the count and had not arrived comes now.
             empty = self.drain(&mut term, &mut owned).await == TermEnd::Idle;
@@ -178,6 +213,12 @@ impl Keeper {
         if gate.advance(GateState::Settling, next) && empty {
             tracing::info!(account = %self.desk.name, "no event of this account is held any more");
         }
+        Worked::of(&term)
+    }
+
+    /// Whether somebody else may have held events in hand, as far as the queue can tell now.
+    async fn is_shared(&self) -> bool {
+        self.context.queue.depth(&self.place()).await.is_ok_and(|depth| depth.shared)
     }
 
     /// How many events are held, in hand or not, if the queue can tell now.

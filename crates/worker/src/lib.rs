@@ -23,6 +23,7 @@ mod mark;
 mod order;
 mod outage;
 mod pace;
+mod refusals;
 mod roster;
 mod settings;
 mod term;

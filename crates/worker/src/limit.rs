@@ -70,8 +70,9 @@ impl Limit {
     }
 
     /// Begins anew: what was seen of a Refersion that was out says nothing about one that is back.
-    pub(crate) fn restart(&mut self) {
-        (self.current, self.doubling, self.reduced) = (FIRST.min(self.ceiling), true, None);
+    /// What began before `now` counts for nothing any more.
+    pub(crate) fn restart(&mut self, now: Instant) {
+        (self.current, self.doubling, self.reduced) = (FIRST.min(self.ceiling), true, Some(now));
     }
 
     /// A call that began at `began` took so long. `in_flight`: calls under way when it began or when it ended, whichever
@@ -99,8 +100,8 @@ impl Limit {
     }
 
     fn reduce(&mut self, began: Instant, now: Instant, to: f64) {
-        self.doubling = false;
         if self.reduced.is_none_or(|reduced| reduced <= began) {
+            self.doubling = false;
             self.current = (self.current * to).max(1.0);
             self.reduced = Some(now);
         }
@@ -284,9 +285,11 @@ mod tests {
     #[test]
     fn a_return_from_an_outage_begins_anew() {
         let mut limit = at_most(32, 1.0);
-        limit.restart();
-        assert_eq!(limit.allowed(), 4);
         let now = Instant::now() + Duration::from_mins(1);
+        limit.restart(now);
+        end(&mut limit, now + Duration::from_secs(1), 10_000, Sign::Bad);
+        assert_eq!(limit.allowed(), 4, "what hung through the outage says nothing");
+        let now = now + Duration::from_secs(2);
         (0..28).for_each(|_| end(&mut limit, now, 10, Sign::Good));
         assert_eq!(limit.allowed(), 32);
     }

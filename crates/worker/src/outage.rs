@@ -141,15 +141,20 @@ impl Outage {
         match self.phase {
             Phase::Out { .. } => return Change::Nothing,
             Phase::Up | Phase::Ramping { .. } if self.overlaps(began) => return Change::Nothing,
-            // Once: should only the probes be answered, it has to be found out whose the failures are.
-            Phase::Ramping { .. } if !self.relapsed && self.proper.is_none_or(|proper| proper.answered <= began) => {
+            // Only as long as nothing but probes was answered in this ramp, and only once: should others be answered, or never
+            // anything but the probes, it has to be found out whose the failures are.
+            Phase::Ramping { worked: false, .. }
+                if !self.relapsed && self.proper.is_none_or(|proper| proper.answered <= began) =>
+            {
                 self.relapsed = true;
                 return self.begin(began, trouble);
             }
             Phase::Up | Phase::Ramping { .. } => {}
         }
         let since = self.doubt.map_or(now, |doubt| doubt.since);
-        self.doubt = Some(Doubt { since, last: now });
+        // Of two that failed at once the earlier one may be heard of last.
+        let last = self.doubt.map_or(now, |doubt| doubt.last.max(now));
+        self.doubt = Some(Doubt { since, last });
         Change::Doubt
     }
 
@@ -428,7 +433,7 @@ mod tests {
         assert_eq!(course.judge(7_100, 7_200), Some(Known::Up));
 
         course.answered(9_100, 9_150);
-        assert_eq!(course.failed(9_200, 9_300), Change::Began(Trouble::NoAnswer), "it works again, then fails again");
+        assert_eq!(course.failed(9_200, 9_300), Change::Doubt, "others work: it may be this event");
     }
 
     #[test]

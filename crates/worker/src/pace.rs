@@ -45,6 +45,12 @@ impl Pace {
         Ok(())
     }
 
+    /// How long so many calls take to begin.
+    pub(crate) fn takes(&self, calls: usize) -> Option<Duration> {
+        let rate = self.rate?.get();
+        Some(Duration::from_secs(1).saturating_mul(u32::try_from(calls).unwrap_or(u32::MAX)) / rate)
+    }
+
     /// How many calls can be of any use at a time if each takes up to `longest`; the others would only wait.
     pub(crate) fn useful(&self, longest: Duration) -> Option<usize> {
         let rate = self.rate?.get();

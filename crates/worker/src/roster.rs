@@ -7,6 +7,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::Account;
 use crate::gate::{Gate, GateState};
+use crate::refusals::Refusals;
 use crate::turnstile::Turnstile;
 
 /// The accounts a worker works for. They can be replaced while it works: an account keeps its state when its settings
@@ -26,6 +27,8 @@ pub(crate) struct Desk {
     pub(crate) gate: Gate,
     /// What its calls have to go through.
     pub(crate) turnstile: Turnstile,
+    /// Of its keys, or of single events.
+    pub(crate) refusals: Refusals,
     /// Told when the settings have changed: the keys may work now.
     pub(crate) changed: Notify,
     account: RwLock<Arc<Account>>,
@@ -37,6 +40,7 @@ impl Desk {
             name: account.name.clone(),
             gate: Gate::new(),
             turnstile: Turnstile::new(account.name.clone(), concurrency, account.max_calls_per_second, metrics),
+            refusals: Refusals::new(),
             changed: Notify::new(),
             account: RwLock::new(Arc::new(account)),
         }
@@ -107,11 +111,21 @@ impl Roster {
         self.concurrency.saturating_mul(configured)
     }
 
-    /// The desks of the configured accounts that Refersion has not asked to leave it alone.
+    /// The desks of the configured accounts that Refersion has not asked to leave it alone, without those that are held if
+    /// there are others: what is answered to keys that do not work may say little about Refersion.
     pub(crate) fn callable(&self) -> Vec<Arc<Desk>> {
         let mut desks = self.desks();
         desks.retain(|desk| desk.gate.state() != GateState::Gone && desk.gate.paused().is_none());
+        let is_held = |desk: &Arc<Desk>| desk.gate.state() == GateState::Held;
+        if !desks.iter().all(is_held) {
+            desks.retain(|desk| !is_held(desk));
+        }
         desks
+    }
+
+    /// Whether more than one account is configured.
+    pub(crate) fn is_shared(&self) -> bool {
+        1 < self.desks().iter().filter(|desk| desk.gate.state() != GateState::Gone).count()
     }
 
     /// Yields each desk that opens, from the first on. Can be taken once.

@@ -34,6 +34,17 @@ struct State {
     /// Permits there are, in use or not.
     permits: usize,
     in_use: usize,
+    /// Those who wait for a permit.
+    waiting: usize,
+}
+
+/// One of those who wait, for as long as it lives.
+struct Waiting<'a>(&'a Turnstile);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.lock().waiting -= 1;
+    }
 }
 
 /// The right to one call at a time.
@@ -46,7 +57,7 @@ pub(crate) struct Permit<'a> {
 impl Turnstile {
     /// `ceiling`: calls in flight at most. `rate`: calls in a second at most.
     pub(crate) fn new(name: AccountName, ceiling: usize, rate: Option<NonZeroU32>, metrics: Metrics) -> Self {
-        let state = State { limit: Limit::new(ceiling), pace: Pace::new(rate), permits: 0, in_use: 0 };
+        let state = State { limit: Limit::new(ceiling), pace: Pace::new(rate), permits: 0, in_use: 0, waiting: 0 };
         let turnstile = Self {
             name,
             permits: Semaphore::new(0),
@@ -61,9 +72,18 @@ impl Turnstile {
 
     /// Waits for the right to call. Dropping it makes room for the next.
     pub(crate) async fn enter(&self) -> Permit<'_> {
+        self.lock().waiting += 1;
+        let waiting = Waiting(self);
         let permit = self.permits.acquire().await.expect("the semaphore is never closed");
+        drop(waiting);
         self.lock().in_use += 1;
         Permit { turnstile: self, held: Some(permit), _counted: self.metrics.calling(&self.name) }
+    }
+
+    /// How long those who are here take to call, where there is a pace.
+    pub(crate) fn expected_wait(&self) -> Option<Duration> {
+        let state = self.lock();
+        state.pace.takes(state.in_use + state.waiting)
     }
 
     /// Waits until a call may begin by the pace. Returns whether it had to wait.
@@ -110,7 +130,7 @@ impl Turnstile {
     /// Forgets what it learnt: Refersion is back from an outage.
     pub(crate) fn restart(&self) {
         let mut state = self.lock();
-        state.limit.restart();
+        state.limit.restart(Instant::now());
         self.adjust(&mut state);
     }
 

@@ -20,7 +20,8 @@ use crate::lookout::Lookout;
 use crate::mark::{Identity, Mark, Marks};
 use crate::order::{Order, Standing};
 use crate::outage::Known;
-use crate::roster::Desk;
+use crate::roster::{Desk, Roster};
+use crate::turnstile::Permit;
 use crate::verdict::{Aside, Retry, Verdict};
 
 /// The first wait of an event that keeps its place, and the longest.
@@ -29,11 +30,20 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// How long an event may stay unacknowledged in all. RabbitMQ closes the channel after 30 minutes.
 const MAX_STAY: Duration = Duration::from_mins(9);
 
+/// The least time for what others find out: enough for a probe, and far from what a broker lets be unacknowledged.
+const LEAST_STAY: Duration = Duration::from_secs(30);
+/// How long an event may wait for its account's turn to call where there are other accounts: their events are behind it on
+/// its shard. More than a call takes at most, so that nothing goes away while Refersion hangs.
+const LONGEST_TURN: Duration = Duration::from_mins(1);
+/// A turn that is certain to come later than this is not waited for.
+const LATE_TURN: Duration = Duration::from_secs(10);
+
 /// Everything working an event needs.
 pub(crate) struct Context {
     pub(crate) queue: Arc<dyn Queue>,
     pub(crate) destination: Arc<dyn Destination>,
     pub(crate) lookout: Arc<Lookout>,
+    pub(crate) roster: Arc<Roster>,
     pub(crate) retry: RetryPolicy,
     pub(crate) shard_count: u16,
     pub(crate) marks: Marks,
@@ -62,6 +72,22 @@ pub(crate) enum Reading {
     Final(Verdict),
     /// An event of an account that was never configured.
     Stray(AccountName, Subject),
+}
+
+/// Whether an event may call.
+enum Turn<'a> {
+    Now(Permit<'a>),
+    /// It would take too long, or has. From now on it takes so long at least.
+    Later(Duration),
+    Leave,
+}
+
+/// What was found out about a failed attempt.
+#[derive(Clone, Copy)]
+struct Knowledge {
+    refersion: Known,
+    /// Whether its keys were refused for what the event says.
+    is_its_own: bool,
 }
 
 /// How working an event ended.
@@ -177,15 +203,12 @@ impl Context {
                 }
                 continue;
             }
-            let permit = tokio::select! {
-                biased;
-                () = leave.cancelled() => return Conclusion::Leave,
-                permit = job.desk.turnstile.enter() => permit,
-                () = tokio::time::sleep(stay()) => {
-                    return settle(Verdict::Retry(Retry::Tier(self.retry.covering(Duration::ZERO))), headers);
-                }
+            let permit = match self.turn(job, stay(), leave).await {
+                Turn::Now(permit) => permit,
+                Turn::Later(wait) => return settle(Verdict::Retry(Retry::Tier(self.retry.covering(wait))), headers),
+                Turn::Leave => return Conclusion::Leave,
             };
-            let pass = match self.in_time(self.lookout.pass(), stay(), leave).await {
+            let pass = match self.in_time(self.lookout.pass(), stay().max(LEAST_STAY), leave).await {
                 Some(Some(pass)) => pass,
                 Some(None) => continue,
                 None => return Conclusion::Leave,
@@ -199,6 +222,7 @@ impl Context {
             drop((permit, pass));
             let failure = match applied {
                 Some(Ok(applied)) => {
+                    job.desk.refusals.delivered();
                     self.count_omitted_by_update(command, applied);
                     return settle(Verdict::Delivered(applied), headers);
                 }
@@ -207,9 +231,11 @@ impl Context {
             };
             self.metrics.attempt_failed(failure.as_str());
             // Unknown, it is not charged either.
-            let known = self.in_time(self.known(began, &failure), stay(), leave).await;
+            let known = self.in_time(self.known(began, &failure), stay().max(LEAST_STAY), leave).await;
             let Some(known) = known else { return Conclusion::Leave };
-            let verdict = self.charge(&failure, known, backoff.next_wait(), stay(), &mut headers);
+            let is_its_own = matches!(failure, Failure::Unauthorized { .. }) && job.desk.refusals.is_its_own(&job.mark);
+            let knowledge = Knowledge { refersion: known, is_its_own };
+            let verdict = self.charge(&failure, knowledge, backoff.next_wait(), stay(), &mut headers);
             match verdict {
                 Verdict::Retry(Retry::InHand(wait)) => {
                     self.metrics.retried(Wait::InHand);
@@ -261,6 +287,22 @@ impl Context {
         job.desk.gate.admit(job.source).await
     }
 
+    /// Waits until it is the event's turn among those of its account, but not so long that other accounts' events wait for
+    /// it behind it.
+    async fn turn<'a>(&self, job: &'a Job, stay: Duration, leave: &CancellationToken) -> Turn<'a> {
+        let (turnstile, is_shared) = (&job.desk.turnstile, self.roster.is_shared());
+        if let Some(wait) = turnstile.expected_wait().filter(|wait| is_shared && LATE_TURN < *wait) {
+            return Turn::Later(wait);
+        }
+        let patience = if is_shared { stay.min(LONGEST_TURN) } else { stay };
+        tokio::select! {
+            biased;
+            () = leave.cancelled() => Turn::Leave,
+            permit = turnstile.enter() => Turn::Now(permit),
+            () = tokio::time::sleep(patience) => Turn::Later(Duration::ZERO),
+        }
+    }
+
     /// Makes one attempt. Returns when it began and how it ended; `None` when it was called off.
     async fn attempt(
         &self,
@@ -282,14 +324,14 @@ impl Context {
     fn charge(
         &self,
         failure: &Failure,
-        refersion: Known,
+        Knowledge { refersion, is_its_own }: Knowledge,
         wait: Duration,
         may_stay: Duration,
         headers: &mut Headers,
     ) -> Verdict {
         let (attempts, first_failed_at, now) = (headers.attempts, headers.first_failed_at, SystemTime::now());
         let out = first_failed_at.map(|first| self.lookout.out_between(first, now)).unwrap_or_default();
-        let failed = Failed { failure, attempts, first_failed_at, out, refersion, wait, may_stay };
+        let failed = Failed { failure, attempts, first_failed_at, out, refersion, wait, may_stay, is_its_own };
         let verdict = decide(&failed, &self.retry, now);
         if charged(&verdict) {
             self.metrics.attempt_charged();

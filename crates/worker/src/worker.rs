@@ -77,7 +77,18 @@ impl Worker {
         let retry = settings.retry.clone();
         let lookout = Arc::new(Lookout::new(settings.outage, roster.clone(), metrics.clone()));
         let (marks, ended, order) = (Marks::new(), Ended::new(), Arc::new(Order::new(metrics.clone())));
-        let context = Context { queue, destination, lookout, retry, shard_count, marks, ended, order, metrics };
+        let context = Context {
+            queue,
+            destination,
+            lookout,
+            roster: roster.clone(),
+            retry,
+            shard_count,
+            marks,
+            ended,
+            order,
+            metrics,
+        };
         let progress = Progress { looked_after: AtomicUsize::new(0), wanted: settings.shards.len() };
         Self { context: Arc::new(context), roster, settings, progress: Arc::new(progress) }
     }

@@ -89,6 +89,8 @@ pub(crate) enum Notice {
     Blocked(String),
     Unblocked,
     Broken(String),
+    /// One of its channels was closed; the connection is there still.
+    Error(String),
 }
 
 /// Passes a connection's notices to `tell` until it breaks or `stop` is cancelled.
@@ -112,6 +114,7 @@ pub(crate) async fn watch(connection: &Connection, stop: &CancellationToken, tel
                     tell(Notice::Broken(error.to_string()));
                     return;
                 }
+                tell(Notice::Error(error.to_string()));
             }
             Some(_) => {}
             None => {

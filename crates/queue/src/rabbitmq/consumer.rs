@@ -58,8 +58,9 @@ pub(crate) async fn own(
         let (consumer, ended, publisher) = (consumer.clone(), ended.clone(), publisher.clone());
         let acknowledged = acknowledged.clone();
         async move {
-            connection::watch(&connection, &ended, |notice| {
-                if let Notice::Broken(why) = notice {
+            connection::watch(&connection, &ended, |notice| match notice {
+                // It has one channel, so that is of no more use than a connection that is gone.
+                Notice::Broken(why) | Notice::Error(why) => {
                     tracing::debug!(queue.error = why, "a consuming connection was lost");
                     publisher.metrics.connection_lost(telemetry::Connection::Consume);
                     // The broker never has more unsettled deliveries out, so no more acknowledgements can be lost.
@@ -67,6 +68,7 @@ pub(crate) async fn own(
                     publisher.tally.uncertain(lost);
                     ended.cancel();
                 }
+                Notice::Blocked(_) | Notice::Unblocked => {}
             })
             .await;
             connection::close(&connection).await;
@@ -224,7 +226,10 @@ impl RabbitSettler {
             let published = tokio::select! {
                 biased;
                 published = self.publisher.publish(place, &message) => published,
-                () = self.ended.cancelled() => return Err(SettleError),
+                () = self.ended.cancelled() => {
+                    self.publisher.tally.uncertain(1); // it may be on its way
+                    return Err(SettleError);
+                }
             };
             let Err(error) = published else { return Ok(()) };
             tracing::debug!(queue.error = %error, "a copy was not confirmed, trying again");

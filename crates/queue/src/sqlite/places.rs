@@ -4,13 +4,16 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::Place;
 
+/// What the names of held places begin with.
+pub(crate) const HELD: &str = "held.";
+
 /// What a place is called in the file.
 pub(crate) fn name(place: &Place) -> String {
     match place {
         Place::Intake => "intake".to_owned(),
         Place::Shard(shard) => format!("events.{shard}"),
         Place::Later(_, delay) => format!("retry.{}", humantime::format_duration(*delay).to_string().replace(' ', "")),
-        Place::Held(account) => format!("held.{account}"),
+        Place::Held(account) => format!("{HELD}{account}"),
         Place::Dead(class) => format!("dead.{class}"),
     }
 }

@@ -13,6 +13,8 @@ use crate::{Death, Headers, Message, Place};
 /// How often an event is delivered before it is given up. Every process that dies with it in hand counts, so this is far
 /// above what crashes explain.
 const DELIVERY_LIMIT: i64 = 100;
+/// The same for held events: they go back each time that keys which seemed to work are refused again.
+const HELD_LIMIT: i64 = 1_000_000;
 /// How much of what is taken is read at a time, in bytes; one event more than fits.
 const TAKE_BYTES: usize = 8 * 1024 * 1024;
 /// How many events become due in one transaction.
@@ -230,29 +232,30 @@ impl<'a> Work<'a> {
     /// often is given up.
     pub(crate) fn put_back(&mut self, place: i64, now: SystemTime) -> rusqlite::Result<()> {
         let connection = self.connection;
-        let up_to: i64 = connection
-            .prepare_cached("SELECT delivered_up_to FROM place WHERE id = ?1")?
-            .query_row([place], |row| row.get(0))?;
+        let (up_to, name): (i64, String) = connection
+            .prepare_cached("SELECT delivered_up_to, name FROM place WHERE id = ?1")?
+            .query_row([place], |row| Ok((row.get(0)?, row.get(1)?)))?;
         if up_to == 0 {
             return Ok(());
         }
         connection
             .prepare_cached("UPDATE event SET deliveries = deliveries + 1 WHERE place = ?1 AND number <= ?2")?
             .execute(params![place, up_to])?;
+        let limit = if name.starts_with(places::HELD) { HELD_LIMIT } else { DELIVERY_LIMIT };
         let sql = format!(
             "SELECT {} FROM event WHERE place = ?1 AND number <= ?2 AND ?3 < deliveries ORDER BY number",
             row::COLUMNS
         );
         let mut statement = connection.prepare_cached(&sql)?;
         let given_up = statement
-            .query_map(params![place, up_to, DELIVERY_LIMIT], |row| row::read(row, None))?
+            .query_map(params![place, up_to, limit], |row| row::read(row, None))?
             .collect::<rusqlite::Result<Vec<_>>>()?;
         for Stored { number, message, .. } in given_up {
             let death = Death {
                 class: Class::Poison,
                 reason: DeadReason::DeliveryLimit.as_str().to_owned(),
                 status: None,
-                error: Some(format!("it was delivered {} times and never settled", DELIVERY_LIMIT + 1)),
+                error: Some(format!("it was delivered {} times and never settled", limit + 1)),
                 dead_at: Some(now),
             };
             let headers = Headers { death: Some(death), ..message.headers };

@@ -221,9 +221,16 @@ impl RabbitSettler {
             if self.ended.is_cancelled() {
                 return Err(SettleError);
             }
+            let publishing = async {
+                if let Place::Subject(_) = place {
+                    // Nothing is wrong with its place while one set of shards follows another.
+                    self.publisher.gates.until_open().await;
+                }
+                self.publisher.publish(place, &message).await
+            };
             let published = tokio::select! {
                 biased;
-                published = self.publisher.publish(place, &message) => published,
+                published = publishing => published,
                 () = self.ended.cancelled() => return Err(SettleError),
             };
             let Err(error) = published else { return Ok(()) };

@@ -7,13 +7,15 @@ use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 use refersion_relay_model::{AccountName, Class, Shard};
 
 use super::names::{DIED_AT_INTAKE, Names};
-use super::reader::{NOT_FOUND, is};
+use super::reader::{Count, NOT_FOUND, is};
 
 /// How often a work queue delivers an event before the broker gives up on it. Up to RabbitMQ 4.2 every lost connection
 /// counts, so this is far above what crashes explain; it has to be a positive number, since -1 means 0 on old brokers.
 const DELIVERY_LIMIT: i32 = 100;
 /// The same for queues whose letters are looked at and put back.
 const BROWSE_LIMIT: i32 = 1_000_000;
+/// The same for what says that a set of shards is closed, which must never be given up.
+const NO_LIMIT: i32 = i32::MAX;
 /// AMQP's `PRECONDITION_FAILED`: what exists has other arguments.
 const PRECONDITION_FAILED: u16 = 406;
 
@@ -22,7 +24,10 @@ const PRECONDITION_FAILED: u16 = 406;
 #[derive(Clone, Debug)]
 pub(crate) struct Topology {
     pub(crate) names: Names,
+    /// How many shards the set to come to has.
     pub(crate) shards: u16,
+    /// The older sets, the oldest first.
+    pub(crate) drain: Vec<u16>,
     pub(crate) tiers: Vec<Duration>,
     pub(crate) accounts: Accounts,
     /// Who this process is among those who consume.
@@ -104,7 +109,7 @@ impl Topology {
             }
         }
         for queue in &queues {
-            results.push(queue.declare(&channel).await);
+            results.push(queue.declare(&channel).await.map(drop));
             if matches!(results.last(), Some(Err(_))) {
                 channel = connection.create_channel().await?;
             }
@@ -162,6 +167,21 @@ impl Topology {
         channel.close(200, "done".into()).await.map_err(DeclareError::Broker)
     }
 
+    /// Declares the gate of a set of shards, and says what is in it.
+    pub(super) async fn declare_gate(&self, channel: &Channel, shards: u16) -> Result<Count, DeclareError> {
+        self.gate(shards).declare(channel).await
+    }
+
+    /// Every set of shards, by how many there are in it, in the order of use.
+    pub(crate) fn sets(&self) -> impl Iterator<Item = u16> {
+        self.drain.iter().copied().chain([self.shards])
+    }
+
+    /// Every shard of every set.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = Shard> {
+        self.sets().flat_map(Shard::all)
+    }
+
     /// Every queue that has to exist.
     pub(crate) fn queue_names(&self) -> impl Iterator<Item = String> + use<> {
         self.queues().into_iter().map(|queue| queue.name)
@@ -199,8 +219,8 @@ impl Topology {
                 bindings: dead_bindings(names, class),
             });
         }
-        for index in 0..self.shards {
-            let shard = Shard { index, count: self.shards };
+        queues.extend(self.sets().map(|shards| self.gate(shards)));
+        for shard in self.shards() {
             queues.push(QueueSpec {
                 name: names.shard(shard),
                 arguments: poison().arguments([limit(DELIVERY_LIMIT), SINGLE_ACTIVE]),
@@ -239,6 +259,15 @@ impl Topology {
     fn exchange(&self, name: String, kind: ExchangeKind) -> ExchangeSpec {
         let arguments = table([("alternate-exchange", text(&self.names.unrouted()))]);
         ExchangeSpec { name, kind, arguments }
+    }
+
+    /// Nothing is bound to it: what closes it is published to the queue itself.
+    fn gate(&self, shards: u16) -> QueueSpec {
+        QueueSpec {
+            name: self.names.gate(shards),
+            arguments: arguments([limit(NO_LIMIT), ("x-overflow", text("reject-publish"))]),
+            bindings: Vec::new(),
+        }
     }
 
     fn held(&self, account: &AccountName) -> (ExchangeSpec, QueueSpec) {
@@ -284,16 +313,16 @@ impl ExchangeSpec {
 }
 
 impl QueueSpec {
-    async fn declare(&self, channel: &Channel) -> Result<(), DeclareError> {
+    async fn declare(&self, channel: &Channel) -> Result<Count, DeclareError> {
         let declared =
             channel.queue_declare(self.name.as_str().into(), QueueDeclareOptions::durable(), self.arguments.clone());
-        declared.await.map_err(|error| differs("queue", &self.name, error))?;
+        let declared = declared.await.map_err(|error| differs("queue", &self.name, error))?;
         for (exchange, key) in &self.bindings {
             let (queue, exchange, key) = (self.name.as_str().into(), exchange.as_str().into(), key.as_str().into());
             let bound = channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default());
             bound.await.map_err(DeclareError::Broker)?;
         }
-        Ok(())
+        Ok(declared.into())
     }
 }
 

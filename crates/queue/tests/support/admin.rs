@@ -116,7 +116,10 @@ impl Admin {
         let mut queues = vec![name("intake"), name("unrouted"), name("tally.baseline")];
         queues.extend((0..4).map(|slot| name(&format!("tally.{slot}"))));
         let mut exchanges = vec![name("events"), name("dead"), name("unrouted")];
-        queues.extend((0..settings.shards).map(|index| name(&format!("events.n{}.{index}", settings.shards))));
+        for shards in settings.drain.iter().chain([&settings.shards]) {
+            queues.extend((0..*shards).map(|index| name(&format!("events.n{shards}.{index}"))));
+            queues.push(name(&format!("events.n{shards}.gate")));
+        }
         queues.extend(
             Class::ALL.iter().filter(|class| **class != Class::Unrouted).map(|class| name(&format!("dead.{class}"))),
         );

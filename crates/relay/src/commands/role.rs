@@ -99,9 +99,9 @@ pub(super) async fn start(
     if let Some(listener) = ingest_listener {
         running.ingest = Some(listener.local_addr().map_err(Exit::failed)?);
         let access = watch::Sender::new(Arc::new(parts::access(&settings.accounts)));
-        let (queue, shards, metrics) = (queue.clone(), settings.shards, metrics.clone());
+        let (queue, metrics) = (queue.clone(), metrics.clone());
         let protection = Protection::new(settings.bounds.clone(), metrics.clone());
-        let ingest = Ingest { queue, access: access.subscribe(), shards, metrics, protection: protection.clone() };
+        let ingest = Ingest { queue, access: access.subscribe(), metrics, protection: protection.clone() };
         running.access = Some(access);
         descriptors::raise(settings.bounds.max_connections);
         let mut certificate = None;
@@ -119,6 +119,8 @@ pub(super) async fn start(
         let worker = parts::worker(settings, queue.clone(), parts::client(settings, &metrics)?, &metrics);
         (progress, lookout) = (Some(worker.progress()), Some(worker.lookout()));
         running.roster = Some(worker.roster());
+        let (changing, until) = (queue.clone(), stop.stop.clone());
+        tasks.spawn(async move { changing.change_shards(&until).await });
         tasks.spawn(worker.run(stop.stop.clone(), stop.abort.clone()));
     }
     tasks.spawn(poll::depths(
@@ -130,7 +132,8 @@ pub(super) async fn start(
     ));
     tasks.close();
     // Metrics and health answer until the very end, so they are not among the tasks that are waited for.
-    let ops = Ops { metrics, queue: queue.state(), stuck: queue.stuck(), worker: progress, lookout };
+    let (state, shards, stuck) = (queue.state(), queue.shards(), queue.stuck());
+    let ops = Ops { metrics, queue: state, shards, stuck, worker: progress, lookout };
     let ops = ops::router(ops);
     let http = HttpSettings { grace, protection: None, certificate: None };
     tokio::spawn(serve(ops_listener, ops, http, running.ops_stop.clone()));

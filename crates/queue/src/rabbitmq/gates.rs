@@ -43,11 +43,11 @@ impl Default for GatePace {
         Self {
             look_every: Duration::from_secs(1),
             lease: Duration::from_secs(3),
-            believed: Duration::from_secs(6),
+            believed: Duration::from_secs(5),
             quiet: Duration::from_secs(4),
             empty_for: Duration::from_secs(1),
             patience: Duration::from_secs(8),
-            try_every: Duration::from_secs(3),
+            try_every: Duration::from_secs(2),
             rest: Duration::from_secs(30),
         }
     }
@@ -233,22 +233,22 @@ mod tests {
         assert_eq!(gate(Count { ready: 2, consumers: 1 }), Gate::Closed);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_lease_ends_with_the_look_it_comes_from() {
         let pace = GatePace::default();
         let gates = Gates::new(Shards::new(&[2], 3), pace, Metrics::new());
-        assert!(gates.lease(Duration::from_millis(1)).await.unwrap_err().contains("does not say"), "never looked");
+        assert!(gates.lease(Duration::ZERO).await.unwrap_err().contains("does not say"), "never looked");
+        assert!(!gates.is_fresh());
 
-        gates.looked_at.send_replace(Some(Instant::now()));
+        let now = Instant::now();
+        gates.looked_at.send_replace(Some(now));
         let lease = gates.lease(Duration::ZERO).await.unwrap();
-        assert_eq!(lease.shards, 2);
-        tokio::time::advance(pace.lease - Duration::from_millis(1)).await;
-        assert_eq!(gates.lease(Duration::ZERO).await.unwrap(), lease, "no look makes it longer");
-        tokio::time::advance(Duration::from_millis(2)).await;
-        assert!(gates.lease(Duration::from_millis(1)).await.is_err());
+        assert_eq!((lease.shards, gates.is_fresh()), (2, true));
+        assert!(lease.is_believed(now + pace.believed - Duration::from_millis(1)));
+        assert!(!lease.is_believed(now + pace.believed), "by then everybody who looked earlier has ended");
 
-        assert!(lease.is_believed(Instant::now()));
-        tokio::time::advance(pace.believed - pace.lease).await;
-        assert!(!lease.is_believed(Instant::now()));
+        gates.looked_at.send_replace(Some(now - pace.lease));
+        assert!(gates.lease(Duration::ZERO).await.is_err());
+        assert!(!gates.is_fresh());
     }
 }

@@ -21,7 +21,7 @@ impl Admin {
         Self(Connection::connect(url, ConnectionProperties::default()).await.expect("the broker is there"))
     }
 
-    async fn channel(&self) -> Channel {
+    pub(crate) async fn channel(&self) -> Channel {
         self.0.create_channel().await.unwrap()
     }
 

@@ -20,7 +20,7 @@ use crate::exit::Exit;
 use crate::ops::{self, Ops};
 use crate::reload::{Reload, Shared};
 use crate::signals::Stop;
-use crate::{descriptors, parts, policies, poll};
+use crate::{descriptors, left_behind, parts, policies, poll};
 
 /// What this process does.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +82,11 @@ pub(super) async fn start(
             tasks.spawn(policies::look(queue.clone(), settings.management_url.clone(), stop.stop.clone()));
             queue
         }
-        QueueUrl::Sqlite(path) => Arc::new(parts::sqlite(path, settings, &metrics)),
+        QueueUrl::Sqlite(path) => {
+            let queue = Arc::new(parts::sqlite(path, settings, &metrics));
+            tasks.spawn(left_behind::look(queue.clone(), stop.stop.clone()));
+            queue
+        }
     };
     // A client that never finishes its request must not use up the whole grace.
     let grace = settings.shutdown_grace.mul_f64(0.8);

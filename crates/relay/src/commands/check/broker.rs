@@ -4,9 +4,9 @@ use refersion_relay_queue::{BrokerUrl, Gravity, PolicyHarm, Queue, RabbitMq};
 use refersion_relay_telemetry::Metrics;
 use tokio::time::timeout;
 
-use super::conservation;
 use super::finding::Finding;
 use super::queue::{Looked, PATIENCE, reached};
+use super::{conservation, drain};
 use crate::cli::CheckArgs;
 use crate::config::{Examined, ShardList};
 use crate::parts;
@@ -21,6 +21,7 @@ pub(super) async fn look(url: &BrokerUrl, examined: &Examined, args: &CheckArgs,
     let mut findings = vec![topology(&queue).await];
     findings.extend(policies(&queue, examined).await);
     findings.push(sharing(&queue, examined).await);
+    findings.extend(drain::look(&queue, &examined.settings).await);
     let mut conservation = None;
     if args.conservation {
         let (finding, found) = conservation::still(&queue, args.new_baseline).await;

@@ -105,6 +105,9 @@ async fn nothing_is_lost_or_overtaken(refersion: &Refersion, config: &Config) {
     assert_eq!(config.dead_letters().await, Vec::<Value>::new());
     let check = config.command(&["check"]).await;
     assert!(check.stdout.contains("the 4 shards are drained"), "{}", check.stdout);
+    config.edit("shards = 3\ndrain = [4]\n", "shards = 4\n");
+    let check = config.command(&["check"]).await;
+    assert!(check.code == Some(1) && check.stdout.contains("set queue.shards to the number in use"), "{check:?}");
     println!("all of it took {:?}", started.elapsed());
 }
 
@@ -137,6 +140,9 @@ async fn a_worker_that_is_killed_while_it_closes_the_old_shards_leaves_them_to_o
     eventually("it is closing them", || async { first.log().contains(closing) }).await;
     let refuses = || async { ingest.post(1, identify("two@example.com")).await.status == 503 };
     eventually("new events wait", refuses).await;
+    let file = config.folder().join("events.ndjson");
+    std::fs::write(&file, identify("four@example.com")).expect("the folder is ours");
+    let enqueue = config.begin(&["enqueue", file.to_str().expect("a path"), "--account", "acme"]);
 
     first.kill().await;
 
@@ -145,7 +151,10 @@ async fn a_worker_that_is_killed_while_it_closes_the_old_shards_leaves_them_to_o
     assert!(are_in_use(&ingest, OLD_IN_USE).await);
     let second = Relay::start("worker", &config).await;
     eventually("they are worked", || async { refersion.with_email("three@example.com").len() == 1 }).await;
+    let enqueued = enqueue.output().await;
+    assert_eq!(enqueued.code, Some(0), "{enqueued:?}");
     eventually("the new shards are in use", || are_in_use(&second, NEW_IN_USE)).await;
+    assert_eq!(refersion.with_email("four@example.com").len(), 1);
     assert!(!ingest.log().contains("ERROR"), "{}", ingest.log());
 }
 

@@ -94,7 +94,7 @@ impl Queue for FakeQueue {
         unreachable!()
     }
 
-    async fn change_shards(&self, _: &CancellationToken) {
+    async fn change_shards(&self, _: &(dyn Fn() -> bool + Send + Sync), _: &CancellationToken) {
         unreachable!()
     }
 

@@ -66,8 +66,9 @@ pub trait Queue: Send + Sync {
     fn shards(&self) -> watch::Receiver<Shards>;
 
     /// Gives older sets of shards up for the configured one as soon as everything there is done, until `stop`. Everybody
-    /// who works the queue calls it; one process at a time acts.
-    async fn change_shards(&self, stop: &CancellationToken);
+    /// who works the queue calls it; one process at a time acts. `works`: whether what is on the shards is being worked, so
+    /// that new events may wait some seconds for it.
+    async fn change_shards(&self, works: &(dyn Fn() -> bool + Send + Sync), stop: &CancellationToken);
 
     /// The places that take no copies of events that are to move there, while the queue itself is up. None where a move
     /// cannot fail alone.

@@ -248,8 +248,8 @@ impl Queue for RabbitMq {
         self.publisher.gates.shards()
     }
 
-    async fn change_shards(&self, stop: &CancellationToken) {
-        switch::run(&self.url, &self.publisher, stop).await;
+    async fn change_shards(&self, works: &(dyn Fn() -> bool + Send + Sync), stop: &CancellationToken) {
+        switch::run(&self.url, &self.publisher, works, stop).await;
     }
 
     fn stuck(&self) -> watch::Receiver<Vec<Stuck>> {

@@ -34,7 +34,7 @@ pub struct GatePace {
     pub patience: Duration,
     /// How often it is looked at whether a try would do.
     pub try_every: Duration,
-    /// The time between a try in vain and the next one, at least.
+    /// The time between a try in vain and the next one, at least; twice as long each time.
     pub rest: Duration,
 }
 
@@ -92,11 +92,12 @@ impl Gates {
 
     /// Waits until it is known which shards are in use, at most for so long. An error where none takes new events.
     pub(crate) async fn lease(&self, patience: Duration) -> Result<Lease, String> {
-        let mut looked_at = self.looked_at.subscribe();
-        let is_fresh = |at: &Option<Instant>| at.is_some_and(|at| at.elapsed() < self.pace.lease);
-        let known = timeout(patience, looked_at.wait_for(is_fresh)).await.ok().and_then(Result::ok).and_then(|at| *at);
+        if !self.is_fresh() {
+            let mut looked_at = self.looked_at.subscribe();
+            let _ = timeout(patience, looked_at.wait_for(|at| self.relies_on(*at).is_some())).await;
+        }
         let unknown = || "the broker does not say which shards are in use".to_owned();
-        let looked_at = known.ok_or_else(unknown)?;
+        let looked_at = self.relies_on(*self.looked_at.borrow()).ok_or_else(unknown)?;
         // What is known by now is no older than that.
         let shards = self.shards.borrow().grant()?;
         Ok(Lease { shards, looked_at, believed: self.pace.believed })
@@ -104,7 +105,12 @@ impl Gates {
 
     /// Whether it is known which shards are in use.
     pub(crate) fn is_fresh(&self) -> bool {
-        self.looked_at.borrow().is_some_and(|at| at.elapsed() < self.pace.lease)
+        self.relies_on(*self.looked_at.borrow()).is_some()
+    }
+
+    /// When a look began, if a publish that begins now may rely on it.
+    fn relies_on(&self, looked_at: Option<Instant>) -> Option<Instant> {
+        looked_at.filter(|at| at.elapsed() < self.pace.lease)
     }
 
     /// Waits until there is a set that takes new events, as far as is known.

@@ -17,29 +17,37 @@ use crate::{Gate, Place, QueueError};
 
 /// With more on the shards nobody tries: working it would take longer than new events should have to wait.
 const FEW: u64 = 1_000;
+/// The longest time between a try in vain and the next one. New events wait during each, so there are fewer and fewer.
+const LONGEST_REST: Duration = Duration::from_mins(8);
 /// How often everything is counted while a set is closing.
 const COUNT_EVERY: Duration = Duration::from_millis(200);
 
 /// Closes one set of shards after another, each as soon as nothing is left of what has come to it, until the last one is
 /// in use; then waits for another one to be. Ends after `stop`.
-pub(super) async fn run(url: &BrokerUrl, publisher: &Publisher, stop: &CancellationToken) {
+pub(super) async fn run(
+    url: &BrokerUrl,
+    publisher: &Publisher,
+    works: &(dyn Fn() -> bool + Send + Sync),
+    stop: &CancellationToken,
+) {
     let (pace, mut shards) = (publisher.gates.pace, publisher.gates.shards());
-    let mut rest = pace.try_every;
-    while stop.run_until_cancelled(sleep(rest.mul_f64(1.0 + rand::random::<f64>() / 2.0))).await.is_some() {
-        rest = pace.try_every;
+    let (mut wait, mut rest) = (pace.try_every, pace.rest);
+    while stop.run_until_cancelled(sleep(wait.mul_f64(1.0 + rand::random::<f64>() / 2.0))).await.is_some() {
+        wait = pace.try_every;
         let waiting = shards.wait_for(|shards| shards.draining().is_some_and(|set| set.gate == Gate::Open));
         let Some(Ok(set)) = stop.run_until_cancelled(waiting).await.map(|found| found.map(|set| set.draining())) else {
             return;
         };
         let Some(set) = set else { continue };
-        if !is_ripe(publisher, set.count).await {
+        if !works() || !is_ripe(publisher, set.count).await {
             continue;
         }
         match attempt(url, publisher, set.count, stop).await {
             Ok(Outcome::Closed) => {}
             Ok(Outcome::Elsewhere) => tracing::debug!(shards = set.count, "another process is closing these shards"),
             Ok(Outcome::InVain) => {
-                rest = pace.rest;
+                wait = rest;
+                rest = LONGEST_REST.min(rest * 2);
                 tracing::info!(shards = set.count, "events were still on the way to these shards: trying again later");
             }
             Err(error) => tracing::debug!(queue.error = %error, "the shards could not be closed"),

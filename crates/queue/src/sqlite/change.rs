@@ -16,22 +16,32 @@ const FEW: u64 = 1_000;
 const TRY_EVERY: Duration = Duration::from_secs(1);
 /// The same while new events wait for that.
 const TRY_OFTEN: Duration = Duration::from_millis(20);
-/// The time between waiting in vain and the next time, at least.
+/// The time between waiting in vain and the next time, at least; twice as long each time.
 const REST: Duration = Duration::from_secs(30);
+const LONGEST_REST: Duration = Duration::from_mins(8);
 
 /// Closes one set of shards after another, each as soon as nothing is left of what has come to it, until the last one is in
 /// use. Can be dropped at any point.
-pub(crate) async fn run(reader: &Reader, writer: &Writer, accounts: &Mutex<Vec<AccountName>>, configured: &Shards) {
+pub(crate) async fn run(
+    reader: &Reader,
+    writer: &Writer,
+    accounts: &Mutex<Vec<AccountName>>,
+    configured: &Shards,
+    works: &(dyn Fn() -> bool + Send + Sync),
+) {
     let mut shards = writer.shards();
-    let mut rested_at = Instant::now();
+    let (mut rested_at, mut rest) = (Instant::now(), REST);
     loop {
         sleep(TRY_EVERY).await;
         let waiting = shards.wait_for(|shards| shards.draining().is_some()).await;
         let Some(set) = waiting.ok().and_then(|shards| shards.draining()) else { return };
         let accounts = accounts.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let change = Change { writer, accounts, configured, shards: set.count };
-        match change.attempt(reader, rested_at <= Instant::now()).await {
-            Ok(Outcome::InVain) => rested_at = Instant::now() + REST.mul_f64(1.0 + rand::random::<f64>()),
+        match change.attempt(reader, works() && rested_at <= Instant::now()).await {
+            Ok(Outcome::InVain) => {
+                rested_at = Instant::now() + rest.mul_f64(1.0 + rand::random::<f64>());
+                rest = LONGEST_REST.min(rest * 2);
+            }
             Ok(Outcome::Closed | Outcome::NotYet) => {}
             Err(fault) => tracing::debug!(queue.error = %fault, "the shards could not be closed"),
         }

@@ -231,8 +231,8 @@ impl Queue for Sqlite {
         self.writer.shards()
     }
 
-    async fn change_shards(&self, stop: &CancellationToken) {
-        let changing = change::run(&self.reader, &self.writer, &self.accounts, &self.configured);
+    async fn change_shards(&self, works: &(dyn Fn() -> bool + Send + Sync), stop: &CancellationToken) {
+        let changing = change::run(&self.reader, &self.writer, &self.accounts, &self.configured, works);
         let _ = stop.run_until_cancelled(changing).await;
     }
 

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lapin::BasicProperties;
 use lapin::options::{BasicConsumeOptions, QueuePurgeOptions};
 use lapin::types::FieldTable;
 use refersion_relay_model::Shard;
-use refersion_relay_queue::{BrokerState, GatePace, Place, PublishError, Queue, RabbitMq, RabbitMqSettings};
+use refersion_relay_queue::{Action, BrokerState, GatePace, Place, PublishError, Queue, RabbitMq, RabbitMqSettings};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::events::{DELIVERED, OTHER_SHARD, SHARD, TIER, account, bodies, event, events, moved, numbers};
+use crate::support::judges::{by, spawn_sweep};
 use crate::support::rabbitmq::{Relay, settings, shared_broker};
 use crate::support::waiting::{eventually, stays, take, take_one};
 
@@ -49,7 +52,7 @@ async fn two_and_three() -> (Relay, Relay) {
 /// Closes older shards for as long as the handle lives.
 fn changing(relay: &Relay) -> AbortOnDropHandle<()> {
     let queue: Arc<RabbitMq> = relay.queue.clone();
-    AbortOnDropHandle::new(tokio::spawn(async move { queue.change_shards(&CancellationToken::new()).await }))
+    AbortOnDropHandle::new(tokio::spawn(async move { queue.change_shards(&|| true, &CancellationToken::new()).await }))
 }
 
 fn in_use(relay: &Relay) -> u16 {
@@ -140,14 +143,30 @@ async fn nothing_new_is_taken_while_somebody_closes_the_shards_and_he_may_die_ov
     let delivery = take_one(&mut owned).await;
     let settle = moved(&delivery, OTHER_SHARD);
     delivery.settle(settle).await.unwrap();
+    // What came in and waits somewhere goes on waiting there.
+    new.admin.publish(&new.name("intake.acme"), "", b"intake", BasicProperties::default()).await;
+    let mut intake = new.own(&Place::Intake).await;
+    let delivery = take_one(&mut intake).await;
+    let settle = moved(&delivery, SOMEBODY);
+    let mut passing_on = tokio::spawn(delivery.settle(settle));
+    let replay =
+        by(|letter| Action::Move { place: SOMEBODY, headers: Box::new(letter.message.headers.replayed()), subject: 4 });
+    let mut replaying = spawn_sweep(&new, 1, replay);
+    assert!(timeout(Duration::from_millis(300), &mut passing_on).await.is_err());
+    assert!(timeout(Duration::from_millis(300), &mut replaying).await.is_err());
+    assert_eq!((new.depth(&SHARD).await, new.queue.stuck().borrow().len()), (0, 0));
 
     channel.close(200, "gone".into()).await.unwrap();
     drop(sign);
 
     eventually("open again", async || (!new.queue.shards().borrow().is_closing(2)).then_some(())).await;
+    passing_on.await.unwrap().unwrap();
+    assert_eq!(replaying.await.unwrap().unwrap().acted, 2, "what was refused there above");
     assert_eq!(publish(&new, SOMEBODY, "2").await, Ok(()));
     assert_eq!((new.depth(&OTHER_SHARD).await, in_use(&new)), (1, 2));
+    assert_eq!(take(&mut owned, 4).await.len(), 4);
     owned.release().await;
+    intake.release().await;
     clean(old, new).await;
 }
 

@@ -31,7 +31,7 @@ async fn open(path: &Path, drain: &[u16], shards: u16) -> Instance<Sqlite> {
 
 fn changing(relay: &Instance<Sqlite>) -> AbortOnDropHandle<()> {
     let queue = relay.queue.clone();
-    AbortOnDropHandle::new(tokio::spawn(async move { queue.change_shards(&CancellationToken::new()).await }))
+    AbortOnDropHandle::new(tokio::spawn(async move { queue.change_shards(&|| true, &CancellationToken::new()).await }))
 }
 
 fn in_use(relay: &Instance<Sqlite>) -> u16 {

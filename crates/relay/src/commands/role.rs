@@ -123,8 +123,8 @@ pub(super) async fn start(
         let worker = parts::worker(settings, queue.clone(), parts::client(settings, &metrics)?, &metrics);
         (progress, lookout) = (Some(worker.progress()), Some(worker.lookout()));
         running.roster = Some(worker.roster());
-        let (changing, until) = (queue.clone(), stop.stop.clone());
-        tasks.spawn(async move { changing.change_shards(&until).await });
+        let (changing, watched, until) = (queue.clone(), worker.lookout(), stop.stop.clone());
+        tasks.spawn(async move { changing.change_shards(&|| !watched.is_out(), &until).await });
         tasks.spawn(worker.run(stop.stop.clone(), stop.abort.clone()));
     }
     tasks.spawn(poll::depths(

@@ -16,7 +16,8 @@ async fn every_queue_is_one_that_survives_a_crash() {
 
     let queues = node.ctl(&["list_queues", "name", "type", "durable", "arguments"]).await.unwrap();
 
-    let queues: Vec<_> = queues.lines().filter(|line| line.contains(&relay.settings.prefix)).collect();
+    let is_ours = |line: &&str| line.contains(&relay.settings.prefix) && !line.contains(&relay.name("tally."));
+    let queues: Vec<_> = queues.lines().filter(is_ours).collect();
     let classes = Class::ALL.iter().filter(|class| **class != Class::Unrouted).map(|class| format!("dead.{class}"));
     let fixed = [
         "intake",

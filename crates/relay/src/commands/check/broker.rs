@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use refersion_relay_queue::{BrokerUrl, Gravity, PolicyHarm, Queue, RabbitMq};
+use refersion_relay_queue::{BrokerState, BrokerUrl, Gravity, PolicyHarm, Queue, RabbitMq};
 use refersion_relay_telemetry::Metrics;
 use tokio::time::timeout;
 
@@ -37,7 +37,12 @@ async fn topology(queue: &RabbitMq) -> Finding {
     if let Err(why) = reached(queue).await {
         return Finding::failed(what, why);
     }
+    let state = queue.state().borrow().clone();
     match timeout(PATIENCE, queue.check()).await {
+        // Everything may be there, and be of no use.
+        Ok(Ok(report)) if report.differences.is_empty() && matches!(state, BrokerState::Mismatch { .. }) => {
+            Finding::failed(what, state.to_string())
+        }
         Ok(Ok(report)) if report.differences.is_empty() => {
             Finding::ok(what, format!("reachable; {} exchanges and queues are as they should be", report.in_order))
         }

@@ -175,13 +175,13 @@ impl Gates {
             gates.push(gate(look(channel, &topology.names.gate(count)).await?));
         }
         let shards = self.shards.borrow().with(gates);
-        self.saw(shards, self.looked_at.borrow().is_none());
+        self.saw(&shards, self.looked_at.borrow().is_none());
         self.looked_at.send_replace(Some(began));
         Ok(())
     }
 
     /// Says a change once.
-    fn saw(&self, shards: Shards, is_first: bool) {
+    fn saw(&self, shards: &Shards, is_first: bool) {
         let in_use = shards.in_use().map(|set| set.count);
         for set in shards.sets() {
             self.metrics.shards_in_use(set.count, in_use == Some(set.count));

@@ -202,8 +202,8 @@ impl Publisher {
     async fn lease(&self, link: &Link, place: &Place, origin: Origin) -> Result<Option<Lease>, PublishError> {
         match (place, origin) {
             (Place::Subject(_), _) | (Place::Shard(_) | Place::Later(..), Origin::Outside) => {}
-            (Place::Shard(_) | Place::Later(..), Origin::Here) => return Ok(None),
-            (Place::Intake | Place::Held(_) | Place::Dead(_), _) => return Ok(None),
+            (Place::Shard(_) | Place::Later(..), Origin::Here)
+            | (Place::Intake | Place::Held(_) | Place::Dead(_), _) => return Ok(None),
         }
         let lease = tokio::select! {
             lease = self.gates.lease(self.confirm_timeout) => lease,

@@ -58,7 +58,7 @@ pub(super) async fn run(
 /// Whether a try is worth it: nothing waits that would not be done in a moment.
 async fn is_ripe(publisher: &Publisher, shards: u16) -> bool {
     let Ok(link) = publisher.link() else { return false };
-    Found::look(&link.connection, &publisher.topology, shards).await.is_ok_and(|found| found.is_ripe())
+    Found::look(&link.connection, &publisher.topology, shards).await.is_ok_and(Found::is_ripe)
 }
 
 /// What came of a try.

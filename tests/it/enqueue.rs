@@ -211,7 +211,7 @@ async fn a_broker_that_goes_away_is_waited_for_own_node() {
     let (mut broker, refersion) = (PrivateBroker::start().await.expect("a broker"), Refersion::start().await);
     let config = Config::new(&broker.url(), refersion.url(), &[("queue", "confirm_timeout = \"1s\"")]);
     let admin = Admin::of(&broker.url(), &config).await;
-    let (_folder, path) = file(&events(30_000));
+    let (_folder, path) = file(&events(12_000));
     let running = config.begin(&["enqueue", path.to_str().expect("UTF-8"), "--account", "acme"]);
     eventually("some are there", || async { admin.replayed().await > 0 }).await;
 
@@ -219,13 +219,13 @@ async fn a_broker_that_goes_away_is_waited_for_own_node() {
     broker.restart().await.expect("it starts again");
 
     let output = running.output().await;
-    assert_eq!((output.code, durable(&output.stderr)), (Some(0), 30_000), "{output:?}");
+    assert_eq!((output.code, durable(&output.stderr)), (Some(0), 12_000), "{output:?}");
     for (said, part) in [("the queue is away", "durable up to line"), ("the queue is up", "going on")] {
         let lines: Vec<_> = output.stderr.lines().filter(|line| line.contains(said)).collect();
         assert!(lines.len() == 1 && lines[0].contains(part), "{said}: {output:?}");
     }
     let admin = Admin::of(&broker.url(), &config).await;
-    assert_eq!(admin.drain_shards().await.len(), 30_000, "every one is there, if some twice");
+    assert_eq!(admin.drain_shards().await.len(), 12_000, "every one is there, if some twice");
 }
 
 #[tokio::test]

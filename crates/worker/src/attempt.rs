@@ -111,8 +111,8 @@ impl Calls for Attempt {
         }
         if let Purpose::Event { desk, .. } = &self.purpose {
             let sign = match ended.failure {
-                Some(Failure::Limited { .. }) => Sign::Bad,
-                _ if !ended.proper => Sign::Bad,
+                Some(Failure::Limited { .. } | Failure::Transport { .. }) => Sign::Bad,
+                _ if !ended.proper => Sign::Poor,
                 _ => Sign::Good,
             };
             desk.turnstile.ended(ended.operation, (began, beside), sign);

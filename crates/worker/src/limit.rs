@@ -13,7 +13,7 @@ const SLOWER: f64 = 2.0;
 const NOTICEABLE: Duration = Duration::from_millis(25);
 /// So few calls at a time make no queue anywhere: however long they take, that is how long it takes.
 const FEW: usize = 2;
-/// What is left of the limit when calls become slower, and when they fail.
+/// What is left of the limit when calls become slower or fail, and when there is no doubt why.
 const EASE_OFF: f64 = 0.9;
 const BACK_OFF: f64 = 0.5;
 
@@ -39,7 +39,10 @@ pub(crate) struct Limit {
 pub(crate) enum Sign {
     /// A proper answer.
     Good,
-    /// No answer, a 5xx, something that is not Refersion, or a 429.
+    /// A 5xx, or something that is not Refersion. Too many calls can be the cause; a Refersion that fails at one call in
+    /// five however few there are must not be left with one at a time.
+    Poor,
+    /// A 429, or no answer.
     Bad,
 }
 
@@ -82,6 +85,7 @@ impl Limit {
     ) {
         match sign {
             Sign::Bad => self.reduce(began, now, BACK_OFF),
+            Sign::Poor => self.reduce(began, now, EASE_OFF),
             Sign::Good if self.is_slower(operation, now.saturating_duration_since(began), in_flight) => {
                 self.reduce(began, now, EASE_OFF);
             }
@@ -219,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_take_half_of_it_once_for_each_round_trip_and_leave_one() {
+    fn no_answer_takes_half_of_it_once_for_each_round_trip_and_leave_one() {
         let mut limit = at_most(100, 64.0);
         let start = Instant::now() + Duration::from_mins(1);
         (0..64).for_each(|_| end(&mut limit, start, 100, Sign::Bad));
@@ -230,6 +234,27 @@ mod tests {
         assert_eq!(limit.allowed(), 1);
         end(&mut limit, start + Duration::from_secs(10), 100, Sign::Good);
         assert_eq!(limit.allowed(), 2, "one more for one round trip");
+    }
+
+    #[test]
+    fn a_refersion_that_fails_now_and_then_gets_several_calls_all_the_same() {
+        let mut limit = at_most(32, 32.0);
+        let mut now = Instant::now() + Duration::from_mins(1);
+        let mut least = usize::MAX;
+        for round in 0..1_000 {
+            now += Duration::from_millis(50);
+            for call in 0..limit.allowed() {
+                let sign = if (round * 7 + call) % 5 == 0 { Sign::Poor } else { Sign::Good };
+                end(&mut limit, now, 50, sign);
+            }
+            least = least.min(limit.allowed());
+        }
+        assert!(4 <= least && limit.allowed() <= 16, "{least}, {}", limit.allowed());
+        for _ in 0..40 {
+            now += Duration::from_millis(50);
+            (0..limit.allowed()).for_each(|_| end(&mut limit, now, 50, Sign::Poor));
+        }
+        assert_eq!(limit.allowed(), 1, "and one that fails always is left alone soon");
     }
 
     #[test]

@@ -90,7 +90,7 @@ async fn send(relay: &Relay, people: &[Vec<Said>]) {
 
 /// `on_existing`: of the accounts, `keep` or `update`.
 pub(crate) async fn agrees(refersion: &Refersion, config: &Config, on_existing: &str) {
-    let subjects = usize::try_from(number("RELAY_TEST_SUBJECTS", 12)).expect("a number of people");
+    let subjects = usize::try_from(number("RELAY_TEST_SUBJECTS", 6)).expect("a number of people");
     let seed = number("RELAY_TEST_SEED", rand::random());
     println!("{subjects} subjects, RELAY_TEST_SEED={seed}");
     config.edit("name = \"acme\"\n", &format!("name = \"acme\"\non_existing = \"{on_existing}\"\n"));

@@ -156,6 +156,16 @@ impl Installation {
         output.stdout.lines().map(email).collect()
     }
 
+    /// What `check --conservation` says of every event. Nothing may have moved for some seconds.
+    pub(super) async fn sum(&self) -> String {
+        let output = self.config.command(&["check", "--conservation", "--json"]).await;
+        let document: Value = serde_json::from_str(&output.stdout).expect("JSON");
+        assert_eq!(document["conservation"]["holds"], true, "{output:?}");
+        let findings = document["findings"].as_array().expect("a list");
+        let said = findings.iter().find(|finding| finding["what"] == "conservation").expect("it says so");
+        said["says"].as_str().expect("words").to_owned()
+    }
+
     /// Where everything is, for whoever has to find out why nothing goes on.
     pub(super) async fn describe(&self) -> String {
         let mut text = String::new();
@@ -164,7 +174,8 @@ impl Installation {
             for command in ["list_queues name messages_ready messages_unacknowledged consumers", "list_consumers"] {
                 let arguments: Vec<_> = command.split(' ').collect();
                 let said = node.ctl(&arguments).await;
-                text += &format!("rabbitmqctl {command}\n{}\n", said.unwrap_or_else(|error| error.to_string()));
+                let said = said.unwrap_or_else(|error| error.to_string());
+                text.extend(["rabbitmqctl ", command, "\n", &said, "\n"]);
             }
         }
         for worker in &self.workers {

@@ -78,6 +78,7 @@ async fn weather(installation: Installation, extent: Extent) {
     oracle.check(&installation.refersion);
     let refused = installation.dead_letters().await;
     assert_eq!(refused, oracle.refused(), "the dead letters are those that Refersion refused for good");
+    println!("{}", installation.sum().await);
     println!(
         "{} events about {} people accepted in {:.1} s under {blows} blows, all settled after {:.1} s; {} calls",
         oracle.accepted(),

@@ -64,7 +64,7 @@ async fn the_term_ends_with_its_queue_and_the_next_one_begins_when_it_is_back() 
 /// for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nobody_waits_for_ever_for_an_acknowledgement_that_meets_a_broken_connection() {
-    const ROUNDS: usize = 50;
+    const ROUNDS: usize = 20;
     const EVENTS: usize = 50;
     let relay = Relay::start().await;
     let url = shared_broker();

@@ -27,7 +27,7 @@ pub(crate) struct Note {
     pub(crate) own: Counts,
     /// What the writer has in hand.
     pub(crate) in_hand: [u64; Group::ALL.len()],
-    /// The most that the writer has counted between two notes.
+    /// The most that a writer of this slot has counted between two notes.
     pub(crate) largest_step: u64,
     /// Writers that ended without a word.
     pub(crate) deaths: u64,
@@ -75,7 +75,6 @@ impl Note {
         let (before, base) =
             if is_own { (stored.later(&self.own), self.clone()) } else { (*stored, self.clone().abandoned()) };
         let step = state.counts.since(&before);
-        let largest_step = if is_own { self.largest_step } else { 0 };
         let held = base.held.union(held).take(MOST_HELD).cloned().collect();
         Self {
             number: base.number.saturating_add(1),
@@ -84,7 +83,8 @@ impl Note {
             total: base.total.plus(&step),
             own: state.counts,
             in_hand: state.in_hand,
-            largest_step: largest_step.max(step.movements()),
+            // Of its predecessors too: it has just begun, and is likely to have as much to do.
+            largest_step: base.largest_step.max(step.movements()),
             deaths: base.deaths,
             lost: base.lost,
             held,
@@ -112,6 +112,8 @@ mod tests {
         let second = closed.next("b", &state(10), &BTreeSet::new(), &none, false);
         assert_eq!((closed.total.delivered, second.total.delivered, second.number), (7, 17, 3));
         assert_eq!((second.deaths, second.largest_step, second.in_hand[0]), (0, 10, 3));
+        let small = Note::default().next("a", &state(1), &BTreeSet::new(), &none, false).abandoned();
+        assert_eq!((small.deaths, small.lost), (1, LEAST_LOST));
         assert_eq!(Note::parse(&second.to_bytes()), Some(second));
     }
 
@@ -122,7 +124,7 @@ mod tests {
         let second = first.next("b", &state(1), &BTreeSet::new(), &none, false);
         assert_eq!((second.total.delivered, second.deaths, second.lost), (501, 1, 1_000));
         let third = second.next("c", &state(1), &BTreeSet::new(), &none, false);
-        assert_eq!((third.deaths, third.lost), (2, 1_000 + LEAST_LOST), "the small one counts for the least");
+        assert_eq!((third.deaths, third.lost), (2, 2_000), "it could have had as much to do as the one before");
         assert_eq!(third.clone().abandoned().in_hand, [0; 8]);
     }
 

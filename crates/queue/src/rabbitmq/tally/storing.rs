@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lapin::Connection;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::counts::Counts;
@@ -15,6 +16,13 @@ use crate::rabbitmq::url::BrokerUrl;
 
 /// How often what was counted is stored, if anything was.
 const EVERY: Duration = Duration::from_secs(3);
+/// So many movements are stored sooner. What is not stored is missing when the process dies, and the first note is what its
+/// death is known by.
+const MANY: u64 = 50;
+/// How often it is looked at whether there are so many.
+const LOOK: Duration = Duration::from_millis(100);
+/// The least time between two notes.
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// Stores what this process counts, for as long as it runs. One that counts nothing needs no slot.
 pub(crate) struct Storing {
@@ -69,14 +77,27 @@ struct Keeping {
     unusable: BTreeSet<u16>,
 }
 
+/// Whether it is time for a note. `unstored`: movements that are in none. `last`: how long ago one was last tried.
+fn is_due(unstored: u64, is_first: bool, last: Duration, failed: bool) -> bool {
+    let many = if is_first { 1 } else { MANY };
+    EVERY <= last || (!failed && many <= unstored && (is_first || PAUSE <= last))
+}
+
 impl Keeping {
     async fn run(mut self, stop: CancellationToken) {
+        let (mut tried, mut failed) = (Instant::now(), false);
         loop {
             let closing = tokio::select! {
                 () = stop.cancelled() => true,
-                () = tokio::time::sleep(EVERY) => false,
+                () = tokio::time::sleep(LOOK) => false,
             };
-            if let Err(error) = self.store(closing).await {
+            let unstored = self.publisher.tally.state().counts.since(&self.stored).movements();
+            if !closing && !is_due(unstored, self.last.is_none(), tried.elapsed(), failed) {
+                continue;
+            }
+            let stored = self.store(closing).await;
+            (tried, failed) = (Instant::now(), stored.is_err());
+            if let Err(error) = stored {
                 // The numbers stay here until they can be stored.
                 tracing::debug!(queue.error = %error, "what was counted could not be stored");
                 self.avoid();
@@ -142,5 +163,20 @@ impl Keeping {
         if let Some((connection, _)) = self.slot.take() {
             connection::close(&connection).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_due_in_time_and_sooner_when_much_is_in_none() {
+        let ms = Duration::from_millis;
+        assert!(is_due(1, true, ms(0), false), "the first one counts for who has a slot");
+        assert!(!is_due(0, true, ms(2_999), false) && !is_due(MANY - 1, false, ms(2_999), false));
+        assert!(is_due(MANY - 1, false, EVERY, false), "in hand, perhaps, without a movement");
+        assert!(is_due(MANY, false, PAUSE, false) && !is_due(MANY, false, ms(299), false));
+        assert!(!is_due(MANY, false, ms(2_999), true) && is_due(0, false, EVERY, true), "what failed has time");
     }
 }

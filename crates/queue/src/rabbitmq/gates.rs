@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use lapin::options::{ConfirmSelectOptions, QueueDeclareOptions};
+use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
 use refersion_relay_telemetry::Metrics;
@@ -8,9 +8,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::link::OpenError;
+use super::names::Names;
 use super::reader::{Count, answer, exists};
-use super::tally::store;
+use super::seed;
 use super::topology::Topology;
+use super::url::BrokerUrl;
 use crate::{Gate, QueueError, Shards};
 
 /// The times by which all processes agree on which shards are in use. They have to be the same everywhere, so nobody can
@@ -53,11 +55,17 @@ impl Default for GatePace {
     }
 }
 
+/// How soon a gate is looked at again that says nothing.
+const AGAIN: Duration = Duration::from_millis(50);
+/// After how long the connection is given up over a gate that says nothing: somebody may have deleted what was in it.
+const UNKNOWN_FOR: Duration = Duration::from_secs(10);
+
 /// What this process knows of the gates, and since when.
 ///
-/// The gate of a set of shards is a queue. Empty, and without a consumer, it is open; with a consumer, whose process is
-/// trying to close it, it is closing; with a message it is closed for ever. So a process that dies while it tries leaves
-/// it open, and everybody sees all of it by declaring the queue, which fails at nothing.
+/// The gate of a set of shards is a queue with a message in it, which lies there as long as the set is open. Somebody who tries
+/// to close the set has the message in hand, so that it is back when his process dies; to close it he puts it away, and leaves
+/// another one in a second queue. So each state shows as something that is there: of a quorum queue whose leader does not
+/// answer within 250 ms a broker says that it is empty, and has no consumers either.
 pub(crate) struct Gates {
     pub(crate) pace: GatePace,
     shards: watch::Sender<Shards>,
@@ -120,22 +128,38 @@ impl Gates {
         let _ = self.shards.subscribe().wait_for(open).await;
     }
 
-    /// Makes the gates. That of an older set without any shards is closed at once: there was never anything on it.
-    pub(super) async fn prepare(&self, connection: &Connection, topology: &Topology) -> Result<(), OpenError> {
-        let away = |error: QueueError| OpenError::Away(error.to_string());
-        for count in &topology.drain {
-            let was_there = any_shard(connection, topology, *count).await.map_err(away)?;
-            let channel = answer(connection.create_channel()).await?;
-            let gate = topology.declare_gate(&channel, *count).await?;
-            if !was_there && gate.ready == 0 {
-                answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-                close(&channel, &topology.names.gate(*count)).await?;
-            }
-            answer(channel.close(200, "done".into())).await?;
+    /// Makes the gates, and begins with what they say.
+    pub(super) async fn prepare(
+        &self,
+        url: &BrokerUrl,
+        connection: &Connection,
+        topology: &Topology,
+    ) -> Result<(), OpenError> {
+        let mut were_used = Vec::new();
+        for count in topology.sets() {
+            let was_used = count == topology.shards || any_shard(connection, topology, count).await?;
+            were_used.push((count, was_used));
         }
         let channel = answer(connection.create_channel()).await?;
-        topology.declare_gate(&channel, topology.shards).await?;
-        self.look(&channel, topology).await?;
+        topology.declare_gates(&channel).await?;
+        loop {
+            let began = Instant::now();
+            let seen = see(&channel, topology).await?;
+            let are_known = seen.iter().all(Option::is_some);
+            if are_known && self.saw(&seen, began) {
+                break;
+            }
+            for ((count, was_used), _) in were_used.iter().zip(&seen).filter(|(_, seen)| seen.is_none()) {
+                if let Err(error) = seed::begin(url, &topology.names, *count, *was_used).await {
+                    tracing::debug!(queue.error = %error, "the gate of {count} shards is not known");
+                }
+            }
+            sleep(AGAIN).await;
+            let began = Instant::now();
+            if self.saw(&see(&channel, topology).await?, began) {
+                break;
+            }
+        }
         answer(channel.close(200, "done".into())).await?;
         self.shards.borrow().given_up().map_or(Ok(()), |why| Err(OpenError::Mismatch(why)))
     }
@@ -143,6 +167,7 @@ impl Gates {
     /// Looks at the gates again and again. Ends with the reason for which the connection is of no use any more.
     pub(super) async fn watch(&self, connection: &Connection, topology: &Topology, gone: impl Fn()) -> String {
         let mut channel: Option<Channel> = None;
+        let mut unknown_since = None;
         loop {
             sleep(self.pace.look_every).await;
             // Not bounded in time: a broker that has blocked us answers when it goes on, and nobody relies on an old look.
@@ -151,11 +176,21 @@ impl Gates {
                     Some(open) => open,
                     None => connection.create_channel().await?,
                 };
-                self.look(&open, topology).await?;
-                Ok::<_, lapin::Error>(open)
+                let began = Instant::now();
+                let seen = see(&open, topology).await?;
+                Ok::<_, lapin::Error>((open, self.saw(&seen, began)))
             };
             match looking.await {
-                Ok(open) => channel = Some(open),
+                Ok((open, true)) => {
+                    channel = Some(open);
+                    unknown_since = None;
+                }
+                Ok((open, false)) => {
+                    channel = Some(open);
+                    if UNKNOWN_FOR <= unknown_since.get_or_insert_with(Instant::now).elapsed() {
+                        return "the broker does not say which shards are in use".to_owned();
+                    }
+                }
                 Err(error) => {
                     // Somebody has deleted a gate, or the connection is lost, which others say.
                     tracing::debug!(queue.error = %error, "the gates of the shards could not be looked at");
@@ -168,20 +203,18 @@ impl Gates {
         }
     }
 
-    async fn look(&self, channel: &Channel, topology: &Topology) -> Result<(), lapin::Error> {
-        let began = Instant::now();
-        let mut gates = Vec::new();
-        for count in topology.sets() {
-            gates.push(gate(look(channel, &topology.names.gate(count)).await?));
-        }
-        let shards = self.shards.borrow().with(gates);
-        self.saw(&shards, self.looked_at.borrow().is_none());
+    /// Remembers what was seen from `began` on; `false`: that does not say which set is in use.
+    fn saw(&self, seen: &[Option<Gate>], began: Instant) -> bool {
+        let concluded = conclude(&self.shards.borrow(), seen);
+        let Some(shards) = concluded else { return false };
+        let is_first = self.looked_at.borrow().is_none();
+        self.say(&shards, is_first);
         self.looked_at.send_replace(Some(began));
-        Ok(())
+        true
     }
 
     /// Says a change once.
-    fn saw(&self, shards: &Shards, is_first: bool) {
+    fn say(&self, shards: &Shards, is_first: bool) {
         let in_use = shards.in_use().map(|set| set.count);
         for set in shards.sets() {
             self.metrics.shards_in_use(set.count, in_use == Some(set.count));
@@ -196,29 +229,39 @@ impl Gates {
     }
 }
 
-/// What the queue of a gate says.
-fn gate(count: Count) -> Gate {
-    match count {
-        Count { ready: 1.., .. } => Gate::Closed,
-        Count { consumers: 1.., .. } => Gate::Closing,
-        Count { .. } => Gate::Open,
+/// What is known after a look. `None`: of the set that is next in the order of use nothing was seen.
+fn conclude(before: &Shards, seen: &[Option<Gate>]) -> Option<Shards> {
+    (*seen.iter().find(|gate| **gate != Some(Gate::Closed)).unwrap_or(&Some(Gate::Closed)))?;
+    let gates = before.sets().iter().zip(seen).map(|(set, seen)| seen.unwrap_or(set.gate));
+    Some(before.with(gates))
+}
+
+async fn see(channel: &Channel, topology: &Topology) -> Result<Vec<Option<Gate>>, lapin::Error> {
+    let mut seen = Vec::new();
+    for count in topology.sets() {
+        seen.push(look(channel, &topology.names, count).await?);
     }
+    Ok(seen)
 }
 
-/// Asks for what is in a queue; an error, which closes the channel, if there is none of this name.
-pub(super) async fn look(channel: &Channel, queue: &str) -> Result<Count, lapin::Error> {
-    let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    Ok(channel.queue_declare(queue.into(), options, FieldTable::default()).await?.into())
+/// Looks at the gate of a set of shards; `None` when nothing is to be seen. An error, which closes the channel, if there is no gate.
+pub(super) async fn look(channel: &Channel, names: &Names, shards: u16) -> Result<Option<Gate>, lapin::Error> {
+    let count = async |queue: String| {
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let queue = channel.queue_declare(queue.into(), options, FieldTable::default()).await?;
+        Ok::<_, lapin::Error>(Count::from(queue))
+    };
+    Ok(match count(names.gate(shards)).await? {
+        Count { consumers: 1.., .. } => Some(Gate::Closing),
+        Count { ready: 1.., .. } => Some(Gate::Open),
+        Count { .. } => (0 < count(names.closed(shards)).await?.ready).then_some(Gate::Closed),
+    })
 }
 
-/// Closes a gate for ever, on a channel with confirms.
-pub(super) async fn close(channel: &Channel, gate: &str) -> Result<(), lapin::Error> {
-    store(channel, gate, b"{}").await
-}
-
-async fn any_shard(connection: &Connection, topology: &Topology, count: u16) -> Result<bool, QueueError> {
+async fn any_shard(connection: &Connection, topology: &Topology, count: u16) -> Result<bool, OpenError> {
     for shard in refersion_relay_model::Shard::all(count) {
-        if exists(connection, &topology.names.shard(shard)).await? {
+        let found = exists(connection, &topology.names.shard(shard)).await;
+        if found.map_err(|error: QueueError| OpenError::Away(error.to_string()))? {
             return Ok(true);
         }
     }
@@ -229,14 +272,16 @@ async fn any_shard(connection: &Connection, topology: &Topology, count: u16) -> 
 mod tests {
     use super::*;
 
-    const OPEN: Count = Count { ready: 0, consumers: 0 };
-
     #[test]
-    fn a_gate_is_closed_by_a_message_whoever_consumes_it() {
-        assert_eq!(gate(OPEN), Gate::Open);
-        assert_eq!(gate(Count { consumers: 1, ..OPEN }), Gate::Closing);
-        assert_eq!(gate(Count { ready: 1, ..OPEN }), Gate::Closed);
-        assert_eq!(gate(Count { ready: 2, consumers: 1 }), Gate::Closed);
+    fn what_is_not_seen_decides_nothing() {
+        use Gate::{Closed, Closing, Open};
+        let before = Shards::new(&[2], 3).with([Open, Closed]);
+        let concluded = |seen| conclude(&before, seen).map(|shards| [shards.sets()[0].gate, shards.sets()[1].gate]);
+        assert_eq!(concluded(&[Some(Closing), Some(Open)]), Some([Closing, Open]));
+        assert_eq!(concluded(&[Some(Closing), None]), Some([Closing, Closed]), "as it was known before");
+        assert_eq!(concluded(&[Some(Closed), Some(Closed)]), Some([Closed, Closed]));
+        assert_eq!(concluded(&[None, Some(Open)]), None);
+        assert_eq!(concluded(&[Some(Closed), None]), None);
     }
 
     #[tokio::test]

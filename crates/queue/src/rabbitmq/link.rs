@@ -47,7 +47,7 @@ impl Link {
     pub(super) async fn open(url: &BrokerUrl, topology: &Topology, gates: &Gates) -> Result<Self, OpenError> {
         let connection =
             connection::connect(url, "publish").await.map_err(|error| OpenError::Away(error.to_string()))?;
-        match Self::prepare(&connection, topology, gates).await {
+        match Self::prepare(url, &connection, topology, gates).await {
             Ok(confirming) => Ok(Self {
                 connection,
                 confirming: RwLock::new(Arc::new(confirming)),
@@ -63,9 +63,14 @@ impl Link {
         }
     }
 
-    async fn prepare(connection: &Connection, topology: &Topology, gates: &Gates) -> Result<Confirming, OpenError> {
+    async fn prepare(
+        url: &BrokerUrl,
+        connection: &Connection,
+        topology: &Topology,
+        gates: &Gates,
+    ) -> Result<Confirming, OpenError> {
         // Before there are shards: whether there were any says whether anything can be on them.
-        gates.prepare(connection, topology).await?;
+        gates.prepare(url, connection, topology).await?;
         topology.declare(connection).await.map_err(OpenError::from)?;
         Ok(Confirming::open(connection).await?)
     }

@@ -17,6 +17,7 @@ mod priority;
 pub(crate) mod properties;
 mod publisher;
 mod reader;
+mod seed;
 mod supervisor;
 mod sweep;
 mod switch;

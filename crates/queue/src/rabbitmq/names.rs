@@ -56,9 +56,14 @@ impl Names {
         self.name(&format!("events.{shard}"))
     }
 
-    /// Says whether a set of shards takes new events.
+    /// What says that a set of shards takes new events.
     pub(crate) fn gate(&self, shards: u16) -> String {
         self.name(&format!("events.n{shards}.gate"))
+    }
+
+    /// What says that it never will again.
+    pub(crate) fn closed(&self, shards: u16) -> String {
+        self.name(&format!("events.n{shards}.closed"))
     }
 
     /// Stands for the process that tries to give a set of shards up, and goes with its connection.

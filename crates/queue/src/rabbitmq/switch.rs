@@ -1,15 +1,18 @@
 use std::time::Duration;
 
+use futures_util::{FutureExt, StreamExt};
 use lapin::options::{BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions, QueuePurgeOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, Consumer};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::connection;
 use super::gates::{self, GatePace};
 use super::publisher::Publisher;
-use super::reader::{Count, RESOURCE_LOCKED, answer, count, is};
+use super::reader::{RESOURCE_LOCKED, answer, count, is};
+use super::seed;
+use super::sweep::acknowledge;
 use super::tally::lock;
 use super::topology::Topology;
 use super::url::BrokerUrl;
@@ -17,6 +20,10 @@ use crate::{Gate, Place, QueueError};
 
 /// With more on the shards nobody tries: working it would take longer than new events should have to wait.
 const FEW: u64 = 1_000;
+/// More than are ever in a gate: one, or as many as opened it at once.
+const SIGNS: u16 = 100;
+/// How long what is in a gate may take to come.
+const SIGN_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest time between a try in vain and the next one. New events wait during each, so there are fewer and fewer.
 const LONGEST_REST: Duration = Duration::from_mins(8);
 /// How often everything is counted while a set is closing.
@@ -82,8 +89,8 @@ async fn attempt(
     let mut sign = None;
     let trying = close(&connection, &publisher.topology, publisher.gates.pace, shards, &mut sign);
     let outcome = stop.run_until_cancelled(trying).await.unwrap_or(Ok(Outcome::InVain));
-    // With the connection the consumer goes, and the gate is open again, unless it is closed. Were only the consumer
-    // cancelled, as dropping it does, what closes the gate, which it was given, would be counted nowhere for a moment.
+    // With the connection the consumer goes, and what it was given is back: the set is open again, unless it is closed.
+    // Were only the consumer cancelled, as dropping it does, that would be in nobody's hand for a moment.
     connection::close(&connection).await;
     drop(sign);
     outcome
@@ -98,38 +105,50 @@ async fn close(
     shards: u16,
     sign: &mut Option<(Channel, Consumer)>,
 ) -> Result<Outcome, QueueError> {
-    let gate = topology.names.gate(shards);
-    match lock(connection, &topology.names.gate_holder(shards)).await {
+    let names = &topology.names;
+    match lock(connection, &names.gate_holder(shards)).await {
         Ok(()) => {}
         Err(error) if is(&error, RESOURCE_LOCKED) => return Ok(Outcome::Elsewhere),
         Err(error) => return Err(error.into()),
     }
     let channel = answer(connection.create_channel()).await?;
     // Whoever was here before may not be quite gone, and may have closed it.
-    if gates::look(&channel, &gate).await? != Count::default() {
+    if gates::look(&channel, names, shards).await? != Some(Gate::Open) {
         return Ok(Outcome::Elsewhere);
     }
     answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-    answer(channel.basic_qos(1, BasicQosOptions::default())).await?;
-    let options = BasicConsumeOptions::default();
-    let consumer =
-        answer(channel.basic_consume(gate.as_str().into(), "".into(), options, FieldTable::default())).await?;
-    *sign = Some((channel.clone(), consumer));
+    answer(channel.basic_qos(SIGNS, BasicQosOptions::default())).await?;
+    let (gate, options) = (names.gate(shards), BasicConsumeOptions::default());
+    let consumer = answer(channel.basic_consume(gate.into(), "".into(), options, FieldTable::default())).await?;
+    let (_, consumer) = sign.insert((channel.clone(), consumer));
+    let Ok(Some(Ok(first))) = timeout(SIGN_TIMEOUT, consumer.next()).await else { return Ok(Outcome::Elsewhere) };
+    let mut last = first.delivery_tag;
     tracing::info!(shards, "closing these shards: new events wait for some seconds");
     // Whoever looked just before this may rely on it for so long.
     sleep(pace.believed + pace.look_every).await;
     if !stays_empty(connection, topology, pace, shards).await? {
         return Ok(Outcome::InVain);
     }
-    let last = topology.names.gate(topology.shards);
-    let is_next = topology.sets().skip_while(|set| *set != shards).nth(1) == Some(topology.shards);
-    if is_next && 0 < count(connection, &last).await?.ready {
-        // It was in use before, and is to be again.
-        answer(channel.queue_purge(last.as_str().into(), QueuePurgeOptions::default())).await?;
+    reopen_next(&channel, topology, shards).await?;
+    while let Some(Some(Ok(more))) = consumer.next().now_or_never() {
+        last = more.delivery_tag;
     }
-    gates::close(&channel, &gate).await?;
+    // The set is neither open nor closed for a moment: nothing is published then.
+    answer(acknowledge(channel.clone(), last, SIGNS)).await?;
+    seed::close(&channel, names, shards).await?;
     tracing::info!(shards, "everything on these shards is done: they are closed");
     Ok(Outcome::Closed)
+}
+
+/// Opens the set to come to, if it was in use before.
+async fn reopen_next(channel: &Channel, topology: &Topology, shards: u16) -> Result<(), QueueError> {
+    let (names, last) = (&topology.names, topology.shards);
+    let is_next = topology.sets().skip_while(|set| *set != shards).nth(1) == Some(last);
+    if is_next && gates::look(channel, names, last).await? == Some(Gate::Closed) {
+        answer(channel.queue_purge(names.closed(last).into(), QueuePurgeOptions::default())).await?;
+        seed::open(channel, names, last).await?;
+    }
+    Ok(())
 }
 
 /// Waits until everything has been empty for long enough; `false` when that takes too long, or cannot be.

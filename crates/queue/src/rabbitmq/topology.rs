@@ -7,14 +7,14 @@ use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 use refersion_relay_model::{AccountName, Class, Shard};
 
 use super::names::{DIED_AT_INTAKE, Names};
-use super::reader::{Count, NOT_FOUND, is};
+use super::reader::{NOT_FOUND, is};
 
 /// How often a work queue delivers an event before the broker gives up on it. Up to RabbitMQ 4.2 every lost connection
 /// counts, so this is far above what crashes explain; it has to be a positive number, since -1 means 0 on old brokers.
 const DELIVERY_LIMIT: i32 = 100;
 /// The same for queues whose letters are looked at and put back.
 const BROWSE_LIMIT: i32 = 1_000_000;
-/// The same for what says that a set of shards is closed, which must never be given up.
+/// The same for what says whether a set of shards takes new events, which must never be given up.
 const NO_LIMIT: i32 = i32::MAX;
 /// AMQP's `PRECONDITION_FAILED`: what exists has other arguments.
 const PRECONDITION_FAILED: u16 = 406;
@@ -109,7 +109,7 @@ impl Topology {
             }
         }
         for queue in &queues {
-            results.push(queue.declare(&channel).await.map(drop));
+            results.push(queue.declare(&channel).await);
             if matches!(results.last(), Some(Err(_))) {
                 channel = connection.create_channel().await?;
             }
@@ -167,9 +167,12 @@ impl Topology {
         channel.close(200, "done".into()).await.map_err(DeclareError::Broker)
     }
 
-    /// Declares the gate of a set of shards, and says what is in it.
-    pub(super) async fn declare_gate(&self, channel: &Channel, shards: u16) -> Result<Count, DeclareError> {
-        self.gate(shards).declare(channel).await
+    /// Declares the gates of all sets of shards.
+    pub(super) async fn declare_gates(&self, channel: &Channel) -> Result<(), DeclareError> {
+        for queue in self.gates() {
+            queue.declare(channel).await?;
+        }
+        Ok(())
     }
 
     /// Every set of shards, by how many there are in it, in the order of use.
@@ -219,7 +222,7 @@ impl Topology {
                 bindings: dead_bindings(names, class),
             });
         }
-        queues.extend(self.sets().map(|shards| self.gate(shards)));
+        queues.extend(self.gates());
         for shard in self.shards() {
             queues.push(QueueSpec {
                 name: names.shard(shard),
@@ -261,13 +264,14 @@ impl Topology {
         ExchangeSpec { name, kind, arguments }
     }
 
-    /// Nothing is bound to it: what closes it is published to the queue itself.
-    fn gate(&self, shards: u16) -> QueueSpec {
-        QueueSpec {
-            name: self.names.gate(shards),
+    /// Nothing is bound to them: what they say is published to the queues themselves.
+    fn gates(&self) -> impl Iterator<Item = QueueSpec> {
+        let names = self.sets().flat_map(|shards| [self.names.gate(shards), self.names.closed(shards)]);
+        names.map(|name| QueueSpec {
+            name,
             arguments: arguments([limit(NO_LIMIT), ("x-overflow", text("reject-publish"))]),
             bindings: Vec::new(),
-        }
+        })
     }
 
     fn held(&self, account: &AccountName) -> (ExchangeSpec, QueueSpec) {
@@ -313,16 +317,16 @@ impl ExchangeSpec {
 }
 
 impl QueueSpec {
-    async fn declare(&self, channel: &Channel) -> Result<Count, DeclareError> {
+    async fn declare(&self, channel: &Channel) -> Result<(), DeclareError> {
         let declared =
             channel.queue_declare(self.name.as_str().into(), QueueDeclareOptions::durable(), self.arguments.clone());
-        let declared = declared.await.map_err(|error| differs("queue", &self.name, error))?;
+        declared.await.map_err(|error| differs("queue", &self.name, error))?;
         for (exchange, key) in &self.bindings {
             let (queue, exchange, key) = (self.name.as_str().into(), exchange.as_str().into(), key.as_str().into());
             let bound = channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default());
             bound.await.map_err(DeclareError::Broker)?;
         }
-        Ok(declared.into())
+        Ok(())
     }
 }
 

@@ -228,7 +228,7 @@ async fn several_try_at_once_and_one_closes_the_shards() {
     until_in_use(&other, 3).await;
 
     let channel = new.admin.channel().await;
-    let gate = new.name("events.n2.gate");
+    let gate = new.name("events.n2.closed");
     eventually("the one who closed it is gone", async || {
         let purged = channel.queue_purge(gate.as_str().into(), QueuePurgeOptions::default()).await.unwrap();
         (purged == 1).then_some(())

@@ -118,7 +118,7 @@ impl Admin {
         let mut exchanges = vec![name("events"), name("dead"), name("unrouted")];
         for shards in settings.drain.iter().chain([&settings.shards]) {
             queues.extend((0..*shards).map(|index| name(&format!("events.n{shards}.{index}"))));
-            queues.push(name(&format!("events.n{shards}.gate")));
+            queues.extend(["gate", "closed"].map(|which| name(&format!("events.n{shards}.{which}"))));
         }
         queues.extend(
             Class::ALL.iter().filter(|class| **class != Class::Unrouted).map(|class| name(&format!("dead.{class}"))),

@@ -24,6 +24,7 @@ async fn every_queue_is_one_that_survives_a_crash() {
         "events.n2.0",
         "events.n2.1",
         "events.n2.gate",
+        "events.n2.closed",
         "retry.1s",
         "held.acme",
         "held.stranger",
@@ -36,13 +37,14 @@ async fn every_queue_is_one_that_survives_a_crash() {
         let queue = queue.unwrap_or_else(|| panic!("no durable quorum queue {rest}: {queues:#?}"));
         let has = |argument: &str| assert!(queue.contains(argument), "{argument} is missing: {queue}");
         has(r#"{"x-overflow","reject-publish"}"#);
-        if rest != "unrouted" && rest != "events.n2.gate" {
+        let is_gate = rest.ends_with("gate") || rest.ends_with("closed");
+        if rest != "unrouted" && !is_gate {
             has(r#"{"x-dead-letter-strategy","at-least-once"}"#);
             has(r#"{"x-dead-letter-exchange""#);
         }
         match rest.split('.').next().unwrap() {
             "retry" => has(r#"{"x-message-ttl",1000}"#),
-            "events" if rest.ends_with("gate") => has(r#"{"x-delivery-limit",2147483647}"#),
+            "events" if is_gate => has(r#"{"x-delivery-limit",2147483647}"#),
             "events" | "intake" => has(r#"{"x-delivery-limit",100}"#),
             _ => has(r#"{"x-delivery-limit",1000000}"#),
         }

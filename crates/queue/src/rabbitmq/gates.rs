@@ -26,6 +26,8 @@ pub struct GatePace {
     /// How long after that a confirm is believed. What is confirmed later may have come when the gate was closed already,
     /// so nobody is told that it is stored: it is there and sent again, as after every confirm that did not come.
     pub believed: Duration,
+    /// After how long the connection is given up over a gate that says nothing: somebody may have deleted what was in it.
+    pub unknown_for: Duration,
     /// How long nothing has to be on a shard of a closing set before its worker gives it up. Longer than a lease and the
     /// time between two looks: nothing new comes any more.
     pub quiet: Duration,
@@ -46,6 +48,7 @@ impl Default for GatePace {
             look_every: Duration::from_secs(1),
             lease: Duration::from_secs(3),
             believed: Duration::from_secs(5),
+            unknown_for: Duration::from_secs(10),
             quiet: Duration::from_secs(4),
             empty_for: Duration::from_secs(1),
             patience: Duration::from_secs(8),
@@ -57,8 +60,6 @@ impl Default for GatePace {
 
 /// How soon a gate is looked at again that says nothing.
 const AGAIN: Duration = Duration::from_millis(50);
-/// After how long the connection is given up over a gate that says nothing: somebody may have deleted what was in it.
-const UNKNOWN_FOR: Duration = Duration::from_secs(10);
 
 /// What this process knows of the gates, and since when.
 ///
@@ -187,7 +188,7 @@ impl Gates {
                 }
                 Ok((open, false)) => {
                     channel = Some(open);
-                    if UNKNOWN_FOR <= unknown_since.get_or_insert_with(Instant::now).elapsed() {
+                    if self.pace.unknown_for <= unknown_since.get_or_insert_with(Instant::now).elapsed() {
                         return "the broker does not say which shards are in use".to_owned();
                     }
                 }

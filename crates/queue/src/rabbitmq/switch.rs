@@ -26,6 +26,8 @@ const SIGNS: u16 = 100;
 const SIGN_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest time between a try in vain and the next one. New events wait during each, so there are fewer and fewer.
 const LONGEST_REST: Duration = Duration::from_mins(8);
+/// Looking takes at most one part in so many of the time: there may be hundreds of shards behind a slow line.
+const SHARE: u32 = 20;
 /// How often everything is counted while a set is closing.
 const COUNT_EVERY: Duration = Duration::from_millis(200);
 
@@ -41,12 +43,22 @@ pub(super) async fn run(
     let (mut wait, mut rest) = (pace.try_every, pace.rest);
     while stop.run_until_cancelled(sleep(wait.mul_f64(1.0 + rand::random::<f64>() / 2.0))).await.is_some() {
         wait = pace.try_every;
+        let was_closing = shards.borrow().draining().is_some_and(|set| set.gate == Gate::Closing);
         let waiting = shards.wait_for(|shards| shards.draining().is_some_and(|set| set.gate == Gate::Open));
         let Some(Ok(set)) = stop.run_until_cancelled(waiting).await.map(|found| found.map(|set| set.draining())) else {
             return;
         };
         let Some(set) = set else { continue };
-        if !works() || !is_ripe(publisher, set.count).await {
+        if was_closing {
+            // Somebody else has tried in vain. Many who try one after another would keep new events from coming in.
+            wait = rest;
+            rest = LONGEST_REST.min(rest * 2);
+            continue;
+        }
+        let began = Instant::now();
+        let is_ripe = works() && is_ripe(publisher, set.count).await;
+        wait = wait.max(began.elapsed() * SHARE);
+        if !is_ripe {
             continue;
         }
         match attempt(url, publisher, set.count, stop).await {

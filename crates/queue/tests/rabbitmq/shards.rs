@@ -29,6 +29,7 @@ fn quick(settings: RabbitMqSettings) -> RabbitMqSettings {
         look_every: Duration::from_millis(50),
         lease: Duration::from_millis(400),
         believed: Duration::from_millis(800),
+        unknown_for: Duration::from_secs(1),
         quiet: Duration::from_millis(500),
         empty_for: Duration::from_millis(100),
         patience: Duration::from_secs(2),
@@ -167,6 +168,22 @@ async fn nothing_new_is_taken_while_somebody_closes_the_shards_and_he_may_die_ov
     assert_eq!(take(&mut owned, 4).await.len(), 4);
     owned.release().await;
     intake.release().await;
+    clean(old, new).await;
+}
+
+#[tokio::test]
+async fn where_nothing_says_what_is_in_use_nothing_is_taken_until_it_is_said_again() {
+    let (old, new) = two_and_three().await;
+    let channel = new.admin.channel().await;
+    let gate = new.name("events.n2.gate");
+    let purged = channel.queue_purge(gate.as_str().into(), QueuePurgeOptions::default()).await.unwrap();
+    assert_eq!(purged, 1);
+
+    let refused = eventually("new events are not taken", async || publish(&new, SOMEBODY, "x").await.err()).await;
+
+    assert!(matches!(&refused, PublishError::Refused(_)), "{refused:?}");
+    eventually("new events are taken again", async || publish(&new, SOMEBODY, "y").await.ok()).await;
+    assert_eq!((in_use(&old), in_use(&new)), (2, 2));
     clean(old, new).await;
 }
 

@@ -30,6 +30,7 @@ mod pacing;
 mod payloads;
 mod privacy;
 mod reload;
+mod reshard;
 mod sdks;
 mod seed;
 mod shutdown;

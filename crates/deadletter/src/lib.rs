@@ -26,15 +26,14 @@ pub use walk::{Deed, Done, Orders, WalkError};
 /// The dead letters of one queue.
 pub struct DeadLetters {
     queue: Arc<dyn Queue>,
-    shards: u16,
     fingerprints: HashMap<AccountName, Fingerprint>,
 }
 
 impl DeadLetters {
     /// `fingerprints`: of the configured accounts, so that a replayed event finds the same shard as a new one.
     #[must_use]
-    pub fn new(queue: Arc<dyn Queue>, shards: u16, fingerprints: HashMap<AccountName, Fingerprint>) -> Self {
-        Self { queue, shards, fingerprints }
+    pub fn new(queue: Arc<dyn Queue>, fingerprints: HashMap<AccountName, Fingerprint>) -> Self {
+        Self { queue, fingerprints }
     }
 
     /// How many letters there are in these classes.

@@ -79,7 +79,6 @@ impl DeadLetters {
             pace: Pace::new(orders.rate),
             stop: orders.stop.child_token(),
             fingerprints: &self.fingerprints,
-            shards: self.shards,
             done: Done::default(),
             open: selection.filter.ids.clone(),
             failure: None,
@@ -111,7 +110,6 @@ struct Walk<'a, 'b> {
     pace: Pace,
     stop: CancellationToken,
     fingerprints: &'a HashMap<AccountName, Fingerprint>,
-    shards: u16,
     done: Done,
     open: BTreeSet<LetterId>,
     failure: Option<io::Error>,
@@ -139,11 +137,9 @@ impl Judge for Walk<'_, '_> {
             }
             (Deed::Replay, Some(account)) => {
                 let subject = subject(&letter.message, self.fingerprints.get(account));
-                Action::Move {
-                    place: Place::Shard(subject.shard(account, self.shards)),
-                    headers: Box::new(letter.message.headers.replayed()),
-                    subject: subject.number(account),
-                }
+                let subject = subject.number(account);
+                let headers = Box::new(letter.message.headers.replayed());
+                Action::Move { place: Place::Subject(subject), headers, subject }
             }
             (Deed::Drop, _) => Action::Drop,
             (Deed::Export(_), _) => Action::Keep,
@@ -219,7 +215,6 @@ mod tests {
             pace: Pace::new(None),
             stop: CancellationToken::new(),
             fingerprints: &HashMap::new(),
-            shards: 8,
             done: Done::default(),
             open: BTreeSet::new(),
             failure: None,

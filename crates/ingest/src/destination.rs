@@ -87,7 +87,7 @@ async fn accept_all(ingest: &Ingest, account: &AccountDoor, received: Received, 
         Ok(loan) => loan,
         Err(away) => return away.into(),
     };
-    let sheaf: Sheaf = events.into_iter().map(|event| account.sort(event, ingest.shards, &received)).collect();
+    let sheaf: Sheaf = events.into_iter().map(|event| account.sort(event, &received)).collect();
     match sheaf.on([body.loan, messages]).store(ingest, DOOR, PATIENCE).await {
         Stored::Yes(counts) => Reply::AcceptedAll(counts),
         Stored::No => Reply::Unavailable,
@@ -116,7 +116,7 @@ async fn accept(ingest: &Ingest, account: &AccountDoor, received: Received, body
         }
         Judgement::Refuse(missing) => return Reply::Incomplete(event.kind(), missing),
     }
-    let (message_id, place, message) = account.address(&event, bytes, ingest.shards, &received);
+    let (message_id, place, message) = account.address(&event, bytes, &received);
     // In a task of its own: a sender that gives up waiting does not keep its event from being counted.
     let (queue, metrics, account) = (ingest.queue.clone(), ingest.metrics.clone(), account.name.clone());
     let publishing = tokio::spawn(async move {

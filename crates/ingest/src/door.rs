@@ -32,8 +32,6 @@ pub struct Ingest {
     pub queue: Arc<dyn Queue>,
     /// Who may send them, now. May be replaced at any time; a request is judged by what it found when it began.
     pub access: watch::Receiver<Arc<Access>>,
-    /// How many shards there are.
-    pub shards: u16,
     /// Where everything is counted.
     pub metrics: Metrics,
     /// What bounds them.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use refersion_relay_model::{AccountName, Class};
 use refersion_relay_queue::{
     BrokerState, Browsed, Conservation, Depth, InFlight, Judge, Letter, Message, Owned, Place, PublishError, Queue,
-    QueueError, Room, Scan, Swept,
+    QueueError, Room, Scan, Shards, Swept,
 };
 use refersion_relay_telemetry::Metrics;
 use tokio::sync::{Semaphore, watch};
@@ -32,7 +32,7 @@ pub(crate) fn ingest(access: Access) -> (Ingest, Arc<FakeQueue>) {
     let metrics = Metrics::new();
     let protection = Protection::new(bounds(), metrics.clone());
     let access = watch::channel(Arc::new(access)).1;
-    (Ingest { queue: queue.clone(), access, shards: 8, metrics, protection }, queue)
+    (Ingest { queue: queue.clone(), access, metrics, protection }, queue)
 }
 
 /// Counts what is published.
@@ -87,6 +87,14 @@ impl Queue for FakeQueue {
     }
 
     fn state(&self) -> watch::Receiver<BrokerState> {
+        unreachable!()
+    }
+
+    fn shards(&self) -> watch::Receiver<Shards> {
+        unreachable!()
+    }
+
+    async fn change_shards(&self, _: &(dyn Fn() -> bool + Send + Sync), _: &CancellationToken) {
         unreachable!()
     }
 

@@ -106,8 +106,8 @@ impl Intake {
             };
             return self.dead(delivery, &received, DeadReason::UnknownAccount, error);
         };
-        let (body, shards) = (message.body.clone(), self.ingest.shards);
-        match catch_unwind(AssertUnwindSafe(|| account.sort(body, shards, &received))) {
+        let body = message.body.clone();
+        match catch_unwind(AssertUnwindSafe(|| account.sort(body, &received))) {
             Ok(Sorted::Work(place, message)) => Outcome::Work(place, message.headers),
             Ok(Sorted::Dead(reason, message)) => Outcome::Dead(reason, message.headers),
             Ok(Sorted::Ignored(why)) => Outcome::Ignored(why),

@@ -49,12 +49,12 @@ impl Received {
 impl AccountDoor {
     /// Reads, judges and addresses the bytes of one event that stands alone. Keeps them as they are, whatever they are.
     #[must_use]
-    pub fn sort(&self, body: Bytes, shards: u16, received: &Received) -> Sorted {
-        self.sort_in(&Envelope::default(), body, shards, received)
+    pub fn sort(&self, body: Bytes, received: &Received) -> Sorted {
+        self.sort_in(&Envelope::default(), body, received)
     }
 
     /// The same, with what is known beside the event.
-    pub(crate) fn sort_in(&self, envelope: &Envelope, body: Bytes, shards: u16, received: &Received) -> Sorted {
+    pub(crate) fn sort_in(&self, envelope: &Envelope, body: Bytes, received: &Received) -> Sorted {
         if MAX_EVENT_BYTES < body.len() {
             let error = format!("an event has at most {MAX_EVENT_BYTES} bytes, this one has {}", body.len());
             return self.dead(None, body, received, DeadReason::TooLarge, error);
@@ -65,7 +65,7 @@ impl AccountDoor {
         };
         match judge_in(&event, envelope) {
             Judgement::Work(_) => {
-                let (_, place, message) = self.address(&event, body, shards, received);
+                let (_, place, message) = self.address(&event, body, received);
                 Sorted::Work(place, message)
             }
             Judgement::Ignore(why) => Sorted::Ignored(why),
@@ -77,16 +77,10 @@ impl AccountDoor {
     }
 
     /// Makes the message of an event that is to be worked, and says where it belongs.
-    pub(crate) fn address(
-        &self,
-        event: &Event,
-        body: Bytes,
-        shards: u16,
-        received: &Received,
-    ) -> (MessageId, Place, Message) {
+    pub(crate) fn address(&self, event: &Event, body: Bytes, received: &Received) -> (MessageId, Place, Message) {
         let message_id = self.fingerprint.message_id(event, &body);
         let subject = Subject::of(event, message_id.as_str());
-        let place = Place::Shard(subject.shard(&self.name, shards));
+        let place = Place::Subject(subject.number(&self.name));
         let token = self.fingerprint.subject(&subject);
         let headers = self.headers(message_id.as_str(), event.kind().as_str(), token, received);
         (message_id, place, Message { body, headers })
@@ -149,7 +143,7 @@ pub(crate) fn traceparent(value: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use refersion_relay_model::{AccountName, Class, Fingerprint, KeyPair};
+    use refersion_relay_model::{AccountName, Class, Fingerprint, KeyPair, Shard};
 
     use super::*;
 
@@ -157,18 +151,14 @@ mod tests {
         let name = AccountName::try_from("acme").unwrap();
         let fingerprint = Fingerprint::new(&KeyPair::new("pub_1", "sec_1"));
         let door = AccountDoor { name, fingerprint, webhook: None, requests: None };
-        door.sort(
-            Bytes::copy_from_slice(body.as_bytes()),
-            8,
-            &Received { at: SystemTime::UNIX_EPOCH, traceparent: None },
-        )
+        door.sort(Bytes::copy_from_slice(body.as_bytes()), &Received { at: SystemTime::UNIX_EPOCH, traceparent: None })
     }
 
     #[test]
-    fn an_event_that_can_be_worked_goes_to_its_shard_as_it_is() {
+    fn an_event_that_can_be_worked_goes_to_the_shard_of_its_subject_as_it_is() {
         let body = r#" {"type":"delete", "email":"Peter@example.com","messageId":"m1"}"#;
         let Sorted::Work(place, message) = sorted(body) else { panic!("work") };
-        assert!(matches!(place, Place::Shard(shard) if shard.to_string() == "n8.2"), "{place:?}");
+        assert!(matches!(place, Place::Subject(number) if Shard::of(number, 8).to_string() == "n8.2"), "{place:?}");
         assert_eq!(message.body, body);
         assert_eq!((message.headers.message_id.as_str(), message.headers.kind.as_str()), ("m1", "delete"));
     }

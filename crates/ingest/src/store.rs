@@ -98,7 +98,7 @@ impl Sheaf {
         let mut dead = self.dead.iter();
         let fate = |(place, _): &(Place, Message)| match place {
             Place::Dead(_) => dead.next().map_or("dead", |reason| reason.as_str()),
-            Place::Intake | Place::Shard(_) | Place::Later(..) | Place::Held(_) => "work",
+            Place::Intake | Place::Subject(_) | Place::Shard(_) | Place::Later(..) | Place::Held(_) => "work",
         };
         self.messages.iter().map(fate).collect()
     }

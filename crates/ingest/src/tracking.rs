@@ -112,7 +112,7 @@ async fn accept(ingest: &Ingest, call: Call, request: Request) -> Result<BatchRe
     };
     let sheaf: Sheaf = match call {
         Call::One(kind) => {
-            let (account, event) = one(&access, user, kind, bytes, ingest.shards, &received)?;
+            let (account, event) = one(&access, user, kind, bytes, &received)?;
             admit(&account)?;
             [event].into_iter().collect()
         }
@@ -120,7 +120,7 @@ async fn accept(ingest: &Ingest, call: Call, request: Request) -> Result<BatchRe
             let Opened { items, account, envelope } = open(&access, user, &bytes)?;
             admit(&account)?;
             let messages = ingest.protection.lend_for(items.len())?;
-            let sort = |item| account.sort_in(&envelope, item, ingest.shards, &received);
+            let sort = |item| account.sort_in(&envelope, item, &received);
             items.into_iter().map(sort).collect::<Sheaf>().on([messages])
         }
     };
@@ -157,7 +157,6 @@ pub(crate) fn one(
     user: Option<String>,
     kind: EventType,
     body: Bytes,
-    shards: u16,
     received: &Received,
 ) -> Result<(Arc<AccountDoor>, Sorted), BatchReply> {
     let envelope = Envelope::unfiltered().with_kind(kind);
@@ -166,7 +165,7 @@ pub(crate) fn one(
         ParseError::NotAnObject | ParseError::NoType => BatchReply::NoEvent,
     })?;
     let account = account(access, [user, event.write_key(), None])?;
-    let sorted = account.sort_in(&envelope, body, shards, received);
+    let sorted = account.sort_in(&envelope, body, received);
     Ok((account, sorted))
 }
 

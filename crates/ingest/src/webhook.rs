@@ -49,7 +49,7 @@ async fn accept(ingest: &Ingest, account: &str, request: Request) -> Result<Batc
     loan.is_known_now();
     account.admit()?;
     let messages = ingest.protection.lend_for(signed.events.len())?;
-    let sheaf = signed.sort(account, webhook, ingest.shards, &received).on([loan, messages]);
+    let sheaf = signed.sort(account, webhook, &received).on([loan, messages]);
     Ok(store(ingest, DOOR, sheaf, PATIENCE).await)
 }
 
@@ -84,9 +84,9 @@ fn open(webhook: &Webhook, signature: Option<&str>, body: &Bytes) -> Result<Sign
 }
 
 impl Signed {
-    fn sort(self, account: &AccountDoor, webhook: &Webhook, shards: u16, received: &Received) -> Sheaf {
+    fn sort(self, account: &AccountDoor, webhook: &Webhook, received: &Received) -> Sheaf {
         let Self { events, covered } = self;
-        let sort = |(position, event): (usize, Bytes)| match account.sort(event, shards, received) {
+        let sort = |(position, event): (usize, Bytes)| match account.sort(event, received) {
             Sorted::Work(_, message)
                 if message.headers.kind == EventType::Delete.as_str()
                     && !webhook.trust_batches
@@ -139,7 +139,7 @@ mod tests {
     fn opened(webhook: &Webhook, signature: Option<&str>, body: &str) -> Result<Vec<&'static str>, BatchReply> {
         let received = Received::now();
         let body = Bytes::copy_from_slice(body.as_bytes());
-        open(webhook, signature, &body).map(|signed| signed.sort(&account(), webhook, 8, &received).fates())
+        open(webhook, signature, &body).map(|signed| signed.sort(&account(), webhook, &received).fates())
     }
 
     #[test]

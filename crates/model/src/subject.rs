@@ -53,8 +53,22 @@ impl Subject {
     /// The shard this subject's events are on, among `count`. The same in every process and every version.
     #[must_use]
     pub fn shard(&self, account: &AccountName, count: u16) -> Shard {
-        let index = self.number(account) % u64::from(count.max(1));
-        Shard { index: u16::try_from(index).expect("the remainder of a u16"), count: count.max(1) }
+        Shard::of(self.number(account), count)
+    }
+}
+
+impl Shard {
+    /// The shard of a subject with this number, among `count`.
+    #[must_use]
+    pub fn of(subject: u64, count: u16) -> Self {
+        let count = count.max(1);
+        let index = subject % u64::from(count);
+        Self { index: u16::try_from(index).expect("the remainder of a u16"), count }
+    }
+
+    /// Every one of `count` shards.
+    pub fn all(count: u16) -> impl Iterator<Item = Self> + Clone + use<> {
+        (0..count).map(move |index| Self { index, count })
     }
 }
 

@@ -84,7 +84,8 @@ impl Args {
 
 fn settings(path: &Path) -> SqliteSettings {
     let path = SqlitePath::parse(&format!("sqlite:{}", path.display()), Path::new("")).expect("a path");
-    SqliteSettings { path, tiers: Vec::new(), confirm_timeout: Duration::from_mins(1) }
+    let (drain, accounts, tiers) = (Vec::new(), Vec::new(), Vec::new());
+    SqliteSettings { path, shards: SHARDS, drain, accounts, tiers, confirm_timeout: Duration::from_mins(1) }
 }
 
 async fn open(path: &Path) -> Arc<Sqlite> {

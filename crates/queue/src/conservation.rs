@@ -169,7 +169,7 @@ impl Group {
     pub fn of(place: &Place) -> Option<Self> {
         match place {
             Place::Intake => None,
-            Place::Shard(_) | Place::Later(..) => Some(Self::Work),
+            Place::Subject(_) | Place::Shard(_) | Place::Later(..) => Some(Self::Work),
             Place::Held(_) => Some(Self::Held),
             Place::Dead(class) => Some(Self::Dead(*class)),
         }

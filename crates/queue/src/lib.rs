@@ -13,6 +13,7 @@ mod message;
 mod owned;
 mod port;
 mod rabbitmq;
+mod shards;
 mod sqlite;
 mod stuck;
 mod sweep;
@@ -26,9 +27,10 @@ pub use message::{Death, Headers, Message};
 pub use owned::{Delivery, Ending, Owned, Settle, SettleError};
 pub use port::{BrokerState, Depth, Place, PublishError, Queue, QueueError, Room};
 pub use rabbitmq::{
-    BrokerUrl, BrokerVersion, Gravity, InvalidBrokerUrl, InvalidManagementUrl, ManagementError, ManagementUrl,
-    PolicyHarm, PolicyReport, RabbitMq, RabbitMqSettings, TopologyReport,
+    BrokerUrl, BrokerVersion, GatePace, Gravity, InvalidBrokerUrl, InvalidManagementUrl, ManagementError,
+    ManagementUrl, PolicyHarm, PolicyReport, RabbitMq, RabbitMqSettings, TopologyReport,
 };
+pub use shards::{Gate, ShardSet, Shards};
 pub use sqlite::{InvalidSqlitePath, Ledger, Sqlite, SqlitePath, SqliteSettings};
 pub use stuck::Stuck;
 pub use sweep::{Action, Fate, InFlight, InvalidInFlight, Judge, Swept};

@@ -5,7 +5,7 @@ use refersion_relay_model::{AccountName, Class, Shard};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Browsed, Conservation, InFlight, Judge, Letter, Message, Owned, Scan, Stuck, Swept};
+use crate::{Browsed, Conservation, InFlight, Judge, Letter, Message, Owned, Scan, Shards, Stuck, Swept};
 
 /// A durable queue. `Ok` means durable. One behaviour for every backend.
 #[async_trait]
@@ -62,6 +62,14 @@ pub trait Queue: Send + Sync {
     /// Whether the queue can confirm anything now.
     fn state(&self) -> watch::Receiver<BrokerState>;
 
+    /// The sets of shards, and which of them is in use, as far as is known here.
+    fn shards(&self) -> watch::Receiver<Shards>;
+
+    /// Gives older sets of shards up for the configured one as soon as everything there is done, until `stop`. Everybody
+    /// who works the queue calls it; one process at a time acts. `works`: whether what is on the shards is being worked, so
+    /// that new events may wait some seconds for it.
+    async fn change_shards(&self, works: &(dyn Fn() -> bool + Send + Sync), stop: &CancellationToken);
+
     /// The places that take no copies of events that are to move there, while the queue itself is up. None where a move
     /// cannot fail alone.
     fn stuck(&self) -> watch::Receiver<Vec<Stuck>> {
@@ -77,6 +85,9 @@ pub trait Queue: Send + Sync {
 pub enum Place {
     /// Where pipelines publish plain events.
     Intake,
+    /// The work queue of the subject with this number, among those in use. Only for publishing and moving: what is there
+    /// is on a shard.
+    Subject(u64),
     /// A work queue.
     Shard(Shard),
     /// A work queue, but not before the delay has passed. The delay is one of the configured tiers.

@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod descriptors;
 mod exit;
+mod left_behind;
 mod look;
 mod ops;
 mod parts;

@@ -5,7 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use refersion_relay_queue::{BrokerState, Stuck};
+use refersion_relay_queue::{BrokerState, Shards, Stuck};
 use refersion_relay_telemetry::Metrics;
 use refersion_relay_worker::{Lookout, Progress, Trouble};
 use serde_json::{Value, json};
@@ -15,6 +15,8 @@ use tokio::sync::watch;
 pub(crate) struct Ops {
     pub(crate) metrics: Metrics,
     pub(crate) queue: watch::Receiver<BrokerState>,
+    /// Which shards are in use.
+    pub(crate) shards: watch::Receiver<Shards>,
     /// What cannot be moved where it belongs.
     pub(crate) stuck: watch::Receiver<Vec<Stuck>>,
     /// Of a worker in this process.
@@ -53,8 +55,10 @@ async fn ready(State(ops): State<Arc<Ops>>) -> Response {
     let worker = worker.map(|ready| if ready { "owns its shards or stands by" } else { "is taking up its shards" });
     let stuck: Vec<_> = ops.stuck.borrow().iter().map(ToString::to_string).collect();
     let refersion = ops.refersion();
-    let queue = queue.to_string();
-    let health = json!({"ready": ready, "queue": queue, "worker": worker, "stuck": stuck, "refersion": refersion});
+    let (queue, shards) = (queue.to_string(), ops.shards.borrow().to_string());
+    let health = json!({
+        "ready": ready, "queue": queue, "shards": shards, "worker": worker, "stuck": stuck, "refersion": refersion,
+    });
     (status, Json(health)).into_response()
 }
 

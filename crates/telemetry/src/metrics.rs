@@ -51,6 +51,7 @@ pub struct Metrics {
     in_hand: IntGauge,
     lanes: IntGauge,
     shards_owned: IntGauge,
+    shards_in_use: IntGaugeVec,
     unsettled: IntCounter,
     copies: IntCounter,
     calls: IntCounterVec,
@@ -208,6 +209,11 @@ impl Metrics {
             ),
             in_hand: add.gauge("worker_in_hand", "Events taken and not yet settled."),
             lanes: add.gauge("worker_lanes", "Subjects being worked."),
+            shards_in_use: add.gauges(
+                "queue_shards_in_use",
+                "Whether new events go to a set of shards, by how many shards are in it.",
+                &["shards"],
+            ),
             shards_owned: add.gauge("worker_shards", "Shards this worker consumes or stands by for."),
             unsettled: add.counter(
                 "worker_unsettled_total",
@@ -412,6 +418,11 @@ impl Metrics {
     #[must_use]
     pub fn lane(&self) -> Counted {
         Counted::up(&self.lanes)
+    }
+
+    /// Whether new events go to the set of this number of shards.
+    pub fn shards_in_use(&self, shards: u16, in_use: bool) {
+        self.shards_in_use.with_label_values(&[&shards.to_string()]).set(in_use.into());
     }
 
     /// A worker consumes, or stands by for, a shard; dropping the guard gives it up.

@@ -73,6 +73,7 @@ fn exercise(metrics: &Metrics) {
     drop(metrics.stuck_on_the_way_to(MoveTo::Dead));
     metrics.declared_again(1);
     metrics.ready(Shard { index: 3, count: 8 }, 1);
+    metrics.shards_in_use(8, true);
     metrics.held(&account, 1);
     drop((metrics.taken(true), metrics.lane(), metrics.owning_shard()));
     metrics.retried(Wait::Tier);

@@ -14,7 +14,7 @@ use crate::gate::Source;
 use crate::order::{Exit, Standing};
 use crate::roster::Roster;
 use crate::verdict::{Aside, Verdict};
-use crate::work::{Conclusion, Context, Reading, read};
+use crate::work::{Conclusion, Context, Home, Reading, read};
 
 /// A delivery in hand: what it turned out to be, and its place among the events of its subject.
 pub(crate) struct Item {
@@ -22,6 +22,7 @@ pub(crate) struct Item {
     /// Only of what has an effect. What has none has nobody to wait for.
     pub(crate) standing: Option<Standing>,
     delivery: Delivery,
+    home: Home,
     taken_at: Instant,
     _counted: Counted,
 }
@@ -32,6 +33,7 @@ impl Item {
         context: &Context,
         roster: &Roster,
         source: Source,
+        home: Home,
         delivery: Delivery,
         is_culprit: bool,
     ) -> Self {
@@ -58,12 +60,12 @@ impl Item {
         if is_new && 0 < generation && attempts == 0 {
             context.metrics.replayed();
         }
-        Self { reading, standing, delivery, taken_at: Instant::now(), _counted: counted }
+        Self { reading, standing, delivery, home, taken_at: Instant::now(), _counted: counted }
     }
 
     /// Works the event and settles it. Returns whether it had to be left.
     pub(crate) async fn work(self, context: &Context, leave: &CancellationToken) -> bool {
-        let Self { reading, standing, delivery, taken_at, _counted } = self;
+        let Self { reading, standing, delivery, home, taken_at, _counted } = self;
         let headers = || Box::new(delivery.message.headers.clone());
         let (verdict, headers, moving): (_, Box<Headers>, _) = match &reading {
             Reading::Final(verdict) => (verdict.clone(), headers(), None),
@@ -77,7 +79,7 @@ impl Item {
                 }
             }
         };
-        let left = settle(context, delivery, &reading, standing, &verdict, headers).await;
+        let left = settle(context, (delivery, home), &reading, standing, &verdict, headers).await;
         drop(moving);
         left
     }
@@ -85,7 +87,7 @@ impl Item {
     /// Lets others go first. Returns whether it had to be left. From now on the event is away, not only from when this is
     /// first polled.
     pub(crate) fn set_aside(self, context: Arc<Context>, aside: Aside) -> impl Future<Output = bool> + use<> {
-        let Self { reading, standing, delivery, taken_at: _, _counted: counted } = self;
+        let Self { reading, standing, delivery, home, taken_at: _, _counted: counted } = self;
         let (verdict, headers) = (Verdict::Parked(aside), Box::new(delivery.message.headers.clone()));
         if let Some(standing) = &standing {
             standing.exit(match aside {
@@ -94,7 +96,7 @@ impl Item {
             });
         }
         async move {
-            let settling = settle(&context, delivery, &reading, standing, &verdict, headers);
+            let settling = settle(&context, (delivery, home), &reading, standing, &verdict, headers);
             let left = AssertUnwindSafe(settling).catch_unwind().await.unwrap_or(true);
             drop(counted);
             left
@@ -105,7 +107,7 @@ impl Item {
 /// Settles a delivery by its verdict. Returns whether it had to be left.
 async fn settle(
     context: &Context,
-    delivery: Delivery,
+    (delivery, home): (Delivery, Home),
     reading: &Reading,
     standing: Option<Standing>,
     verdict: &Verdict,
@@ -117,7 +119,7 @@ async fn settle(
         Reading::Final(_) => (None, None),
     };
     log(verdict, &headers);
-    let Some(settle) = context.settlement(verdict, headers, account, subject) else { return true };
+    let Some(settle) = context.settlement(verdict, headers, account, subject, home) else { return true };
     // An account that was never configured may have any name at all, and is no label.
     let known = account.filter(|_| !matches!(reading, Reading::Stray(..)));
     let (generation, received_at) = (delivery.message.headers.generation, delivery.message.headers.received_at);

@@ -9,7 +9,7 @@ use crate::attempt::Attempt;
 use crate::gate::{GateState, Source};
 use crate::roster::{Desk, Roster};
 use crate::term::{Term, TermEnd};
-use crate::work::Context;
+use crate::work::{Context, Home};
 
 /// The first wait before a held account is probed, and the one around which the waits stop growing. Jitter makes it at
 /// most a minute, so that events are on their way within a minute of the keys working again.
@@ -189,7 +189,7 @@ impl Keeper {
 
     async fn work_held(&self, mut owned: Owned) -> Worked {
         let gate = &self.desk.gate;
-        let mut term = Term::new(self.context.clone(), self.roster.clone(), Source::Held, self.room);
+        let mut term = Term::new(self.context.clone(), self.roster.clone(), Source::Held, Home::InUse, self.room);
         let mut end = self.drain(&mut term, &mut owned).await;
         if end == TermEnd::Idle && self.is_shared().await {
             // Somebody else may be at work while this one stands by: then silence means nothing. Whoever is alone after a

@@ -110,7 +110,7 @@ impl Lookout {
     }
 
     /// Whether nothing may call now.
-    pub(crate) fn is_out(&self) -> bool {
+    pub fn is_out(&self) -> bool {
         matches!(self.lock().outage.phase(), Phase::Out { .. })
     }
 

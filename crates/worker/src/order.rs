@@ -45,7 +45,7 @@ impl Exit {
         match settle {
             Settle::Done(_) | Settle::Move(Place::Dead(_) | Place::Intake, _) => Self::End,
             Settle::Move(Place::Later(_, delay), _) => Self::Away(*delay),
-            Settle::Move(Place::Shard(_), _) => Self::Away(Duration::ZERO),
+            Settle::Move(Place::Subject(_) | Place::Shard(_), _) => Self::Away(Duration::ZERO),
             Settle::Move(Place::Held(_), _) => Self::Held,
         }
     }

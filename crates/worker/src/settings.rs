@@ -10,8 +10,10 @@ use crate::verdict::Aside;
 /// How a worker works.
 #[derive(Clone, Debug)]
 pub struct WorkerSettings {
-    /// The shards to own, or to stand by for.
+    /// The shards to own, or to stand by for, of every set.
     pub shards: Vec<Shard>,
+    /// How long nothing has to come from a shard of a closing set until it is given up.
+    pub closing: Duration,
     /// Unsettled events in hand, for each shard.
     pub room: Room,
     /// When an event is tried again.

@@ -16,7 +16,7 @@ use crate::gate::Source;
 use crate::item::Item;
 use crate::line::{Behind, Reach};
 use crate::roster::Roster;
-use crate::work::{Context, Reading};
+use crate::work::{Context, Home, Reading};
 
 /// How often an event was delivered and not settled before it is worked alone. Two crashes or lost connections can meet
 /// anything.
@@ -30,6 +30,9 @@ pub(crate) struct Term {
     context: Arc<Context>,
     roster: Arc<Roster>,
     source: Source,
+    home: Home,
+    /// Cancelled when nothing more is begun.
+    leave: Option<CancellationToken>,
     /// How many events may wait in one lane.
     crowd: usize,
     flow: Flow,
@@ -72,7 +75,7 @@ struct Ended {
 
 impl Term {
     /// Of a shard one subject gets a quarter of the room. What is held is one account's, in order, and is not to be mixed.
-    pub(crate) fn new(context: Arc<Context>, roster: Arc<Roster>, source: Source, room: Room) -> Self {
+    pub(crate) fn new(context: Arc<Context>, roster: Arc<Roster>, source: Source, home: Home, room: Room) -> Self {
         let crowd = match source {
             Source::Shard => usize::from(room.events / 4).max(1),
             Source::Held => usize::MAX,
@@ -81,6 +84,8 @@ impl Term {
             context,
             roster,
             source,
+            home,
+            leave: None,
             crowd,
             flow: Flow::new(),
             line: VecDeque::new(),
@@ -100,7 +105,7 @@ impl Term {
     }
 
     /// Works until the queue is lost, `stop` is cancelled, or nothing has been there for `idle`. Calls in flight are
-    /// finished and settled first; only `abort` cuts them off.
+    /// finished and settled first; only `abort` cuts them off. Can be dropped at any point before `stop`, and run again.
     pub(crate) async fn run(
         &mut self,
         owned: &mut Owned,
@@ -108,7 +113,7 @@ impl Term {
         abort: &CancellationToken,
         idle: Option<Duration>,
     ) -> TermEnd {
-        let leave = owned.ended().child_token();
+        let leave = self.leave.get_or_insert_with(|| owned.ended().child_token()).clone();
         let mut end = None;
         loop {
             let in_hand = !self.tasks.is_empty() || !self.asides.is_empty();
@@ -204,7 +209,7 @@ impl Term {
 
     fn take(&mut self, delivery: Delivery, leave: &CancellationToken) {
         let is_culprit = self.is_culprit(&delivery);
-        let item = Item::take(&self.context, &self.roster, self.source, delivery, is_culprit);
+        let item = Item::take(&self.context, &self.roster, self.source, self.home, delivery, is_culprit);
         let lane = match &item.reading {
             Reading::Job(job) => Lane::Of(job.desk.name.clone(), job.subject.clone()),
             Reading::Stray(account, subject) => Lane::Of(account.clone(), subject.clone()),

@@ -45,11 +45,19 @@ pub(crate) struct Context {
     pub(crate) lookout: Arc<Lookout>,
     pub(crate) roster: Arc<Roster>,
     pub(crate) retry: RetryPolicy,
-    pub(crate) shard_count: u16,
     pub(crate) marks: Marks,
     pub(crate) ended: Ended,
     pub(crate) order: Arc<Order>,
     pub(crate) metrics: Metrics,
+}
+
+/// Among which shards an event stays wherever it goes: its later ones come behind it there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Home {
+    /// Those it came from, by how many they are.
+    Set(u16),
+    /// It came from none, so those that are in use.
+    InUse,
 }
 
 /// An event that was read, and who works it.
@@ -411,6 +419,7 @@ impl Context {
         headers: Box<Headers>,
         account: Option<&AccountName>,
         subject: Option<&Subject>,
+        home: Home,
     ) -> Option<Settle> {
         let now = SystemTime::now();
         match verdict {
@@ -418,11 +427,11 @@ impl Context {
             Verdict::Ignored(_) | Verdict::Copy => Some(Settle::Done(Ending::Ignored)),
             Verdict::Retry(Retry::InHand(_) | Retry::Pause(_) | Retry::Outage) => None,
             Verdict::Retry(Retry::Tier(delay)) => {
-                let shard = subject?.shard(account?, self.shard_count);
+                let shard = subject?.shard(account?, self.shards_of(home));
                 Some(Settle::Move(Place::Later(shard, *delay), headers))
             }
             Verdict::Parked(aside) => {
-                let shard = subject?.shard(account?, self.shard_count);
+                let shard = subject?.shard(account?, self.shards_of(home));
                 let place = match aside {
                     Aside::Tier(delay) => Place::Later(shard, *delay),
                     Aside::Round => Place::Shard(shard),
@@ -444,6 +453,14 @@ impl Context {
                 let headers = Headers { death: Some(death), held_at: None, ..*headers };
                 Some(Settle::Move(Place::Dead(reason.class()), Box::new(headers)))
             }
+        }
+    }
+
+    /// How many shards there are in the set that an event belongs to.
+    fn shards_of(&self, home: Home) -> u16 {
+        match home {
+            Home::Set(count) => count,
+            Home::InUse => self.queue.shards().borrow().count(),
         }
     }
 

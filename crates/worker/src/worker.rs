@@ -16,7 +16,7 @@ use crate::mark::Marks;
 use crate::order::Order;
 use crate::roster::Roster;
 use crate::term::{Term, TermEnd};
-use crate::work::Context;
+use crate::work::{Context, Home};
 use crate::{Account, Destination, WorkerSettings};
 
 /// Owns shards and works what is on them.
@@ -73,22 +73,11 @@ impl Worker {
         metrics: Metrics,
     ) -> Self {
         let roster = Arc::new(Roster::new(accounts, concurrency, metrics.clone()));
-        let shard_count = settings.shards.first().map_or(1, |shard| shard.count);
         let retry = settings.retry.clone();
         let lookout = Arc::new(Lookout::new(settings.outage, roster.clone(), metrics.clone()));
         let (marks, ended, order) = (Marks::new(), Ended::new(), Arc::new(Order::new(metrics.clone())));
-        let context = Context {
-            queue,
-            destination,
-            lookout,
-            roster: roster.clone(),
-            retry,
-            shard_count,
-            marks,
-            ended,
-            order,
-            metrics,
-        };
+        let context =
+            Context { queue, destination, lookout, roster: roster.clone(), retry, marks, ended, order, metrics };
         let progress = Progress { looked_after: AtomicUsize::new(0), wanted: settings.shards.len() };
         Self { context: Arc::new(context), roster, settings, progress: Arc::new(progress) }
     }
@@ -150,20 +139,30 @@ impl Worker {
     async fn work(&self, shard: Shard, stop: &CancellationToken, abort: &CancellationToken) {
         let lookout = &self.context.lookout;
         let mut terms = Terms::new(self.context.queue.clone(), Place::Shard(shard), self.settings.room);
+        let mut shards = self.context.queue.shards();
         let mut given_back = None;
         loop {
+            let until_open = async {
+                let _ = shards.wait_for(|shards| !shards.is_closing(shard.count)).await;
+            };
+            if stop.run_until_cancelled(until_open).await.is_none() {
+                return;
+            }
             if stop.run_until_cancelled(lookout.until_back()).await.is_none() {
                 return;
             }
             let Some(mut owned) = take_up(&mut terms, given_back.take(), stop).await else { return };
             let (looked_after, counted) = (LookedAfter::begin(&self.progress), self.context.metrics.owning_shard());
-            let end = self.work_term(&mut owned, stop, abort).await;
+            let end = self.work_term(shard.count, &mut owned, stop, abort).await;
             drop(counted);
             owned.release().await;
             if end != TermEnd::Lost && stop.is_cancelled() {
                 return;
             }
-            if end != TermEnd::Lost && lookout.is_out() {
+            if end == TermEnd::Idle {
+                given_back = Some(looked_after);
+                tracing::debug!(shard = %shard, "nothing is left on the shard, which may be given up for others");
+            } else if end != TermEnd::Lost && lookout.is_out() {
                 given_back = Some(looked_after);
                 tracing::debug!(shard = %shard, "Refersion is out: the shard is given back until it is not");
             } else {
@@ -172,16 +171,34 @@ impl Worker {
         }
     }
 
-    /// Works until the term ends, or an outage has lasted so long that what is in hand is given back.
-    async fn work_term(&self, owned: &mut Owned, stop: &CancellationToken, abort: &CancellationToken) -> TermEnd {
-        let mut term = Term::new(self.context.clone(), self.roster.clone(), Source::Shard, self.settings.room);
+    /// Works until the term ends, or an outage has lasted so long that what is in hand is given back. While the shard is
+    /// closing the term also ends when nothing is left on it.
+    async fn work_term(
+        &self,
+        count: u16,
+        owned: &mut Owned,
+        stop: &CancellationToken,
+        abort: &CancellationToken,
+    ) -> TermEnd {
+        let (context, roster, home) = (self.context.clone(), self.roster.clone(), Home::Set(count));
+        let mut term = Term::new(context, roster, Source::Shard, home, self.settings.room);
         let stop = stop.child_token();
-        let mut run = std::pin::pin!(term.run(owned, &stop, abort, None));
-        tokio::select! {
-            end = &mut run => end,
-            () = self.context.lookout.until_patience_ends() => {
-                stop.cancel();
-                run.await
+        let mut shards = self.context.queue.shards();
+        loop {
+            let is_closing = shards.borrow().is_closing(count);
+            let changes = async {
+                let _ = shards.wait_for(|shards| shards.is_closing(count) != is_closing).await;
+            };
+            let idle = is_closing.then_some(self.settings.closing);
+            tokio::select! {
+                biased;
+                end = term.run(owned, &stop, abort, idle) => return end,
+                // The term goes on where it was.
+                () = changes => {}
+                () = self.context.lookout.until_patience_ends() => {
+                    stop.cancel();
+                    return term.run(owned, &stop, abort, None).await;
+                }
             }
         }
     }

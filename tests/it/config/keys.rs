@@ -39,6 +39,7 @@ pub(super) const FROM_FILES: &[Key] = &[
 pub(super) const PLAIN: &[Key] = &[
     key("queue.prefix", r#""PREFIX""#, r#""PREFIX""#, &[r#""""#, r#""a b""#, "3"]),
     key("queue.shards", "3", "3", &["0", "1025", "-1", r#""many""#]),
+    key("queue.drain", "[2, 4]", "[2,4]", &["[8]", "[2, 2]", "[0]", "[1025]", "2", "[-1]"]),
     key("queue.confirm_timeout", r#""2s""#, r#""2s""#, &[r#""0s""#, r#""soon""#, "4"]),
     key("ingest.listen", r#""0.0.0.0:8081""#, r#""0.0.0.0:8081""#, &[r#""localhost""#, "8080"]),
     key("ingest.behind_tls_proxy", "true", "true", &[r#""yes""#]),

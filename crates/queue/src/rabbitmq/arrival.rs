@@ -28,7 +28,7 @@ impl Origin {
         match place {
             Place::Intake => Self::Intake,
             Place::Dead(class) => Self::Dead(*class),
-            Place::Shard(_) | Place::Later(..) | Place::Held(_) => Self::Elsewhere,
+            Place::Subject(_) | Place::Shard(_) | Place::Later(..) | Place::Held(_) => Self::Elsewhere,
         }
     }
 }

@@ -4,13 +4,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use lapin::Connection;
-use refersion_relay_model::{AccountName, Class, Shard};
+use refersion_relay_model::{AccountName, Class};
 use refersion_relay_telemetry::Metrics;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::broker_version::BrokerVersion;
+use super::gates::GatePace;
 use super::management::{ManagementError, PolicyReport};
 use super::management_url::ManagementUrl;
 use super::names::Names;
@@ -19,11 +20,11 @@ use super::reader::Reader;
 use super::tally::{self, Storing};
 use super::topology::{Accounts, DeclareError, Topology, TopologyReport};
 use super::url::BrokerUrl;
-use super::{connection, consumer, reader, sweep};
+use super::{connection, consumer, reader, sweep, switch};
 use crate::waves::chains;
 use crate::{
     BrokerState, Browsed, Conservation, Depth, Group, InFlight, Judge, Letter, Message, Owned, Place, PublishError,
-    Queue, QueueError, Room, Scan, Stuck, Swept,
+    Queue, QueueError, Room, Scan, Shards, Stuck, Swept,
 };
 
 /// How long declaring everything may take: it is many round trips.
@@ -43,6 +44,8 @@ pub struct RabbitMqSettings {
     pub prefix: String,
     /// How many work queues there are. Part of their names.
     pub shards: u16,
+    /// Older numbers of work queues, the oldest first: what is there is worked, and new events go there until it is done.
+    pub drain: Vec<u16>,
     /// The delays of the retry queues.
     pub tiers: Vec<Duration>,
     /// Accounts with an intake exchange and a place for held events.
@@ -51,6 +54,8 @@ pub struct RabbitMqSettings {
     pub confirm_timeout: Duration,
     /// How often it is looked at whether somebody has deleted what has to exist.
     pub look_every: Duration,
+    /// How it is agreed on which work queues are in use.
+    pub pace: GatePace,
     /// Who this process is among the workers; anything that no other process has. Which shards it prefers follows from it.
     pub worker: u64,
 }
@@ -77,13 +82,23 @@ impl RabbitMq {
     /// Begins to reach the broker; needs a tokio runtime. Everything missing on the broker is declared.
     #[must_use]
     pub fn start(settings: RabbitMqSettings, metrics: Metrics) -> Self {
-        let RabbitMqSettings { url, prefix, shards, mut tiers, accounts, confirm_timeout, look_every, worker } =
-            settings;
+        let RabbitMqSettings {
+            url,
+            prefix,
+            shards,
+            drain,
+            mut tiers,
+            accounts,
+            confirm_timeout,
+            look_every,
+            pace,
+            worker,
+        } = settings;
         tiers.sort_unstable();
         tiers.dedup();
-        let topology =
-            Topology { names: Names::new(&prefix), shards, tiers, accounts: Accounts::new(accounts), worker };
-        let settings = PublisherSettings { url: url.clone(), confirm_timeout, look_every };
+        let (names, accounts) = (Names::new(&prefix), Accounts::new(accounts));
+        let topology = Topology { names, shards, drain, tiers, accounts, worker };
+        let settings = PublisherSettings { url: url.clone(), confirm_timeout, look_every, pace };
         let publisher = Arc::new(Publisher::start(settings, topology, metrics));
         let storing = Storing::start(url.clone(), publisher.clone());
         Self { url, publisher, storing }
@@ -120,12 +135,6 @@ impl RabbitMq {
     pub async fn version(&self, api: &ManagementUrl) -> Result<BrokerVersion, ManagementError> {
         api.version(&self.url).await
     }
-
-    /// Every work queue.
-    pub fn shards(&self) -> impl Iterator<Item = Shard> + use<> {
-        let count = self.publisher.topology.shards;
-        (0..count).map(move |index| Shard { index, count })
-    }
 }
 
 #[async_trait]
@@ -147,7 +156,7 @@ impl Queue for RabbitMq {
                     let result = if failed {
                         Err(PublishError::Refused("an earlier event of the same subject was not confirmed".to_owned()))
                     } else {
-                        publisher.publish(place, message).await
+                        publisher.accept(place, message).await
                     };
                     if let (Ok(()), Some(group)) = (&result, Group::of(place)) {
                         publisher.tally.accepted(group);
@@ -233,6 +242,14 @@ impl Queue for RabbitMq {
 
     fn state(&self) -> watch::Receiver<BrokerState> {
         self.publisher.state()
+    }
+
+    fn shards(&self) -> watch::Receiver<Shards> {
+        self.publisher.gates.shards()
+    }
+
+    async fn change_shards(&self, works: &(dyn Fn() -> bool + Send + Sync), stop: &CancellationToken) {
+        switch::run(&self.url, &self.publisher, works, stop).await;
     }
 
     fn stuck(&self) -> watch::Receiver<Vec<Stuck>> {

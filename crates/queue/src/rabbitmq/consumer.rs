@@ -223,9 +223,16 @@ impl RabbitSettler {
             if self.ended.is_cancelled() {
                 return Err(SettleError);
             }
+            let publishing = async {
+                if let Place::Subject(_) = place {
+                    // Nothing is wrong with its place while one set of shards follows another.
+                    self.publisher.gates.until_open().await;
+                }
+                self.publisher.publish(place, &message).await
+            };
             let published = tokio::select! {
                 biased;
-                published = self.publisher.publish(place, &message) => published,
+                published = publishing => published,
                 () = self.ended.cancelled() => {
                     self.publisher.tally.uncertain(1); // it may be on its way
                     return Err(SettleError);

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::connection;
+use super::gates::Gates;
 use super::topology::{DeclareError, Topology};
 use super::url::BrokerUrl;
 use crate::PublishError;
@@ -43,10 +44,10 @@ pub(crate) struct Confirming {
 }
 
 impl Link {
-    pub(super) async fn open(url: &BrokerUrl, topology: &Topology) -> Result<Self, OpenError> {
+    pub(super) async fn open(url: &BrokerUrl, topology: &Topology, gates: &Gates) -> Result<Self, OpenError> {
         let connection =
             connection::connect(url, "publish").await.map_err(|error| OpenError::Away(error.to_string()))?;
-        match Self::prepare(&connection, topology).await {
+        match Self::prepare(url, &connection, topology, gates).await {
             Ok(confirming) => Ok(Self {
                 connection,
                 confirming: RwLock::new(Arc::new(confirming)),
@@ -62,7 +63,14 @@ impl Link {
         }
     }
 
-    async fn prepare(connection: &Connection, topology: &Topology) -> Result<Confirming, OpenError> {
+    async fn prepare(
+        url: &BrokerUrl,
+        connection: &Connection,
+        topology: &Topology,
+        gates: &Gates,
+    ) -> Result<Confirming, OpenError> {
+        // Before there are shards: whether there were any says whether anything can be on them.
+        gates.prepare(url, connection, topology).await?;
         topology.declare(connection).await.map_err(OpenError::from)?;
         Ok(Confirming::open(connection).await?)
     }

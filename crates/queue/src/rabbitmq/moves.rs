@@ -69,7 +69,7 @@ impl Drop for StuckMove {
 
 fn kind(place: &Place) -> MoveTo {
     match place {
-        Place::Intake | Place::Shard(_) => MoveTo::Shard,
+        Place::Intake | Place::Subject(_) | Place::Shard(_) => MoveTo::Shard,
         Place::Later(..) => MoveTo::Tier,
         Place::Held(_) => MoveTo::Held,
         Place::Dead(_) => MoveTo::Dead,

@@ -56,6 +56,21 @@ impl Names {
         self.name(&format!("events.{shard}"))
     }
 
+    /// What says that a set of shards takes new events.
+    pub(crate) fn gate(&self, shards: u16) -> String {
+        self.name(&format!("events.n{shards}.gate"))
+    }
+
+    /// What says that it never will again.
+    pub(crate) fn closed(&self, shards: u16) -> String {
+        self.name(&format!("events.n{shards}.closed"))
+    }
+
+    /// Stands for the process that tries to give a set of shards up, and goes with its connection.
+    pub(crate) fn gate_holder(&self, shards: u16) -> String {
+        format!("{}.holder", self.gate(shards))
+    }
+
     pub(crate) fn retry(&self, delay: Duration) -> String {
         // "1m", "90s" as "1m 30s": a queue's name has no spaces.
         let delay = humantime::format_duration(delay).to_string().replace(' ', "");
@@ -100,6 +115,8 @@ impl Names {
     pub(crate) fn queue(&self, place: &Place) -> String {
         match place {
             Place::Intake => self.intake(),
+            // Which one is known only at the moment of publishing.
+            Place::Subject(_) => self.events(),
             Place::Shard(shard) => self.shard(*shard),
             Place::Later(_, delay) => self.retry(*delay),
             Place::Held(account) => self.held(account),
@@ -107,10 +124,11 @@ impl Names {
         }
     }
 
-    /// Where to publish what belongs to a place. Nothing of ours is published to the intake.
+    /// Where to publish what belongs to a place. Nothing of ours is published to the intake, and a subject's shard has to
+    /// be known.
     pub(crate) fn address(&self, place: &Place) -> Option<Address> {
         let (exchange, key) = match place {
-            Place::Intake => return None,
+            Place::Intake | Place::Subject(_) => return None,
             Place::Shard(shard) => (self.events(), shard.to_string()),
             // The shard's key survives the wait: the retry queue dead-letters without a key of its own.
             Place::Later(shard, delay) => (self.retry(*delay), shard.to_string()),
@@ -137,6 +155,7 @@ mod tests {
         assert_eq!(names.queue(&Place::Held(account.clone())), "refersion.held.acme");
         assert_eq!(names.queue(&Place::Dead(Class::Poison)), "refersion.dead.poison");
         assert_eq!(names.queue(&Place::Dead(Class::Unrouted)), "refersion.unrouted");
+        assert_eq!(names.gate(8), "refersion.events.n8.gate");
         assert_eq!(names.intake_exchange(&account), "refersion.intake.acme");
         let later = names.address(&Place::Later(shard, Duration::from_mins(10))).unwrap();
         assert_eq!((later.exchange.as_str(), later.key.as_str()), ("refersion.retry.10m", "n8.3"));

@@ -11,7 +11,7 @@ use crate::Place;
 pub(super) fn priority(worker: u64, place: &Place) -> Option<i32> {
     match place {
         Place::Shard(shard) => Some(weight(worker, *shard)),
-        Place::Intake | Place::Later(..) | Place::Held(_) | Place::Dead(_) => None,
+        Place::Intake | Place::Subject(_) | Place::Later(..) | Place::Held(_) | Place::Dead(_) => None,
     }
 }
 

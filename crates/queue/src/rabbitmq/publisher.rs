@@ -3,21 +3,24 @@ use std::time::{Duration, Instant};
 
 use lapin::Confirmation;
 use lapin::options::BasicPublishOptions;
+use refersion_relay_model::Shard;
 use refersion_relay_telemetry::{Metrics, PublishOutcome};
 use tokio::sync::{SemaphorePermit, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::gates::{GatePace, Gates, Lease};
 use super::link::{Confirming, Link};
 use super::moves::Moves;
+use super::names::Address;
 use super::properties;
 use super::supervisor::Supervisor;
 use super::tally::Tally;
 use super::topology::Topology;
 use super::upkeep::Upkeep;
 use super::url::BrokerUrl;
-use crate::{BrokerState, Message, Place, PublishError};
+use crate::{BrokerState, Message, Place, PublishError, Shards};
 
 /// Publishes with confirms, over one connection at a time that is never used for consuming: a broker that blocks
 /// publishers stops reading such a connection, acknowledgements included.
@@ -27,6 +30,7 @@ pub(crate) struct Publisher {
     pub(crate) metrics: Metrics,
     pub(crate) tally: Arc<Tally>,
     pub(crate) moves: Arc<Moves>,
+    pub(crate) gates: Arc<Gates>,
     upkeep: Arc<Upkeep>,
     link: watch::Receiver<Option<Arc<Link>>>,
     state: watch::Receiver<BrokerState>,
@@ -41,21 +45,34 @@ pub(crate) struct PublisherSettings {
     pub(crate) confirm_timeout: Duration,
     /// How often it is looked at whether everything is still there.
     pub(crate) look_every: Duration,
+    /// How it is agreed on which shards are in use.
+    pub(crate) pace: GatePace,
+}
+
+/// Where a message that is published comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// From somebody who will hear whether it is stored.
+    Outside,
+    /// From this queue, where it stays until its copy is stored: so it can always go where it belongs.
+    Here,
 }
 
 impl Publisher {
     /// Begins to reach the broker, and goes on for ever.
     pub(crate) fn start(settings: PublisherSettings, topology: Topology, metrics: Metrics) -> Self {
-        let PublisherSettings { url, confirm_timeout, look_every } = settings;
+        let PublisherSettings { url, confirm_timeout, look_every, pace } = settings;
         let (link_sender, link) = watch::channel(None);
         let away = BrokerState::Away { why: "not reached yet".to_owned() };
         let (state_sender, state) = watch::channel(away);
         let stop = CancellationToken::new();
         let upkeep = Arc::new(Upkeep::new(topology.clone(), look_every, metrics.clone()));
+        let gates = Arc::new(Gates::new(Shards::new(&topology.drain, topology.shards), pace, metrics.clone()));
         let supervisor = Supervisor {
             url,
             topology: topology.clone(),
             upkeep: upkeep.clone(),
+            gates: gates.clone(),
             metrics: metrics.clone(),
             link: link_sender,
             state: state_sender,
@@ -64,7 +81,7 @@ impl Publisher {
         let supervisor = Mutex::new(Some(tokio::spawn(supervisor.run())));
         let moves = Arc::new(Moves::new(metrics.clone()));
         let tally = Arc::default();
-        Self { topology, confirm_timeout, metrics, tally, moves, upkeep, link, state, stop, supervisor }
+        Self { topology, confirm_timeout, metrics, tally, moves, gates, upkeep, link, state, stop, supervisor }
     }
 
     /// Closes the connection in an orderly way; nothing can be published afterwards.
@@ -99,8 +116,17 @@ impl Publisher {
     /// A message that no queue takes ends, stored, in the queue behind the alternate exchange. That is why nothing here
     /// is `mandatory`: lapin can attach a returned message to another publish's confirm.
     pub(crate) async fn publish(&self, place: &Place, message: &Message) -> Result<(), PublishError> {
+        self.count(self.try_publish(place, message, Origin::Here)).await
+    }
+
+    /// The same for an event that comes in: to a shard it goes only if that is of the set in use.
+    pub(crate) async fn accept(&self, place: &Place, message: &Message) -> Result<(), PublishError> {
+        self.count(self.try_publish(place, message, Origin::Outside)).await
+    }
+
+    async fn count(&self, publishing: impl Future<Output = Result<(), PublishError>>) -> Result<(), PublishError> {
         let started = Instant::now();
-        let result = self.try_publish(place, message).await;
+        let result = publishing.await;
         let outcome = match &result {
             Ok(()) => PublishOutcome::Confirmed,
             Err(PublishError::Refused(_)) => PublishOutcome::Refused,
@@ -113,10 +139,8 @@ impl Publisher {
         result
     }
 
-    async fn try_publish(&self, place: &Place, message: &Message) -> Result<(), PublishError> {
+    async fn try_publish(&self, place: &Place, message: &Message, origin: Origin) -> Result<(), PublishError> {
         let link = self.link()?;
-        let address = self.topology.names.address(place);
-        let address = address.ok_or_else(|| PublishError::Refused("nothing is published to the intake".to_owned()))?;
         if let Place::Later(_, delay) = place
             && !self.topology.tiers.contains(delay)
         {
@@ -131,6 +155,8 @@ impl Publisher {
         let Some(_permit) = self.permit(&link, &confirming).await else {
             return Err(PublishError::Refused("the broker is too slow".to_owned()));
         };
+        let lease = self.lease(&link, place, origin).await?;
+        let address = self.address(place, lease)?;
         let _in_flight = self.metrics.publishing();
         let published = async {
             let (exchange, key) = (address.exchange.as_str().into(), address.key.as_str().into());
@@ -145,7 +171,12 @@ impl Publisher {
         match result {
             Ok(Ok(Confirmation::Ack(None))) => {
                 link.confirmed();
-                Ok(())
+                match lease {
+                    Some(lease) if !lease.is_believed(tokio::time::Instant::now()) => {
+                        Err(PublishError::Unknown("confirmed too late to know that its shard was in use".to_owned()))
+                    }
+                    Some(_) | None => Ok(()),
+                }
             }
             Ok(Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(_))) => {
                 link.confirmed();
@@ -165,6 +196,35 @@ impl Publisher {
                 Err(PublishError::Unknown(format!("no confirm within {} ms", self.confirm_timeout.as_millis())))
             }
         }
+    }
+
+    /// What says that the set of shards is in use that a publish goes to; `None` for one that needs nothing of the kind.
+    async fn lease(&self, link: &Link, place: &Place, origin: Origin) -> Result<Option<Lease>, PublishError> {
+        match (place, origin) {
+            (Place::Subject(_), _) | (Place::Shard(_) | Place::Later(..), Origin::Outside) => {}
+            (Place::Shard(_) | Place::Later(..), Origin::Here)
+            | (Place::Intake | Place::Held(_) | Place::Dead(_), _) => return Ok(None),
+        }
+        let lease = tokio::select! {
+            lease = self.gates.lease(self.confirm_timeout) => lease,
+            () = link.broken.cancelled() => Err(link.why()),
+        };
+        if lease.is_err() && !self.gates.is_fresh() {
+            self.suspect(link);
+        }
+        lease.map(Some).map_err(PublishError::Refused)
+    }
+
+    fn address(&self, place: &Place, lease: Option<Lease>) -> Result<Address, PublishError> {
+        let refused = |why: &str| PublishError::Refused(why.to_owned());
+        let place = match (place, lease) {
+            (Place::Subject(subject), Some(lease)) => Place::Shard(Shard::of(*subject, lease.shards)),
+            (Place::Shard(shard) | Place::Later(shard, _), Some(lease)) if shard.count != lease.shards => {
+                return Err(refused("its shard is not among those in use"));
+            }
+            (place, _) => place.clone(),
+        };
+        self.topology.names.address(&place).ok_or_else(|| refused("nothing is published to the intake"))
     }
 
     /// Waits for room among the unconfirmed, for as long as confirms come: giving up before would have a busy broker store

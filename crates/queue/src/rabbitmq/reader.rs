@@ -29,13 +29,36 @@ pub(crate) async fn depth(connection: &Connection, queue: &str) -> Result<Depth,
 }
 
 /// What the broker says about a queue at once.
-#[derive(Clone, Copy, Default)]
-struct Count {
-    ready: u64,
-    consumers: u32,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Count {
+    pub(super) ready: u64,
+    pub(super) consumers: u32,
 }
 
-async fn count(connection: &Connection, queue: &str) -> Result<Count, QueueError> {
+impl From<lapin::Queue> for Count {
+    fn from(queue: lapin::Queue) -> Self {
+        Self { ready: u64::from(queue.message_count()), consumers: queue.consumer_count() }
+    }
+}
+
+/// Whether there is such a queue, another connection's own ones included.
+pub(super) async fn exists(connection: &Connection, queue: &str) -> Result<bool, QueueError> {
+    let asked = answer(async {
+        let channel = connection.create_channel().await?;
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(queue.into(), options, FieldTable::default()).await?;
+        channel.close(200, "done".into()).await
+    });
+    match asked.await {
+        Ok(()) => Ok(true),
+        Err(error) if is(&error, RESOURCE_LOCKED) => Ok(true),
+        Err(error) if is(&error, NOT_FOUND) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What is in a queue. One that does not exist is empty.
+pub(super) async fn count(connection: &Connection, queue: &str) -> Result<Count, QueueError> {
     let counted = answer(async {
         let channel = connection.create_channel().await?;
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
@@ -46,7 +69,7 @@ async fn count(connection: &Connection, queue: &str) -> Result<Count, QueueError
         declared
     });
     match counted.await {
-        Ok(queue) => Ok(Count { ready: u64::from(queue.message_count()), consumers: queue.consumer_count() }),
+        Ok(queue) => Ok(queue.into()),
         Err(error) if is(&error, NOT_FOUND) => Ok(Count::default()),
         Err(error) => Err(error.into()),
     }

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, Notice};
+use super::gates::Gates;
 use super::link::{Link, OpenError};
 use super::topology::Topology;
 use super::upkeep::Upkeep;
@@ -18,6 +19,7 @@ pub(super) struct Supervisor {
     pub(super) url: BrokerUrl,
     pub(super) topology: Topology,
     pub(super) upkeep: Arc<Upkeep>,
+    pub(super) gates: Arc<Gates>,
     pub(super) metrics: Metrics,
     pub(super) link: watch::Sender<Option<Arc<Link>>>,
     pub(super) state: watch::Sender<BrokerState>,
@@ -33,7 +35,7 @@ impl Supervisor {
         loop {
             let opened = tokio::select! {
                 () = self.stop.cancelled() => return,
-                opened = timeout(OPEN_TIMEOUT, Link::open(&self.url, &self.topology)) => opened,
+                opened = timeout(OPEN_TIMEOUT, Link::open(&self.url, &self.topology, &self.gates)) => opened,
             };
             match opened {
                 Ok(Ok(link)) => {
@@ -69,6 +71,7 @@ impl Supervisor {
             () = watching => {}
             () = link.broken.cancelled() => {}
             () = self.upkeep.run(&link.connection, &link.held) => {}
+            why = self.gates.watch(&link.connection, &self.topology, || self.upkeep.look_now()) => link.fail(&why),
         }
         let why = link.why();
         link.fail(&why);

@@ -360,7 +360,7 @@ async fn copy(publisher: &Publisher, from: Group, place: &Place, message: &Messa
 /// Acknowledges everything up to `tag`, and resolves when the broker has taken that. An acknowledgement has no answer of
 /// its own, and one that is still on its way when this process dies can be lost with the connection; so the channel is
 /// asked for something that changes nothing, which it answers after what came before.
-async fn acknowledge(channel: Channel, tag: u64, room: u16) -> Result<(), lapin::Error> {
+pub(super) async fn acknowledge(channel: Channel, tag: u64, room: u16) -> Result<(), lapin::Error> {
     let acknowledging = channel.basic_ack(tag, BasicAckOptions { multiple: true });
     // Polled in this order, so written in this order, and at once.
     try_join(acknowledging, channel.basic_qos(room, BasicQosOptions::default())).await.map(|_| ())

@@ -14,6 +14,8 @@ use super::reader::{NOT_FOUND, is};
 const DELIVERY_LIMIT: i32 = 100;
 /// The same for queues whose letters are looked at and put back.
 const BROWSE_LIMIT: i32 = 1_000_000;
+/// The same for what says whether a set of shards takes new events, which must never be given up.
+const NO_LIMIT: i32 = i32::MAX;
 /// AMQP's `PRECONDITION_FAILED`: what exists has other arguments.
 const PRECONDITION_FAILED: u16 = 406;
 
@@ -22,7 +24,10 @@ const PRECONDITION_FAILED: u16 = 406;
 #[derive(Clone, Debug)]
 pub(crate) struct Topology {
     pub(crate) names: Names,
+    /// How many shards the set to come to has.
     pub(crate) shards: u16,
+    /// The older sets, the oldest first.
+    pub(crate) drain: Vec<u16>,
     pub(crate) tiers: Vec<Duration>,
     pub(crate) accounts: Accounts,
     /// Who this process is among those who consume.
@@ -162,6 +167,24 @@ impl Topology {
         channel.close(200, "done".into()).await.map_err(DeclareError::Broker)
     }
 
+    /// Declares the gates of all sets of shards.
+    pub(super) async fn declare_gates(&self, channel: &Channel) -> Result<(), DeclareError> {
+        for queue in self.gates() {
+            queue.declare(channel).await?;
+        }
+        Ok(())
+    }
+
+    /// Every set of shards, by how many there are in it, in the order of use.
+    pub(crate) fn sets(&self) -> impl Iterator<Item = u16> {
+        self.drain.iter().copied().chain([self.shards])
+    }
+
+    /// Every shard of every set.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = Shard> {
+        self.sets().flat_map(Shard::all)
+    }
+
     /// Every queue that has to exist.
     pub(crate) fn queue_names(&self) -> impl Iterator<Item = String> + use<> {
         self.queues().into_iter().map(|queue| queue.name)
@@ -199,8 +222,8 @@ impl Topology {
                 bindings: dead_bindings(names, class),
             });
         }
-        for index in 0..self.shards {
-            let shard = Shard { index, count: self.shards };
+        queues.extend(self.gates());
+        for shard in self.shards() {
             queues.push(QueueSpec {
                 name: names.shard(shard),
                 arguments: poison().arguments([limit(DELIVERY_LIMIT), SINGLE_ACTIVE]),
@@ -239,6 +262,16 @@ impl Topology {
     fn exchange(&self, name: String, kind: ExchangeKind) -> ExchangeSpec {
         let arguments = table([("alternate-exchange", text(&self.names.unrouted()))]);
         ExchangeSpec { name, kind, arguments }
+    }
+
+    /// Nothing is bound to them: what they say is published to the queues themselves.
+    fn gates(&self) -> impl Iterator<Item = QueueSpec> {
+        let names = self.sets().flat_map(|shards| [self.names.gate(shards), self.names.closed(shards)]);
+        names.map(|name| QueueSpec {
+            name,
+            arguments: arguments([limit(NO_LIMIT), ("x-overflow", text("reject-publish"))]),
+            bindings: Vec::new(),
+        })
     }
 
     fn held(&self, account: &AccountName) -> (ExchangeSpec, QueueSpec) {

@@ -5,8 +5,10 @@
 //! ledger are rows that change with it. Any number of processes may use the file; one at a time, the holder of the lease,
 //! works what is in it.
 
+mod change;
 mod fault;
 mod file;
+mod gates;
 mod lease;
 mod ledger;
 mod letters;

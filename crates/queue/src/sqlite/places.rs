@@ -11,6 +11,8 @@ pub(crate) const HELD: &str = "held.";
 pub(crate) fn name(place: &Place) -> String {
     match place {
         Place::Intake => "intake".to_owned(),
+        // Which shard that is is known only at the moment of publishing.
+        Place::Subject(_) => "events".to_owned(),
         Place::Shard(shard) => format!("events.{shard}"),
         Place::Later(_, delay) => format!("retry.{}", humantime::format_duration(*delay).to_string().replace(' ', "")),
         Place::Held(account) => format!("{HELD}{account}"),
@@ -22,7 +24,7 @@ pub(crate) fn name(place: &Place) -> String {
 pub(crate) fn objection(place: &Place) -> Option<&'static str> {
     match place {
         Place::Intake => Some("nothing is published to the intake"),
-        Place::Later(..) | Place::Shard(_) | Place::Held(_) | Place::Dead(_) => None,
+        Place::Subject(_) | Place::Later(..) | Place::Shard(_) | Place::Held(_) | Place::Dead(_) => None,
     }
 }
 

@@ -15,11 +15,11 @@ use super::ledger::Ledger;
 use super::owner::{Owners, SqliteOwned};
 use super::path::SqlitePath;
 use super::writer::{Writer, answer};
-use super::{letters, places, work};
+use super::{change, gates, letters, places, work};
 use crate::waves::chains;
 use crate::{
     BrokerState, Browsed, Conservation, Depth, InFlight, Judge, Letter, Message, Owned, Place, PublishError, Queue,
-    QueueError, Room, Scan, Swept,
+    QueueError, Room, Scan, Shards, Swept,
 };
 
 /// Events that wait for the disk at a time. They are in memory, so there is a bound.
@@ -30,6 +30,12 @@ const WAITING: u32 = 20_000;
 pub struct SqliteSettings {
     /// The file. Made if it is missing.
     pub path: SqlitePath,
+    /// How many work queues there are.
+    pub shards: u16,
+    /// Older numbers of work queues, the oldest first: what is there is worked, and new events go there until it is done.
+    pub drain: Vec<u16>,
+    /// The accounts whose held events have to be done before older work queues are given up.
+    pub accounts: Vec<AccountName>,
     /// The delays of [`Place::Later`].
     pub tiers: Vec<Duration>,
     /// How long a publish may wait for the disk.
@@ -44,6 +50,8 @@ pub struct Sqlite {
     metrics: Metrics,
     settings: SqliteSettings,
     waiting: Arc<Semaphore>,
+    configured: Shards,
+    accounts: Mutex<Vec<AccountName>>,
 }
 
 impl Sqlite {
@@ -51,10 +59,13 @@ impl Sqlite {
     #[must_use]
     pub fn start(settings: SqliteSettings, metrics: Metrics) -> Self {
         let owners = Arc::new(Owners::new());
-        let writer = Arc::new(Writer::start(settings.path.clone(), owners.clone(), metrics.clone()));
+        let configured = Shards::new(&settings.drain, settings.shards);
+        let writer = Writer::start(settings.path.clone(), configured.clone(), owners.clone(), metrics.clone());
+        let writer = Arc::new(writer);
         let reader = Reader::new(settings.path.clone());
         let waiting = Arc::new(Semaphore::new(WAITING as usize));
-        Self { writer, owners, reader, metrics, settings, waiting }
+        let accounts = Mutex::new(settings.accounts.clone());
+        Self { writer, owners, reader, metrics, settings, waiting, configured, accounts }
     }
 
     /// What became of every event that was ever accepted.
@@ -77,6 +88,12 @@ impl Sqlite {
         Ok(examining.await.unwrap_or_else(|_| Err(Fault::new(Cause::Broken, "reading the file was aborted")))?)
     }
 
+    /// Events that wait on shards of sets that are not configured, by how many shards are in the set: nobody works them.
+    pub async fn left_behind(&self) -> Result<Vec<(u16, u64)>, QueueError> {
+        let configured = self.configured.clone();
+        Ok(self.reader.read(move |connection| gates::left_behind(connection, &configured)).await?)
+    }
+
     /// Stores a batch whole or not at all, also if its sender goes away meanwhile.
     async fn store(&self, batch: Vec<(Place, Message)>) -> Result<(), PublishError> {
         let patience = self.settings.confirm_timeout;
@@ -94,13 +111,14 @@ impl Sqlite {
         };
         let in_flight: Vec<_> = (0..count).map(|_| self.metrics.publishing()).collect();
         let storing = self.writer.submit(count, move |work| {
-            work.publish(&batch, SystemTime::now())?;
+            let published = work.publish(&batch, SystemTime::now())?;
             // They come back with the answer, and are held until then.
-            Ok((room, in_flight))
+            Ok((published, room, in_flight))
         });
         let stored = timeout(patience, answer(storing)).await;
         let slow = format!("the disk did not confirm it within {} ms", patience.as_millis());
-        stored.map_err(|_| PublishError::Unknown(slow))?.map(drop).map_err(PublishError::from)
+        let (published, ..) = stored.map_err(|_| PublishError::Unknown(slow))??;
+        published.map_err(PublishError::Refused)
     }
 
     /// Why a message cannot be stored at all, whatever the state of the file.
@@ -157,7 +175,7 @@ impl Queue for Sqlite {
         let ended = CancellationToken::new();
         let waits = match place {
             // Nothing ever comes there.
-            Place::Intake => return std::future::pending().await,
+            Place::Intake | Place::Subject(_) => return std::future::pending().await,
             Place::Held(_) => true,
             Place::Shard(_) | Place::Later(..) | Place::Dead(_) => false,
         };
@@ -170,7 +188,8 @@ impl Queue for Sqlite {
         Ok(Owned::new(Box::new(owned), ended))
     }
 
-    async fn admit(&self, _accounts: &[AccountName]) -> Result<(), QueueError> {
+    async fn admit(&self, accounts: &[AccountName]) -> Result<(), QueueError> {
+        accounts.clone_into(&mut self.accounts.lock().unwrap_or_else(PoisonError::into_inner));
         // A place is made when something first goes there.
         Ok(())
     }
@@ -206,6 +225,15 @@ impl Queue for Sqlite {
 
     fn state(&self) -> watch::Receiver<BrokerState> {
         self.writer.state()
+    }
+
+    fn shards(&self) -> watch::Receiver<Shards> {
+        self.writer.shards()
+    }
+
+    async fn change_shards(&self, works: &(dyn Fn() -> bool + Send + Sync), stop: &CancellationToken) {
+        let changing = change::run(&self.reader, &self.writer, &self.accounts, &self.configured, works);
+        let _ = stop.run_until_cancelled(changing).await;
     }
 
     async fn close(&self) {

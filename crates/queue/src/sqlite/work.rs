@@ -1,14 +1,15 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, SystemTime};
 
-use refersion_relay_model::{Class, DeadReason};
+use refersion_relay_model::{Class, DeadReason, Shard};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::gates;
 use super::lease::Held;
 use super::places::{self, Places};
 use super::row::{self, Address, Stored, millis};
 use crate::owned::Ending;
-use crate::{Death, Headers, Message, Place};
+use crate::{Death, Headers, Message, Place, Shards};
 
 /// How often an event is delivered before it is given up. Every process that dies with it in hand counts, so this is far
 /// above what crashes explain.
@@ -29,6 +30,7 @@ pub(crate) struct Work<'a> {
     pub(crate) term: i64,
     flows: Flows,
     changes: HashMap<i64, Change>,
+    configured: &'a Shards,
 }
 
 /// What the ledger has to be told.
@@ -57,11 +59,15 @@ pub(crate) enum Done {
 
 impl<'a> Work<'a> {
     /// Begins on a connection whose transaction is open.
-    pub(crate) fn begin(connection: &'a Connection, places: &'a mut Places) -> rusqlite::Result<Self> {
+    pub(crate) fn begin(
+        connection: &'a Connection,
+        places: &'a mut Places,
+        configured: &'a Shards,
+    ) -> rusqlite::Result<Self> {
         let (last, term) = connection
             .prepare_cached("SELECT last, term FROM state")?
             .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(Self { connection, places, last, term, flows: Flows::default(), changes: HashMap::new() })
+        Ok(Self { connection, places, last, term, flows: Flows::default(), changes: HashMap::new(), configured })
     }
 
     /// Writes the counters down. Returns the numbers of the places where something new is.
@@ -91,18 +97,30 @@ impl<'a> Work<'a> {
         self.places.number(self.connection, place)
     }
 
-    /// Stores what came in.
-    pub(crate) fn publish(&mut self, batch: &[(Place, Message)], now: SystemTime) -> rusqlite::Result<()> {
+    /// Stores what came in, whole or not at all: `Err` says why not.
+    pub(crate) fn publish(
+        &mut self,
+        batch: &[(Place, Message)],
+        now: SystemTime,
+    ) -> rusqlite::Result<Result<(), String>> {
         let connection = self.connection;
+        let shards = gates::read(connection, self.configured, now)?;
+        if let Some(why) = batch.iter().find_map(|(place, _)| refusal(&shards, place)) {
+            return Ok(Err(why));
+        }
         let mut statement = connection.prepare_cached(row::INSERT)?;
         for (place, message) in batch {
-            let address = self.address(place, now)?;
+            let shard = match place {
+                Place::Subject(subject) => Some(Place::Shard(Shard::of(*subject, shards.count()))),
+                _ => None,
+            };
+            let address = self.address(shard.as_ref().unwrap_or(place), now)?;
             let number = self.next();
             row::insert(&mut statement, number, address, message)?;
             self.change(address.place).events += 1;
             self.flows.accepted += 1;
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// The next events of a place behind `after`, as many as there is room for. They stay where they are.
@@ -334,6 +352,11 @@ impl<'a> Work<'a> {
                     millis(now).saturating_add(1).saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX));
                 Some((at, self.place(&Place::Shard(*shard))?))
             }
+            Place::Subject(subject) => {
+                let shards = gates::read(self.connection, self.configured, now)?;
+                let place = self.place(&Place::Shard(Shard::of(*subject, shards.count())))?;
+                return Ok(Address { place, due: None });
+            }
             Place::Intake | Place::Shard(_) | Place::Held(_) | Place::Dead(_) => None,
         };
         Ok(Address { place: self.place(place)?, due })
@@ -347,6 +370,19 @@ impl<'a> Work<'a> {
     fn change(&mut self, place: i64) -> &mut Change {
         self.changes.entry(place).or_default()
     }
+}
+
+/// Why something that comes in cannot go to a place now.
+fn refusal(shards: &Shards, place: &Place) -> Option<String> {
+    let wanted = match place {
+        Place::Intake | Place::Held(_) | Place::Dead(_) => return None,
+        Place::Subject(_) => None,
+        Place::Shard(shard) | Place::Later(shard, _) => Some(shard.count),
+    };
+    shards.grant().map_or_else(Some, |count| {
+        let fits = wanted.is_none_or(|wanted| wanted == count);
+        (!fits).then(|| "its shard is not among those in use".to_owned())
+    })
 }
 
 /// In how long the next event becomes due, if one waits for that.
@@ -369,7 +405,7 @@ pub(crate) fn depth(connection: &Connection, place: &Place) -> rusqlite::Result<
 
 #[cfg(test)]
 mod tests {
-    use refersion_relay_model::{AccountName, Shard};
+    use refersion_relay_model::AccountName;
 
     use super::*;
     use crate::sqlite::schema;
@@ -383,14 +419,15 @@ mod tests {
         let account = AccountName::try_from("acme").unwrap();
         let headers = Headers::received("1", "identify", account, String::new(), begin);
         let message = Message { body: bytes::Bytes::new(), headers };
-        let mut places = Places::default();
-        let mut work = Work::begin(&connection, &mut places).unwrap();
-        work.publish(&[(Place::Later(shard, delay), message)], begin).unwrap();
+        let (mut places, shards) = (Places::default(), Shards::new(&[], 1));
+        gates::prepare(&connection, &shards).unwrap();
+        let mut work = Work::begin(&connection, &mut places, &shards).unwrap();
+        work.publish(&[(Place::Later(shard, delay), message)], begin).unwrap().unwrap();
         work.let_due(begin + delay - Duration::from_micros(1)).unwrap();
         work.end().unwrap();
         assert_eq!(depth(&connection, &Place::Shard(shard)).unwrap(), (0, 0));
 
-        let mut work = Work::begin(&connection, &mut places).unwrap();
+        let mut work = Work::begin(&connection, &mut places, &shards).unwrap();
         work.let_due(begin + delay + Duration::from_millis(1)).unwrap();
         work.end().unwrap();
 

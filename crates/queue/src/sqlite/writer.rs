@@ -12,13 +12,14 @@ use tokio::sync::watch;
 
 use super::fault::{Cause, Fault};
 use super::file::{BUSY_PATIENCE, File, Mode};
+use super::gates;
 use super::lease::{Held, RENEW_EVERY};
 use super::owner::Owners;
 use super::path::SqlitePath;
 use super::places::Places;
 use super::turn::{Lock, Turnstile};
 use super::work::{Work, next_due};
-use crate::{Backoff, BrokerState};
+use crate::{Backoff, BrokerState, Shards};
 
 /// What goes into one transaction, in events: more would only make those who came first wait.
 const ROWS_AT_ONCE: usize = 2_000;
@@ -35,6 +36,7 @@ const LOOK_IDLY_EVERY: Duration = Duration::from_millis(500);
 pub(crate) struct Writer {
     tasks: Mutex<Option<Sender<Box<dyn Task>>>>,
     state: watch::Receiver<BrokerState>,
+    shards: watch::Receiver<Shards>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -83,16 +85,20 @@ fn lost() -> Fault {
 
 impl Writer {
     /// Begins to open the file, and goes on for ever.
-    pub(crate) fn start(path: SqlitePath, owners: Arc<Owners>, metrics: Metrics) -> Self {
+    pub(crate) fn start(path: SqlitePath, configured: Shards, owners: Arc<Owners>, metrics: Metrics) -> Self {
         let (tasks, queue) = std::sync::mpsc::channel();
         let away = BrokerState::Away { why: "not opened yet".to_owned() };
         let (sender, state) = watch::channel(away);
+        let (shards_sender, shards) = watch::channel(configured.clone());
         let thread = Thread {
             path,
             tasks: queue,
             owners,
             metrics,
             state: sender,
+            configured,
+            shards: shards_sender,
+            gates: GateLook::Never,
             open: None,
             connected: None,
             places: Places::default(),
@@ -106,7 +112,7 @@ impl Writer {
         };
         let thread = thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || thread.run());
         let thread = thread.inspect_err(|error| tracing::error!("the queue cannot have a thread: {error}")).ok();
-        Self { tasks: Mutex::new(Some(tasks)), state, thread: Mutex::new(thread) }
+        Self { tasks: Mutex::new(Some(tasks)), state, shards, thread: Mutex::new(thread) }
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -115,6 +121,10 @@ impl Writer {
 
     pub(crate) fn state(&self) -> watch::Receiver<BrokerState> {
         self.state.clone()
+    }
+
+    pub(crate) fn shards(&self) -> watch::Receiver<Shards> {
+        self.shards.clone()
     }
 
     /// Hands something to the thread. It is done even if nobody waits for it any more.
@@ -167,6 +177,10 @@ struct Thread {
     owners: Arc<Owners>,
     metrics: Metrics,
     state: watch::Sender<BrokerState>,
+    /// All sets of shards as open ones.
+    configured: Shards,
+    shards: watch::Sender<Shards>,
+    gates: GateLook,
     open: Option<Open>,
     /// While the file is usable, whether or not there is room.
     connected: Option<Counted>,
@@ -193,6 +207,14 @@ struct Open {
 enum Lease {
     None,
     Ours { term: i64, locked: bool, renewed_at: Instant },
+}
+
+/// When the gates of the shards were looked at last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum GateLook {
+    /// Not since the file was opened, so there may be no gates.
+    Never,
+    At(Instant),
 }
 
 impl Thread {
@@ -284,6 +306,7 @@ impl Thread {
             }
             Err(fault) => {
                 self.places.clear();
+                self.gates = GateLook::Never;
                 match fault.cause {
                     cause @ (Cause::Full | Cause::Busy | Cause::Gone) => self.roll_back(cause),
                     Cause::Broken | Cause::Unusable => self.open = None,
@@ -314,10 +337,20 @@ impl Thread {
         let Open { file, turnstile, .. } = self.open.insert(open);
         file.is_in_place()?;
         begin(&file.connection, turnstile)?;
-        let mut doing = Work::begin(&file.connection, &mut self.places)?;
+        let mut doing = Work::begin(&file.connection, &mut self.places, &self.configured)?;
+        if self.gates == GateLook::Never {
+            gates::prepare(&file.connection, &self.configured)?;
+            let shards = gates::read(&file.connection, &self.configured, SystemTime::now())?;
+            if let Some(why) = shards.given_up() {
+                return Err(Fault::new(Cause::Unusable, why));
+            }
+        }
         work(&mut doing)?;
         let touched = doing.end()?;
         execute(&file.connection, "COMMIT").map_err(Fault::while_committing)?;
+        if self.gates == GateLook::Never {
+            self.look_at_gates();
+        }
         Ok(touched)
     }
 
@@ -335,10 +368,33 @@ impl Thread {
                 return;
             }
         }
+        if matches!(self.gates, GateLook::At(at) if LOOK_IDLY_EVERY <= at.elapsed()) {
+            self.look_at_gates();
+        }
         self.look_at_lease();
         if let Lease::Ours { .. } = self.lease {
             self.look_at_changes();
             self.look_at_due();
+        }
+    }
+
+    /// What other processes did to the sets of shards. To workers and others a set that is closing is open still.
+    fn look_at_gates(&mut self) {
+        let Some(open) = &self.open else { return };
+        let Ok(shards) = gates::read(&open.file.connection, &self.configured, SystemTime::UNIX_EPOCH) else { return };
+        self.gates = GateLook::At(Instant::now());
+        let in_use = shards.in_use().map(|set| set.count);
+        for set in shards.sets() {
+            self.metrics.shards_in_use(set.count, in_use == Some(set.count));
+        }
+        if let Some(why) = shards.given_up() {
+            // Nothing of this process's sets is there any more.
+            self.open = None;
+            self.gates = GateLook::Never;
+            self.change(&BrokerState::Mismatch { why });
+        }
+        if self.shards.send_if_modified(|known| std::mem::replace(known, shards.clone()) != shards) {
+            tracing::info!("{shards}");
         }
     }
 

@@ -16,5 +16,6 @@ mod publishing;
 mod reaching;
 mod routing;
 mod setup;
+mod shards;
 mod sweeping;
 mod upkeep;

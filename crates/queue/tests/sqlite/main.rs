@@ -16,3 +16,4 @@ mod disk;
 mod file;
 mod lease;
 mod letters;
+mod shards;

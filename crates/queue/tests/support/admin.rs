@@ -21,7 +21,7 @@ impl Admin {
         Self(Connection::connect(url, ConnectionProperties::default()).await.expect("the broker is there"))
     }
 
-    async fn channel(&self) -> Channel {
+    pub(crate) async fn channel(&self) -> Channel {
         self.0.create_channel().await.unwrap()
     }
 
@@ -116,7 +116,10 @@ impl Admin {
         let mut queues = vec![name("intake"), name("unrouted"), name("tally.baseline")];
         queues.extend((0..4).map(|slot| name(&format!("tally.{slot}"))));
         let mut exchanges = vec![name("events"), name("dead"), name("unrouted")];
-        queues.extend((0..settings.shards).map(|index| name(&format!("events.n{}.{index}", settings.shards))));
+        for shards in settings.drain.iter().chain([&settings.shards]) {
+            queues.extend((0..*shards).map(|index| name(&format!("events.n{shards}.{index}"))));
+            queues.extend(["gate", "closed"].map(|which| name(&format!("events.n{shards}.{which}"))));
+        }
         queues.extend(
             Class::ALL.iter().filter(|class| **class != Class::Unrouted).map(|class| name(&format!("dead.{class}"))),
         );

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use refersion_relay_queue::{BrokerUrl, RabbitMq, RabbitMqSettings};
+use refersion_relay_queue::{BrokerUrl, GatePace, RabbitMq, RabbitMqSettings};
 use refersion_relay_telemetry::Metrics;
 
 use super::admin::Admin;
@@ -33,10 +33,12 @@ pub(crate) fn settings(url: &str) -> RabbitMqSettings {
         url: BrokerUrl::parse(url).unwrap(),
         prefix: format!("test-{:016x}", rand::random::<u64>()),
         shards: 2,
+        drain: Vec::new(),
         tiers: vec![TIER],
         accounts: vec![account("acme")],
         confirm_timeout: Duration::from_secs(10),
         look_every: RabbitMqSettings::LOOK_EVERY,
+        pace: GatePace::default(),
         worker: 1,
     }
 }

@@ -10,7 +10,7 @@ use refersion_relay_telemetry::Metrics;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::events::TIER;
+use super::events::{TIER, account};
 use super::instance::Instance;
 
 /// A queue in a file, in a folder that goes with it.
@@ -23,7 +23,8 @@ pub(crate) struct Embedded {
 /// One tier.
 pub(crate) fn settings(path: &Path) -> SqliteSettings {
     let path = SqlitePath::parse(&format!("sqlite:{}", path.display()), Path::new("/")).unwrap();
-    SqliteSettings { path, tiers: vec![TIER], confirm_timeout: Duration::from_secs(10) }
+    let (tiers, accounts) = (vec![TIER], vec![account("acme")]);
+    SqliteSettings { path, shards: 2, drain: Vec::new(), accounts, tiers, confirm_timeout: Duration::from_secs(10) }
 }
 
 /// One more process's way to a file; not necessarily up.

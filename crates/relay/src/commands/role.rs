@@ -20,7 +20,7 @@ use crate::exit::Exit;
 use crate::ops::{self, Ops};
 use crate::reload::{Reload, Shared};
 use crate::signals::Stop;
-use crate::{descriptors, parts, policies, poll};
+use crate::{descriptors, left_behind, parts, policies, poll};
 
 /// What this process does.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +82,11 @@ pub(super) async fn start(
             tasks.spawn(policies::look(queue.clone(), settings.management_url.clone(), stop.stop.clone()));
             queue
         }
-        QueueUrl::Sqlite(path) => Arc::new(parts::sqlite(path, settings, &metrics)),
+        QueueUrl::Sqlite(path) => {
+            let queue = Arc::new(parts::sqlite(path, settings, &metrics));
+            tasks.spawn(left_behind::look(queue.clone(), stop.stop.clone()));
+            queue
+        }
     };
     // A client that never finishes its request must not use up the whole grace.
     let grace = settings.shutdown_grace.mul_f64(0.8);
@@ -99,9 +103,9 @@ pub(super) async fn start(
     if let Some(listener) = ingest_listener {
         running.ingest = Some(listener.local_addr().map_err(Exit::failed)?);
         let access = watch::Sender::new(Arc::new(parts::access(&settings.accounts)));
-        let (queue, shards, metrics) = (queue.clone(), settings.shards, metrics.clone());
+        let (queue, metrics) = (queue.clone(), metrics.clone());
         let protection = Protection::new(settings.bounds.clone(), metrics.clone());
-        let ingest = Ingest { queue, access: access.subscribe(), shards, metrics, protection: protection.clone() };
+        let ingest = Ingest { queue, access: access.subscribe(), metrics, protection: protection.clone() };
         running.access = Some(access);
         descriptors::raise(settings.bounds.max_connections);
         let mut certificate = None;
@@ -119,6 +123,8 @@ pub(super) async fn start(
         let worker = parts::worker(settings, queue.clone(), parts::client(settings, &metrics)?, &metrics);
         (progress, lookout) = (Some(worker.progress()), Some(worker.lookout()));
         running.roster = Some(worker.roster());
+        let (changing, watched, until) = (queue.clone(), worker.lookout(), stop.stop.clone());
+        tasks.spawn(async move { changing.change_shards(&|| !watched.is_out(), &until).await });
         tasks.spawn(worker.run(stop.stop.clone(), stop.abort.clone()));
     }
     tasks.spawn(poll::depths(
@@ -130,7 +136,8 @@ pub(super) async fn start(
     ));
     tasks.close();
     // Metrics and health answer until the very end, so they are not among the tasks that are waited for.
-    let ops = Ops { metrics, queue: queue.state(), stuck: queue.stuck(), worker: progress, lookout };
+    let (state, shards, stuck) = (queue.state(), queue.shards(), queue.stuck());
+    let ops = Ops { metrics, queue: state, shards, stuck, worker: progress, lookout };
     let ops = ops::router(ops);
     let http = HttpSettings { grace, protection: None, certificate: None };
     tokio::spawn(serve(ops_listener, ops, http, running.ops_stop.clone()));

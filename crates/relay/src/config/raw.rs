@@ -36,6 +36,8 @@ pub(super) struct RawQueue {
     pub(super) prefix: String,
     /// How many work queues there are.
     pub(super) shards: u16,
+    /// How many there were before, the oldest number first.
+    pub(super) drain: Vec<u16>,
     /// How long a publish may wait for its confirm.
     pub(super) confirm_timeout: Span,
 }
@@ -242,6 +244,7 @@ impl Default for RawQueue {
             management_url_file: None,
             prefix: "refersion".to_owned(),
             shards: 8,
+            drain: Vec::new(),
             confirm_timeout: seconds(4),
         }
     }

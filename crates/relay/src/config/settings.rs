@@ -2,6 +2,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) management_url: Option<ManagementUrl>,
     pub(crate) prefix: String,
     pub(crate) shards: u16,
+    /// Older numbers of shards, the oldest first.
+    pub(crate) drain: Vec<u16>,
     pub(crate) confirm_timeout: Duration,
     pub(crate) ingest_listen: SocketAddr,
     pub(crate) behind_tls_proxy: bool,
@@ -113,6 +116,11 @@ impl PartialEq for AccountSettings {
     }
 }
 
+/// How many shards there can be.
+const SHARDS: RangeInclusive<u16> = 1..=1_024;
+/// Numbers of shards that nobody has done with yet. Each of their shards is a connection of every worker.
+const MAX_DRAIN: usize = 8;
+
 /// The longest a wait in hand may be: deliveries that stay unacknowledged too long are taken away by the broker.
 const MAX_IN_HAND: Duration = Duration::from_mins(5);
 
@@ -135,7 +143,8 @@ impl TryFrom<RawSettings> for Settings {
             ));
         }
         check("queue.prefix", valid_prefix(&queue.prefix), "1 to 100 letters, digits, dots, dashes and underscores")?;
-        check("queue.shards", (1..=1_024).contains(&queue.shards), "a number from 1 to 1024")?;
+        check("queue.shards", SHARDS.contains(&queue.shards), "a number from 1 to 1024")?;
+        check_drain(&queue)?;
         check("queue.confirm_timeout", !queue.confirm_timeout.0.is_zero(), "longer than zero")?;
         check("worker.concurrency", (1..=10_000).contains(&worker.concurrency), "a number from 1 to 10000")?;
         check("worker.prefetch", (1..=2_000).contains(&worker.prefetch), "a number from 1 to 2000")?;
@@ -161,6 +170,7 @@ impl TryFrom<RawSettings> for Settings {
             management_url: management_url(&queue)?,
             prefix: queue.prefix,
             shards: queue.shards,
+            drain: queue.drain,
             confirm_timeout: queue.confirm_timeout.0,
             ingest_listen,
             behind_tls_proxy: ingest.behind_tls_proxy,
@@ -229,6 +239,16 @@ fn queue_url(queue: &RawQueue, folder: &Path) -> Result<QueueUrl, ConfigError> {
         }
         Err(error) => Err(bad(error.to_string())),
     }
+}
+
+/// Each set of shards is given up for a later one, so none can be there twice.
+fn check_drain(queue: &RawQueue) -> Result<(), ConfigError> {
+    let key = "queue.drain";
+    let (drain, mut seen) = (&queue.drain, HashSet::from([queue.shards]));
+    check(key, drain.len() <= MAX_DRAIN, "a list of at most 8 numbers")?;
+    check(key, drain.iter().all(|shards| SHARDS.contains(shards)), "a list of numbers from 1 to 1024")?;
+    check(key, !drain.contains(&queue.shards), "without the number that queue.shards is: that is what comes after")?;
+    check(key, drain.iter().all(|shards| seen.insert(*shards)), "a list of different numbers")
 }
 
 fn worker_shards(worker: &RawWorker, queue: &RawQueue, url: &QueueUrl) -> Result<ShardList, ConfigError> {

@@ -32,13 +32,14 @@ impl ShardList {
         Ok(Self::Only(shards))
     }
 
-    /// The shards themselves.
-    pub(crate) fn of(&self, count: u16) -> impl Iterator<Item = Shard> + use<> {
-        let indices: Vec<u16> = match self {
-            Self::All => (0..count).collect(),
-            Self::Only(shards) => shards.iter().copied().collect(),
+    /// The shards themselves, of a set of `count`. The list is one of `shards`; those of an older set are shared out by
+    /// the remainder, so that each is somebody's.
+    pub(crate) fn of(&self, count: u16, shards: u16) -> impl Iterator<Item = Shard> + '_ {
+        let takes = move |shard: &Shard| match self {
+            Self::All => true,
+            Self::Only(listed) => listed.contains(&(shard.index % shards)),
         };
-        indices.into_iter().map(move |index| Shard { index, count })
+        Shard::all(count).filter(takes)
     }
 }
 
@@ -69,9 +70,21 @@ mod tests {
         {
             assert_eq!(ShardList::parse(text, 8).unwrap().to_string(), shown, "{text}");
         }
-        let shards: Vec<_> = ShardList::parse("0-1,6", 8).unwrap().of(8).map(|shard| shard.to_string()).collect();
+        let list = ShardList::parse("0-1,6", 8).unwrap();
+        let shards: Vec<_> = list.of(8, 8).map(|shard| shard.to_string()).collect();
         assert_eq!(shards, ["n8.0", "n8.1", "n8.6"]);
-        assert_eq!(ShardList::All.of(8).count(), 8);
+        assert_eq!(ShardList::All.of(8, 8).count(), 8);
+        assert_eq!(ShardList::All.of(3, 8).count(), 3);
+    }
+
+    #[test]
+    fn every_older_shard_is_taken_by_somebody() {
+        let of = |text: &str, count| {
+            let list = ShardList::parse(text, 3).unwrap();
+            list.of(count, 3).map(|shard| shard.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!([of("0-1", 2), of("2", 2)], [vec!["n2.0", "n2.1"], vec![]]);
+        assert_eq!([of("0", 8), of("1-2", 8)].map(|shards| shards.len()), [3, 5]);
     }
 
     #[test]

@@ -3,7 +3,9 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use refersion_relay_model::{AccountName, Event, Fingerprint, KeyPair, Shard, Subject};
-use refersion_relay_queue::{BrokerState, BrokerUrl, Headers, Message, Place, Queue, RabbitMq, RabbitMqSettings, Room};
+use refersion_relay_queue::{
+    BrokerState, BrokerUrl, GatePace, Headers, Message, Place, Queue, RabbitMq, RabbitMqSettings, Room,
+};
 use refersion_relay_refersion::{Existing, NewAffiliateDefaults};
 use refersion_relay_telemetry::Metrics;
 use refersion_relay_worker::{
@@ -89,10 +91,12 @@ pub(crate) async fn queue(metrics: &Metrics) -> Arc<RabbitMq> {
         url: BrokerUrl::parse(&url).expect("a URL"),
         prefix: format!("worker-{:x}", now.as_nanos()),
         shards: 1,
+        drain: Vec::new(),
         tiers: vec![Duration::from_secs(1)],
         accounts: vec![account().name],
         confirm_timeout: Duration::from_secs(5),
         look_every: RabbitMqSettings::LOOK_EVERY,
+        pace: GatePace::default(),
         worker: 1,
     };
     let queue = Arc::new(RabbitMq::start(settings, metrics.clone()));
@@ -131,6 +135,7 @@ pub(crate) async fn store(queue: &RabbitMq, body: &str) {
 pub(crate) fn settings() -> WorkerSettings {
     WorkerSettings {
         shards: vec![SHARD],
+        closing: GatePace::default().quiet,
         room: Room { events: 16 },
         retry: RetryPolicy {
             in_hand: Duration::from_secs(5),

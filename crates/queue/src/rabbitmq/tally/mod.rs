@@ -14,5 +14,6 @@ mod storing;
 mod total;
 
 pub(crate) use ledger::{InHand, Tally};
+pub(super) use slot::{lock, store};
 pub(crate) use storing::Storing;
 pub(crate) use total::{baseline, sample};

@@ -70,7 +70,8 @@ impl Slot {
     }
 }
 
-async fn lock(connection: &Connection, holder: &str) -> Result<(), lapin::Error> {
+/// Makes a queue that is this connection's for as long as it lives; `RESOURCE_LOCKED` where it is another one's.
+pub(in crate::rabbitmq) async fn lock(connection: &Connection, holder: &str) -> Result<(), lapin::Error> {
     answer(async {
         let channel = connection.create_channel().await?;
         let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
@@ -89,7 +90,7 @@ pub(super) async fn declare(channel: &Channel, queue: &str) -> Result<(), lapin:
 }
 
 /// Stores bytes in a queue of notes, and resolves when they are durable.
-pub(super) async fn store(channel: &Channel, queue: &str, bytes: &[u8]) -> Result<(), lapin::Error> {
+pub(in crate::rabbitmq) async fn store(channel: &Channel, queue: &str, bytes: &[u8]) -> Result<(), lapin::Error> {
     let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
     let publishing = async {
         let options = BasicPublishOptions::default();

@@ -2,9 +2,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lapin::Connection;
-use lapin::options::{ConfirmSelectOptions, QueueDeclareOptions};
-use lapin::types::FieldTable;
-use refersion_relay_model::{AccountName, Shard};
+use lapin::options::ConfirmSelectOptions;
+use refersion_relay_model::AccountName;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
@@ -12,7 +11,7 @@ use super::counts::Counts;
 use super::note::Note;
 use super::slot::{declare, look, store};
 use crate::rabbitmq::names::Names;
-use crate::rabbitmq::reader::{NOT_FOUND, RESOURCE_LOCKED, answer, depth, is};
+use crate::rabbitmq::reader::{NOT_FOUND, answer, depth, exists, is};
 use crate::rabbitmq::topology::Topology;
 use crate::{Backoff, Conservation, Group, Place, QueueError, Stock, Tolerance};
 
@@ -127,29 +126,12 @@ async fn note(connection: &Connection, queue: &str) -> Result<Option<Note>, Queu
     Ok(tokio::time::timeout(PATIENCE, looking).await.unwrap_or(Ok(None))?)
 }
 
-/// Whether there is such a queue, another connection's own ones included.
-async fn exists(connection: &Connection, queue: &str) -> Result<bool, QueueError> {
-    let asked = answer(async {
-        let channel = connection.create_channel().await?;
-        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        channel.queue_declare(queue.into(), options, FieldTable::default()).await?;
-        channel.close(200, "done".into()).await
-    });
-    match asked.await {
-        Ok(()) => Ok(true),
-        Err(error) if is(&error, RESOURCE_LOCKED) => Ok(true),
-        Err(error) if is(&error, NOT_FOUND) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// Every queue of a kind.
 fn queues(topology: &Topology, group: Group, held: &BTreeSet<String>) -> Vec<String> {
     let names = &topology.names;
     match group {
         Group::Work => {
-            let count = topology.shards;
-            let shards = (0..count).map(|index| names.shard(Shard { index, count }));
+            let shards = topology.shards().map(|shard| names.shard(shard));
             shards.chain(topology.tiers.iter().map(|tier| names.retry(*tier))).collect()
         }
         Group::Held => {

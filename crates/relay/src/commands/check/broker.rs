@@ -1,12 +1,12 @@
 use std::time::Duration;
 
-use refersion_relay_queue::{BrokerUrl, Gravity, PolicyHarm, Queue, RabbitMq};
+use refersion_relay_queue::{BrokerState, BrokerUrl, Gravity, PolicyHarm, Queue, RabbitMq};
 use refersion_relay_telemetry::Metrics;
 use tokio::time::timeout;
 
-use super::conservation;
 use super::finding::Finding;
 use super::queue::{Looked, PATIENCE, reached};
+use super::{conservation, drain};
 use crate::cli::CheckArgs;
 use crate::config::{Examined, ShardList};
 use crate::parts;
@@ -21,6 +21,7 @@ pub(super) async fn look(url: &BrokerUrl, examined: &Examined, args: &CheckArgs,
     let mut findings = vec![topology(&queue).await];
     findings.extend(policies(&queue, examined).await);
     findings.push(sharing(&queue, examined).await);
+    findings.extend(drain::look(&queue, &examined.settings).await);
     let mut conservation = None;
     if args.conservation {
         let (finding, found) = conservation::still(&queue, args.new_baseline).await;
@@ -36,7 +37,12 @@ async fn topology(queue: &RabbitMq) -> Finding {
     if let Err(why) = reached(queue).await {
         return Finding::failed(what, why);
     }
+    let state = queue.state().borrow().clone();
     match timeout(PATIENCE, queue.check()).await {
+        // Everything may be there, and be of no use.
+        Ok(Ok(report)) if report.differences.is_empty() && matches!(state, BrokerState::Mismatch { .. }) => {
+            Finding::failed(what, state.to_string())
+        }
         Ok(Ok(report)) if report.differences.is_empty() => {
             Finding::ok(what, format!("reachable; {} exchanges and queues are as they should be", report.in_order))
         }

@@ -21,7 +21,7 @@ pub(super) fn effective(examined: &Examined) -> Value {
             "url_file": examined.file_of("queue.url"),
             "management_url": settings.management_url.as_ref().map(ToString::to_string),
             "management_url_file": examined.file_of("queue.management_url"),
-            "prefix": settings.prefix, "shards": settings.shards,
+            "prefix": settings.prefix, "shards": settings.shards, "drain": settings.drain,
             "confirm_timeout": span(settings.confirm_timeout),
         },
         "ingest": {

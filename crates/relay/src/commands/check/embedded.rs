@@ -5,18 +5,21 @@ use refersion_relay_queue::{BrokerState, Ledger, Queue, Sqlite, SqlitePath};
 use refersion_relay_telemetry::Metrics;
 use tokio::time::timeout;
 
-use super::conservation;
 use super::finding::Finding;
 use super::queue::{Looked, PATIENCE, reached};
+use super::{conservation, drain};
 use crate::cli::CheckArgs;
 use crate::config::Examined;
-use crate::parts;
+use crate::{left_behind, parts};
 
 /// Whether the file of the embedded queue can be used, is whole, and accounts for every event.
 pub(super) async fn look(path: &SqlitePath, examined: &Examined, args: &CheckArgs, metrics: &Metrics) -> Looked {
     let queue = parts::sqlite(path, &examined.settings, metrics);
     let mut findings = vec![file(path, &queue).await];
     findings.extend(permissions(path));
+    findings.extend(drain::look(&queue, &examined.settings).await);
+    let left = queue.left_behind().await.unwrap_or_default().into_iter();
+    findings.extend(left.map(|(shards, events)| Finding::failed("shards", left_behind::says(shards, events))));
     let ledger = queue.ledger().await.ok();
     findings.extend(ledger.map(adds_up));
     if args.new_baseline {

@@ -4,6 +4,7 @@ mod accounts;
 mod broker;
 mod clock;
 mod conservation;
+mod drain;
 mod effective;
 mod embedded;
 mod files;

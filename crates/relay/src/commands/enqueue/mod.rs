@@ -51,7 +51,6 @@ pub(super) async fn run(settings: &Settings, args: &EnqueueArgs) -> Result<(), E
     let mut enqueue = Enqueue {
         queue: queue.clone(),
         account,
-        shards: settings.shards,
         rejects,
         pace: Pace::new(args.rate),
         size,
@@ -128,7 +127,6 @@ fn account(settings: &Settings, args: &EnqueueArgs) -> Result<Arc<AccountDoor>, 
 struct Enqueue {
     queue: Arc<dyn Queue>,
     account: Arc<AccountDoor>,
-    shards: u16,
     rejects: Rejects,
     pace: Pace,
     size: Option<u64>,
@@ -177,7 +175,7 @@ impl Enqueue {
                 return (Fate::Bad { why: TOO_LONG.to_owned(), text: BadText::Spooled(spool) }, None);
             }
         };
-        match self.account.sort(text.clone(), self.shards, received) {
+        match self.account.sort(text.clone(), received) {
             Sorted::Work(place, message) => (Fate::Stored, Some((place, message))),
             Sorted::Dead(DeadReason::Incomplete, message) => {
                 (Fate::StoredIncomplete, Some((Place::Dead(DeadReason::Incomplete.class()), message)))

@@ -1,0 +1,48 @@
+use refersion_relay_queue::{Gate, Place, Queue, QueueError};
+
+use super::finding::Finding;
+use crate::config::Settings;
+use crate::parts;
+
+const WHAT: &str = "drain";
+
+/// How far each older set of shards is with being given up.
+pub(super) async fn look(queue: &dyn Queue, settings: &Settings) -> Vec<Finding> {
+    let shards = queue.shards().borrow().clone();
+    let mut findings = Vec::new();
+    for set in shards.sets().iter().filter(|set| settings.drain.contains(&set.count)) {
+        let count = set.count;
+        findings.push(match set.gate {
+            Gate::Closed => {
+                Finding::ok(WHAT, format!("the {count} shards are drained: queue.drain need not name them any more"))
+            }
+            Gate::Open | Gate::Closing => match left(queue, settings, count).await {
+                Ok(left) => Finding::ok(WHAT, format!("draining {count} shards: {left}")),
+                Err(error) => Finding::failed(WHAT, format!("the {count} shards could not be looked at: {error}")),
+            },
+        });
+    }
+    findings
+}
+
+/// What the change waits for.
+async fn left(queue: &dyn Queue, settings: &Settings, count: u16) -> Result<String, QueueError> {
+    let (mut on_shards, mut in_tiers, mut held) = (0, 0, 0);
+    for shard in refersion_relay_model::Shard::all(count) {
+        on_shards += events(queue, &Place::Shard(shard)).await?;
+    }
+    for tier in &settings.retry.tiers {
+        // A tier has the events of all shards.
+        let shard = refersion_relay_model::Shard::of(0, count);
+        in_tiers += events(queue, &Place::Later(shard, *tier)).await?;
+    }
+    for account in parts::names(&settings.accounts) {
+        held += events(queue, &Place::Held(account)).await?;
+    }
+    Ok(format!("{on_shards} events wait on them, {in_tiers} in tiers, {held} behind held accounts"))
+}
+
+async fn events(queue: &dyn Queue, place: &Place) -> Result<u64, QueueError> {
+    let depth = queue.depth(place).await?;
+    Ok(depth.ready + depth.in_hand)
+}

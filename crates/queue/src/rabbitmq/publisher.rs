@@ -147,10 +147,15 @@ impl Publisher {
                 link.confirmed();
                 Ok(())
             }
-            Ok(Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(_))) => {
+            // Every queue rejects what it has no room for, and then it is certainly not there.
+            Ok(Ok(Confirmation::Nack(_))) => {
                 link.confirmed();
                 link.refused(&confirming);
-                Err(PublishError::Unknown("the broker refused to store it".to_owned()))
+                Err(PublishError::Refused("the broker refused to store it".to_owned()))
+            }
+            Ok(Ok(Confirmation::Ack(Some(_)))) => {
+                link.confirmed();
+                Err(PublishError::Unknown("the broker returned it".to_owned()))
             }
             Ok(Ok(Confirmation::NotRequested)) => {
                 link.fail("the channel lost its confirm mode");

@@ -72,6 +72,11 @@ impl Link {
         self.confirming.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether this has not been replaced.
+    pub(super) fn is_current(&self, confirming: &Arc<Confirming>) -> bool {
+        Arc::ptr_eq(&self.confirming(), confirming)
+    }
+
     /// The broker refused to store something: the queue is full. It tells the channel of that, and later that there is
     /// room again; but not when a policy with its limit is taken away, so a channel that was told so long ago is replaced.
     pub(super) fn refused(self: &Arc<Self>, confirming: &Arc<Confirming>) {
@@ -85,6 +90,7 @@ impl Link {
                 }
                 // What is on its way over the old one is confirmed, or given up.
                 let _ = timeout(RENEW_TIMEOUT, old.window.acquire_many(WINDOW)).await;
+                old.window.close(); // who waits still has sent nothing
                 let _ = timeout(RENEW_TIMEOUT, old.channel.close(200, "done".into())).await;
             });
         }

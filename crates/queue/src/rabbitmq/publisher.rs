@@ -161,6 +161,8 @@ impl Publisher {
                 link.fail("the channel lost its confirm mode");
                 Err(PublishError::Unknown(link.why()))
             }
+            // A channel that was replaced is closed, whether or not everything that went over it is confirmed.
+            Ok(Err(error)) if !link.is_current(&confirming) => Err(PublishError::Unknown(error.to_string())),
             Ok(Err(error)) => {
                 link.fail(&error.to_string());
                 Err(PublishError::Unknown(link.why()))

@@ -1,10 +1,11 @@
 //! What every process counts is stored on the broker, and a difference shows where it is.
 
 use refersion_relay_model::Class;
-use refersion_relay_queue::{Conservation, Group, Place, Queue, RabbitMq};
+use refersion_relay_queue::{Action, Conservation, Group, Place, Queue, RabbitMq};
 
-use crate::support::events::{DELIVERED, SHARD, crowd};
+use crate::support::events::{DELIVERED, INVALID, SHARD, crowd};
 use crate::support::instance::Instance;
+use crate::support::judges::{by, spawn_sweep};
 use crate::support::rabbitmq::{Relay, settings, shared_broker};
 use crate::support::waiting::{eventually, take};
 use crate::support::wire::Wire;
@@ -73,6 +74,28 @@ async fn what_was_not_accepted_is_a_difference_at_its_place() {
     relay.store(&SHARD, crowd(20..25)).await;
     let more = sum(&relay, |sum| sum.accepted == 18).await;
     assert!(more.holds() && more.tolerance.events() == 0, "{more}");
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn copies_that_a_sweep_has_on_their_way_when_it_fails_are_a_tolerance() {
+    let url = shared_broker();
+    let wire = Wire::to(&url).await;
+    let relay = Relay::start_with(&url, settings(&wire.url(&url))).await;
+    relay.store(&INVALID, crowd(0..20)).await;
+    sum(&relay, |sum| sum.accepted == 20).await;
+    wire.stall(); // the publishing connection; that of the sweep is yet to come
+    let sweep = spawn_sweep(&relay, 5, by(|_| Action::Keep));
+    eventually("five copies", async || (relay.metrics.publishes_in_flight() == 5).then_some(())).await;
+
+    relay.admin.delete_queue(&relay.name("dead.invalid")).await;
+
+    assert!(sweep.await.unwrap().is_err());
+    wire.cut();
+    relay.until("away", |state| !state.is_up()).await;
+    relay.until_up().await;
+    let sum = sum(&relay, |sum| 0 < sum.tolerance.uncertain).await;
+    assert_eq!(sum.tolerance.uncertain, 5, "{sum}");
     relay.clean().await;
 }
 

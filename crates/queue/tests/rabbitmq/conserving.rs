@@ -1,5 +1,7 @@
 //! What every process counts is stored on the broker, and a difference shows where it is.
 
+use std::time::Duration;
+
 use refersion_relay_model::Class;
 use refersion_relay_queue::{Action, Conservation, Group, Place, Queue, RabbitMq};
 
@@ -55,6 +57,32 @@ async fn a_process_that_dies_widens_the_tolerance_and_the_next_one_goes_on_with_
     relay.clean().await;
 }
 
+/// Has the next process take a slot over while its note is in somebody's hand for as long.
+async fn take_over_what_is_being_read_for(reading: Duration) {
+    let relay = Relay::start().await;
+    let first = another(&relay).await;
+    first.store(&SHARD, crowd(0..150)).await;
+    sum(&relay, |sum| sum.accepted == 150).await;
+    first.queue.close().await;
+    let hand = relay.admin.hold(&relay.name("tally.0")).await;
+
+    let next = another(&relay).await;
+    next.store(&SHARD, crowd(150..160)).await;
+    tokio::time::sleep(reading).await;
+    hand.close(200, "done".into()).await.unwrap();
+    next.store(&SHARD, crowd(160..165)).await;
+
+    let after = sum(&relay, |sum| sum.accepted == 165).await;
+    assert_eq!((after.tolerance.events(), after.difference()), (0, 0), "{after}");
+    next.queue.close().await;
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn a_slot_whose_note_is_being_read_is_taken_over_with_its_history() {
+    take_over_what_is_being_read_for(Duration::from_secs(1)).await;
+}
+
 #[tokio::test]
 async fn what_was_not_accepted_is_a_difference_at_its_place() {
     let relay = Relay::start().await;
@@ -74,6 +102,29 @@ async fn what_was_not_accepted_is_a_difference_at_its_place() {
     relay.store(&SHARD, crowd(20..25)).await;
     let more = sum(&relay, |sum| sum.accepted == 18).await;
     assert!(more.holds() && more.tolerance.events() == 0, "{more}");
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn a_baseline_is_set_again_while_the_last_one_is_being_read() {
+    let relay = Relay::start().await;
+    relay.store(&SHARD, crowd(0..10)).await;
+    sum(&relay, |sum| sum.accepted == 10).await;
+    for _ in 0..2 {
+        relay.instance.queue.set_baseline().await.unwrap();
+    }
+    relay.admin.purge(&relay.shard_queue(0)).await;
+    sum(&relay, |sum| sum.difference() == -10).await;
+    let hand = relay.admin.hold(&relay.name("tally.baseline")).await;
+
+    let queue = relay.instance.queue.clone();
+    let setting = tokio::spawn(async move { queue.set_baseline().await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    hand.close(200, "done".into()).await.unwrap();
+
+    setting.await.unwrap().unwrap();
+    let since = sum(&relay, |_| true).await;
+    assert_eq!((since.difference(), since.baseline), (0, -10), "{since}");
     relay.clean().await;
 }
 

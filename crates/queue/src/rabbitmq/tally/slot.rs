@@ -1,19 +1,24 @@
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use lapin::options::{
     BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
+use tokio::time::{Instant, sleep};
 
 use super::note::Note;
+use crate::Backoff;
 use crate::rabbitmq::names::Names;
-use crate::rabbitmq::reader::{RESOURCE_LOCKED, answer, is};
+use crate::rabbitmq::reader::{NOT_FOUND, RESOURCE_LOCKED, answer, is};
 
 /// How many processes can count at once.
 const MOST: u16 = 1_000;
 /// How often a note can be looked at: up to RabbitMQ 4.2 each time counts as a failed delivery.
 const LOOKS: i32 = i32::MAX;
+/// How long a note may be in its writer's hand, or in a reader's.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A slot that is this connection's.
 pub(crate) struct Slot {
@@ -44,10 +49,11 @@ impl Slot {
 
     async fn open(connection: &Connection, names: &Names, index: u16) -> Result<Self, lapin::Error> {
         let queue = names.tally(index);
+        // Its note may be in somebody's hand just now, and without it the slot would lose its history.
+        let note = last(connection, &queue, |note: &Note| note.number).await?.unwrap_or_default();
         let channel = answer(connection.create_channel()).await?;
         declare(&channel, &queue).await?;
         answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        let note = look(connection, &queue, |note: &Note| note.number).await?.unwrap_or_default();
         Ok(Self { index, note, queue, channel })
     }
 
@@ -101,8 +107,45 @@ pub(super) async fn store(channel: &Channel, queue: &str, bytes: &[u8]) -> Resul
     }
 }
 
-/// The last note in a queue, if there is any; everything stays there.
-pub(super) async fn look<T: serde::de::DeserializeOwned>(
+/// Whether there is such a queue, another connection's own ones included.
+pub(super) async fn exists(connection: &Connection, queue: &str) -> Result<bool, lapin::Error> {
+    let asked = answer(async {
+        let channel = connection.create_channel().await?;
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(queue.into(), options, FieldTable::default()).await?;
+        channel.close(200, "done".into()).await
+    });
+    match asked.await {
+        Ok(()) => Ok(true),
+        Err(error) if is(&error, RESOURCE_LOCKED) => Ok(true),
+        Err(error) if is(&error, NOT_FOUND) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The last note in a queue, if there is such a queue and a note was ever written to it. It may be in somebody's hand
+/// just now, so an empty queue is looked at for some time.
+pub(super) async fn last<T: serde::de::DeserializeOwned>(
+    connection: &Connection,
+    queue: &str,
+    number: impl Fn(&T) -> u64,
+) -> Result<Option<T>, lapin::Error> {
+    if !exists(connection, queue).await? {
+        return Ok(None);
+    }
+    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
+    let begin = Instant::now();
+    loop {
+        let found = look(connection, queue, &number).await?;
+        if found.is_some() || PATIENCE <= begin.elapsed() {
+            return Ok(found);
+        }
+        sleep(backoff.next_wait()).await;
+    }
+}
+
+/// The last note that nobody has in hand; everything stays there.
+async fn look<T: serde::de::DeserializeOwned>(
     connection: &Connection,
     queue: &str,
     number: impl Fn(&T) -> u64,

@@ -1,23 +1,17 @@
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use lapin::Connection;
-use lapin::options::{ConfirmSelectOptions, QueueDeclareOptions};
-use lapin::types::FieldTable;
+use lapin::options::ConfirmSelectOptions;
 use refersion_relay_model::{AccountName, Shard};
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
 
 use super::counts::Counts;
 use super::note::Note;
-use super::slot::{declare, look, store};
+use super::slot::{declare, exists, last, store};
 use crate::rabbitmq::names::Names;
-use crate::rabbitmq::reader::{NOT_FOUND, RESOURCE_LOCKED, answer, depth, is};
+use crate::rabbitmq::reader::{answer, depth};
 use crate::rabbitmq::topology::Topology;
-use crate::{Backoff, Conservation, Group, Place, QueueError, Stock, Tolerance};
-
-/// How long a note may be in its writer's hand, or in another reader's.
-const PATIENCE: Duration = Duration::from_secs(2);
+use crate::{Conservation, Group, Place, QueueError, Stock, Tolerance};
 
 /// What was taken for right at some moment. Everything is told from there on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,10 +82,7 @@ pub(crate) async fn baseline(connection: &Connection, topology: &Topology) -> Re
 }
 
 async fn last_baseline(connection: &Connection, names: &Names) -> Result<Option<Baseline>, QueueError> {
-    match look(connection, &names.tally_baseline(), |baseline: &Baseline| baseline.number).await {
-        Err(error) if is(&error, NOT_FOUND) => Ok(None),
-        looked => Ok(looked?),
-    }
+    Ok(last(connection, &names.tally_baseline(), |baseline: &Baseline| baseline.number).await?)
 }
 
 async fn notes(connection: &Connection, names: &Names) -> Result<Notes, QueueError> {
@@ -101,7 +92,8 @@ async fn notes(connection: &Connection, names: &Names) -> Result<Notes, QueueErr
         if !exists(connection, &names.tally(slot)).await? {
             break;
         }
-        let Some(note) = note(connection, &names.tally(slot)).await? else { continue };
+        let last = last(connection, &names.tally(slot), |note: &Note| note.number).await?;
+        let Some(note) = last else { continue };
         let note = if exists(connection, &names.tally_holder(slot)).await? { note } else { note.abandoned() };
         notes.total = notes.total.plus(&note.total);
         notes.in_hand = std::array::from_fn(|at| notes.in_hand[at].saturating_add(note.in_hand[at]));
@@ -110,37 +102,6 @@ async fn notes(connection: &Connection, names: &Names) -> Result<Notes, QueueErr
         notes.held.extend(note.held);
     }
     Ok(notes)
-}
-
-/// The note in a slot. One that was never written to has none.
-async fn note(connection: &Connection, queue: &str) -> Result<Option<Note>, QueueError> {
-    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
-    let looking = async {
-        loop {
-            match look(connection, queue, |note: &Note| note.number).await {
-                // It may be in somebody's hand just now.
-                Ok(None) => sleep(backoff.next_wait()).await,
-                looked => return looked,
-            }
-        }
-    };
-    Ok(tokio::time::timeout(PATIENCE, looking).await.unwrap_or(Ok(None))?)
-}
-
-/// Whether there is such a queue, another connection's own ones included.
-async fn exists(connection: &Connection, queue: &str) -> Result<bool, QueueError> {
-    let asked = answer(async {
-        let channel = connection.create_channel().await?;
-        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        channel.queue_declare(queue.into(), options, FieldTable::default()).await?;
-        channel.close(200, "done".into()).await
-    });
-    match asked.await {
-        Ok(()) => Ok(true),
-        Err(error) if is(&error, RESOURCE_LOCKED) => Ok(true),
-        Err(error) if is(&error, NOT_FOUND) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Every queue of a kind.

@@ -84,6 +84,11 @@ async fn a_slot_whose_note_is_being_read_is_taken_over_with_its_history() {
 }
 
 #[tokio::test]
+async fn a_note_that_comes_to_light_when_its_slot_was_begun_anew_counts() {
+    take_over_what_is_being_read_for(Duration::from_secs(4)).await;
+}
+
+#[tokio::test]
 async fn what_was_not_accepted_is_a_difference_at_its_place() {
     let relay = Relay::start().await;
     relay.store(&SHARD, crowd(0..10)).await;

@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Slot {
     pub(crate) index: u16,
     pub(crate) note: Note,
+    /// The number of the note that it went on from.
+    began_with: u64,
     queue: String,
     channel: Channel,
 }
@@ -54,25 +56,65 @@ impl Slot {
         let channel = answer(connection.create_channel()).await?;
         declare(&channel, &queue).await?;
         answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        Ok(Self { index, note, queue, channel })
+        Ok(Self { index, began_with: note.number, note, queue, channel })
     }
 
-    /// Puts a note in the place of the last one.
-    pub(crate) async fn write(&mut self, note: Note) -> Result<(), lapin::Error> {
+    /// Puts a note beside the last one. If the queue is gone nothing takes it, and nothing says so before [`Self::tidy`].
+    pub(crate) async fn put(&mut self, note: Note) -> Result<(), lapin::Error> {
         store(&self.channel, &self.queue, &note.to_bytes()).await?;
         self.note = note;
+        Ok(())
+    }
+
+    /// Takes away what is outdated. `false`: a note came to light that this slot should have gone on from. Then what was
+    /// written does not count, and the slot has to be opened again.
+    pub(crate) async fn tidy(&self) -> Result<bool, lapin::Error> {
         // Somebody may be reading them at this moment; then what is outdated goes with the next note.
-        while let Some(got) =
-            answer(self.channel.basic_get(self.queue.as_str().into(), BasicGetOptions::default())).await?
+        let (mut own, mut overlooked) = (None, Vec::new());
+        while own.is_none()
+            && let Some(got) =
+                answer(self.channel.basic_get(self.queue.as_str().into(), BasicGetOptions::default())).await?
         {
             let tag = got.delivery.delivery_tag;
-            if Note::parse(&got.delivery.data).is_some_and(|found| self.note.number <= found.number) {
-                let back = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
-                return answer(self.channel.basic_nack(tag, back)).await;
+            match Note::parse(&got.delivery.data) {
+                Some(found) if found == self.note => own = Some(tag),
+                Some(found) if self.overlooked(&found) => overlooked.push(tag),
+                _ => self.take(tag).await?,
             }
-            answer(self.channel.basic_ack(tag, BasicAckOptions::default())).await?;
         }
-        Ok(())
+        match own {
+            Some(own) if overlooked.is_empty() => self.put_back(own).await?,
+            Some(own) => {
+                // Where that fails the connection is lost, and everything that was got goes back.
+                for tag in overlooked {
+                    let _ = self.put_back(tag).await;
+                }
+                let _ = self.take(own).await;
+                return Ok(false);
+            }
+            // As long as it cannot be taken away it is better than nothing.
+            None => {
+                for tag in overlooked {
+                    self.put_back(tag).await?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a note was there before the first one that was written here, and in somebody's hand for too long.
+    fn overlooked(&self, found: &Note) -> bool {
+        let by_another = found.writer != self.note.writer && self.began_with < found.number;
+        by_another || self.note.number <= found.number
+    }
+
+    async fn take(&self, tag: u64) -> Result<(), lapin::Error> {
+        answer(self.channel.basic_ack(tag, BasicAckOptions::default())).await
+    }
+
+    async fn put_back(&self, tag: u64) -> Result<(), lapin::Error> {
+        let options = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+        answer(self.channel.basic_nack(tag, options)).await
     }
 }
 

@@ -28,8 +28,6 @@ use crate::{
 
 /// How long declaring everything may take: it is many round trips.
 const DECLARE_TIMEOUT: Duration = Duration::from_secs(30);
-/// AMQP's `ACCESS_REFUSED`: the user may not do that.
-const ACCESS_REFUSED: u16 = 403;
 
 /// Subjects of one batch that are published side by side.
 const CHAINS: usize = 500;
@@ -185,7 +183,7 @@ impl Queue for RabbitMq {
                 Ok(())
             }
             Ok(Err(DeclareError::Mismatch(why))) => Err(QueueError::Mismatch(why)),
-            Ok(Err(DeclareError::Broker(error))) if reader::is(&error, ACCESS_REFUSED) => {
+            Ok(Err(DeclareError::Broker(error))) if reader::is(&error, reader::ACCESS_REFUSED) => {
                 Err(QueueError::Forbidden(error.to_string()))
             }
             Ok(Err(DeclareError::Broker(error))) => Err(error.into()),

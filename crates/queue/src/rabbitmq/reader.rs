@@ -13,6 +13,8 @@ use super::url::BrokerUrl;
 use super::{arrival, connection};
 use crate::{Backoff, Browsed, Depth, Letter, Message, QueueError, Scan};
 
+/// AMQP's `ACCESS_REFUSED`: the user may not do that.
+pub(super) const ACCESS_REFUSED: u16 = 403;
 /// AMQP's `RESOURCE_LOCKED`: somebody else has the queue to themselves.
 pub(super) const RESOURCE_LOCKED: u16 = 405;
 /// AMQP's `NOT_FOUND`.

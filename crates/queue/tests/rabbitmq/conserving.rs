@@ -89,6 +89,26 @@ async fn a_note_that_comes_to_light_when_its_slot_was_begun_anew_counts() {
 }
 
 #[tokio::test]
+async fn a_slot_that_was_deleted_hides_none_of_those_behind_it() {
+    let relay = Relay::start().await;
+    relay.store(&SHARD, crowd(0..10)).await;
+    sum(&relay, |sum| sum.accepted == 10).await;
+    let other = another(&relay).await;
+    other.store(&SHARD, crowd(10..15)).await;
+    sum(&relay, |sum| sum.accepted == 15).await;
+
+    relay.admin.delete_queue(&relay.name("tally.0")).await;
+
+    let left = relay.instance.queue.conservation().await.unwrap();
+    assert_eq!((left.accepted, left.difference()), (5, 10));
+    relay.store(&SHARD, crowd(15..18)).await;
+    let since = sum(&relay, |sum| sum.accepted == 8).await;
+    assert_eq!(since.difference(), 10, "what nothing took is stored elsewhere");
+    other.queue.close().await;
+    relay.clean().await;
+}
+
+#[tokio::test]
 async fn what_was_not_accepted_is_a_difference_at_its_place() {
     let relay = Relay::start().await;
     relay.store(&SHARD, crowd(0..10)).await;

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lapin::options::{
@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::note::Note;
 use crate::Backoff;
 use crate::rabbitmq::names::Names;
-use crate::rabbitmq::reader::{NOT_FOUND, RESOURCE_LOCKED, answer, is};
+use crate::rabbitmq::reader::{ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED, answer, is};
 
 /// How many processes can count at once.
 const MOST: u16 = 1_000;
@@ -31,22 +31,25 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// Takes the first slot that is nobody's, `preferred` before all others. An error comes with the slot that it was met at: the
-    /// queue of one that a broker died in the middle of making can stay unusable.
+    /// Takes the first slot that is nobody's, `preferred` before all others. An error comes with the slot that is at fault, if
+    /// one is: the queue of one that a broker died in the middle of making can stay unusable.
     pub(crate) async fn claim(
         connection: &Connection,
         names: &Names,
         preferred: Option<u16>,
-        unusable: &BTreeSet<u16>,
-    ) -> Result<Self, (u16, lapin::Error)> {
-        for index in preferred.into_iter().chain(0..MOST).filter(|index| !unusable.contains(index)) {
+        unusable: &BTreeMap<u16, Instant>,
+    ) -> Result<Self, (Option<u16>, lapin::Error)> {
+        for index in preferred.into_iter().chain(0..MOST).filter(|index| !unusable.contains_key(index)) {
             match lock(connection, &names.tally_holder(index)).await {
-                Ok(()) => return Self::open(connection, names, index).await.map_err(|error| (index, error)),
+                Ok(()) => {
+                    let opened = Self::open(connection, names, index).await;
+                    return opened.map_err(|error| (is_at_fault(&error).then_some(index), error));
+                }
                 Err(error) if is(&error, RESOURCE_LOCKED) => {}
-                Err(error) => return Err((index, error)),
+                Err(error) => return Err((None, error)),
             }
         }
-        Err((MOST, std::io::Error::other("no slot is free").into()))
+        Err((None, std::io::Error::other("no slot is free").into()))
     }
 
     async fn open(connection: &Connection, names: &Names, index: u16) -> Result<Self, lapin::Error> {
@@ -116,6 +119,11 @@ impl Slot {
         let options = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
         answer(self.channel.basic_nack(tag, options)).await
     }
+}
+
+/// Whether another slot may do where this one failed. The right to use one is missing for all of them.
+pub(super) fn is_at_fault(error: &lapin::Error) -> bool {
+    !is(error, ACCESS_REFUSED)
 }
 
 async fn lock(connection: &Connection, holder: &str) -> Result<(), lapin::Error> {

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::counts::Counts;
 use super::ledger::State;
-use super::slot::Slot;
+use super::slot::{Slot, is_at_fault};
 use crate::rabbitmq::connection;
 use crate::rabbitmq::publisher::Publisher;
 use crate::rabbitmq::reader::{NOT_FOUND, is};
@@ -26,6 +26,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(300);
 /// How often a slot is opened for one note: again when it turns out that another note should have been gone on from.
 const TRIES: usize = 2;
+/// How long a slot is left alone that did not work. It can have been the broker that was slow.
+const AVOID_FOR: Duration = Duration::from_mins(1);
 
 /// Stores what this process counts, for as long as it runs. One that counts nothing needs no slot.
 pub(crate) struct Storing {
@@ -47,7 +49,7 @@ impl Storing {
             written: State::default(),
             slot: None,
             last: None,
-            unusable: BTreeSet::new(),
+            unusable: BTreeMap::new(),
         };
         let task = Mutex::new(Some(tokio::spawn(keeping.run(stop.clone()))));
         Self { stop, task }
@@ -86,8 +88,8 @@ struct Keeping {
     slot: Option<(Connection, Slot)>,
     /// The slot it had last.
     last: Option<u16>,
-    /// Slots that did not work.
-    unusable: BTreeSet<u16>,
+    /// Slots that did not work, and when that was found out.
+    unusable: BTreeMap<u16, Instant>,
 }
 
 /// Whether it is time for a note. `unstored`: movements that are in none. `last`: how long ago one was last tried.
@@ -135,7 +137,9 @@ impl Keeping {
                 self.claim().await?;
             }
             let written = self.write(&state, closing).await;
-            if written.is_err() {
+            if let Err(error) = &written
+                && is_at_fault(error)
+            {
                 self.avoid();
             }
             if written? {
@@ -165,6 +169,7 @@ impl Keeping {
     }
 
     async fn claim(&mut self) -> Result<(), lapin::Error> {
+        self.unusable.retain(|_, since| since.elapsed() < AVOID_FOR);
         let connection = connection::connect(&self.url, "tally").await;
         let connection = connection.map_err(|error| std::io::Error::other(error.to_string()))?;
         match Slot::claim(&connection, &self.publisher.topology.names, self.last, &self.unusable).await {
@@ -175,8 +180,10 @@ impl Keeping {
                 Ok(())
             }
             Err((index, error)) => {
-                if connection.status().connected() {
-                    self.unusable.insert(index);
+                if let Some(index) = index
+                    && connection.status().connected()
+                {
+                    self.unusable.insert(index, Instant::now());
                 }
                 connection::close(&connection).await;
                 Err(error)
@@ -189,7 +196,7 @@ impl Keeping {
         if let Some((connection, slot)) = &self.slot
             && connection.status().connected()
         {
-            self.unusable.insert(slot.index);
+            self.unusable.insert(slot.index, Instant::now());
             self.last = None;
         }
     }

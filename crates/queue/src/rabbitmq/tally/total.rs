@@ -13,6 +13,9 @@ use crate::rabbitmq::reader::{answer, depth};
 use crate::rabbitmq::topology::Topology;
 use crate::{Conservation, Group, Place, QueueError, Stock, Tolerance};
 
+/// So many slots in a row that are not there mean that there are no more.
+const MISSING: u16 = 8;
+
 /// What was taken for right at some moment. Everything is told from there on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,11 +90,17 @@ async fn last_baseline(connection: &Connection, names: &Names) -> Result<Option<
 
 async fn notes(connection: &Connection, names: &Names) -> Result<Notes, QueueError> {
     let mut notes = Notes::default();
+    let mut missing = 0;
     for slot in 0.. {
-        // Slots are made one after the other, and stay.
+        // Slots are made one after the other and stay, but for one that could not be used or that somebody has deleted.
         if !exists(connection, &names.tally(slot)).await? {
-            break;
+            missing += 1;
+            if missing == MISSING {
+                break;
+            }
+            continue;
         }
+        missing = 0;
         let last = last(connection, &names.tally(slot), |note: &Note| note.number).await?;
         let Some(note) = last else { continue };
         let note = if exists(connection, &names.tally_holder(slot)).await? { note } else { note.abandoned() };

@@ -7,7 +7,6 @@ use lapin::Connection;
 use refersion_relay_model::{AccountName, Class, Shard};
 use refersion_relay_telemetry::Metrics;
 use tokio::sync::watch;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::broker_version::BrokerVersion;
@@ -25,9 +24,6 @@ use crate::{
     BrokerState, Browsed, Conservation, Depth, Group, InFlight, Judge, Letter, Message, Owned, Place, PublishError,
     Queue, QueueError, Room, Scan, Stuck, Swept,
 };
-
-/// How long declaring everything may take: it is many round trips.
-const DECLARE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Subjects of one batch that are published side by side.
 const CHAINS: usize = 500;
@@ -177,17 +173,16 @@ impl Queue for RabbitMq {
         let link = self.publisher.link().map_err(|error| QueueError::Away(error.to_string()))?;
         // A new account must not keep the next connection from being used, so it counts only once its places are there.
         let wanted = Topology { accounts: Accounts::new(accounts.to_vec()), ..topology.clone() };
-        match timeout(DECLARE_TIMEOUT, wanted.declare(&link.connection)).await {
-            Ok(Ok(())) => {
+        match wanted.declare(&link.connection).await {
+            Ok(()) => {
                 topology.accounts.replace(accounts);
                 Ok(())
             }
-            Ok(Err(DeclareError::Mismatch(why))) => Err(QueueError::Mismatch(why)),
-            Ok(Err(DeclareError::Broker(error))) if reader::is(&error, reader::ACCESS_REFUSED) => {
+            Err(DeclareError::Mismatch(why)) => Err(QueueError::Mismatch(why)),
+            Err(DeclareError::Broker(error)) if reader::is(&error, reader::ACCESS_REFUSED) => {
                 Err(QueueError::Forbidden(error.to_string()))
             }
-            Ok(Err(DeclareError::Broker(error))) => Err(error.into()),
-            Err(_) => Err(QueueError::Away("the broker does not answer".to_owned())),
+            Err(DeclareError::Broker(error)) => Err(error.into()),
         }
     }
 

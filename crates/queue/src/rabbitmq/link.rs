@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::connection;
+use super::reader::answer;
 use super::topology::{DeclareError, Topology};
 use super::url::BrokerUrl;
 use crate::PublishError;
@@ -129,8 +130,8 @@ impl Link {
 
 impl Confirming {
     async fn open(connection: &Connection) -> Result<Self, lapin::Error> {
-        let channel = connection.create_channel().await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        let channel = answer(connection.create_channel()).await?;
+        answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
         Ok(Self { channel, window: Semaphore::new(WINDOW as usize), refusing_since: Mutex::new(None) })
     }
 

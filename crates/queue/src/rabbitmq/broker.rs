@@ -175,7 +175,11 @@ impl Queue for RabbitMq {
         let wanted = Topology { accounts: Accounts::new(accounts.to_vec()), ..topology.clone() };
         match wanted.declare(&link.connection).await {
             Ok(()) => {
+                let before = topology.accounts.get();
                 topology.accounts.replace(accounts);
+                // The place of an account that has left is made again when it is needed; until then it may be deleted.
+                let left = |account: &AccountName| before.contains(account) && !accounts.contains(account);
+                link.held.lock().await.retain(|account| !left(account));
                 Ok(())
             }
             Err(DeclareError::Mismatch(why)) => Err(QueueError::Mismatch(why)),

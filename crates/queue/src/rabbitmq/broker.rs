@@ -7,7 +7,6 @@ use lapin::Connection;
 use refersion_relay_model::{AccountName, Class};
 use refersion_relay_telemetry::Metrics;
 use tokio::sync::watch;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::broker_version::BrokerVersion;
@@ -26,11 +25,6 @@ use crate::{
     BrokerState, Browsed, Conservation, Depth, Group, InFlight, Judge, Letter, Message, Owned, Place, PublishError,
     Queue, QueueError, Room, Scan, Shards, Stuck, Swept,
 };
-
-/// How long declaring everything may take: it is many round trips.
-const DECLARE_TIMEOUT: Duration = Duration::from_secs(30);
-/// AMQP's `ACCESS_REFUSED`: the user may not do that.
-const ACCESS_REFUSED: u16 = 403;
 
 /// Subjects of one batch that are published side by side.
 const CHAINS: usize = 500;
@@ -188,17 +182,20 @@ impl Queue for RabbitMq {
         let link = self.publisher.link().map_err(|error| QueueError::Away(error.to_string()))?;
         // A new account must not keep the next connection from being used, so it counts only once its places are there.
         let wanted = Topology { accounts: Accounts::new(accounts.to_vec()), ..topology.clone() };
-        match timeout(DECLARE_TIMEOUT, wanted.declare(&link.connection)).await {
-            Ok(Ok(())) => {
+        match wanted.declare(&link.connection).await {
+            Ok(()) => {
+                let before = topology.accounts.get();
                 topology.accounts.replace(accounts);
+                // The place of an account that has left is made again when it is needed; until then it may be deleted.
+                let left = |account: &AccountName| before.contains(account) && !accounts.contains(account);
+                link.held.lock().await.retain(|account| !left(account));
                 Ok(())
             }
-            Ok(Err(DeclareError::Mismatch(why))) => Err(QueueError::Mismatch(why)),
-            Ok(Err(DeclareError::Broker(error))) if reader::is(&error, ACCESS_REFUSED) => {
+            Err(DeclareError::Mismatch(why)) => Err(QueueError::Mismatch(why)),
+            Err(DeclareError::Broker(error)) if reader::is(&error, reader::ACCESS_REFUSED) => {
                 Err(QueueError::Forbidden(error.to_string()))
             }
-            Ok(Err(DeclareError::Broker(error))) => Err(error.into()),
-            Err(_) => Err(QueueError::Away("the broker does not answer".to_owned())),
+            Err(DeclareError::Broker(error)) => Err(error.into()),
         }
     }
 

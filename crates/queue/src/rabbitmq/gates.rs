@@ -13,7 +13,7 @@ use super::reader::{Count, answer, exists};
 use super::seed;
 use super::topology::Topology;
 use super::url::BrokerUrl;
-use crate::{Gate, QueueError, Shards};
+use crate::{Gate, Shards};
 
 /// The times by which all processes agree on which shards are in use. They have to be the same everywhere, so nobody can
 /// configure them; tests shorten them.
@@ -261,8 +261,7 @@ pub(super) async fn look(channel: &Channel, names: &Names, shards: u16) -> Resul
 
 async fn any_shard(connection: &Connection, topology: &Topology, count: u16) -> Result<bool, OpenError> {
     for shard in refersion_relay_model::Shard::all(count) {
-        let found = exists(connection, &topology.names.shard(shard)).await;
-        if found.map_err(|error: QueueError| OpenError::Away(error.to_string()))? {
+        if exists(connection, &topology.names.shard(shard)).await? {
             return Ok(true);
         }
     }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection;
 use super::gates::Gates;
+use super::reader::answer;
 use super::topology::{DeclareError, Topology};
 use super::url::BrokerUrl;
 use crate::PublishError;
@@ -21,6 +22,8 @@ const WINDOW: u32 = 1_000;
 /// How long after its first refusal a channel that still refuses is replaced. A queue that is full takes what is on its
 /// way over a new channel, some messages, before it says so again: seldom enough that a limit stays one.
 const RENEW_AFTER: Duration = Duration::from_secs(15);
+/// How long it may take until it is known which shards are in use.
+const GATES_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long each step of replacing a channel may take.
 const RENEW_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -70,7 +73,9 @@ impl Link {
         gates: &Gates,
     ) -> Result<Confirming, OpenError> {
         // Before there are shards: whether there were any says whether anything can be on them.
-        gates.prepare(url, connection, topology).await?;
+        let prepared = timeout(GATES_TIMEOUT, gates.prepare(url, connection, topology)).await;
+        prepared
+            .unwrap_or_else(|_| Err(OpenError::Away("the broker does not say which shards are in use".to_owned())))?;
         topology.declare(connection).await.map_err(OpenError::from)?;
         Ok(Confirming::open(connection).await?)
     }
@@ -78,6 +83,11 @@ impl Link {
     /// What to publish over now.
     pub(super) fn confirming(&self) -> Arc<Confirming> {
         self.confirming.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether this has not been replaced.
+    pub(super) fn is_current(&self, confirming: &Arc<Confirming>) -> bool {
+        Arc::ptr_eq(&self.confirming(), confirming)
     }
 
     /// The broker refused to store something: the queue is full. It tells the channel of that, and later that there is
@@ -93,6 +103,7 @@ impl Link {
                 }
                 // What is on its way over the old one is confirmed, or given up.
                 let _ = timeout(RENEW_TIMEOUT, old.window.acquire_many(WINDOW)).await;
+                old.window.close(); // who waits still has sent nothing
                 let _ = timeout(RENEW_TIMEOUT, old.channel.close(200, "done".into())).await;
             });
         }
@@ -131,8 +142,8 @@ impl Link {
 
 impl Confirming {
     async fn open(connection: &Connection) -> Result<Self, lapin::Error> {
-        let channel = connection.create_channel().await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        let channel = answer(connection.create_channel()).await?;
+        answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
         Ok(Self { channel, window: Semaphore::new(WINDOW as usize), refusing_since: Mutex::new(None) })
     }
 

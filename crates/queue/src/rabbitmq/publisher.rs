@@ -178,15 +178,22 @@ impl Publisher {
                     Some(_) | None => Ok(()),
                 }
             }
-            Ok(Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(_))) => {
+            // Every queue rejects what it has no room for, and then it is certainly not there.
+            Ok(Ok(Confirmation::Nack(_))) => {
                 link.confirmed();
                 link.refused(&confirming);
-                Err(PublishError::Unknown("the broker refused to store it".to_owned()))
+                Err(PublishError::Refused("the broker refused to store it".to_owned()))
+            }
+            Ok(Ok(Confirmation::Ack(Some(_)))) => {
+                link.confirmed();
+                Err(PublishError::Unknown("the broker returned it".to_owned()))
             }
             Ok(Ok(Confirmation::NotRequested)) => {
                 link.fail("the channel lost its confirm mode");
                 Err(PublishError::Unknown(link.why()))
             }
+            // A channel that was replaced is closed, whether or not everything that went over it is confirmed.
+            Ok(Err(error)) if !link.is_current(&confirming) => Err(PublishError::Unknown(error.to_string())),
             Ok(Err(error)) => {
                 link.fail(&error.to_string());
                 Err(PublishError::Unknown(link.why()))

@@ -13,6 +13,8 @@ use super::url::BrokerUrl;
 use super::{arrival, connection};
 use crate::{Backoff, Browsed, Depth, Letter, Message, QueueError, Scan};
 
+/// AMQP's `ACCESS_REFUSED`: the user may not do that.
+pub(super) const ACCESS_REFUSED: u16 = 403;
 /// AMQP's `RESOURCE_LOCKED`: somebody else has the queue to themselves.
 pub(super) const RESOURCE_LOCKED: u16 = 405;
 /// AMQP's `NOT_FOUND`.
@@ -42,7 +44,7 @@ impl From<lapin::Queue> for Count {
 }
 
 /// Whether there is such a queue, another connection's own ones included.
-pub(super) async fn exists(connection: &Connection, queue: &str) -> Result<bool, QueueError> {
+pub(super) async fn exists(connection: &Connection, queue: &str) -> Result<bool, lapin::Error> {
     let asked = answer(async {
         let channel = connection.create_channel().await?;
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
@@ -53,7 +55,7 @@ pub(super) async fn exists(connection: &Connection, queue: &str) -> Result<bool,
         Ok(()) => Ok(true),
         Err(error) if is(&error, RESOURCE_LOCKED) => Ok(true),
         Err(error) if is(&error, NOT_FOUND) => Ok(false),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 

@@ -3,7 +3,6 @@ use std::time::Duration;
 
 use refersion_relay_telemetry::{self as telemetry, Metrics};
 use tokio::sync::watch;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, Notice};
@@ -26,28 +25,24 @@ pub(super) struct Supervisor {
     pub(super) stop: CancellationToken,
 }
 
-/// How long preparing a link may take after connecting: declaring is many round trips, and a frozen broker answers none.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
-
 impl Supervisor {
     pub(super) async fn run(self) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
         loop {
             let opened = tokio::select! {
                 () = self.stop.cancelled() => return,
-                opened = timeout(OPEN_TIMEOUT, Link::open(&self.url, &self.topology, &self.gates)) => opened,
+                opened = Link::open(&self.url, &self.topology, &self.gates) => opened,
             };
             match opened {
-                Ok(Ok(link)) => {
+                Ok(link) => {
                     backoff.reset();
                     self.serve(Arc::new(link)).await;
                     if self.stop.is_cancelled() {
                         return;
                     }
                 }
-                Ok(Err(OpenError::Mismatch(why))) => self.change(&BrokerState::Mismatch { why }),
-                Ok(Err(OpenError::Away(why))) => self.change(&BrokerState::Away { why }),
-                Err(_) => self.change(&BrokerState::Away { why: "the broker does not answer".to_owned() }),
+                Err(OpenError::Mismatch(why)) => self.change(&BrokerState::Mismatch { why }),
+                Err(OpenError::Away(why)) => self.change(&BrokerState::Away { why }),
             }
             tokio::select! {
                 () = self.stop.cancelled() => return,

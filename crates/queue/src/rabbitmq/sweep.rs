@@ -69,8 +69,9 @@ pub(crate) async fn sweep(
         let _ = timeout(END_PATIENCE, sweeping.settle_all()).await;
     }
     sweeping.tell(judge, &mut swept);
-    // What was copied or dropped and not acknowledged for certain may be there still.
-    sweeping.publisher.tally.uncertain(sweeping.hand.ready());
+    // What was copied or dropped and not acknowledged for certain may be there still, and a copy that is on its way may be
+    // stored, which nobody waits for any more.
+    sweeping.publisher.tally.uncertain(sweeping.hand.ready() + sweeping.copies.len() as u64);
     let _ = answer(sweeping.channel.close(200, "done".into())).await;
     walked.map(|()| swept)
 }

@@ -7,7 +7,7 @@ use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 use refersion_relay_model::{AccountName, Class, Shard};
 
 use super::names::{DIED_AT_INTAKE, Names};
-use super::reader::{NOT_FOUND, is};
+use super::reader::{NOT_FOUND, answer, is};
 
 /// How often a work queue delivers an event before the broker gives up on it. Up to RabbitMQ 4.2 every lost connection
 /// counts, so this is far above what crashes explain; it has to be a positive number, since -1 means 0 on old brokers.
@@ -21,6 +21,8 @@ const PRECONDITION_FAILED: u16 = 406;
 
 /// What has to exist on the broker. All queues are durable quorum queues, because a classic queue loses messages that
 /// are being dead-lettered when the broker dies; all dead-lettering is at-least-once, which needs `reject-publish`.
+///
+/// Each answer of the broker has to come in time, not all of them together: it can be a great many over a slow line.
 #[derive(Clone, Debug)]
 pub(crate) struct Topology {
     pub(crate) names: Names,
@@ -70,6 +72,16 @@ pub(crate) enum DeclareError {
     Broker(lapin::Error),
 }
 
+impl DeclareError {
+    /// A broker that does not answer, or is gone, is asked nothing more; one that refuses something has closed the channel.
+    fn go_on(&self) -> Result<(), lapin::Error> {
+        match self {
+            Self::Broker(error) if !matches!(error.kind(), ErrorKind::ProtocolError(_)) => Err(error.clone()),
+            Self::Broker(_) | Self::Mismatch(_) => Ok(()),
+        }
+    }
+}
+
 struct QueueSpec {
     name: String,
     arguments: FieldTable,
@@ -86,32 +98,34 @@ struct ExchangeSpec {
 impl Topology {
     /// Declares everything that is missing, and stops at the first thing that differs.
     pub(crate) async fn declare(&self, connection: &Connection) -> Result<(), DeclareError> {
-        let channel = connection.create_channel().await.map_err(DeclareError::Broker)?;
+        let channel = answer(connection.create_channel()).await.map_err(DeclareError::Broker)?;
         for exchange in self.exchanges() {
             exchange.declare(&channel).await?;
         }
         for queue in self.queues() {
             queue.declare(&channel).await?;
         }
-        channel.close(200, "done".into()).await.map_err(DeclareError::Broker)
+        answer(channel.close(200, "done".into())).await.map_err(DeclareError::Broker)
     }
 
     /// Declares everything that is missing and gathers what differs.
     pub(crate) async fn check(&self, connection: &Connection) -> Result<TopologyReport, lapin::Error> {
         let mut report = TopologyReport::default();
-        let mut channel = connection.create_channel().await?;
+        let mut channel = answer(connection.create_channel()).await?;
         let (exchanges, queues) = (self.exchanges(), self.queues());
         let mut results = Vec::new();
         for exchange in &exchanges {
             results.push(exchange.declare(&channel).await);
-            if matches!(results.last(), Some(Err(_))) {
-                channel = connection.create_channel().await?;
+            if let Some(Err(error)) = results.last() {
+                error.go_on()?;
+                channel = answer(connection.create_channel()).await?;
             }
         }
         for queue in &queues {
             results.push(queue.declare(&channel).await);
-            if matches!(results.last(), Some(Err(_))) {
-                channel = connection.create_channel().await?;
+            if let Some(Err(error)) = results.last() {
+                error.go_on()?;
+                channel = answer(connection.create_channel()).await?;
             }
         }
         for result in results {
@@ -121,7 +135,7 @@ impl Topology {
                 Err(DeclareError::Broker(error)) => return Err(error),
             }
         }
-        channel.close(200, "done".into()).await?;
+        answer(channel.close(200, "done".into())).await?;
         Ok(report)
     }
 
@@ -139,18 +153,18 @@ impl Topology {
         let held = held
             .flat_map(|(exchange, queue)| [(What::Exchange(exchange.kind), exchange.name), (What::Queue, queue.name)]);
         let mut missing = Vec::new();
-        let mut channel = connection.create_channel().await?;
+        let mut channel = answer(connection.create_channel()).await?;
         for (what, name) in exchanges.chain(queues).chain(held) {
             match what.look(&channel, &name).await {
                 Ok(()) => {}
                 Err(error) if is(&error, NOT_FOUND) => {
                     missing.push(name);
-                    channel = connection.create_channel().await?; // the error has closed it
+                    channel = answer(connection.create_channel()).await?; // the error has closed it
                 }
                 Err(error) => return Err(error),
             }
         }
-        channel.close(200, "done".into()).await?;
+        answer(channel.close(200, "done".into())).await?;
         Ok(missing)
     }
 
@@ -160,11 +174,11 @@ impl Topology {
         connection: &Connection,
         account: &AccountName,
     ) -> Result<(), DeclareError> {
-        let channel = connection.create_channel().await.map_err(DeclareError::Broker)?;
+        let channel = answer(connection.create_channel()).await.map_err(DeclareError::Broker)?;
         let (exchange, queue) = self.held(account);
         exchange.declare(&channel).await?;
         queue.declare(&channel).await?;
-        channel.close(200, "done".into()).await.map_err(DeclareError::Broker)
+        answer(channel.close(200, "done".into())).await.map_err(DeclareError::Broker)
     }
 
     /// Declares the gates of all sets of shards.
@@ -297,11 +311,11 @@ impl What {
         match self {
             Self::Exchange(kind) => {
                 let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
-                channel.exchange_declare(name.into(), kind, options, FieldTable::default()).await
+                answer(channel.exchange_declare(name.into(), kind, options, FieldTable::default())).await
             }
             Self::Queue => {
                 let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-                channel.queue_declare(name.into(), options, FieldTable::default()).await.map(drop)
+                answer(channel.queue_declare(name.into(), options, FieldTable::default())).await.map(drop)
             }
         }
     }
@@ -312,7 +326,7 @@ impl ExchangeSpec {
         let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let declared =
             channel.exchange_declare(self.name.as_str().into(), self.kind.clone(), options, self.arguments.clone());
-        declared.await.map_err(|error| differs("exchange", &self.name, error))
+        answer(declared).await.map_err(|error| differs("exchange", &self.name, error))
     }
 }
 
@@ -320,11 +334,11 @@ impl QueueSpec {
     async fn declare(&self, channel: &Channel) -> Result<(), DeclareError> {
         let declared =
             channel.queue_declare(self.name.as_str().into(), QueueDeclareOptions::durable(), self.arguments.clone());
-        declared.await.map_err(|error| differs("queue", &self.name, error))?;
+        answer(declared).await.map_err(|error| differs("queue", &self.name, error))?;
         for (exchange, key) in &self.bindings {
             let (queue, exchange, key) = (self.name.as_str().into(), exchange.as_str().into(), key.as_str().into());
             let bound = channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default());
-            bound.await.map_err(DeclareError::Broker)?;
+            answer(bound).await.map_err(DeclareError::Broker)?;
         }
         Ok(())
     }

@@ -6,12 +6,10 @@ use lapin::Connection;
 use refersion_relay_model::AccountName;
 use refersion_relay_telemetry::Metrics;
 use tokio::sync::{Mutex, Notify};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::topology::{DeclareError, Topology};
 
-/// How long a look, or declaring what was missing, may take.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// The shortest time between two looks, however often somebody asks for one.
 const AT_LEAST: Duration = Duration::from_millis(500);
 /// A look takes at most one part in so many of the time: there may be hundreds of queues behind a slow line.
@@ -52,15 +50,14 @@ impl Upkeep {
             }
             let began = Instant::now();
             let held: Vec<_> = held.lock().await.iter().cloned().collect();
-            match timeout(PATIENCE, self.topology.missing(connection, &held)).await {
-                Ok(Ok(missing)) if missing.is_empty() => {
+            match self.topology.missing(connection, &held).await {
+                Ok(missing) if missing.is_empty() => {
                     tracing::debug!(elapsed_ms = began.elapsed().as_millis(), "everything is on the broker");
                     self.say(None);
                 }
-                Ok(Ok(missing)) => self.declare(connection, &missing, &held).await,
+                Ok(missing) => self.declare(connection, &missing, &held).await,
                 // A lost connection is somebody else's to say.
-                Ok(Err(error)) => tracing::debug!(queue.error = %error, "what is on the broker could not be looked at"),
-                Err(_) => tracing::debug!("what is on the broker was not looked at in time"),
+                Err(error) => tracing::debug!(queue.error = %error, "what is on the broker could not be looked at"),
             }
             pause = self.every.max(began.elapsed() * SHARE);
         }
@@ -79,15 +76,14 @@ impl Upkeep {
                 Some(difference) => Err(DeclareError::Mismatch(difference.clone())),
             }
         };
-        let failure = match timeout(PATIENCE, declaring).await {
-            Ok(Ok(())) => {
+        let failure = match declaring.await {
+            Ok(()) => {
                 self.metrics.declared_again(missing.len() as u64);
                 tracing::warn!("gone from the broker, and declared again: {names}; what was in a queue is lost");
                 return self.say(None);
             }
-            Ok(Err(DeclareError::Mismatch(why))) => why,
-            Ok(Err(DeclareError::Broker(error))) => error.to_string(),
-            Err(_) => "the broker does not answer".to_owned(),
+            Err(DeclareError::Mismatch(why)) => why,
+            Err(DeclareError::Broker(error)) => error.to_string(),
         };
         self.say(Some(format!("gone from the broker, and cannot be declared again: {names}: {failure}")));
     }

@@ -334,12 +334,12 @@ impl Settler for SqliteSettler {
                 }
             });
             match settled.await {
-                Ok(Done::Yes) => {
+                // One that is not there any more, as after a commit whose answer was lost, takes up no room either.
+                Ok(done) => {
                     self.owner.in_hand.fetch_sub(1, Ordering::AcqRel);
                     self.owner.wake.notify_one();
-                    return Ok(());
+                    return if done == Done::Yes { Ok(()) } else { Err(SettleError) };
                 }
-                Ok(Done::No) => return Err(SettleError),
                 Err(fault) => tracing::debug!(queue.error = %fault, "an event could not be settled, trying again"),
             }
             tokio::select! {

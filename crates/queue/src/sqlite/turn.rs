@@ -24,6 +24,12 @@ impl Lock {
         Ok(Self(file))
     }
 
+    /// Whether the name still leads to this file.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        let identity = |metadata: io::Result<fs::Metadata>| metadata.map(|file| (file.dev(), file.ino())).ok();
+        identity(fs::metadata(path)).is_some_and(|there| identity(self.0.metadata()) == Some(there))
+    }
+
     /// Whether it is ours now.
     pub(crate) fn take(&self) -> io::Result<bool> {
         match self.0.try_lock() {
@@ -81,6 +87,7 @@ mod tests {
         assert!(!second.enter(Duration::from_millis(5)).unwrap());
         first.leave();
         assert!(second.enter(Duration::ZERO).unwrap());
+        assert!(first.0.is_at(&path) && !first.0.is_at(folder.path()));
         drop(second);
         assert!(first.enter(Duration::ZERO).unwrap(), "the lock goes with its file");
     }

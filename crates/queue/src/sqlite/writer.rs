@@ -100,6 +100,7 @@ impl Writer {
             shards: shards_sender,
             gates: GateLook::Never,
             open: None,
+            worker: None,
             connected: None,
             places: Places::default(),
             retry: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
@@ -182,6 +183,8 @@ struct Thread {
     shards: watch::Sender<Shards>,
     gates: GateLook,
     open: Option<Open>,
+    /// The lock beside the file. It outlives a file that has to be opened anew: without it the holder would look dead.
+    worker: Option<Lock>,
     /// While the file is usable, whether or not there is room.
     connected: Option<Counted>,
     places: Places,
@@ -196,17 +199,16 @@ struct Thread {
     gathered: usize,
 }
 
-/// The file, and the locks beside it.
+/// The file, and the turnstile before it.
 struct Open {
     file: File,
     turnstile: Turnstile,
-    worker: Lock,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lease {
     None,
-    Ours { term: i64, locked: bool, renewed_at: Instant },
+    Ours { term: i64, renewed_at: Instant },
 }
 
 /// When the gates of the shards were looked at last.
@@ -332,9 +334,9 @@ impl Thread {
     fn attempt(&mut self, work: impl FnOnce(&mut Work<'_>) -> rusqlite::Result<()>) -> Result<BTreeSet<i64>, Fault> {
         let open = match self.open.take() {
             Some(open) => open,
-            None => Open::new(&self.path)?,
+            None => self.open_anew()?,
         };
-        let Open { file, turnstile, .. } = self.open.insert(open);
+        let Open { file, turnstile } = self.open.insert(open);
         file.is_in_place()?;
         begin(&file.connection, turnstile)?;
         let mut doing = Work::begin(&file.connection, &mut self.places, &self.configured)?;
@@ -352,6 +354,14 @@ impl Thread {
             self.look_at_gates();
         }
         Ok(touched)
+    }
+
+    fn open_anew(&mut self) -> Result<Open, Fault> {
+        let open = Open::new(&self.path)?;
+        if !self.worker.as_ref().is_some_and(|lock| lock.is_at(&self.path.beside("worker"))) {
+            self.worker = Some(lock(&self.path, "worker")?);
+        }
+        Ok(open)
     }
 
     /// Looks after everything that nobody asks for.
@@ -405,16 +415,17 @@ impl Thread {
             Lease::None if wanted => self.take_lease(),
             Lease::None => {}
             Lease::Ours { .. } if !wanted => self.end_lease(),
-            Lease::Ours { term, locked, renewed_at } => {
+            Lease::Ours { term, renewed_at } => {
                 if RENEW_EVERY <= renewed_at.elapsed() {
-                    let locked = locked || self.lock();
+                    // Asked each time: its file can have been another one when the lease was taken.
+                    let locked = self.lock();
                     let mut ours = false;
                     let renewed = self.commit(|work| {
                         ours = work.renew_lease(term, locked, SystemTime::now())?;
                         Ok(())
                     });
                     if renewed.is_ok() && ours {
-                        self.lease = Lease::Ours { term, locked, renewed_at: Instant::now() };
+                        self.lease = Lease::Ours { term, renewed_at: Instant::now() };
                     } else if renewed.is_ok() {
                         self.lose_lease();
                     }
@@ -443,7 +454,7 @@ impl Thread {
                 if std::mem::take(&mut self.said_standing_by) {
                     tracing::info!("the other process is gone: working the queue now");
                 }
-                self.lease = Lease::Ours { term, locked, renewed_at: Instant::now() };
+                self.lease = Lease::Ours { term, renewed_at: Instant::now() };
                 self.owners.lease.send_replace(Some(term));
             }
             (Ok(()), None) => self.stand_by(locked),
@@ -479,12 +490,12 @@ impl Thread {
     }
 
     fn lock(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| open.worker.take().unwrap_or(false))
+        self.worker.as_ref().is_some_and(|lock| lock.take().unwrap_or(false))
     }
 
     fn unlock(&self) {
-        if let Some(open) = &self.open {
-            open.worker.give_back();
+        if let Some(lock) = &self.worker {
+            lock.give_back();
         }
     }
 
@@ -541,13 +552,14 @@ impl Thread {
 impl Open {
     fn new(path: &SqlitePath) -> Result<Self, Fault> {
         let file = File::open(path, Mode::Write)?;
-        let lock = |suffix| {
-            Lock::open(&path.beside(suffix), path.as_path()).map_err(|error| {
-                Fault::new(Cause::Broken, format!("{} cannot be made: {error}", path.beside(suffix).display()))
-            })
-        };
-        Ok(Self { file, turnstile: Turnstile::new(lock("turn")?), worker: lock("worker")? })
+        Ok(Self { file, turnstile: Turnstile::new(lock(path, "turn")?) })
     }
+}
+
+fn lock(path: &SqlitePath, suffix: &str) -> Result<Lock, Fault> {
+    let beside = path.beside(suffix);
+    Lock::open(&beside, path.as_path())
+        .map_err(|error| Fault::new(Cause::Broken, format!("{} cannot be made: {error}", beside.display())))
 }
 
 /// Begins a transaction that writes, when it is our turn.

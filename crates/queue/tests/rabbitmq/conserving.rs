@@ -1,10 +1,13 @@
 //! What every process counts is stored on the broker, and a difference shows where it is.
 
-use refersion_relay_model::Class;
-use refersion_relay_queue::{Conservation, Group, Place, Queue, RabbitMq};
+use std::time::Duration;
 
-use crate::support::events::{DELIVERED, SHARD, crowd};
+use refersion_relay_model::Class;
+use refersion_relay_queue::{Action, Conservation, Group, Place, Queue, RabbitMq};
+
+use crate::support::events::{DELIVERED, INVALID, SHARD, crowd};
 use crate::support::instance::Instance;
+use crate::support::judges::{by, spawn_sweep};
 use crate::support::rabbitmq::{Relay, settings, shared_broker};
 use crate::support::waiting::{eventually, take};
 use crate::support::wire::Wire;
@@ -54,6 +57,57 @@ async fn a_process_that_dies_widens_the_tolerance_and_the_next_one_goes_on_with_
     relay.clean().await;
 }
 
+/// Has the next process take a slot over while its note is in somebody's hand for as long.
+async fn take_over_what_is_being_read_for(reading: Duration) {
+    let relay = Relay::start().await;
+    let first = another(&relay).await;
+    first.store(&SHARD, crowd(0..150)).await;
+    sum(&relay, |sum| sum.accepted == 150).await;
+    first.queue.close().await;
+    let hand = relay.admin.hold(&relay.name("tally.0")).await;
+
+    let next = another(&relay).await;
+    next.store(&SHARD, crowd(150..160)).await;
+    tokio::time::sleep(reading).await;
+    hand.close(200, "done".into()).await.unwrap();
+    next.store(&SHARD, crowd(160..165)).await;
+
+    let after = sum(&relay, |sum| sum.accepted == 165).await;
+    assert_eq!((after.tolerance.events(), after.difference()), (0, 0), "{after}");
+    next.queue.close().await;
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn a_slot_whose_note_is_being_read_is_taken_over_with_its_history() {
+    take_over_what_is_being_read_for(Duration::from_secs(1)).await;
+}
+
+#[tokio::test]
+async fn a_note_that_comes_to_light_when_its_slot_was_begun_anew_counts() {
+    take_over_what_is_being_read_for(Duration::from_secs(4)).await;
+}
+
+#[tokio::test]
+async fn a_slot_that_was_deleted_hides_none_of_those_behind_it() {
+    let relay = Relay::start().await;
+    relay.store(&SHARD, crowd(0..10)).await;
+    sum(&relay, |sum| sum.accepted == 10).await;
+    let other = another(&relay).await;
+    other.store(&SHARD, crowd(10..15)).await;
+    sum(&relay, |sum| sum.accepted == 15).await;
+
+    relay.admin.delete_queue(&relay.name("tally.0")).await;
+
+    let left = relay.instance.queue.conservation().await.unwrap();
+    assert_eq!((left.accepted, left.difference()), (5, 10));
+    relay.store(&SHARD, crowd(15..18)).await;
+    let since = sum(&relay, |sum| sum.accepted == 8).await;
+    assert_eq!(since.difference(), 10, "what nothing took is stored elsewhere");
+    other.queue.close().await;
+    relay.clean().await;
+}
+
 #[tokio::test]
 async fn what_was_not_accepted_is_a_difference_at_its_place() {
     let relay = Relay::start().await;
@@ -73,6 +127,51 @@ async fn what_was_not_accepted_is_a_difference_at_its_place() {
     relay.store(&SHARD, crowd(20..25)).await;
     let more = sum(&relay, |sum| sum.accepted == 18).await;
     assert!(more.holds() && more.tolerance.events() == 0, "{more}");
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn a_baseline_is_set_again_while_the_last_one_is_being_read() {
+    let relay = Relay::start().await;
+    relay.store(&SHARD, crowd(0..10)).await;
+    sum(&relay, |sum| sum.accepted == 10).await;
+    for _ in 0..2 {
+        relay.instance.queue.set_baseline().await.unwrap();
+    }
+    relay.admin.purge(&relay.shard_queue(0)).await;
+    sum(&relay, |sum| sum.difference() == -10).await;
+    let hand = relay.admin.hold(&relay.name("tally.baseline")).await;
+
+    let queue = relay.instance.queue.clone();
+    let setting = tokio::spawn(async move { queue.set_baseline().await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    hand.close(200, "done".into()).await.unwrap();
+
+    setting.await.unwrap().unwrap();
+    let since = sum(&relay, |_| true).await;
+    assert_eq!((since.difference(), since.baseline), (0, -10), "{since}");
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn copies_that_a_sweep_has_on_their_way_when_it_fails_are_a_tolerance() {
+    let url = shared_broker();
+    let wire = Wire::to(&url).await;
+    let relay = Relay::start_with(&url, settings(&wire.url(&url))).await;
+    relay.store(&INVALID, crowd(0..20)).await;
+    sum(&relay, |sum| sum.accepted == 20).await;
+    wire.stall(); // the publishing connection; that of the sweep is yet to come
+    let sweep = spawn_sweep(&relay, 5, by(|_| Action::Keep));
+    eventually("five copies", async || (relay.metrics.publishes_in_flight() == 5).then_some(())).await;
+
+    relay.admin.delete_queue(&relay.name("dead.invalid")).await;
+
+    assert!(sweep.await.unwrap().is_err());
+    wire.cut();
+    relay.until("away", |state| !state.is_up()).await;
+    relay.until_up().await;
+    let sum = sum(&relay, |sum| 0 < sum.tolerance.uncertain).await;
+    assert_eq!(sum.tolerance.uncertain, 5, "{sum}");
     relay.clean().await;
 }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::support::events::{DELIVERED, SHARD, TIER, account, bodies, body, dead, event, events, numbers};
 use crate::support::instance::{EVERYTHING, ROOM};
-use crate::support::rabbitmq::Relay;
+use crate::support::rabbitmq::{Relay, settings, shared_broker};
 use crate::support::waiting::{eventually, take};
 
 const REJECTED: Place = Place::Dead(Class::Rejected);
@@ -84,6 +84,24 @@ async fn every_kind_of_queue_is_declared_again_and_works() {
     assert_eq!(relay.metrics.connections_lost(Connection::Publish), 0);
     owned.release().await;
     relay.admin.delete_queue(&relay.name("held.stranger")).await;
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn the_place_of_an_account_that_has_left_can_be_deleted() {
+    let mut settings = settings(&shared_broker());
+    settings.accounts.push(account("other"));
+    settings.look_every = Duration::from_secs(1);
+    let relay = Relay::start_with(&shared_broker(), settings).await;
+    relay.queue.admit(&[account("acme")]).await.unwrap();
+
+    relay.admin.delete_queue(&relay.name("held.other")).await;
+    relay.admin.delete_queue(&relay.name("dead.poison")).await;
+
+    until_declared_again(&relay, 1).await;
+    assert!(!relay.admin.queue_exists(&relay.name("held.other")).await);
+    relay.store(&Place::Held(account("other")), events(0..1)).await;
+    assert_eq!(relay.depth(&Place::Held(account("other"))).await, 1, "it is made when it is needed");
     relay.clean().await;
 }
 

@@ -2,9 +2,9 @@
 
 use futures_util::FutureExt;
 use refersion_relay_model::Class;
-use refersion_relay_queue::{Action, Ending, Ledger, Place, Queue, Settle};
+use refersion_relay_queue::{Action, Ending, Ledger, Place, Queue, Room, Settle};
 
-use crate::support::events::{DELIVERED, INVALID, OTHER_SHARD, SHARD, TIER, account, crowd, dead, events, moved};
+use crate::support::events::{DELIVERED, INVALID, OTHER_SHARD, SHARD, TIER, account, body, crowd, dead, events, moved};
 use crate::support::judges::{by, number, replay, sweep};
 use crate::support::sqlite::Embedded;
 use crate::support::waiting::{eventually, take, take_one};
@@ -52,6 +52,27 @@ async fn the_ledger_knows_what_became_of_every_event() {
     assert!(refused[0].is_err());
     let last = ledger().await;
     assert_eq!((last.accepted, last.waiting, last.difference()), (10, 6, 0), "what was refused was not accepted");
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn an_event_that_turns_out_to_be_gone_takes_up_no_room_any_more() {
+    let relay = Embedded::start().await;
+    relay.store(&SHARD, events(0..2)).await;
+    let mut owned = relay.queue.own(SHARD, Room { events: 1 }).await.unwrap();
+    let first = take_one(&mut owned).await;
+    // As when it was settled and nobody heard that the transaction was stored.
+    let settled = "DELETE FROM event WHERE number = 1;
+         UPDATE place SET events = events - 1, in_hand = in_hand - 1;
+         UPDATE state SET delivered = delivered + 1";
+    relay.connection().execute_batch(&format!("BEGIN IMMEDIATE; {settled}; COMMIT")).unwrap();
+    assert!(first.settle(DELIVERED).await.is_err());
+
+    let second = take_one(&mut owned).await;
+
+    assert_eq!(body(&second.message), "1");
+    second.settle(DELIVERED).await.unwrap();
+    owned.release().await;
     relay.clean().await;
 }
 

@@ -90,6 +90,33 @@ async fn whoever_has_lost_the_lease_does_not_touch_what_the_next_holder_has_in_h
 }
 
 #[tokio::test]
+async fn a_holder_that_has_to_open_the_file_anew_keeps_its_lease() {
+    let relay = Embedded::start().await;
+    let other = open(&relay.path()).await;
+    relay.store(&SHARD, events(0..2)).await;
+    let mut first = relay.own(&SHARD).await;
+    let in_hand = take(&mut first, 2).await;
+    let mut second = other.own(&SHARD).await;
+    nothing_comes(&mut second).await;
+    // What no transaction of ours fails with has the file opened anew.
+    let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON event BEGIN SELECT RAISE(ABORT, 'for a test'); END";
+    relay.connection().execute_batch(refuse).unwrap();
+    assert!(relay.queue.publish(vec![(SHARD, event("one", "2"))]).await[0].is_err());
+    relay.connection().execute_batch("DROP TRIGGER refuse").unwrap();
+
+    nothing_comes(&mut second).await;
+
+    relay.until_up().await;
+    nothing_comes(&mut second).await;
+    for delivery in in_hand {
+        delivery.settle(DELIVERED).await.unwrap();
+    }
+    second.release().await;
+    first.release().await;
+    relay.clean().await;
+}
+
+#[tokio::test]
 async fn a_process_whose_owners_left_while_the_file_was_away_keeps_no_lease() {
     let relay = Embedded::start().await;
     let other = open(&relay.path()).await;

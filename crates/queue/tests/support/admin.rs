@@ -2,7 +2,7 @@
 
 use futures_util::StreamExt;
 use lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions,
     ConfirmSelectOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
@@ -108,6 +108,13 @@ impl Admin {
         channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await.unwrap();
         channel.close(200, "done".into()).await.unwrap();
         read
+    }
+
+    /// Takes everything that is ready in a queue into the hand. It goes back when the channel is closed.
+    pub(crate) async fn hold(&self, queue: &str) -> Channel {
+        let channel = self.channel().await;
+        while channel.basic_get(queue.into(), BasicGetOptions::default()).await.unwrap().is_some() {}
+        channel
     }
 
     /// What a relay with these settings declares.

@@ -1,73 +1,129 @@
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use lapin::options::{
     BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
+use tokio::time::{Instant, sleep};
 
 use super::note::Note;
+use crate::Backoff;
 use crate::rabbitmq::names::Names;
-use crate::rabbitmq::reader::{RESOURCE_LOCKED, answer, is};
+use crate::rabbitmq::reader::{ACCESS_REFUSED, RESOURCE_LOCKED, answer, exists, is};
 
 /// How many processes can count at once.
 const MOST: u16 = 1_000;
 /// How often a note can be looked at: up to RabbitMQ 4.2 each time counts as a failed delivery.
 const LOOKS: i32 = i32::MAX;
+/// How long a note may be in its writer's hand, or in a reader's.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A slot that is this connection's.
 pub(crate) struct Slot {
     pub(crate) index: u16,
     pub(crate) note: Note,
+    /// The number of the note that it went on from.
+    began_with: u64,
     queue: String,
     channel: Channel,
 }
 
 impl Slot {
-    /// Takes the first slot that is nobody's, `preferred` before all others. An error comes with the slot that it was met at: the
-    /// queue of one that a broker died in the middle of making can stay unusable.
+    /// Takes the first slot that is nobody's, `preferred` before all others. An error comes with the slot that is at fault, if
+    /// one is: the queue of one that a broker died in the middle of making can stay unusable.
     pub(crate) async fn claim(
         connection: &Connection,
         names: &Names,
         preferred: Option<u16>,
-        unusable: &BTreeSet<u16>,
-    ) -> Result<Self, (u16, lapin::Error)> {
-        for index in preferred.into_iter().chain(0..MOST).filter(|index| !unusable.contains(index)) {
+        unusable: &BTreeMap<u16, Instant>,
+    ) -> Result<Self, (Option<u16>, lapin::Error)> {
+        for index in preferred.into_iter().chain(0..MOST).filter(|index| !unusable.contains_key(index)) {
             match lock(connection, &names.tally_holder(index)).await {
-                Ok(()) => return Self::open(connection, names, index).await.map_err(|error| (index, error)),
+                Ok(()) => {
+                    let opened = Self::open(connection, names, index).await;
+                    return opened.map_err(|error| (is_at_fault(&error).then_some(index), error));
+                }
                 Err(error) if is(&error, RESOURCE_LOCKED) => {}
-                Err(error) => return Err((index, error)),
+                Err(error) => return Err((None, error)),
             }
         }
-        Err((MOST, std::io::Error::other("no slot is free").into()))
+        Err((None, std::io::Error::other("no slot is free").into()))
     }
 
     async fn open(connection: &Connection, names: &Names, index: u16) -> Result<Self, lapin::Error> {
         let queue = names.tally(index);
+        // Its note may be in somebody's hand just now, and without it the slot would lose its history.
+        let note = last(connection, &queue, |note: &Note| note.number).await?.unwrap_or_default();
         let channel = answer(connection.create_channel()).await?;
         declare(&channel, &queue).await?;
         answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        let note = look(connection, &queue, |note: &Note| note.number).await?.unwrap_or_default();
-        Ok(Self { index, note, queue, channel })
+        Ok(Self { index, began_with: note.number, note, queue, channel })
     }
 
-    /// Puts a note in the place of the last one.
-    pub(crate) async fn write(&mut self, note: Note) -> Result<(), lapin::Error> {
+    /// Puts a note beside the last one. If the queue is gone nothing takes it, and nothing says so before [`Self::tidy`].
+    pub(crate) async fn put(&mut self, note: Note) -> Result<(), lapin::Error> {
         store(&self.channel, &self.queue, &note.to_bytes()).await?;
         self.note = note;
-        // Somebody may be reading them at this moment; then what is outdated goes with the next note.
-        while let Some(got) =
-            answer(self.channel.basic_get(self.queue.as_str().into(), BasicGetOptions::default())).await?
-        {
-            let tag = got.delivery.delivery_tag;
-            if Note::parse(&got.delivery.data).is_some_and(|found| self.note.number <= found.number) {
-                let back = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
-                return answer(self.channel.basic_nack(tag, back)).await;
-            }
-            answer(self.channel.basic_ack(tag, BasicAckOptions::default())).await?;
-        }
         Ok(())
     }
+
+    /// Takes away what is outdated. `false`: a note came to light that this slot should have gone on from. Then what was
+    /// written does not count, and the slot has to be opened again.
+    pub(crate) async fn tidy(&self) -> Result<bool, lapin::Error> {
+        // Somebody may be reading them at this moment; then what is outdated goes with the next note.
+        let (mut own, mut overlooked) = (None, Vec::new());
+        while own.is_none()
+            && let Some(got) =
+                answer(self.channel.basic_get(self.queue.as_str().into(), BasicGetOptions::default())).await?
+        {
+            let tag = got.delivery.delivery_tag;
+            match Note::parse(&got.delivery.data) {
+                Some(found) if found == self.note => own = Some(tag),
+                Some(found) if self.overlooked(&found) => overlooked.push(tag),
+                _ => self.take(tag).await?,
+            }
+        }
+        match own {
+            Some(own) if overlooked.is_empty() => self.put_back(own).await?,
+            Some(own) => {
+                // Where that fails the connection is lost, and everything that was got goes back.
+                for tag in overlooked {
+                    let _ = self.put_back(tag).await;
+                }
+                let _ = self.take(own).await;
+                return Ok(false);
+            }
+            // As long as it cannot be taken away it is better than nothing.
+            None => {
+                for tag in overlooked {
+                    self.put_back(tag).await?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a note was there before the first one that was written here, and in somebody's hand for too long.
+    fn overlooked(&self, found: &Note) -> bool {
+        let by_another = found.writer != self.note.writer && self.began_with < found.number;
+        by_another || self.note.number <= found.number
+    }
+
+    async fn take(&self, tag: u64) -> Result<(), lapin::Error> {
+        answer(self.channel.basic_ack(tag, BasicAckOptions::default())).await
+    }
+
+    async fn put_back(&self, tag: u64) -> Result<(), lapin::Error> {
+        let options = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+        answer(self.channel.basic_nack(tag, options)).await
+    }
+}
+
+/// Whether another slot may do where this one failed. The right to use one is missing for all of them.
+pub(super) fn is_at_fault(error: &lapin::Error) -> bool {
+    !is(error, ACCESS_REFUSED)
 }
 
 /// Makes a queue that is this connection's for as long as it lives; `RESOURCE_LOCKED` where it is another one's.
@@ -102,8 +158,29 @@ pub(in crate::rabbitmq) async fn store(channel: &Channel, queue: &str, bytes: &[
     }
 }
 
-/// The last note in a queue, if there is any; everything stays there.
-pub(super) async fn look<T: serde::de::DeserializeOwned>(
+/// The last note in a queue, if there is such a queue and a note was ever written to it. It may be in somebody's hand
+/// just now, so an empty queue is looked at for some time.
+pub(super) async fn last<T: serde::de::DeserializeOwned>(
+    connection: &Connection,
+    queue: &str,
+    number: impl Fn(&T) -> u64,
+) -> Result<Option<T>, lapin::Error> {
+    if !exists(connection, queue).await? {
+        return Ok(None);
+    }
+    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
+    let begin = Instant::now();
+    loop {
+        let found = look(connection, queue, &number).await?;
+        if found.is_some() || PATIENCE <= begin.elapsed() {
+            return Ok(found);
+        }
+        sleep(backoff.next_wait()).await;
+    }
+}
+
+/// The last note that nobody has in hand; everything stays there.
+async fn look<T: serde::de::DeserializeOwned>(
     connection: &Connection,
     queue: &str,
     number: impl Fn(&T) -> u64,

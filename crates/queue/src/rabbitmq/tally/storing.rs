@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::counts::Counts;
 use super::ledger::State;
-use super::slot::Slot;
+use super::slot::{Slot, is_at_fault};
 use crate::rabbitmq::connection;
 use crate::rabbitmq::publisher::Publisher;
+use crate::rabbitmq::reader::{NOT_FOUND, is};
 use crate::rabbitmq::url::BrokerUrl;
 
 /// How often what was counted is stored, if anything was.
@@ -23,6 +24,10 @@ const MANY: u64 = 50;
 const LOOK: Duration = Duration::from_millis(100);
 /// The least time between two notes.
 const PAUSE: Duration = Duration::from_millis(300);
+/// How often a slot is opened for one note: again when it turns out that another note should have been gone on from.
+const TRIES: usize = 2;
+/// How long a slot is left alone that did not work. It can have been the broker that was slow.
+const AVOID_FOR: Duration = Duration::from_mins(1);
 
 /// Stores what this process counts, for as long as it runs. One that counts nothing needs no slot.
 pub(crate) struct Storing {
@@ -35,9 +40,17 @@ impl Storing {
     pub(crate) fn start(url: BrokerUrl, publisher: Arc<Publisher>) -> Self {
         let stop = CancellationToken::new();
         let writer = format!("{:032x}", rand::random::<u128>());
-        let (stored, written) = (Counts::default(), State::default());
-        let keeping =
-            Keeping { url, publisher, writer, stored, written, slot: None, last: None, unusable: BTreeSet::new() };
+        let keeping = Keeping {
+            url,
+            publisher,
+            writer,
+            stored: Counts::default(),
+            stored_elsewhere: Counts::default(),
+            written: State::default(),
+            slot: None,
+            last: None,
+            unusable: BTreeMap::new(),
+        };
         let task = Mutex::new(Some(tokio::spawn(keeping.run(stop.clone()))));
         Self { stop, task }
     }
@@ -67,14 +80,16 @@ struct Keeping {
     writer: String,
     /// What is known to be in a note, of whatever slot.
     stored: Counts,
+    /// The same, before there was anything in the slot it has now.
+    stored_elsewhere: Counts,
     /// What the last note says.
     written: State,
     /// A connection of its own, and the slot that is this connection's.
     slot: Option<(Connection, Slot)>,
     /// The slot it had last.
     last: Option<u16>,
-    /// Slots that did not work.
-    unusable: BTreeSet<u16>,
+    /// Slots that did not work, and when that was found out.
+    unusable: BTreeMap<u16, Instant>,
 }
 
 /// Whether it is time for a note. `unstored`: movements that are in none. `last`: how long ago one was last tried.
@@ -100,7 +115,6 @@ impl Keeping {
             if let Err(error) = stored {
                 // The numbers stay here until they can be stored.
                 tracing::debug!(queue.error = %error, "what was counted could not be stored");
-                self.avoid();
                 self.leave().await;
             }
             if closing {
@@ -118,29 +132,58 @@ impl Keeping {
         if !self.publisher.state().borrow().is_up() {
             return Ok(());
         }
-        if self.slot.is_none() {
-            self.claim().await?;
+        for _ in 0..TRIES {
+            if self.slot.is_none() {
+                self.claim().await?;
+            }
+            let written = self.write(&state, closing).await;
+            if let Err(error) = &written
+                && is_at_fault(error)
+            {
+                self.avoid();
+            }
+            if written? {
+                return Ok(());
+            }
+            self.leave().await; // and open it again
         }
-        let Some((_, slot)) = &mut self.slot else { return Ok(()) };
-        let note = slot.note.next(&self.writer, &state, &self.publisher.tally.held(), &self.stored, closing);
-        slot.write(note).await?;
-        self.stored = state.counts;
-        self.written = state;
-        Ok(())
+        Err(std::io::Error::other("notes come to light that were in somebody's hand").into())
+    }
+
+    /// Writes a note. `false`: it does not count, nor do those before it in this slot.
+    async fn write(&mut self, state: &State, closing: bool) -> Result<bool, lapin::Error> {
+        let Some((_, slot)) = &mut self.slot else { return Ok(false) };
+        let note = slot.note.next(&self.writer, state, &self.publisher.tally.held(), &self.stored, closing);
+        slot.put(note).await?;
+        let before = (self.stored, self.written);
+        // Whatever becomes of what is outdated: in another slot it is not to be counted again.
+        (self.stored, self.written) = (state.counts, *state);
+        let tidied = slot.tidy().await;
+        match &tidied {
+            // Nothing took the note.
+            Err(error) if is(error, NOT_FOUND) => (self.stored, self.written) = before,
+            Ok(false) => (self.stored, self.written) = (self.stored_elsewhere, State::default()),
+            Ok(true) | Err(_) => {}
+        }
+        tidied
     }
 
     async fn claim(&mut self) -> Result<(), lapin::Error> {
+        self.unusable.retain(|_, since| since.elapsed() < AVOID_FOR);
         let connection = connection::connect(&self.url, "tally").await;
         let connection = connection.map_err(|error| std::io::Error::other(error.to_string()))?;
         match Slot::claim(&connection, &self.publisher.topology.names, self.last, &self.unusable).await {
             Ok(slot) => {
                 self.last = Some(slot.index);
+                self.stored_elsewhere = self.stored;
                 self.slot = Some((connection, slot));
                 Ok(())
             }
             Err((index, error)) => {
-                if connection.status().connected() {
-                    self.unusable.insert(index);
+                if let Some(index) = index
+                    && connection.status().connected()
+                {
+                    self.unusable.insert(index, Instant::now());
                 }
                 connection::close(&connection).await;
                 Err(error)
@@ -153,7 +196,7 @@ impl Keeping {
         if let Some((connection, slot)) = &self.slot
             && connection.status().connected()
         {
-            self.unusable.insert(slot.index);
+            self.unusable.insert(slot.index, Instant::now());
             self.last = None;
         }
     }

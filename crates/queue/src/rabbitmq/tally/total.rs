@@ -1,22 +1,20 @@
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use lapin::Connection;
 use lapin::options::ConfirmSelectOptions;
 use refersion_relay_model::AccountName;
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
 
 use super::counts::Counts;
 use super::note::Note;
-use super::slot::{declare, look, store};
+use super::slot::{declare, last, store};
 use crate::rabbitmq::names::Names;
-use crate::rabbitmq::reader::{NOT_FOUND, answer, depth, exists, is};
+use crate::rabbitmq::reader::{answer, depth, exists};
 use crate::rabbitmq::topology::Topology;
-use crate::{Backoff, Conservation, Group, Place, QueueError, Stock, Tolerance};
+use crate::{Conservation, Group, Place, QueueError, Stock, Tolerance};
 
-/// How long a note may be in its writer's hand, or in another reader's.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// So many slots in a row that are not there mean that there are no more.
+const MISSING: u16 = 8;
 
 /// What was taken for right at some moment. Everything is told from there on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,20 +85,24 @@ pub(crate) async fn baseline(connection: &Connection, topology: &Topology) -> Re
 }
 
 async fn last_baseline(connection: &Connection, names: &Names) -> Result<Option<Baseline>, QueueError> {
-    match look(connection, &names.tally_baseline(), |baseline: &Baseline| baseline.number).await {
-        Err(error) if is(&error, NOT_FOUND) => Ok(None),
-        looked => Ok(looked?),
-    }
+    Ok(last(connection, &names.tally_baseline(), |baseline: &Baseline| baseline.number).await?)
 }
 
 async fn notes(connection: &Connection, names: &Names) -> Result<Notes, QueueError> {
     let mut notes = Notes::default();
+    let mut missing = 0;
     for slot in 0.. {
-        // Slots are made one after the other, and stay.
+        // Slots are made one after the other and stay, but for one that could not be used or that somebody has deleted.
         if !exists(connection, &names.tally(slot)).await? {
-            break;
+            missing += 1;
+            if missing == MISSING {
+                break;
+            }
+            continue;
         }
-        let Some(note) = note(connection, &names.tally(slot)).await? else { continue };
+        missing = 0;
+        let last = last(connection, &names.tally(slot), |note: &Note| note.number).await?;
+        let Some(note) = last else { continue };
         let note = if exists(connection, &names.tally_holder(slot)).await? { note } else { note.abandoned() };
         notes.total = notes.total.plus(&note.total);
         notes.in_hand = std::array::from_fn(|at| notes.in_hand[at].saturating_add(note.in_hand[at]));
@@ -109,21 +111,6 @@ async fn notes(connection: &Connection, names: &Names) -> Result<Notes, QueueErr
         notes.held.extend(note.held);
     }
     Ok(notes)
-}
-
-/// The note in a slot. One that was never written to has none.
-async fn note(connection: &Connection, queue: &str) -> Result<Option<Note>, QueueError> {
-    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
-    let looking = async {
-        loop {
-            match look(connection, queue, |note: &Note| note.number).await {
-                // It may be in somebody's hand just now.
-                Ok(None) => sleep(backoff.next_wait()).await,
-                looked => return looked,
-            }
-        }
-    };
-    Ok(tokio::time::timeout(PATIENCE, looking).await.unwrap_or(Ok(None))?)
 }
 
 /// Every queue of a kind.

@@ -50,8 +50,14 @@ async fn a_class_that_is_full_keeps_its_events_where_they_are_until_there_is_roo
 
     timeout(PATIENCE, moving).await.expect("it goes on").unwrap().unwrap();
     assert!(stuck.borrow().is_empty());
+    let accepted = 3 + there.len() as u64;
     assert_eq!(relay.bodies(Class::Rejected).await, [there, numbers(0..1)].concat(), "exactly one letter");
     assert_eq!(relay.bodies(Class::Unrouted).await, [""; 0]);
+    let sum = eventually("the sum", async || {
+        let sum = relay.queue.conservation().await.ok();
+        sum.filter(|sum| sum.accepted == accepted && sum.difference() == 0)
+    });
+    assert_eq!(sum.await.tolerance.events(), 0, "what a full queue refuses is certainly not there");
     owned.release().await;
     let mut owned = relay.own(&SHARD).await;
     assert_eq!(bodies(&take(&mut owned, 1).await), numbers(2..3));

@@ -39,16 +39,17 @@ async fn a_process_that_dies_widens_the_tolerance_and_the_next_one_goes_on_with_
     drop(dying);
 
     let dead = sum(&relay, |sum| sum.tolerance.deaths == 1).await;
-    assert_eq!((dead.accepted, dead.waiting(), dead.tolerance.lost, dead.difference()), (150, 150, 300, 0));
-    assert!(
-        dead.to_string()
-            .ends_with("tolerance 300 (0 for lost connections, 300 for 1 processes that died, 0 in motion)")
-    );
+    // Twice what its largest step was: its first note may already have had some of the 150.
+    let lost = dead.tolerance.lost;
+    assert!((150..=300).contains(&lost), "{dead}");
+    assert_eq!((dead.accepted, dead.waiting(), dead.difference()), (150, 150, 0));
+    let said = format!("tolerance {lost} (0 for lost connections, {lost} for 1 processes that died, 0 in motion)");
+    assert!(dead.to_string().ends_with(&said), "{dead}");
     let next = another(&relay).await;
     next.store(&SHARD, crowd(150..160)).await;
     next.queue.close().await;
     let after = sum(&relay, |sum| sum.accepted == 160).await;
-    assert_eq!((after.tolerance.deaths, after.tolerance.lost), (1, 300), "the same death, counted once");
+    assert_eq!((after.tolerance.deaths, after.tolerance.lost), (1, lost), "the same death, counted once");
     assert!(!relay.admin.queue_exists(&relay.name("tally.1")).await, "one slot is enough for one at a time");
 
     relay.instance.queue.set_baseline().await.unwrap();
@@ -71,10 +72,10 @@ async fn take_over_what_is_being_read_for(reading: Duration) {
     tokio::time::sleep(reading).await;
     hand.close(200, "done".into()).await.unwrap();
     next.store(&SHARD, crowd(160..165)).await;
+    next.queue.close().await; // so that nobody reads while it writes its last note
 
     let after = sum(&relay, |sum| sum.accepted == 165).await;
     assert_eq!((after.tolerance.events(), after.difference()), (0, 0), "{after}");
-    next.queue.close().await;
     relay.clean().await;
 }
 

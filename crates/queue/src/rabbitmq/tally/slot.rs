@@ -72,6 +72,22 @@ impl Slot {
     /// Takes away what is outdated. `false`: a note came to light that this slot should have gone on from. Then what was
     /// written does not count, and the slot has to be opened again.
     pub(crate) async fn tidy(&self) -> Result<bool, lapin::Error> {
+        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
+        let begin = Instant::now();
+        loop {
+            if let Some(is_right) = self.sort().await? {
+                return Ok(is_right);
+            }
+            // As long as it cannot be taken back it is better than nothing.
+            if PATIENCE <= begin.elapsed() {
+                return Ok(true);
+            }
+            sleep(backoff.next_wait()).await;
+        }
+    }
+
+    /// Does so once. `None`: what was written is in somebody's hand, and would have to be taken back.
+    async fn sort(&self) -> Result<Option<bool>, lapin::Error> {
         // Somebody may be reading them at this moment; then what is outdated goes with the next note.
         let (mut own, mut overlooked) = (None, Vec::new());
         while own.is_none()
@@ -86,23 +102,23 @@ impl Slot {
             }
         }
         match own {
-            Some(own) if overlooked.is_empty() => self.put_back(own).await?,
+            None if overlooked.is_empty() => Ok(Some(true)),
+            Some(own) if overlooked.is_empty() => self.put_back(own).await.map(|()| Some(true)),
             Some(own) => {
                 // Where that fails the connection is lost, and everything that was got goes back.
                 for tag in overlooked {
                     let _ = self.put_back(tag).await;
                 }
                 let _ = self.take(own).await;
-                return Ok(false);
+                Ok(Some(false))
             }
-            // As long as it cannot be taken away it is better than nothing.
             None => {
                 for tag in overlooked {
                     self.put_back(tag).await?;
                 }
+                Ok(None)
             }
         }
-        Ok(true)
     }
 
     /// Whether a note was there before the first one that was written here, and in somebody's hand for too long.

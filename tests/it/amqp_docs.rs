@@ -128,9 +128,15 @@ async fn own_node_the_pages_users_can_do_what_they_have_to_and_nothing_else() {
 
     assert_eq!(own.code, Some(0), "{}", own.stderr);
     eventually("peter is deactivated", || async { refersion.statuses("peter@example.com") == ["DISABLED"] }).await;
-    for exchange in
-        ["refersion.intake.acme-2", "refersion.events", "refersion.dead", "refersion.held.acme", "amq.fanout", ""]
-    {
+    for exchange in [
+        "refersion.intake.acme-2",
+        "refersion.events",
+        "refersion.dead",
+        "refersion.notes",
+        "refersion.held.acme",
+        "amq.fanout",
+        "",
+    ] {
         let others = program.publish(&crm, exchange).await;
         assert_eq!((others.code, others.stdout.as_str()), (Some(1), events()), "{exchange}: {}", others.stderr);
         assert!(others.stderr.contains("ACCESS_REFUSED"), "{exchange}: {}", others.stderr);
@@ -138,6 +144,11 @@ async fn own_node_the_pages_users_can_do_what_they_have_to_and_nothing_else() {
     assert_eq!(refused(&crm).await, [true; 3]);
     let accepted = r#"refersion_relay_events_accepted_total{door="intake"}"#;
     assert_eq!(relay.metric(accepted).await, 2);
+    eventually("what was counted is stored", || async {
+        let queues = broker.ctl(&["--vhost", "relay", "list_queues", "name", "messages"]).await.expect("it lists");
+        queues.lines().any(|line| line == "refersion.tally.0\t1")
+    })
+    .await;
 }
 
 /// Whether a user may not declare, delete and consume what belongs to the relay.

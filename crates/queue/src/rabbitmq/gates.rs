@@ -23,8 +23,8 @@ pub struct GatePace {
     pub look_every: Duration,
     /// How long after the beginning of a look a publish may begin that relies on it.
     pub lease: Duration,
-    /// How long after that a confirm is believed. What is confirmed later may have come when the gate was closed already,
-    /// so nobody is told that it is stored: it is there and sent again, as after every confirm that did not come.
+    /// How long after that a confirm is believed by itself. What is confirmed later may have come when the gate was closed
+    /// already, so it takes one more look before anybody is told that it is stored.
     pub believed: Duration,
     /// After how long the connection is given up over a gate that says nothing: somebody may have deleted what was in it.
     pub unknown_for: Duration,
@@ -110,6 +110,19 @@ impl Gates {
         // What is known by now is no older than that.
         let shards = self.shards.borrow().grant()?;
         Ok(Lease { shards, looked_at, believed: self.pace.believed })
+    }
+
+    /// Whether something that was published under a lease and is confirmed by now may be taken for stored there. A broker can
+    /// take its time: what comes late counts if a look that begins now finds the same set open.
+    pub(crate) async fn vouch(&self, lease: Lease, patience: Duration) -> bool {
+        let now = Instant::now();
+        if lease.is_believed(now) {
+            return true;
+        }
+        let mut looked_at = self.looked_at.subscribe();
+        let looked = timeout(patience, looked_at.wait_for(|at| at.is_some_and(|at| now <= at))).await;
+        let found = looked.is_ok_and(|found| found.is_ok());
+        found && self.shards.borrow().grant() == Ok(lease.shards)
     }
 
     /// Whether it is known which shards are in use.
@@ -297,6 +310,18 @@ mod tests {
         assert_eq!((lease.shards, gates.is_fresh()), (2, true));
         assert!(lease.is_believed(now + pace.believed - Duration::from_millis(1)));
         assert!(!lease.is_believed(now + pace.believed), "by then everybody who looked earlier has ended");
+
+        assert!(gates.vouch(lease, Duration::ZERO).await);
+        let late = Lease { looked_at: now - pace.believed, ..lease };
+        assert!(!gates.vouch(late, Duration::ZERO).await, "nobody has looked since");
+        for (gate, vouched) in [(Gate::Open, true), (Gate::Closing, false), (Gate::Closed, false)] {
+            let look = async {
+                gates.shards.send_replace(Shards::new(&[2], 3).with([gate, Gate::Open]));
+                gates.looked_at.send_replace(Some(Instant::now()));
+            };
+            let (found, ()) = tokio::join!(gates.vouch(late, Duration::from_secs(5)), look);
+            assert_eq!(found, vouched, "{gate:?}");
+        }
 
         gates.looked_at.send_replace(Some(now - pace.lease));
         assert!(gates.lease(Duration::ZERO).await.is_err());

@@ -97,6 +97,12 @@ impl Names {
         self.name("unrouted")
     }
 
+    /// What processes write to that is no event: counts, and the gates of shards. The default exchange would be at hand, but who
+    /// may publish there may publish to any queue.
+    pub(crate) fn notes(&self) -> String {
+        self.name("notes")
+    }
+
     /// What has one note of what was counted in it.
     pub(crate) fn tally(&self, slot: u16) -> String {
         self.name(&format!("tally.{slot}"))

@@ -172,7 +172,7 @@ impl Publisher {
             Ok(Ok(Confirmation::Ack(None))) => {
                 link.confirmed();
                 match lease {
-                    Some(lease) if !lease.is_believed(tokio::time::Instant::now()) => {
+                    Some(lease) if !self.gates.vouch(lease, self.confirm_timeout).await => {
                         Err(PublishError::Unknown("confirmed too late to know that its shard was in use".to_owned()))
                     }
                     Some(_) | None => Ok(()),

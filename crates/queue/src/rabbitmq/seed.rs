@@ -42,10 +42,10 @@ async fn has_something(channel: &Channel, queue: &str) -> Result<bool, lapin::Er
 
 /// Opens a set, on a channel with confirms.
 pub(super) async fn open(channel: &Channel, names: &Names, shards: u16) -> Result<(), lapin::Error> {
-    store(channel, &names.gate(shards), b"{}").await
+    store(channel, names, &names.gate(shards), b"{}").await
 }
 
 /// Closes a set whose gate is empty.
 pub(super) async fn close(channel: &Channel, names: &Names, shards: u16) -> Result<(), lapin::Error> {
-    store(channel, &names.closed(shards), b"{}").await
+    store(channel, names, &names.closed(shards), b"{}").await
 }

@@ -183,6 +183,7 @@ impl Topology {
 
     /// Declares the gates of all sets of shards.
     pub(super) async fn declare_gates(&self, channel: &Channel) -> Result<(), DeclareError> {
+        self.notes().declare(channel).await?;
         for queue in self.gates() {
             queue.declare(channel).await?;
         }
@@ -210,6 +211,7 @@ impl Topology {
             ExchangeSpec { name: names.unrouted(), kind: ExchangeKind::Fanout, arguments: FieldTable::default() };
         let mut exchanges = vec![
             unrouted,
+            self.notes(),
             self.exchange(names.events(), ExchangeKind::Direct),
             self.exchange(names.dead_exchange(), ExchangeKind::Direct),
         ];
@@ -279,12 +281,17 @@ impl Topology {
     }
 
     /// Nothing is bound to them: what they say is published to the queues themselves.
+    /// What no queue takes is gone: a note of a queue that was deleted is none.
+    fn notes(&self) -> ExchangeSpec {
+        ExchangeSpec { name: self.names.notes(), kind: ExchangeKind::Direct, arguments: FieldTable::default() }
+    }
+
     fn gates(&self) -> impl Iterator<Item = QueueSpec> {
         let names = self.sets().flat_map(|shards| [self.names.gate(shards), self.names.closed(shards)]);
         names.map(|name| QueueSpec {
+            bindings: vec![(self.names.notes(), name.clone())],
             name,
             arguments: arguments([limit(NO_LIMIT), ("x-overflow", text("reject-publish"))]),
-            bindings: Vec::new(),
         })
     }
 

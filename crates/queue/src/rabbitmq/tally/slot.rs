@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lapin::options::{
-    BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
+    BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions,
+    QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
@@ -26,6 +27,7 @@ pub(crate) struct Slot {
     pub(crate) note: Note,
     /// The number of the note that it went on from.
     began_with: u64,
+    names: Names,
     queue: String,
     channel: Channel,
 }
@@ -57,14 +59,14 @@ impl Slot {
         // Its note may be in somebody's hand just now, and without it the slot would lose its history.
         let note = last(connection, &queue, |note: &Note| note.number).await?.unwrap_or_default();
         let channel = answer(connection.create_channel()).await?;
-        declare(&channel, &queue).await?;
+        declare(&channel, names, &queue).await?;
         answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        Ok(Self { index, began_with: note.number, note, queue, channel })
+        Ok(Self { index, began_with: note.number, note, names: names.clone(), queue, channel })
     }
 
     /// Puts a note beside the last one. If the queue is gone nothing takes it, and nothing says so before [`Self::tidy`].
     pub(crate) async fn put(&mut self, note: Note) -> Result<(), lapin::Error> {
-        store(&self.channel, &self.queue, &note.to_bytes()).await?;
+        store(&self.channel, &self.names, &self.queue, &note.to_bytes()).await?;
         self.note = note;
         Ok(())
     }
@@ -154,19 +156,32 @@ pub(in crate::rabbitmq) async fn lock(connection: &Connection, holder: &str) -> 
 }
 
 /// A queue for notes, if there is none yet.
-pub(super) async fn declare(channel: &Channel, queue: &str) -> Result<(), lapin::Error> {
+pub(super) async fn declare(channel: &Channel, names: &Names, queue: &str) -> Result<(), lapin::Error> {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
     arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(LOOKS));
-    answer(channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments)).await.map(|_| ())
+    answer(channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments)).await?;
+    let bound = channel.queue_bind(
+        queue.into(),
+        names.notes().into(),
+        queue.into(),
+        QueueBindOptions::default(),
+        FieldTable::default(),
+    );
+    answer(bound).await
 }
 
 /// Stores bytes in a queue of notes, and resolves when they are durable.
-pub(in crate::rabbitmq) async fn store(channel: &Channel, queue: &str, bytes: &[u8]) -> Result<(), lapin::Error> {
+pub(in crate::rabbitmq) async fn store(
+    channel: &Channel,
+    names: &Names,
+    queue: &str,
+    bytes: &[u8],
+) -> Result<(), lapin::Error> {
     let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
     let publishing = async {
         let options = BasicPublishOptions::default();
-        channel.basic_publish("".into(), queue.into(), options, bytes, properties).await?.await
+        channel.basic_publish(names.notes().into(), queue.into(), options, bytes, properties).await?.await
     };
     match answer(publishing).await? {
         Confirmation::Ack(None) => Ok(()),

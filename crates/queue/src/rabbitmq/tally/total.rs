@@ -78,9 +78,9 @@ pub(crate) async fn baseline(connection: &Connection, topology: &Topology) -> Re
     };
     let queue = names.tally_baseline();
     let channel = answer(connection.create_channel()).await?;
-    declare(&channel, &queue).await?;
+    declare(&channel, names, &queue).await?;
     answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-    store(&channel, &queue, &serde_json::to_vec(&next).expect("numbers are JSON")).await?;
+    store(&channel, names, &queue, &serde_json::to_vec(&next).expect("numbers are JSON")).await?;
     Ok(answer(channel.close(200, "done".into())).await?)
 }
 

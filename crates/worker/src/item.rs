@@ -12,9 +12,11 @@ use tokio_util::sync::CancellationToken;
 use crate::ended::Sequence;
 use crate::gate::Source;
 use crate::order::{Exit, Standing};
+use crate::reading::{Reading, read};
 use crate::roster::Roster;
+use crate::settlement::Home;
 use crate::verdict::{Aside, Verdict};
-use crate::work::{Conclusion, Context, Home, Reading, read};
+use crate::work::{Conclusion, Context};
 
 /// A delivery in hand: what it turned out to be, and its place among the events of its subject.
 pub(crate) struct Item {

@@ -1,15 +1,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use refersion_relay_queue::{Backoff, Owned, Place, Room};
+use refersion_relay_queue::{Backoff, Depth, Owned, Place, Room};
 use refersion_relay_refersion::Failure;
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::Attempt;
 use crate::gate::{GateState, Source};
 use crate::roster::{Desk, Roster};
+use crate::settlement::Home;
 use crate::term::{Term, TermEnd};
-use crate::work::{Context, Home};
+use crate::work::Context;
 
 /// The first wait before a held account is probed, and the one around which the waits stop growing. Jitter makes it at
 /// most a minute, so that events are on their way within a minute of the keys working again.
@@ -203,7 +204,7 @@ impl Keeper {
             gate.until_settled().await;
             end = self.drain(&mut term, &mut owned).await;
         }
-        let mut empty = end == TermEnd::Idle && self.held().await == Some(0) && !self.is_shared().await;
+        let mut empty = end == TermEnd::Idle && self.is_empty().await;
         if empty {
             // From here on nothing can be added; what was delivered before the count and had not arrived comes now.
             empty = self.drain(&mut term, &mut owned).await == TermEnd::Idle;
@@ -219,6 +220,11 @@ impl Keeper {
     /// Whether somebody else may have held events in hand, as far as the queue can tell now.
     async fn is_shared(&self) -> bool {
         self.context.queue.depth(&self.place()).await.is_ok_and(|depth| depth.shared)
+    }
+
+    /// Whether nothing is held, in anybody's hand either, as far as the queue can tell now.
+    async fn is_empty(&self) -> bool {
+        self.context.queue.depth(&self.place()).await.is_ok_and(|depth| depth == Depth::default())
     }
 
     /// How many events are held, in hand or not, if the queue can tell now.

@@ -15,8 +15,10 @@ use crate::flow::{Crowded, Flow};
 use crate::gate::Source;
 use crate::item::Item;
 use crate::line::{Behind, Reach};
+use crate::reading::Reading;
 use crate::roster::Roster;
-use crate::work::{Context, Home, Reading};
+use crate::settlement::Home;
+use crate::work::Context;
 
 /// How often an event was delivered and not settled before it is worked alone. Two crashes or lost connections can meet
 /// anything.

@@ -1,12 +1,10 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use refersion_relay_model::{
-    AccountName, Command, DeadReason, Envelope, Event, EventType, Judgement, MAX_EVENT_BYTES, Missing, Subject, judge,
-};
-use refersion_relay_queue::{Backoff, Death, Ending, Headers, Message, Place, Queue, Settle};
+use refersion_relay_model::{Command, DeadReason, EventType, Judgement, Missing};
+use refersion_relay_queue::{Backoff, Headers, Message, Queue};
 use refersion_relay_refersion::{Applied, Failure};
-use refersion_relay_telemetry::{Metrics, Parked, Wait};
+use refersion_relay_telemetry::{Metrics, Wait};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -17,9 +15,10 @@ use crate::destination::Destination;
 use crate::ended::Ended;
 use crate::gate::{Admission, GateState, Moving, Source};
 use crate::lookout::Lookout;
-use crate::mark::{Identity, Mark, Marks};
+use crate::mark::Marks;
 use crate::order::{Order, Standing};
 use crate::outage::Known;
+use crate::reading::Job;
 use crate::roster::{Desk, Roster};
 use crate::turnstile::Permit;
 use crate::verdict::{Aside, Retry, Verdict};
@@ -51,37 +50,6 @@ pub(crate) struct Context {
     pub(crate) metrics: Metrics,
 }
 
-/// Among which shards an event stays wherever it goes: its later ones come behind it there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Home {
-    /// Those it came from, by how many they are.
-    Set(u16),
-    /// It came from none, so those that are in use.
-    InUse,
-}
-
-/// An event that was read, and who works it.
-pub(crate) struct Job {
-    pub(crate) desk: Arc<Desk>,
-    pub(crate) subject: Subject,
-    pub(crate) source: Source,
-    /// What it is known by.
-    pub(crate) mark: Mark,
-    kind: EventType,
-    /// The event itself is not kept: read, it can be many times as large as its bytes.
-    judgement: Judgement,
-}
-
-/// What a delivery turned out to be.
-pub(crate) enum Reading {
-    /// An event of a known account.
-    Job(Box<Job>),
-    /// Nothing to be worked; the verdict stands already.
-    Final(Verdict),
-    /// An event of an account that was never configured.
-    Stray(AccountName, Subject),
-}
-
 /// Whether an event may call.
 enum Turn<'a> {
     Now(Permit<'a>),
@@ -104,46 +72,6 @@ pub(crate) enum Conclusion<'a> {
     Settle { verdict: Verdict, headers: Box<Headers>, moving: Option<Moving<'a>> },
     /// Leave it unsettled; it comes again.
     Leave,
-}
-
-/// Reads a delivery. Pure but for the account it looks up; everything in `message` is untrusted.
-pub(crate) fn read(
-    message: &Message,
-    source: Source,
-    marks: &Marks,
-    desk: impl FnOnce(&AccountName) -> Option<Arc<Desk>>,
-) -> Reading {
-    let dead = |reason: DeadReason, error: String| Reading::Final(Verdict::DeadLetter { reason, status: None, error });
-    if MAX_EVENT_BYTES < message.body.len() {
-        let error = format!("an event has at most {MAX_EVENT_BYTES} bytes, this one has {}", message.body.len());
-        return dead(DeadReason::TooLarge, error);
-    }
-    let Some(name) = &message.headers.account else {
-        return dead(DeadReason::UnknownAccount, "the message names no account".to_owned());
-    };
-    // What a door knew of the type, from the path of a request perhaps, stands beside the event.
-    let envelope = Envelope::default().with_word(&message.headers.kind);
-    let event = match Event::parse_in(&message.body, &envelope) {
-        Ok(event) => event,
-        Err(error) => return dead(error.dead_reason(), error.to_string()),
-    };
-    let Some(desk) = desk(name) else {
-        let subject = Subject::of(&event, &message.headers.message_id);
-        return Reading::Stray(name.clone(), subject);
-    };
-    let message_id = desk.account().fingerprint.message_id(&event, &message.body);
-    let subject = Subject::of(&event, message_id.as_str());
-    let (kind, generation) = (event.kind(), message.headers.generation);
-    let identity = Identity { account: &desk.name, kind, subject: &subject, message_id: &message_id, generation };
-    let mark = marks.of(identity, message.headers.received_at);
-    Reading::Job(Box::new(Job { desk, subject, source, mark, kind, judgement: judge(&event) }))
-}
-
-impl Job {
-    /// Whether it has an effect, so that its place among the events of its subject matters.
-    pub(crate) fn is_work(&self) -> bool {
-        matches!(self.judgement, Judgement::Work(_))
-    }
 }
 
 impl Context {
@@ -409,72 +337,6 @@ impl Context {
             && let Some(field) = affiliate.omitted_by_update()
         {
             self.metrics.omitted(field);
-        }
-    }
-
-    /// Where an event goes by its verdict. `None` for a verdict that leaves it in hand.
-    pub(crate) fn settlement(
-        &self,
-        verdict: &Verdict,
-        headers: Box<Headers>,
-        account: Option<&AccountName>,
-        subject: Option<&Subject>,
-        home: Home,
-    ) -> Option<Settle> {
-        let now = SystemTime::now();
-        match verdict {
-            Verdict::Delivered(_) => Some(Settle::Done(Ending::Delivered)),
-            Verdict::Ignored(_) | Verdict::Copy => Some(Settle::Done(Ending::Ignored)),
-            Verdict::Retry(Retry::InHand(_) | Retry::Pause(_) | Retry::Outage) => None,
-            Verdict::Retry(Retry::Tier(delay)) => {
-                let shard = subject?.shard(account?, self.shards_of(home));
-                Some(Settle::Move(Place::Later(shard, *delay), headers))
-            }
-            Verdict::Parked(aside) => {
-                let shard = subject?.shard(account?, self.shards_of(home));
-                let place = match aside {
-                    Aside::Tier(delay) => Place::Later(shard, *delay),
-                    Aside::Round => Place::Shard(shard),
-                };
-                Some(Settle::Move(place, headers))
-            }
-            Verdict::Hold => {
-                let held_at = headers.held_at.or(Some(now));
-                Some(Settle::Move(Place::Held(account?.clone()), Box::new(Headers { held_at, ..*headers })))
-            }
-            Verdict::DeadLetter { reason, status, error } => {
-                let death = Death {
-                    class: reason.class(),
-                    reason: reason.as_str().to_owned(),
-                    status: *status,
-                    error: Some(error.clone()),
-                    dead_at: Some(now),
-                };
-                let headers = Headers { death: Some(death), held_at: None, ..*headers };
-                Some(Settle::Move(Place::Dead(reason.class()), Box::new(headers)))
-            }
-        }
-    }
-
-    /// How many shards there are in the set that an event belongs to.
-    fn shards_of(&self, home: Home) -> u16 {
-        match home {
-            Home::Set(count) => count,
-            Home::InUse => self.queue.shards().borrow().count(),
-        }
-    }
-
-    /// Counts a verdict that was settled: each event exactly once.
-    pub(crate) fn count(&self, verdict: &Verdict, account: Option<&AccountName>) {
-        match verdict {
-            Verdict::Delivered(applied) => self.metrics.delivered(applied.as_str()),
-            Verdict::Ignored(why) => self.metrics.ignored_by_worker(*why),
-            Verdict::Copy => self.metrics.copy(),
-            Verdict::Retry(_) => self.metrics.retried(Wait::Tier),
-            Verdict::Parked(Aside::Tier(_)) => self.metrics.parked(Parked::Tier),
-            Verdict::Parked(Aside::Round) => self.metrics.parked(Parked::Shard),
-            Verdict::Hold => self.metrics.event_held(account),
-            Verdict::DeadLetter { reason, .. } => self.metrics.dead_lettered(*reason),
         }
     }
 }

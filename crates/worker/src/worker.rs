@@ -15,8 +15,9 @@ use crate::lookout::Lookout;
 use crate::mark::Marks;
 use crate::order::Order;
 use crate::roster::Roster;
+use crate::settlement::Home;
 use crate::term::{Term, TermEnd};
-use crate::work::{Context, Home};
+use crate::work::Context;
 use crate::{Account, Destination, WorkerSettings};
 
 /// Owns shards and works what is on them.

@@ -26,6 +26,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(300);
 /// How often a slot is opened for one note: again when it turns out that another note should have been gone on from.
 const TRIES: usize = 2;
+/// So many failures in a row are told. A missing right, say, is mended by nobody who does not hear of it.
+const SAID_AFTER: u32 = 3;
 /// How long a slot is left alone that did not work. It can have been the broker that was slow.
 const AVOID_FOR: Duration = Duration::from_mins(1);
 
@@ -100,22 +102,38 @@ fn is_due(unstored: u64, is_first: bool, last: Duration, failed: bool) -> bool {
 
 impl Keeping {
     async fn run(mut self, stop: CancellationToken) {
-        let (mut tried, mut failed) = (Instant::now(), false);
+        let (mut tried, mut failures) = (Instant::now(), 0_u32);
         loop {
             let closing = tokio::select! {
                 () = stop.cancelled() => true,
                 () = tokio::time::sleep(LOOK) => false,
             };
             let unstored = self.publisher.tally.state().counts.since(&self.stored).movements();
-            if !closing && !is_due(unstored, self.last.is_none(), tried.elapsed(), failed) {
+            if !closing && !is_due(unstored, self.last.is_none(), tried.elapsed(), 0 < failures) {
                 continue;
             }
             let stored = self.store(closing).await;
-            (tried, failed) = (Instant::now(), stored.is_err());
-            if let Err(error) = stored {
+            tried = Instant::now();
+            match stored {
+                Ok(()) => {
+                    if SAID_AFTER <= failures {
+                        tracing::info!("what was counted can be stored again");
+                    }
+                    failures = 0;
+                }
                 // The numbers stay here until they can be stored.
-                tracing::debug!(queue.error = %error, "what was counted could not be stored");
-                self.leave().await;
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    if failures == SAID_AFTER {
+                        tracing::warn!(
+                            queue.error = %error,
+                            "what was counted cannot be stored on the broker: check --conservation shows a difference until it can"
+                        );
+                    } else {
+                        tracing::debug!(queue.error = %error, "what was counted could not be stored");
+                    }
+                    self.leave().await;
+                }
             }
             if closing {
                 return self.leave().await;

@@ -1,0 +1,73 @@
+use std::sync::Arc;
+
+use refersion_relay_model::{
+    AccountName, DeadReason, Envelope, Event, EventType, Judgement, MAX_EVENT_BYTES, Subject, judge,
+};
+use refersion_relay_queue::Message;
+
+use crate::gate::Source;
+use crate::mark::{Identity, Mark, Marks};
+use crate::roster::Desk;
+use crate::verdict::Verdict;
+
+/// An event that was read, and who works it.
+pub(crate) struct Job {
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) subject: Subject,
+    pub(crate) source: Source,
+    /// What it is known by.
+    pub(crate) mark: Mark,
+    pub(crate) kind: EventType,
+    /// The event itself is not kept: read, it can be many times as large as its bytes.
+    pub(crate) judgement: Judgement,
+}
+
+/// What a delivery turned out to be.
+pub(crate) enum Reading {
+    /// An event of a known account.
+    Job(Box<Job>),
+    /// Nothing to be worked; the verdict stands already.
+    Final(Verdict),
+    /// An event of an account that was never configured.
+    Stray(AccountName, Subject),
+}
+
+/// Reads a delivery. Pure but for the account it looks up; everything in `message` is untrusted.
+pub(crate) fn read(
+    message: &Message,
+    source: Source,
+    marks: &Marks,
+    desk: impl FnOnce(&AccountName) -> Option<Arc<Desk>>,
+) -> Reading {
+    let dead = |reason: DeadReason, error: String| Reading::Final(Verdict::DeadLetter { reason, status: None, error });
+    if MAX_EVENT_BYTES < message.body.len() {
+        let error = format!("an event has at most {MAX_EVENT_BYTES} bytes, this one has {}", message.body.len());
+        return dead(DeadReason::TooLarge, error);
+    }
+    let Some(name) = &message.headers.account else {
+        return dead(DeadReason::UnknownAccount, "the message names no account".to_owned());
+    };
+    // What a door knew of the type, from the path of a request perhaps, stands beside the event.
+    let envelope = Envelope::default().with_word(&message.headers.kind);
+    let event = match Event::parse_in(&message.body, &envelope) {
+        Ok(event) => event,
+        Err(error) => return dead(error.dead_reason(), error.to_string()),
+    };
+    let Some(desk) = desk(name) else {
+        let subject = Subject::of(&event, &message.headers.message_id);
+        return Reading::Stray(name.clone(), subject);
+    };
+    let message_id = desk.account().fingerprint.message_id(&event, &message.body);
+    let subject = Subject::of(&event, message_id.as_str());
+    let (kind, generation) = (event.kind(), message.headers.generation);
+    let identity = Identity { account: &desk.name, kind, subject: &subject, message_id: &message_id, generation };
+    let mark = marks.of(identity, message.headers.received_at);
+    Reading::Job(Box::new(Job { desk, subject, source, mark, kind, judgement: judge(&event) }))
+}
+
+impl Job {
+    /// Whether it has an effect, so that its place among the events of its subject matters.
+    pub(crate) fn is_work(&self) -> bool {
+        matches!(self.judgement, Judgement::Work(_))
+    }
+}

@@ -17,7 +17,7 @@ pub trait Queue: Send + Sync {
     async fn publish(&self, batch: Vec<(Place, Message)>) -> Vec<Result<(), PublishError>>;
 
     /// Takes deliveries from `place` until the returned [`Owned`] ends. Resolves once this process is the owner, or
-    /// stands by to become it.
+    /// stands by to become it; for held events only as the owner, since whoever works those takes a silence for their end.
     async fn own(&self, place: Place, room: Room) -> Result<Owned, QueueError>;
 
     /// Makes the places of these accounts, now and whenever the queue is reached again. What is at the places of other
@@ -112,9 +112,6 @@ pub struct Depth {
     pub ready: u64,
     /// Messages that were delivered and are not settled. RabbitMQ does not say, so there it is 0.
     pub in_hand: u64,
-    /// Whether several own the place or stand by for it, so that somebody else may have some of it in hand without that
-    /// being seen.
-    pub shared: bool,
 }
 
 /// Whether the queue can confirm anything now.

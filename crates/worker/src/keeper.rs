@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use refersion_relay_queue::{Backoff, Depth, Owned, Place, Room};
+use refersion_relay_queue::{Backoff, Owned, Place, Room};
 use refersion_relay_refersion::Failure;
 use tokio_util::sync::CancellationToken;
 
@@ -36,19 +36,6 @@ pub(crate) struct Keeper {
     pub(crate) room: Room,
     pub(crate) stop: CancellationToken,
     pub(crate) abort: CancellationToken,
-}
-
-/// Whether owning the held events came to anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Worked {
-    Something,
-    Nothing,
-}
-
-impl Worked {
-    fn of(term: &Term) -> Self {
-        if term.has_begun() { Self::Something } else { Self::Nothing }
-    }
 }
 
 /// The waits between probes.
@@ -162,7 +149,7 @@ impl Keeper {
         while !self.stop.is_cancelled() && matches!(gate.state(), GateState::Releasing | GateState::Settling) {
             let taking = async {
                 self.context.lookout.until_back().await;
-                // On the embedded queue this takes until another process that works them has ended.
+                // Where another process works the held events, this takes until that has ended.
                 self.context.queue.own(self.place(), self.room).await
             };
             let owned = tokio::select! {
@@ -170,41 +157,28 @@ impl Keeper {
                 owned = taking => owned,
             };
             match owned {
-                Ok(owned) => match self.work_held(owned).await {
-                    Worked::Something => backoff.reset(),
-                    Worked::Nothing => self.rest(&mut backoff).await,
-                },
+                Ok(owned) => {
+                    backoff.reset();
+                    self.work_held(owned).await;
+                }
                 Err(error) => {
                     tracing::debug!(account = %self.desk.name, "cannot read the held events: {error}");
-                    self.rest(&mut backoff).await;
+                    let _ = self.stop.run_until_cancelled(tokio::time::sleep(backoff.next_wait())).await;
                 }
             }
         }
     }
 
-    async fn rest(&self, backoff: &mut Backoff) {
-        if matches!(self.desk.gate.state(), GateState::Releasing | GateState::Settling) {
-            let _ = self.stop.run_until_cancelled(tokio::time::sleep(backoff.next_wait())).await;
-        }
-    }
-
-    async fn work_held(&self, mut owned: Owned) -> Worked {
+    async fn work_held(&self, mut owned: Owned) {
         let gate = &self.desk.gate;
         let mut term = Term::new(self.context.clone(), self.roster.clone(), Source::Held, Home::InUse, self.room);
         let mut end = self.drain(&mut term, &mut owned).await;
-        if end == TermEnd::Idle && self.is_shared().await {
-            // Somebody else may be at work while this one stands by: then silence means nothing. Whoever is alone after a
-            // while can tell.
-            owned.release().await;
-            gate.advance(GateState::Settling, GateState::Releasing);
-            return Worked::of(&term);
-        }
         if end == TermEnd::Idle {
             gate.advance(GateState::Releasing, GateState::Settling);
             gate.until_settled().await;
             end = self.drain(&mut term, &mut owned).await;
         }
-        let mut empty = end == TermEnd::Idle && self.is_empty().await;
+        let mut empty = end == TermEnd::Idle && self.held().await == Some(0);
         if empty {
             // From here on nothing can be added; what was delivered before the count and had not arrived comes now.
             empty = self.drain(&mut term, &mut owned).await == TermEnd::Idle;
@@ -214,17 +188,6 @@ impl Keeper {
         if gate.advance(GateState::Settling, next) && empty {
             tracing::info!(account = %self.desk.name, "no event of this account is held any more");
         }
-        Worked::of(&term)
-    }
-
-    /// Whether somebody else may have held events in hand, as far as the queue can tell now.
-    async fn is_shared(&self) -> bool {
-        self.context.queue.depth(&self.place()).await.is_ok_and(|depth| depth.shared)
-    }
-
-    /// Whether nothing is held, in anybody's hand either, as far as the queue can tell now.
-    async fn is_empty(&self) -> bool {
-        self.context.queue.depth(&self.place()).await.is_ok_and(|depth| depth == Depth::default())
     }
 
     /// How many events are held, in hand or not, if the queue can tell now.

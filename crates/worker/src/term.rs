@@ -101,11 +101,6 @@ impl Term {
         }
     }
 
-    /// Whether anything was delivered.
-    pub(crate) fn has_begun(&self) -> bool {
-        !self.is_first
-    }
-
     /// Works until the queue is lost, `stop` is cancelled, or nothing has been there for `idle`. Calls in flight are
     /// finished and settled first; only `abort` cuts them off. Can be dropped at any point before `stop`, and run again.
     pub(crate) async fn run(

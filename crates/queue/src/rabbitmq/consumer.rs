@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, Notice};
 use super::publisher::Publisher;
-use super::tally::InHand;
+use super::tally::{InHand, lock};
 use super::url::BrokerUrl;
 use super::{arrival, priority, properties, reader};
 use crate::owned::{Ownership, Settler};
@@ -41,8 +41,14 @@ pub(crate) async fn own(
         Err(error) => return Err(io_error(error.to_string())),
     };
     let priority = priority::priority(publisher.topology.worker, place);
-    let consuming = timeout(CONSUME_TIMEOUT, consume(&connection, &queue, room, priority)).await;
-    let consumer = match consuming.unwrap_or_else(|_| Err(io_error("the broker does not answer".to_owned()))) {
+    let consuming = async {
+        if let Place::Held(account) = place {
+            until_alone(&connection, &publisher.topology.names.held_holder(account)).await?;
+        }
+        let consuming = timeout(CONSUME_TIMEOUT, consume(&connection, &queue, room, priority)).await;
+        consuming.unwrap_or_else(|_| Err(io_error("the broker does not answer".to_owned())))
+    };
+    let consumer = match consuming.await {
         Ok(consumer) => consumer,
         Err(error) => {
             if reader::is(&error, reader::NOT_FOUND) {
@@ -81,6 +87,18 @@ pub(crate) async fn own(
     let owned =
         RabbitOwned { consumer, publisher, ended: ended.clone(), closing, origin, group, acknowledged, _open: open };
     Ok(Owned::new(Box::new(owned), ended))
+}
+
+/// Waits until nobody else works what `holder` stands for. A consumer that only stands by is not told so, and the broker
+/// counts it nowhere: its silence would say nothing.
+async fn until_alone(connection: &Connection, holder: &str) -> Result<(), lapin::Error> {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
+    loop {
+        match lock(connection, holder).await {
+            Err(error) if reader::is(&error, reader::RESOURCE_LOCKED) => tokio::time::sleep(backoff.next_wait()).await,
+            locked => return locked,
+        }
+    }
 }
 
 async fn consume(

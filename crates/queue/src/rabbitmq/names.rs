@@ -93,6 +93,11 @@ impl Names {
         }
     }
 
+    /// Stands for the process that works an account's held events, and goes with its connection.
+    pub(crate) fn held_holder(&self, account: &AccountName) -> String {
+        self.name(&format!("holder.{account}"))
+    }
+
     pub(crate) fn unrouted(&self) -> String {
         self.name("unrouted")
     }

@@ -11,7 +11,7 @@ use crate::support::events::{
     DELIVERED, INVALID, OTHER_SHARD, SHARD, TIER, account, bodies, body, dead, event, events, moved, numbers,
 };
 use crate::support::instance::EVERYTHING;
-use crate::support::waiting::{nothing_comes, take, take_one};
+use crate::support::waiting::{PATIENCE, nothing_comes, take, take_one};
 
 const LATER: Place = Place::Later(Shard { index: 1, count: 2 }, TIER);
 
@@ -120,6 +120,26 @@ pub(crate) async fn a_held_account_has_an_owner_who_moves_its_events_back_in_ord
     assert_eq!(bodies(&take(&mut owned, 12).await), numbers(0..12));
     assert_eq!(relay.depth(&held).await, 0);
     owned.release().await;
+    relay.clean().await;
+}
+
+/// Whoever works them takes a silence for their end, so nobody may have some in hand meanwhile.
+pub(crate) async fn who_owns_held_events_is_alone_with_them<B: Backend>() {
+    let relay = B::start().await;
+    let held = Place::Held(account("acme"));
+    relay.store(&held, events(0..2)).await;
+    let mut first = relay.own(&held).await;
+    let in_hand = take(&mut first, 2).await;
+
+    let mut next = Box::pin(relay.own(&held));
+    assert!(timeout(Duration::from_millis(500), &mut next).await.is_err(), "somebody else is at it");
+    drop(in_hand);
+    first.release().await;
+
+    let mut second = timeout(PATIENCE, &mut next).await.expect("its turn has come");
+    assert_eq!(bodies(&take(&mut second, 2).await), numbers(0..2));
+    second.release().await;
+    drop(next);
     relay.clean().await;
 }
 

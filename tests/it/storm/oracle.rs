@@ -8,6 +8,9 @@ use refersion_relay_tests::Refersion;
 /// How long nothing may change before something is taken to be lost: longer than an event is in the first tier.
 const STANDSTILL: Duration = Duration::from_mins(2);
 
+/// The least time between one look at everybody and the next.
+const LEAST_REST: Duration = Duration::from_millis(50);
+
 /// Knows what has to become of everybody, from what was accepted and in which order. It needs no replay: the last accepted
 /// version of a person stands where affiliates are updated, the first where they are kept.
 #[derive(Default)]
@@ -106,15 +109,15 @@ impl Oracle {
     }
 
     pub(super) fn is_fulfilled(&self, refersion: &Refersion) -> bool {
-        self.unfulfilled(refersion).is_empty()
+        self.count_unfulfilled(refersion) == 0
     }
 
     /// Waits until everybody is as they should be, for as long as there is any progress. Whether they are.
     pub(super) async fn until_fulfilled(&self, refersion: &Refersion) -> bool {
         let mut best = (usize::MAX, Instant::now());
-        let mut ticks = tokio::time::interval(Duration::from_millis(50));
         loop {
-            let open = self.unfulfilled(refersion).len();
+            let began = Instant::now();
+            let open = self.count_unfulfilled(refersion);
             if open == 0 {
                 return true;
             }
@@ -124,7 +127,8 @@ impl Oracle {
             if STANDSTILL < best.1.elapsed() {
                 return false;
             }
-            ticks.tick().await;
+            // Among many people that takes long, and the simulated Refersion answers nobody meanwhile.
+            tokio::time::sleep(LEAST_REST.max(began.elapsed() * 20)).await;
         }
     }
 
@@ -136,19 +140,33 @@ impl Oracle {
     }
 
     fn unfulfilled(&self, refersion: &Refersion) -> BTreeMap<Person, String> {
+        let mut open = BTreeMap::new();
+        self.each_unfulfilled(refersion, |person, fate, found| {
+            let seen: Vec<_> = found.iter().map(|one| (one.status, one.last_name.clone())).collect();
+            open.insert(person.clone(), format!("{fate:?} was accepted, found {seen:?}"));
+        });
+        open
+    }
+
+    fn count_unfulfilled(&self, refersion: &Refersion) -> usize {
+        let mut count = 0;
+        self.each_unfulfilled(refersion, |_, _, _| count += 1);
+        count
+    }
+
+    fn each_unfulfilled(&self, refersion: &Refersion, mut visit: impl FnMut(&Person, Fate, &[Affiliate])) {
         let mut found = HashMap::<Person, Vec<Affiliate>>::new();
         for affiliate in refersion.simulator.affiliates() {
             let account = if affiliate.public_key == "pub_1" { 1 } else { 2 };
             let person = Person { account, email: affiliate.email.clone() };
             found.entry(person).or_default().push(affiliate);
         }
-        let people = self.people();
-        let open = people.iter().filter_map(|(person, fate)| {
+        for (person, fate) in &*self.people() {
             let found = found.get(person).map(Vec::as_slice).unwrap_or_default();
-            let seen = || found.iter().map(|one| (one.status, one.last_name.clone())).collect::<Vec<_>>();
-            (!fate.is_fulfilled(found)).then(|| (person.clone(), format!("{fate:?} was accepted, found {:?}", seen())))
-        });
-        open.collect()
+            if !fate.is_fulfilled(found) {
+                visit(person, *fate, found);
+            }
+        }
     }
 
     fn people(&self) -> MutexGuard<'_, HashMap<Person, Fate>> {

@@ -1,8 +1,11 @@
+use std::collections::HashMap;
 use std::time::Duration;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
+use refersion_relay_model::Shard;
 use refersion_relay_telemetry::Metrics;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -58,6 +61,8 @@ impl Default for GatePace {
     }
 }
 
+/// How many shards are asked for at a time.
+const ASKED: usize = 32;
 /// How soon a gate is looked at again that says nothing.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -149,13 +154,9 @@ impl Gates {
         connection: &Connection,
         topology: &Topology,
     ) -> Result<(), OpenError> {
-        let mut were_used = Vec::new();
-        for count in topology.sets() {
-            let was_used = count == topology.shards || any_shard(connection, topology, count).await?;
-            were_used.push((count, was_used));
-        }
         let channel = answer(connection.create_channel()).await?;
         topology.declare_gates(&channel).await?;
+        let mut were_used = HashMap::new();
         loop {
             let began = Instant::now();
             let seen = see(&channel, topology).await?;
@@ -163,8 +164,13 @@ impl Gates {
             if are_known && self.saw(&seen, began) {
                 break;
             }
-            for ((count, was_used), _) in were_used.iter().zip(&seen).filter(|(_, seen)| seen.is_none()) {
-                if let Err(error) = seed::begin(url, &topology.names, *count, *was_used).await {
+            for (count, _) in topology.sets().zip(&seen).filter(|(_, seen)| seen.is_none()) {
+                let was_used = match were_used.get(&count) {
+                    Some(was_used) => *was_used,
+                    None => count == topology.shards || any_shard(connection, topology, count).await?,
+                };
+                were_used.insert(count, was_used);
+                if let Err(error) = seed::begin(url, &topology.names, count, was_used).await {
                     tracing::debug!(queue.error = %error, "the gate of {count} shards is not known");
                 }
             }
@@ -272,13 +278,12 @@ pub(super) async fn look(channel: &Channel, names: &Names, shards: u16) -> Resul
     })
 }
 
+/// Whether a set of shards was ever there. Many are asked for at a time: there may be a thousand, behind a slow line.
 async fn any_shard(connection: &Connection, topology: &Topology, count: u16) -> Result<bool, OpenError> {
-    for shard in refersion_relay_model::Shard::all(count) {
-        if exists(connection, &topology.names.shard(shard)).await? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let names: Vec<_> = Shard::all(count).map(|shard| topology.names.shard(shard)).collect();
+    let asked = stream::iter(names).map(async |name| exists(connection, &name).await).buffer_unordered(ASKED);
+    let answers: Vec<bool> = asked.try_collect().await?;
+    Ok(answers.contains(&true))
 }
 
 #[cfg(test)]

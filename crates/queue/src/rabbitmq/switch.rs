@@ -141,7 +141,7 @@ async fn close(
     if !stays_empty(connection, topology, pace, shards).await? {
         return Ok(Outcome::InVain);
     }
-    reopen_next(&channel, topology, shards).await?;
+    reopen_last(&channel, topology, shards).await?;
     while let Some(Some(Ok(more))) = consumer.next().now_or_never() {
         last = more.delivery_tag;
     }
@@ -152,15 +152,19 @@ async fn close(
     Ok(Outcome::Closed)
 }
 
-/// Opens the set to come to, if it was in use before.
-async fn reopen_next(channel: &Channel, topology: &Topology, shards: u16) -> Result<(), QueueError> {
+/// Opens the last set, if it was in use before and no other set is open when this one is closed. An error, so that this one
+/// is not, where that is not certain: without an open set nothing could be published any more.
+async fn reopen_last(channel: &Channel, topology: &Topology, shards: u16) -> Result<(), QueueError> {
     let (names, last) = (&topology.names, topology.shards);
-    let is_next = topology.sets().skip_while(|set| *set != shards).nth(1) == Some(last);
-    if is_next && gates::look(channel, names, last).await? == Some(Gate::Closed) {
-        answer(channel.queue_purge(names.closed(last).into(), QueuePurgeOptions::default())).await?;
-        seed::open(channel, names, last).await?;
+    for other in topology.sets().filter(|other| *other != shards) {
+        let gate = gates::look(channel, names, other).await?;
+        let gate = gate.ok_or_else(|| QueueError::Away(format!("the gate of {other} shards says nothing")))?;
+        if gate != Gate::Closed {
+            return Ok(());
+        }
     }
-    Ok(())
+    answer(channel.queue_purge(names.closed(last).into(), QueuePurgeOptions::default())).await?;
+    Ok(seed::open(channel, names, last).await?)
 }
 
 /// Waits until everything has been empty for long enough; `false` when that takes too long, or cannot be.

@@ -53,10 +53,11 @@ pub(crate) fn close_if_done(
 ) -> rusqlite::Result<bool> {
     let Left { waiting: 0, on_shards: 0 } = left(connection, shards, accounts)? else { return Ok(false) };
     write(connection, shards, true, 0)?;
-    let mut later = configured.sets().iter().skip_while(|set| set.count != shards).skip(1);
-    if later.next().is_some_and(|next| next.count == configured.last().count) {
-        // Where it was in use before, it is to be again.
-        write(connection, configured.last().count, false, 0)?;
+    let last = configured.last().count;
+    let others = configured.sets().iter().filter(|set| set.count != last).map(|set| row(connection, set.count));
+    if others.collect::<rusqlite::Result<Vec<_>>>()?.iter().all(|row| matches!(row, Some((true, _)))) {
+        // It is in use from now on, also if it was given up before.
+        write(connection, last, false, 0)?;
     }
     Ok(true)
 }

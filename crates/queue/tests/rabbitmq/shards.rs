@@ -235,6 +235,27 @@ async fn an_older_number_can_come_back() {
     back.clean().await;
 }
 
+/// Where all sets before the last one were given up it is the last one's turn, whatever stands between them.
+#[tokio::test]
+async fn an_older_number_can_come_back_from_behind_another_one() {
+    let (old, new) = two_and_three().await;
+    let next = Relay::start_with(&shared_broker(), drained(&new.settings, &[2, 3], 4)).await;
+    {
+        let _changing = [changing(&new), changing(&next)];
+        until_in_use(&next, 4).await;
+    }
+    let back = Relay::start_with(&shared_broker(), drained(&new.settings, &[4, 2], 3)).await;
+    assert_eq!(in_use(&back), 4);
+
+    let _changing = changing(&back);
+
+    until_in_use(&back, 3).await;
+    assert_eq!(publish(&back, SOMEBODY, "0").await, Ok(()));
+    assert_eq!(back.depth(&THIRD).await, 1);
+    drop((old, new, next));
+    back.clean().await;
+}
+
 #[tokio::test]
 async fn several_try_at_once_and_one_closes_the_shards() {
     let (old, new) = two_and_three().await;

@@ -147,6 +147,29 @@ async fn an_older_number_can_come_back() {
     assert_eq!(back.depth(&SHARD).await, 1);
 }
 
+/// Where all sets before the last one were given up it is the last one's turn, whatever stands between them.
+#[tokio::test]
+async fn an_older_number_can_come_back_from_behind_another_one() {
+    let old = Embedded::start().await;
+    let path = [(&[][..], 2, SHARD), (&[2], 3, THIRD), (&[3], 4, Place::Shard(Shard { index: 0, count: 4 }))];
+    for (drain, shards, place) in &path {
+        let relay = open(&old.path(), drain, *shards).await;
+        let _changing = changing(&relay);
+        until_in_use(&relay, *shards).await;
+        assert_eq!(publish(&relay, SOMEBODY).await, Ok(()));
+        let mut owned = relay.own(place).await;
+        take_one(&mut owned).await.settle(DELIVERED).await.unwrap();
+        owned.release().await;
+    }
+    let back = open(&old.path(), &[4, 2], 3).await;
+    assert_eq!(in_use(&back), 4);
+
+    let _changing = changing(&back);
+
+    until_in_use(&back, 3).await;
+    assert_eq!(publish(&back, SOMEBODY).await, Ok(()));
+}
+
 #[tokio::test]
 async fn events_on_shards_that_nobody_knows_are_seen() {
     let old = Embedded::start().await;

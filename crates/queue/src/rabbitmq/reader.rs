@@ -26,7 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Counts what is ready in a queue. The management plugin would know more, some seconds later, where it is installed.
 pub(crate) async fn depth(connection: &Connection, queue: &str) -> Result<Depth, QueueError> {
-    Ok(Depth { ready: count(connection, queue).await?.ready, in_hand: 0 })
+    let Count { ready, consumers } = count(connection, queue).await?;
+    Ok(Depth { ready, in_hand: 0, is_certain: 0 < ready || 0 < consumers })
 }
 
 /// What the broker says about a queue at once.
@@ -59,7 +60,7 @@ pub(super) async fn exists(connection: &Connection, queue: &str) -> Result<bool,
 }
 
 /// What is in a queue. One that does not exist is empty.
-pub(super) async fn count(connection: &Connection, queue: &str) -> Result<Count, QueueError> {
+pub(super) async fn count(connection: &Connection, queue: &str) -> Result<Count, lapin::Error> {
     let counted = answer(async {
         let channel = connection.create_channel().await?;
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
@@ -72,7 +73,7 @@ pub(super) async fn count(connection: &Connection, queue: &str) -> Result<Count,
     match counted.await {
         Ok(queue) => Ok(queue.into()),
         Err(error) if is(&error, NOT_FOUND) => Ok(Count::default()),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 
@@ -184,8 +185,13 @@ impl Reader {
 
 /// Waits for the broker's answer, but not for ever.
 pub(crate) async fn answer<T>(asking: impl Future<Output = Result<T, lapin::Error>>) -> Result<T, lapin::Error> {
-    let silent = |_| Err(std::io::Error::other("the broker does not answer").into());
+    let silent = |_| Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the broker does not answer").into());
     timeout(ANSWER_TIMEOUT, asking).await.unwrap_or_else(silent)
+}
+
+/// Whether nobody answered: what was asked for may have happened.
+pub(super) fn is_silence(error: &lapin::Error) -> bool {
+    matches!(error.kind(), ErrorKind::IOError(error) if error.kind() == std::io::ErrorKind::TimedOut)
 }
 
 pub(super) fn is(error: &lapin::Error, id: u16) -> bool {

@@ -12,7 +12,7 @@ use super::ledger::State;
 use super::slot::{Slot, is_at_fault};
 use crate::rabbitmq::connection;
 use crate::rabbitmq::publisher::Publisher;
-use crate::rabbitmq::reader::{NOT_FOUND, is};
+use crate::rabbitmq::reader::{NOT_FOUND, is, is_silence};
 use crate::rabbitmq::url::BrokerUrl;
 
 /// How often what was counted is stored, if anything was.
@@ -155,8 +155,10 @@ impl Keeping {
                 self.claim().await?;
             }
             let written = self.write(&state, closing).await;
+            // A note that nobody confirmed may be there: only the same slot tells, and if it is silent then it is left.
             if let Err(error) = &written
                 && is_at_fault(error)
+                && !is_silence(error)
             {
                 self.avoid();
             }

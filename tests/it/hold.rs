@@ -1,5 +1,5 @@
-use refersion_relay_simulator::{Fault, Operation};
-use refersion_relay_tests::{Config, Refersion, Relay, delete, eventually, identify, shared_broker};
+use refersion_relay_simulator::{Fault, FaultRule, Operation};
+use refersion_relay_tests::{Config, Refersion, Relay, delete, eventually, identify, program, shared_broker, with_id};
 
 /// All tiers together are over in a second and a half.
 const SHORT: [(&str, &str); 1] = [("retry", "in_hand = \"500ms\"\ntiers = [\"500ms\", \"500ms\"]\nmax_attempts = 3")];
@@ -101,17 +101,95 @@ async fn one_event_that_is_refused_while_others_are_not_does_not_keep_its_accoun
     let refersion = Refersion::start().await;
     let config = Config::new(&shared_broker(), refersion.url(), &SHORT);
     let relay = Relay::start("run", &config).await;
+    let others = one_forbidden_and_others(&refersion, &relay).await;
+    keeps_nobody_held(&refersion, &config, &relay, others).await;
+}
+
+/// Called for one after another, the others would never have their turn: it is refused before.
+#[tokio::test]
+async fn one_event_that_is_refused_before_all_others_does_not_keep_its_account_held() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &SHORT);
+    config.edit("[worker]\n", "[worker]\nconcurrency = 1\n");
+    let relay = Relay::start("run", &config).await;
+    refersion.simulator.set_keys_valid("pub_1", false);
+    let others = one_forbidden_and_others(&refersion, &relay).await;
+    let held = r#"refersion_relay_events_held_total{account="acme"}"#;
+    eventually("all are held", || async { relay.metric(held).await > others as u64 }).await;
+    refersion.simulator.set_keys_valid("pub_1", true);
+    keeps_nobody_held(&refersion, &config, &relay, others).await;
+}
+
+/// Returns how many others there are.
+async fn one_forbidden_and_others(refersion: &Refersion, relay: &Relay) -> usize {
     refersion.fail(Operation::New, "forbidden@", None, Fault::status(403, Some("{\"error\":\"Forbidden\"}")));
     assert_eq!(relay.post(1, identify("forbidden@example.com")).await.status, 202);
-    let others: Vec<String> = (0..20).map(|n| format!("other{n}@example.com")).collect();
-    for email in &others {
-        assert_eq!(relay.post(1, identify(email)).await.status, 202);
+    let others = 20;
+    for n in 0..others {
+        assert_eq!(relay.post(1, identify(&format!("other{n}@example.com"))).await.status, 202);
     }
+    others
+}
 
-    eventually("the others are there", || async { refersion.simulator.affiliates().len() == others.len() }).await;
+async fn keeps_nobody_held(refersion: &Refersion, config: &Config, relay: &Relay, others: usize) {
+    eventually("the others are there", || async { refersion.simulator.affiliates().len() == others }).await;
     eventually("it is given up", || async { config.dead_letters().await.len() == 1 }).await;
     let letter = config.dead_letters().await.remove(0);
     assert_eq!((&letter["class"], &letter["status"]), (&"exhausted".into(), &403.into()), "{letter}");
     let held = r#"refersion_relay_account_held{account="acme"}"#;
     eventually("the account is not held any more", || async { relay.metric(held).await == 0 }).await;
+}
+
+/// One of them works what is held, and both add to it as long as it does.
+#[tokio::test]
+async fn a_hold_comes_to_an_end_with_several_workers_while_events_keep_coming() {
+    let refersion = Refersion::start().await;
+    // A call takes a while, so there is always one in flight.
+    refersion.simulator.add_fault(FaultRule::always(Fault::Latency { ms: 60 }));
+    let config = Config::new(&shared_broker(), refersion.url(), &SHORT);
+    let worker = |shards: &str| {
+        let mut command = tokio::process::Command::new(program());
+        command.arg("--config").arg(config.path()).arg("worker").env("RELAY__WORKER__SHARDS", shards);
+        Relay::launch_as(command)
+    };
+    let (door, workers) = (Relay::start("ingest", &config).await, [worker("0-1"), worker("2-3")]);
+    for worker in &workers {
+        worker.until_ready().await;
+    }
+    refersion.simulator.set_keys_valid("pub_1", false);
+    let held = r#"refersion_relay_events_held_total{account="acme"}"#;
+    let people: Vec<String> = (0..40).map(|n| format!("person{n}@example.com")).collect();
+    for email in &people {
+        assert_eq!(door.post(1, identify(email)).await.status, 202);
+    }
+    eventually("both have held some", || async {
+        workers[0].metric(held).await > 0 && workers[1].metric(held).await > 0
+    })
+    .await;
+    refersion.simulator.set_keys_valid("pub_1", true);
+
+    let (done, mut sent) = (tokio_util::sync::CancellationToken::new(), 0);
+    let sending = async {
+        while !done.is_cancelled() {
+            let email = &people[sent % people.len()];
+            assert_eq!(door.post(1, with_id(&identify(email), &format!("more{sent}"))).await.status, 202);
+            sent += 1;
+        }
+    };
+    let ends = "no event of this account is held any more";
+    let ending = async {
+        eventually("it has ended for both", || async { workers.iter().all(|worker| worker.log().contains(ends)) })
+            .await;
+        done.cancel();
+    };
+    tokio::join!(sending, ending);
+
+    for email in &people {
+        assert_eq!(door.post(1, delete(email)).await.status, 202);
+    }
+    eventually("everybody came and went", || async {
+        people.iter().all(|email| refersion.statuses(email) == ["DISABLED"])
+    })
+    .await;
+    assert_eq!(refersion.simulator.affiliates().len(), people.len());
 }

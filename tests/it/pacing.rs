@@ -5,8 +5,7 @@ const ENDED: &str = "refersion_relay_worker_ended_total";
 
 /// An embedded configuration whose first account may make so many calls in a second.
 fn paced(url: &str, rate: u32) -> Config {
-    // What waits for a later turn because others may be behind it waits in the retry queue.
-    let config = Config::embedded(url, &[("retry", "tiers = [\"1s\"]")]);
+    let config = Config::embedded(url, &[]);
     config.edit("write_key = \"write_1\"", &format!("write_key = \"write_1\"\nmax_calls_per_second = {rate}"));
     config
 }
@@ -84,12 +83,27 @@ async fn an_account_with_a_slow_pace_and_a_backlog_keeps_nobody_waiting_behind_i
     config.edit("[worker]\n", "[worker]\nprefetch = 16\n");
     let relay = Relay::start("run", &config).await;
     // At one in a second they take longer than anybody waits here, and they are more than there is room for.
-    post_all(&relay, "person", 300).await;
+    post_all(&relay, "person", 150).await;
+    for n in 0..150 {
+        assert_eq!(relay.post(1, delete(&format!("person{n}@example.com"))).await.status, 202);
+    }
     for n in 0..16 {
         assert_eq!(relay.post(2, identify(&format!("other{n}@example.com"))).await.status, 202);
     }
 
     eventually("the others are there", || async { of_key(&refersion.simulator.calls(), "pub_2").len() == 16 }).await;
     assert!(of_key(&refersion.simulator.calls(), "pub_1").len() < 100);
+    // They wait where they keep their order, and nobody is told that something is wrong with the account.
+    assert!(0 < relay.metric(r#"refersion_relay_events_held_total{account="acme"}"#).await);
+    assert_eq!(relay.metric(r#"refersion_relay_account_held{account="acme"}"#).await, 0);
+    assert_eq!(relay.metric(r#"refersion_relay_retries_total{wait="tier"}"#).await, 0);
     assert_eq!(relay.metric("refersion_relay_attempts_charged_total").await, 0);
+
+    config.edit("max_calls_per_second = 1", "max_calls_per_second = 0");
+    eventually("all have ended", || async { relay.metric(ENDED).await == 316 }).await;
+    for n in 0..150 {
+        assert_eq!(refersion.statuses(&format!("person{n}@example.com")), ["DISABLED"], "created, then deactivated");
+    }
+    let backlog = r#"refersion_relay_held_events{account="acme"}"#;
+    eventually("no backlog is left", || async { relay.metric(backlog).await == 0 }).await;
 }

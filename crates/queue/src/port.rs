@@ -112,6 +112,8 @@ pub struct Depth {
     pub ready: u64,
     /// Messages that were delivered and are not settled. RabbitMQ does not say, so there it is 0.
     pub in_hand: u64,
+    /// Whether it is so. Of a queue whose leader does not answer RabbitMQ says that it is empty and has no consumers.
+    pub is_certain: bool,
 }
 
 /// Whether the queue can confirm anything now.

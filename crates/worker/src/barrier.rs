@@ -96,7 +96,7 @@ impl Barrier {
             if admitted && from == Source::Shard {
                 line.forget_held_before(visit, &mut given_up.expired);
             }
-            line.turn(visit, from, now, &mut given_up.expired)
+            line.turn(visit, (from, admitted), now, &mut given_up.expired)
         })?
     }
 

@@ -28,7 +28,8 @@ pub(crate) enum GateState {
     Open,
     /// The keys were refused. Only a probe may call.
     Held,
-    /// The keys work again. The held events are worked in their order; what comes from a shard goes behind them.
+    /// The keys work again, or there is a backlog that takes long. The held events are worked in their order; what comes
+    /// from a shard goes behind them.
     Releasing,
     /// The held events are nearly done. What comes from a shard waits where it is until that is certain.
     Settling,
@@ -113,6 +114,12 @@ impl Gate {
         let _ = views.wait_for(|view| matches!(view.state, GateState::Held | GateState::Gone)).await;
     }
 
+    /// Waits until events from `source` have to go elsewhere.
+    pub(crate) async fn until_closed_to(&self, source: Source) {
+        let mut views = self.view.subscribe();
+        let _ = views.wait_for(|view| !is_open_to(source, view.state)).await;
+    }
+
     /// Waits while the gate is held.
     pub(crate) async fn while_held(&self) {
         let mut views = self.view.subscribe();
@@ -156,16 +163,7 @@ impl Gate {
 
     /// Whether a delivery from `source` may be worked right now.
     pub(crate) fn lets_through(&self, source: Source) -> bool {
-        let open = match (source, self.state()) {
-            (Source::Shard, GateState::Open)
-            | (Source::Held, GateState::Open | GateState::Releasing | GateState::Settling) => true,
-            (
-                Source::Shard,
-                GateState::Unknown | GateState::Held | GateState::Releasing | GateState::Settling | GateState::Gone,
-            )
-            | (Source::Held, GateState::Unknown | GateState::Held | GateState::Gone) => false,
-        };
-        open && self.paused().is_none()
+        is_open_to(source, self.state()) && self.paused().is_none()
     }
 
     /// Refersion wants to be left alone for so long. Returns whether that is news.
@@ -181,6 +179,18 @@ impl Gate {
     pub(crate) fn paused(&self) -> Option<Duration> {
         let paused = *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
         paused.and_then(|until| until.checked_duration_since(Instant::now())).filter(|left| !left.is_zero())
+    }
+}
+
+fn is_open_to(source: Source, state: GateState) -> bool {
+    match (source, state) {
+        (Source::Shard, GateState::Open)
+        | (Source::Held, GateState::Open | GateState::Releasing | GateState::Settling) => true,
+        (
+            Source::Shard,
+            GateState::Unknown | GateState::Held | GateState::Releasing | GateState::Settling | GateState::Gone,
+        )
+        | (Source::Held, GateState::Unknown | GateState::Held | GateState::Gone) => false,
     }
 }
 

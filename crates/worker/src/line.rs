@@ -71,6 +71,8 @@ struct Entry {
     accepted_ms: u64,
     /// Where it came from when it was first seen. What was held is older than everything that came from the shard.
     origin: Source,
+    /// Where it came from last.
+    from: Source,
     state: State,
     /// Since when at the earliest it was at the tail of its shard before it came.
     behind_since: Option<Instant>,
@@ -119,11 +121,12 @@ impl Entry {
     }
 
     /// Whether an event behind it that came from `from` has to wait for it. What came from the shard goes behind a held
-    /// one, to the tail of the held queue.
-    fn blocks(&self, from: Source) -> bool {
-        match self.state {
-            State::Here { .. } | State::Away { .. } | State::Left { .. } => true,
-            State::Held { .. } => from == Source::Held,
+    /// one, to the tail of the held queue; as long as it is not `admitted`, also behind one that is being worked from there.
+    fn blocks(&self, from: Source, admitted: bool) -> bool {
+        match (self.state, from) {
+            (State::Here { .. }, Source::Shard) => admitted || self.from == Source::Shard,
+            (State::Here { .. }, Source::Held) | (State::Away { .. } | State::Left { .. }, _) => true,
+            (State::Held { .. }, from) => from == Source::Held,
         }
     }
 
@@ -167,6 +170,7 @@ impl Line {
             self.set(index, State::Here { since: None });
             let entry = &mut self.entries[index];
             entry.visits += 1;
+            entry.from = from;
             return (Visit { ticket: entry.ticket, number: entry.visits }, true);
         }
         let index = match from {
@@ -175,7 +179,7 @@ impl Line {
         };
         let state = State::Here { since: None };
         let Mark { event, accepted_ms, .. } = *event;
-        let entry = Entry { ticket, visits: 0, event, accepted_ms, origin: from, state, behind_since: None };
+        let entry = Entry { ticket, visits: 0, event, accepted_ms, origin: from, from, state, behind_since: None };
         self.entries.insert(index, entry);
         (Visit { ticket, number: 0 }, false)
     }
@@ -196,8 +200,14 @@ impl Line {
     }
 
     /// Whether it is an event's turn, which begins then. Otherwise, what it is behind of.
-    pub(crate) fn turn(&mut self, visit: Visit, from: Source, now: Instant, expired: &mut u64) -> Option<Behind> {
-        let behind = self.behind(visit, now, expired, |entry| entry.blocks(from));
+    pub(crate) fn turn(
+        &mut self,
+        visit: Visit,
+        (from, admitted): (Source, bool),
+        now: Instant,
+        expired: &mut u64,
+    ) -> Option<Behind> {
+        let behind = self.behind(visit, now, expired, |entry| entry.blocks(from, admitted));
         if behind.is_none()
             && let Some(index) = self.find(visit)
             && self.entries[index].state == (State::Here { since: None })

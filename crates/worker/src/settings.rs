@@ -82,6 +82,11 @@ impl RetryPolicy {
         *covering.or(self.tiers.iter().max()).expect("there is at least one tier")
     }
 
+    /// Where an event waits that would keep all others of its account from being tried.
+    pub(crate) fn out_of_the_way(&self) -> Aside {
+        Aside::Tier(self.covering(Duration::ZERO))
+    }
+
     /// Where an event waits that came from `from` and is behind others of its subject. As long as those are away, it is
     /// too, and perhaps twice as long, so that it does not come back over and over for nothing. When they are on the shard
     /// it goes to its end, unless working them takes longer than a tier.
@@ -94,7 +99,7 @@ impl RetryPolicy {
         match (tier, behind.waits, from) {
             (Some(tier), _, _) => Aside::Tier(tier),
             (None, None, Source::Shard) => Aside::Round,
-            (None, Some(_), _) | (None, None, Source::Held) => Aside::Tier(self.covering(Duration::ZERO)),
+            (None, Some(_), _) | (None, None, Source::Held) => self.out_of_the_way(),
         }
     }
 }

@@ -80,10 +80,10 @@ impl Turnstile {
         Permit { turnstile: self, held: Some(permit), _counted: self.metrics.calling(&self.name) }
     }
 
-    /// How long those who are here take to call, where there is a pace.
-    pub(crate) fn expected_wait(&self) -> Option<Duration> {
+    /// How long those who are here, and `more` behind them, take to call, where there is a pace.
+    pub(crate) fn expected_wait(&self, more: usize) -> Option<Duration> {
         let state = self.lock();
-        state.pace.takes(state.in_use + state.waiting)
+        state.pace.takes((state.in_use + state.waiting).saturating_add(more))
     }
 
     /// Waits until a call may begin by the pace. Returns whether it had to wait.

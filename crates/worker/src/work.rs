@@ -5,6 +5,7 @@ use refersion_relay_model::{Command, DeadReason, EventType, Judgement, Missing};
 use refersion_relay_queue::{Backoff, Headers, Message, Queue};
 use refersion_relay_refersion::{Applied, Failure};
 use refersion_relay_telemetry::{Metrics, Wait};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +20,7 @@ use crate::mark::Marks;
 use crate::order::{Order, Standing};
 use crate::outage::Known;
 use crate::reading::Job;
+use crate::refusals::Refused;
 use crate::roster::{Desk, Roster};
 use crate::turnstile::Permit;
 use crate::verdict::{Aside, Retry, Verdict};
@@ -31,8 +33,8 @@ const MAX_STAY: Duration = Duration::from_mins(9);
 
 /// The least time for what others find out: enough for a probe, and far from what a broker lets be unacknowledged.
 const LEAST_STAY: Duration = Duration::from_secs(30);
-/// How long an event may wait for its account's turn to call where there are other accounts: their events are behind it on
-/// its shard. More than a call takes at most, so that nothing goes away while Refersion hangs.
+/// How long an event from a shard may wait for its account's turn to call where there are other accounts: their events are
+/// behind it. More than a call takes at most, so that nothing goes away while Refersion hangs.
 const LONGEST_TURN: Duration = Duration::from_mins(1);
 /// A turn that is certain to come later than this is not waited for.
 const LATE_TURN: Duration = Duration::from_secs(10);
@@ -48,13 +50,15 @@ pub(crate) struct Context {
     pub(crate) ended: Ended,
     pub(crate) order: Arc<Order>,
     pub(crate) metrics: Metrics,
+    /// How many may ask at a time whether events are held: that takes a connection.
+    pub(crate) asking: Semaphore,
 }
 
 /// Whether an event may call.
 enum Turn<'a> {
     Now(Permit<'a>),
-    /// It would take too long, or has. From now on it takes so long at least.
-    Later(Duration),
+    /// Events from where it came are not to be worked any more.
+    Elsewhere,
     Leave,
 }
 
@@ -62,8 +66,8 @@ enum Turn<'a> {
 #[derive(Clone, Copy)]
 struct Knowledge {
     refersion: Known,
-    /// Whether its keys were refused for what the event says.
-    is_its_own: bool,
+    /// Why its keys were refused, if they were.
+    refused: Option<Refused>,
 }
 
 /// How working an event ended.
@@ -141,7 +145,7 @@ impl Context {
             }
             let permit = match self.turn(job, stay(), leave).await {
                 Turn::Now(permit) => permit,
-                Turn::Later(wait) => return settle(Verdict::Retry(Retry::Tier(self.retry.covering(wait))), headers),
+                Turn::Elsewhere => continue,
                 Turn::Leave => return Conclusion::Leave,
             };
             let pass = match self.in_time(self.lookout.pass(), stay().max(LEAST_STAY), leave).await {
@@ -169,8 +173,9 @@ impl Context {
             // Unknown, it is not charged either.
             let known = self.in_time(self.known(began, &failure), stay().max(LEAST_STAY), leave).await;
             let Some(known) = known else { return Conclusion::Leave };
-            let is_its_own = matches!(failure, Failure::Unauthorized { .. }) && job.desk.refusals.is_its_own(&job.mark);
-            let knowledge = Knowledge { refersion: known, is_its_own };
+            let is_refused = matches!(failure, Failure::Unauthorized { .. });
+            let refused = is_refused.then(|| job.desk.refusals.refused(&job.mark));
+            let knowledge = Knowledge { refersion: known, refused };
             let verdict = self.charge(&failure, knowledge, backoff.next_wait(), stay(), &mut headers);
             match verdict {
                 Verdict::Retry(Retry::InHand(wait)) => {
@@ -226,16 +231,25 @@ impl Context {
     /// Waits until it is the event's turn among those of its account, but not so long that other accounts' events wait for
     /// it behind it.
     async fn turn<'a>(&self, job: &'a Job, stay: Duration, leave: &CancellationToken) -> Turn<'a> {
-        let (turnstile, is_shared) = (&job.desk.turnstile, self.roster.is_shared());
-        if let Some(wait) = turnstile.expected_wait().filter(|wait| is_shared && LATE_TURN < *wait) {
-            return Turn::Later(wait);
-        }
+        let turnstile = &job.desk.turnstile;
+        let is_shared = job.source == Source::Shard && self.roster.is_shared();
         let patience = if is_shared { stay.min(LONGEST_TURN) } else { stay };
-        tokio::select! {
-            biased;
-            () = leave.cancelled() => Turn::Leave,
-            permit = turnstile.enter() => Turn::Now(permit),
-            () = tokio::time::sleep(patience) => Turn::Later(Duration::ZERO),
+        let is_late = is_shared && turnstile.expected_wait(0).is_some_and(|wait| LATE_TURN < wait);
+        if !is_late {
+            tokio::select! {
+                biased;
+                () = leave.cancelled() => return Turn::Leave,
+                permit = turnstile.enter() => return Turn::Now(permit),
+                () = job.desk.gate.until_closed_to(job.source) => return Turn::Elsewhere,
+                () = tokio::time::sleep(patience) => {}
+            }
+        }
+        match job.source {
+            Source::Shard => {
+                make_way(&job.desk);
+                Turn::Elsewhere
+            }
+            Source::Held => Turn::Leave,
         }
     }
 
@@ -260,11 +274,15 @@ impl Context {
     fn charge(
         &self,
         failure: &Failure,
-        Knowledge { refersion, is_its_own }: Knowledge,
+        Knowledge { refersion, refused }: Knowledge,
         wait: Duration,
         may_stay: Duration,
         headers: &mut Headers,
     ) -> Verdict {
+        if refused == Some(Refused::InTheWay) {
+            return Verdict::Parked(self.retry.out_of_the_way());
+        }
+        let is_its_own = refused == Some(Refused::ForItself);
         let (attempts, first_failed_at, now) = (headers.attempts, headers.first_failed_at, SystemTime::now());
         let out = first_failed_at.map(|first| self.lookout.out_between(first, now)).unwrap_or_default();
         let failed = Failed { failure, attempts, first_failed_at, out, refersion, wait, may_stay, is_its_own };
@@ -353,6 +371,14 @@ fn arrived(headers: &Headers, source: Source) -> Headers {
         headers.first_failed_at = Some(first.checked_add(held).map_or(now, |shifted| shifted.min(now)));
     }
     headers
+}
+
+/// An account has more events than it may call for. They go behind one another in a place of their own, where they keep
+/// their order and other accounts' events do not wait for them.
+fn make_way(desk: &Desk) {
+    if desk.gate.advance(GateState::Open, GateState::Releasing) {
+        tracing::info!(account = %desk.name, "this account has a backlog: its events wait where others need not wait for them");
+    }
 }
 
 /// Whether an attempt counts against its event.

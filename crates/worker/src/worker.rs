@@ -5,6 +5,7 @@ use std::time::Duration;
 use refersion_relay_model::Shard;
 use refersion_relay_queue::{Owned, Place, Queue, Terms};
 use refersion_relay_telemetry::Metrics;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -59,6 +60,8 @@ impl Drop for LookedAfter {
     }
 }
 
+/// How many keepers may ask at a time, over a connection of their own, whether events are held.
+const ASKING: usize = 16;
 /// How long a shard that was given back in an outage may take to be owned again before the worker is not ready.
 const TAKING_UP: Duration = Duration::from_secs(5);
 
@@ -77,8 +80,9 @@ impl Worker {
         let retry = settings.retry.clone();
         let lookout = Arc::new(Lookout::new(settings.outage, roster.clone(), metrics.clone()));
         let (marks, ended, order) = (Marks::new(), Ended::new(), Arc::new(Order::new(metrics.clone())));
+        let (roster_of, asking) = (roster.clone(), Semaphore::new(ASKING));
         let context =
-            Context { queue, destination, lookout, roster: roster.clone(), retry, marks, ended, order, metrics };
+            Context { queue, destination, lookout, roster: roster_of, retry, marks, ended, order, metrics, asking };
         let progress = Progress { looked_after: AtomicUsize::new(0), wanted: settings.shards.len() };
         Self { context: Arc::new(context), roster, settings, progress: Arc::new(progress) }
     }

@@ -43,7 +43,7 @@ pub(crate) async fn own(
     let priority = priority::priority(publisher.topology.worker, place);
     let consuming = async {
         if let Place::Held(account) = place {
-            until_alone(&connection, &publisher.topology.names.held_holder(account)).await?;
+            until_alone(&connection, &queue, &publisher.topology.names.held_holder(account)).await?;
         }
         let consuming = timeout(CONSUME_TIMEOUT, consume(&connection, &queue, room, priority)).await;
         consuming.unwrap_or_else(|_| Err(io_error("the broker does not answer".to_owned())))
@@ -89,15 +89,29 @@ pub(crate) async fn own(
     Ok(Owned::new(Box::new(owned), ended))
 }
 
-/// Waits until nobody else works what `holder` stands for. A consumer that only stands by is not told so, and the broker
-/// counts it nowhere: its silence would say nothing.
-async fn until_alone(connection: &Connection, holder: &str) -> Result<(), lapin::Error> {
+/// Waits until nobody else works a place, and has its `holder`, which keeps others out. A consumer that only stands by is
+/// not told so, and the broker counts it nowhere: its silence would say nothing.
+async fn until_alone(connection: &Connection, queue: &str, holder: &str) -> Result<(), lapin::Error> {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
+    let mut is_holder = false;
     loop {
-        match lock(connection, holder).await {
-            Err(error) if reader::is(&error, reader::RESOURCE_LOCKED) => tokio::time::sleep(backoff.next_wait()).await,
-            locked => return locked,
+        // Before: asking for what another one has is an error, to be read in the broker's log. And after: the broker lets the
+        // next one in as soon as the last one's connection is gone, and ends its consumer in its own time.
+        let is_free = reader::count(connection, queue).await?.consumers == 0;
+        if is_free && is_holder {
+            return Ok(());
         }
+        if is_free {
+            match lock(connection, holder).await {
+                Ok(()) => {
+                    is_holder = true;
+                    continue;
+                }
+                Err(error) if reader::is(&error, reader::RESOURCE_LOCKED) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        tokio::time::sleep(backoff.next_wait()).await;
     }
 }
 

@@ -71,6 +71,7 @@ contract! {
         an_account_that_nobody_configured_has_a_place_too,
         a_held_account_has_an_owner_who_moves_its_events_back_in_order,
         who_owns_held_events_is_alone_with_them,
+        who_owns_held_events_knows_when_none_is_left,
         nothing_is_published_to_the_intake_and_a_place_that_is_missing_is_empty,
         a_moved_event_is_at_its_new_place_only,
         a_move_that_is_not_answered_leaves_the_event_at_one_place,

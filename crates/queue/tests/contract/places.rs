@@ -11,7 +11,7 @@ use crate::support::events::{
     DELIVERED, INVALID, OTHER_SHARD, SHARD, TIER, account, bodies, body, dead, event, events, moved, numbers,
 };
 use crate::support::instance::EVERYTHING;
-use crate::support::waiting::{PATIENCE, nothing_comes, take, take_one};
+use crate::support::waiting::{PATIENCE, eventually, nothing_comes, take, take_one};
 
 const LATER: Place = Place::Later(Shard { index: 1, count: 2 }, TIER);
 
@@ -140,6 +140,24 @@ pub(crate) async fn who_owns_held_events_is_alone_with_them<B: Backend>() {
     assert_eq!(bodies(&take(&mut second, 2).await), numbers(0..2));
     second.release().await;
     drop(next);
+    relay.clean().await;
+}
+
+/// A broker counts nothing where it hears nothing; but who works a place is among those who are counted.
+pub(crate) async fn who_owns_held_events_knows_when_none_is_left<B: Backend>() {
+    let relay = B::start().await;
+    let held = Place::Held(account("acme"));
+    relay.store(&held, events(0..1)).await;
+    assert!(relay.queue.depth(&held).await.unwrap().is_certain, "there is something");
+    let mut owned = relay.own(&held).await;
+    take(&mut owned, 1).await.remove(0).settle(DELIVERED).await.unwrap();
+
+    eventually("it is certain that nothing is there", async || {
+        let depth = relay.queue.depth(&held).await.unwrap();
+        (depth.is_certain && depth.ready + depth.in_hand == 0).then_some(())
+    })
+    .await;
+    owned.release().await;
     relay.clean().await;
 }
 

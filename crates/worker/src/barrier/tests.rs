@@ -190,6 +190,20 @@ fn held_events_come_before_what_went_away_from_the_shard_meanwhile() {
 }
 
 #[test]
+fn what_comes_from_the_shard_goes_behind_a_held_one_that_is_being_worked() {
+    let mut asked = Asked::new(10);
+    let held = asked.barrier.arrive(&Asked::mark(0), Source::Held, false, asked.now).visit;
+    assert_eq!(asked.barrier.turn([0, 0], held, Source::Held, true, asked.now), None);
+    let next = asked.arrives(1);
+
+    let turn = |asked: &mut Asked, admitted| asked.barrier.turn([0, 0], next, Source::Shard, admitted, asked.now);
+    assert_eq!(turn(&mut asked, false), None, "the gate says where it goes");
+    assert!(turn(&mut asked, true).is_some(), "not to be worked beside the other");
+    asked.ends(held);
+    assert_eq!(turn(&mut asked, true), None);
+}
+
+#[test]
 fn without_room_a_place_is_given_up_and_that_is_counted() {
     let mut asked = Asked::new(2);
     for event in 0..5 {

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime};
 
 use refersion_relay_private_broker::{Options, PrivateBroker};
-use refersion_relay_tests::{Canned, Config, Output, Refersion, eventually, shared_broker};
+use refersion_relay_tests::{Canned, Config, Output, Refersion, Relay, eventually, identify, shared_broker};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -241,6 +241,30 @@ async fn the_brokers_password_is_not_sent_unencrypted() {
     };
     assert!(checked.findings.iter().any(warned), "{:?}", checked.findings);
     assert_eq!(checked.code, Some(0), "{:?}", checked.output);
+}
+
+#[tokio::test]
+async fn events_on_shards_that_are_not_configured_are_named_own_node() {
+    let node = PrivateBroker::start_with(Options { management: true, ..Options::default() }).await.expect("a node");
+    let refersion = Refersion::start().await;
+    let api = format!("management_url = \"{}\"", node.management_url().expect("it was asked for"));
+    let config = Config::new(&node.url(), refersion.url(), &[("queue", &api)]);
+    let door = Relay::start("ingest", &config).await;
+    for n in 0..3 {
+        assert_eq!(door.post(1, identify(&format!("person{n}@example.com"))).await.status, 202);
+    }
+    config.edit("shards = 4\n", "shards = 6\n");
+
+    let says = "nobody works 3 events that wait on 4 shards: name 4 in queue.drain";
+    let named =
+        |(what, level, text): &(String, String, String)| what == "shards" && level == "failed" && text.contains(says);
+    // The API hears of new events with its statistics, some seconds late.
+    eventually("they are named", || async { check(&config).await.findings.iter().any(named) }).await;
+    let next = Relay::start("worker", &config).await;
+    eventually("the log says so too", || async { next.log().contains(says) }).await;
+
+    config.edit("shards = 6\n", "shards = 6\ndrain = [4]\n");
+    assert!(!check(&config).await.findings.iter().any(named));
 }
 
 #[tokio::test]

@@ -187,3 +187,23 @@ async fn an_account_that_comes_while_the_broker_is_away_gets_its_places_later_ow
     eventually("it is in force", || async { relay.post(3, identify("third@example.com")).await.status == 202 }).await;
     eventually("it is delivered", || async { refersion.with_email("third@example.com").len() == 1 }).await;
 }
+
+#[tokio::test]
+async fn what_needs_a_restart_is_said_and_taken_back() {
+    let refersion = Refersion::start().await;
+    let config = Config::embedded(refersion.url(), &[]);
+    let relay = Relay::start("run", &config).await;
+    // Not before the file was read once by the running process.
+    config.edit("name = \"other\"", "name = \"another\"");
+    said(&relay, "the account is configured now").await;
+
+    config.edit("[worker]\n", "[worker]\nconcurrency = 3\n");
+    said(&relay, "something but the accounts has changed in the configuration: that needs a restart").await;
+    config.edit("[worker]\nconcurrency = 3\n", "[worker]\n");
+    said(&relay, "nothing needs a restart").await;
+
+    config.edit("[worker]\n", "[worker]\nconcurrency = 0\n");
+    said(&relay, "the configuration was not reloaded").await;
+    config.edit("[worker]\nconcurrency = 0\n", "[worker]\n");
+    said(&relay, "the configuration can be read again").await;
+}

@@ -3,8 +3,8 @@ use std::sync::Arc;
 use refersion_relay_queue::{BrokerState, Queue, Sqlite};
 use tokio_util::sync::CancellationToken;
 
-/// Looks once, when the file is open, for events on shards of another number, which nobody works. On RabbitMQ nobody can see
-/// them who does not know the number.
+/// Looks once, when the file is open, for events on shards of another number, which nobody works. On RabbitMQ
+/// only the management API shows them to who does not know the number; see `policies`.
 pub(crate) async fn look(queue: Arc<Sqlite>, stop: CancellationToken) {
     let looking = async {
         let mut state = queue.state();

@@ -70,6 +70,7 @@ impl Ops {
             "state": standing.state.as_str(),
             "since": humantime::format_rfc3339_seconds(standing.since).to_string(),
             "trouble": standing.trouble.map(Trouble::as_str),
+            "failure": standing.failure,
         })
     }
 }

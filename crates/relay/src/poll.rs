@@ -2,18 +2,20 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use refersion_relay_model::{AccountName, Class};
+use refersion_relay_model::{AccountName, Class, Shard};
 use refersion_relay_queue::{Conservation, Place, Queue};
 use refersion_relay_telemetry::Metrics;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Settings;
+use crate::config::{QueueUrl, Settings};
 use crate::parts;
 
 const EVERY: Duration = Duration::from_secs(5);
-/// Every so many rounds everything is added up. On RabbitMQ that is several round trips for each process.
+/// Every so many rounds everything is added up, and in two of the first ones, so that there is something to compare. On
+/// RabbitMQ that is several round trips for each process.
 const ROUNDS_UNTIL_SUM: u64 = 12;
+const FIRST_SUMS: [u64; 2] = [1, 4];
 
 /// Shows in the metrics how much waits where. Nothing is decided by these numbers.
 pub(crate) async fn depths(
@@ -29,10 +31,12 @@ pub(crate) async fn depths(
             () = stop.cancelled() => return,
             () = count(queue.as_ref(), &settings, &accounts, &metrics) => {}
         }
-        if round % ROUNDS_UNTIL_SUM == 0 {
+        if round % ROUNDS_UNTIL_SUM == 0 || FIRST_SUMS.contains(&round) {
             tokio::select! {
                 () = stop.cancelled() => return,
-                sum = queue.conservation() => before = sum.ok().inspect(|sum| show(sum, before.as_ref(), &metrics)),
+                sum = queue.conservation() => {
+                    before = sum.ok().inspect(|sum| show(sum, before.as_ref(), is_embedded(&settings), &metrics));
+                }
             }
         }
         tokio::select! {
@@ -42,12 +46,16 @@ pub(crate) async fn depths(
     }
 }
 
-/// A sum that is not there yet cannot be compared with the one before, and under load it is of several moments.
-fn show(sum: &Conservation, before: Option<&Conservation>, metrics: &Metrics) {
-    if let Some(before) = before {
-        let sum = sum.clone().moving_since(before);
+/// A sum of a broker is of several moments under load, so it takes one from before to compare it with.
+fn show(sum: &Conservation, before: Option<&Conservation>, is_exact: bool, metrics: &Metrics) {
+    let sum = if is_exact { Some(sum.clone()) } else { before.map(|before| sum.clone().moving_since(before)) };
+    if let Some(sum) = sum {
         metrics.conservation(i64::try_from(sum.difference()).unwrap_or(i64::MAX), sum.tolerance.events());
     }
+}
+
+fn is_embedded(settings: &Settings) -> bool {
+    matches!(settings.queue_url, QueueUrl::Sqlite(_))
 }
 
 async fn count(
@@ -60,6 +68,13 @@ async fn count(
     for shard in parts::shards(settings) {
         if let Ok(depth) = queue.depth(&Place::Shard(shard)).await {
             metrics.ready(shard, depth.ready);
+        }
+    }
+    for tier in &settings.retry.tiers {
+        // A tier has the events of all shards.
+        if let Ok(depth) = queue.depth(&Place::Later(Shard::of(0, settings.shards), *tier)).await {
+            let delay = humantime::format_duration(*tier).to_string().replace(' ', "");
+            metrics.retrying(&delay, depth.ready);
         }
     }
     for class in Class::ALL {

@@ -34,6 +34,9 @@ pub(crate) struct Reload {
     unplaced: bool,
     /// The last complaint, which is not repeated.
     said: Option<String>,
+    /// What was configured when this began, and whether it was said that something but the accounts has changed since.
+    begun: Option<Box<Settings>>,
+    needs_restart: bool,
 }
 
 /// What a configuration says about the accounts, or why it says nothing.
@@ -54,7 +57,8 @@ impl Reload {
     pub(crate) fn new(path: &Path, settings: Settings, shared: Shared) -> std::io::Result<Self> {
         let path = path.to_owned();
         let look = Look::new(move || config::load_again(&path));
-        Ok(Self { settings, look, shared, hangups: signal(SignalKind::hangup())?, unplaced: false, said: None })
+        let hangups = signal(SignalKind::hangup())?;
+        Ok(Self { settings, look, shared, hangups, unplaced: false, said: None, begun: None, needs_restart: false })
     }
 
     /// Looks until `stop`.
@@ -82,7 +86,10 @@ impl Reload {
     /// Returns the accounts that are configured now, or why there are none. `seen`: the same, from the last time.
     async fn once(&mut self, asked: bool, seen: Accounts) -> Accounts {
         let now = match self.look.take(READING).await {
-            Some(Ok(settings)) => Ok(settings.accounts),
+            Some(Ok(settings)) => {
+                self.compare(&settings);
+                Ok(settings.accounts)
+            }
             Some(Err(error)) => Err(chain(&error)),
             None => Err(format!("reading it and the files it names takes longer than {} s", READING.as_secs())),
         };
@@ -99,10 +106,27 @@ impl Reload {
         now
     }
 
+    /// Says once when something but the accounts has changed, and when that was taken back.
+    fn compare(&mut self, now: &Settings) {
+        let Some(begun) = &self.begun else {
+            self.begun = Some(Box::new(now.clone()));
+            return;
+        };
+        let differs = Settings { accounts: begun.accounts.clone(), ..now.clone() } != **begun;
+        if differs != self.needs_restart {
+            self.needs_restart = differs;
+            if differs {
+                tracing::warn!("something but the accounts has changed in the configuration: that needs a restart");
+            } else {
+                tracing::info!("nothing but the accounts has changed in the configuration: nothing needs a restart");
+            }
+        }
+    }
+
     async fn take(&mut self, accounts: &[AccountSettings], asked: bool) {
         if accounts == self.settings.accounts {
-            if !self.unplaced {
-                self.said = None;
+            if !self.unplaced && self.said.take().is_some() && !asked {
+                tracing::info!("the configuration can be read again: nothing has changed in the accounts");
             }
             if asked {
                 tracing::info!("nothing has changed in the accounts; anything else needs a restart");

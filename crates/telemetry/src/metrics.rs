@@ -38,6 +38,7 @@ pub struct Metrics {
     ready: IntGaugeVec,
     dead_letters: IntGaugeVec,
     held: IntGaugeVec,
+    retrying: IntGaugeVec,
     deliveries: IntCounter,
     redeliveries: IntCounter,
     delivered: IntCounterVec,
@@ -180,6 +181,7 @@ impl Metrics {
             blocked: add.gauge("queue_blocked", "1 while the broker has blocked publishing (memory or disk alarm)."),
             ready: add.gauges("queue_messages_ready", "Events waiting in work queues, by shard.", &["shard"]),
             dead_letters: add.gauges("dead_letters", "Dead letters that wait for a person, by class.", &["class"]),
+            retrying: add.gauges("retry_events", "Events waiting in retry queues, by delay.", &["delay"]),
             held: add.gauges("held_events", "Events waiting for their account, by account.", &["account"]),
             deliveries: add.counter("worker_deliveries_total", "Events taken from work queues."),
             redeliveries: add
@@ -397,6 +399,11 @@ impl Metrics {
     /// Dead letters of a class.
     pub fn dead_letters(&self, class: Class, count: u64) {
         self.dead_letters.with_label_values(&[class.as_str()]).set(gauge(count));
+    }
+
+    /// So many events wait in the retry queue with this delay.
+    pub fn retrying(&self, delay: &str, count: u64) {
+        self.retrying.with_label_values(&[delay]).set(gauge(count));
     }
 
     /// Events waiting for an account.

@@ -75,6 +75,7 @@ fn exercise(metrics: &Metrics) {
     metrics.ready(Shard { index: 3, count: 8 }, 1);
     metrics.shards_in_use(8, true);
     metrics.held(&account, 1);
+    metrics.retrying("1m", 1);
     drop((metrics.taken(true), metrics.lane(), metrics.owning_shard()));
     metrics.retried(Wait::Tier);
     metrics.event_held(Some(&account));

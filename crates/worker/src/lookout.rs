@@ -42,10 +42,12 @@ struct Inner {
     counted: Duration,
     /// Whose turn it is to be probed with.
     turn: usize,
+    /// What the last probe failed of.
+    failure: String,
 }
 
 /// How Refersion is, for health.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// What is done about it.
     pub state: RefersionState,
@@ -53,6 +55,8 @@ pub struct Standing {
     pub since: SystemTime,
     /// In an outage, what is wrong.
     pub trouble: Option<Trouble>,
+    /// The same in words, as far as they are known: what the last probe failed of.
+    pub failure: Option<String>,
 }
 
 /// The right to make one attempt. Dropping it makes room for the next.
@@ -70,6 +74,7 @@ impl Lookout {
             since: SystemTime::now(),
             counted: Duration::ZERO,
             turn: 0,
+            failure: String::new(),
         };
         metrics.refersion_is(RefersionState::Up);
         let (changes, waiting) = (watch::Sender::new(()), AtomicUsize::new(0));
@@ -85,7 +90,8 @@ impl Lookout {
             Phase::Out { trouble, .. } => (RefersionState::Outage, Some(trouble)),
             Phase::Ramping { .. } => (RefersionState::Ramping, None),
         };
-        Standing { state, since: inner.since, trouble }
+        let failure = trouble.is_some().then(|| inner.failure.clone()).filter(|failure| !failure.is_empty());
+        Standing { state, since: inner.since, trouble, failure }
     }
 
     /// Probes when something is to be found out, and widens ramps, until `stop`.
@@ -218,6 +224,7 @@ impl Lookout {
         };
         self.metrics.probed(proper);
         if let (false, Err(failure)) = (proper, answer) {
+            self.lock().failure = failure.to_string();
             self.change(|outage| outage.probe_failed(attempt.began(), sign(&failure)));
         }
     }
@@ -236,6 +243,7 @@ impl Lookout {
                 self.metrics.outage_began(trouble.as_str());
                 tracing::warn!(
                     refersion.trouble = trouble.as_str(),
+                    refersion.failure = inner.failure,
                     "Refersion is out: nothing is worked and no attempt is charged until it answers again"
                 );
             }

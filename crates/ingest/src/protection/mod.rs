@@ -33,7 +33,7 @@ use crate::body::discard;
 const MESSAGE_BYTES: usize = 1024;
 
 /// How much the doors take at once.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Requests in a second, of everybody together. Zero: any number.
     pub max_requests_per_second: u32,

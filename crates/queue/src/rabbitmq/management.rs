@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
@@ -24,6 +25,8 @@ pub struct PolicyReport {
     pub not_told: Vec<String>,
     /// What would do harm.
     pub harms: Vec<PolicyHarm>,
+    /// Events on shards of sets that are not configured, by set.
+    pub left_behind: BTreeMap<u16, u64>,
 }
 
 /// Why the policies could not be seen. Never has the URL.
@@ -72,6 +75,8 @@ struct Overview {
 struct Listed {
     name: String,
     #[serde(default)]
+    messages: u64,
+    #[serde(default)]
     arguments: Value,
     #[serde(default)]
     policy: Option<String>,
@@ -107,7 +112,15 @@ impl ManagementUrl {
         });
         let untold = listed.iter().filter(|queue| queue.effective_policy_definition.is_none());
         let not_told = untold.map(|queue| queue.name.clone()).collect();
-        Ok(PolicyReport { queues: listed.len(), not_shown, not_told, harms: gather(judged) })
+        let mut left_behind = BTreeMap::new();
+        for Listed { name, messages, .. } in listed.iter().filter(|queue| 0 < queue.messages) {
+            if let Some(count) =
+                topology.names.shards_of(name).filter(|count| !topology.sets().any(|set| set == *count))
+            {
+                *left_behind.entry(count).or_default() += messages;
+            }
+        }
+        Ok(PolicyReport { queues: listed.len(), not_shown, not_told, harms: gather(judged), left_behind })
     }
 
     /// Asks for the broker's version.

@@ -6,7 +6,7 @@ use super::url::BrokerUrl;
 
 /// Where RabbitMQ's management API is: `http(s)://[user:password@]host:port`. A secret, and shown without the user and
 /// password. Without them, those of the broker's URL are used where nobody else can read them.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ManagementUrl(Url);
 
 /// The URL cannot be used. Never quotes it.
@@ -84,7 +84,7 @@ impl ManagementUrl {
             .append_pair("page_size", PAGE_SIZE)
             .append_pair("name", &name)
             .append_pair("use_regex", "true")
-            .append_pair("columns", "name,arguments,policy,operator_policy,effective_policy_definition");
+            .append_pair("columns", "name,messages,arguments,policy,operator_policy,effective_policy_definition");
         url
     }
 }

@@ -5,7 +5,7 @@ use lapin::uri::AMQPUri;
 /// Where the broker is, and the password for it: a secret. Shown without the user and password.
 ///
 /// `amqp://user:pass@host:5672/vhost` or `amqps://…`; several hosts may stand between commas, and are tried in turn.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct BrokerUrl {
     hosts: Vec<AMQPUri>,
 }

@@ -19,7 +19,7 @@ use super::raw::{RawAccount, RawIngest, RawQueue, RawRetry, RawSettings, RawWork
 use super::shard_list::ShardList;
 
 /// The configuration, with every value checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
     pub(crate) queue_url: QueueUrl,
     pub(crate) management_url: Option<ManagementUrl>,
@@ -47,7 +47,7 @@ pub(crate) struct Settings {
 }
 
 /// Where the certificate of the listener is. They are read again when they change.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TlsFiles {
     /// The chain, its own certificate first.
     pub(crate) certificate: PathBuf,
@@ -55,7 +55,7 @@ pub(crate) struct TlsFiles {
 }
 
 /// Where the queue is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum QueueUrl {
     /// On RabbitMQ.
     RabbitMq(BrokerUrl),

@@ -9,7 +9,7 @@ use super::queue::{Looked, PATIENCE, reached};
 use super::{conservation, drain};
 use crate::cli::CheckArgs;
 use crate::config::{Examined, ShardList};
-use crate::parts;
+use crate::{left_behind, parts};
 
 /// How long looking at the policies may take. The management API hears of a new queue's some seconds late.
 const POLICY_PATIENCE: Duration = Duration::from_secs(30);
@@ -73,6 +73,8 @@ async fn policies(queue: &RabbitMq, examined: &Examined) -> Vec<Finding> {
         }
     };
     let mut findings: Vec<_> = report.harms.iter().map(harm).collect();
+    let left = report.left_behind.iter().map(|(shards, events)| left_behind::says(*shards, *events));
+    let left: Vec<_> = left.map(|says| Finding::failed("shards", says)).collect();
     if findings.is_empty() && report.not_shown.is_empty() && report.not_told.is_empty() {
         findings.push(Finding::ok(what, format!("none does harm to the {} queues", report.queues)));
     }
@@ -89,6 +91,7 @@ async fn policies(queue: &RabbitMq, examined: &Examined) -> Vec<Finding> {
         );
         findings.push(Finding::warning(what, says));
     }
+    findings.extend(left);
     findings
 }
 

@@ -38,11 +38,20 @@ async fn look_twice(queue: &RabbitMq, new_baseline: bool) -> Result<Conservation
 }
 
 fn judge(sum: &Conservation) -> Finding {
-    let moving = sum.tolerance.moving;
-    match (sum.holds(), moving) {
-        (true, 0) => Finding::ok(WHAT, sum.to_string()),
-        (true, _) => Finding::ok(WHAT, format!("{sum}; exact only while nothing moves")),
-        (false, _) => Finding::failed(WHAT, format!("{sum}: it does not add up")),
+    let (moves, tolerates) = (0 < sum.tolerance.moving, 0 < sum.tolerance.events());
+    match (sum.holds(), moves, sum.difference()) {
+        (false, _, _) => Finding::failed(WHAT, format!("{sum}: it does not add up")),
+        (true, true, _) => Finding::ok(WHAT, format!("{sum}; exact only while nothing moves")),
+        (true, false, 0) if tolerates => {
+            Finding::ok(WHAT, format!("{sum}; it adds up while nothing moves: --new-baseline ends the tolerance"))
+        }
+        (true, false, 0) => Finding::ok(WHAT, sum.to_string()),
+        (true, false, _) => Finding::warning(
+            WHAT,
+            format!(
+                "{sum}: within the tolerance, but nothing moves; when it is explained, --new-baseline takes it for right"
+            ),
+        ),
     }
 }
 

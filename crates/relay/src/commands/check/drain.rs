@@ -13,9 +13,12 @@ pub(super) async fn look(queue: &dyn Queue, settings: &Settings) -> Vec<Finding>
     for set in shards.sets().iter().filter(|set| settings.drain.contains(&set.count)) {
         let count = set.count;
         findings.push(match set.gate {
-            Gate::Closed => {
-                Finding::ok(WHAT, format!("the {count} shards are drained: queue.drain need not name them any more"))
-            }
+            Gate::Closed => Finding::ok(
+                WHAT,
+                format!(
+                    "nothing is left on the {count} shards, if ever there was: queue.drain need not name them any more"
+                ),
+            ),
             Gate::Open | Gate::Closing => match left(queue, settings, count).await {
                 Ok(left) => Finding::ok(WHAT, format!("draining {count} shards: {left}")),
                 Err(error) => Finding::failed(WHAT, format!("the {count} shards could not be looked at: {error}")),

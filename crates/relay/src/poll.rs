@@ -12,10 +12,10 @@ use crate::config::{QueueUrl, Settings};
 use crate::parts;
 
 const EVERY: Duration = Duration::from_secs(5);
-/// Every so many rounds everything is added up, and in two of the first ones, so that there is something to compare. On
-/// RabbitMQ that is several round trips for each process.
+/// Every so many rounds everything is added up. On RabbitMQ that is several round trips for each process. Not sooner after a
+/// start, when several processes begin to store what they count: a queue of RabbitMQ 3.10 that is read while it is made
+/// may answer nobody ever after.
 const ROUNDS_UNTIL_SUM: u64 = 12;
-const FIRST_SUMS: [u64; 2] = [1, 4];
 
 /// Shows in the metrics how much waits where. Nothing is decided by these numbers.
 pub(crate) async fn depths(
@@ -31,7 +31,7 @@ pub(crate) async fn depths(
             () = stop.cancelled() => return,
             () = count(queue.as_ref(), &settings, &accounts, &metrics) => {}
         }
-        if round % ROUNDS_UNTIL_SUM == 0 || FIRST_SUMS.contains(&round) {
+        if round % ROUNDS_UNTIL_SUM == 0 {
             tokio::select! {
                 () = stop.cancelled() => return,
                 sum = queue.conservation() => {

@@ -160,6 +160,9 @@ impl Installation {
     pub(super) async fn sum(&self) -> String {
         let output = self.config.command(&["check", "--conservation", "--json"]).await;
         let document: Value = serde_json::from_str(&output.stdout).expect("JSON");
+        if document["conservation"]["holds"] != true {
+            println!("it does not add up:\n{}", self.describe().await);
+        }
         assert_eq!(document["conservation"]["holds"], true, "{output:?}");
         let findings = document["findings"].as_array().expect("a list");
         let said = findings.iter().find(|finding| finding["what"] == "conservation").expect("it says so");
@@ -171,7 +174,8 @@ impl Installation {
         let mut text = String::new();
         if let Some(broker) = &self.broker {
             let node = broker.node.lock().await;
-            for command in ["list_queues name messages_ready messages_unacknowledged consumers", "list_consumers"] {
+            let queues = "list_queues name state leader online messages_ready messages_unacknowledged consumers";
+            for command in [queues, "list_consumers"] {
                 let arguments: Vec<_> = command.split(' ').collect();
                 let said = node.ctl(&arguments).await;
                 let said = said.unwrap_or_else(|error| error.to_string());

@@ -89,6 +89,11 @@ impl Oracle {
         self.accepted.send_modify(|accepted| *accepted += 1);
     }
 
+    /// Whether any event of this person was accepted.
+    pub(super) fn knows(&self, person: &Person) -> bool {
+        self.people().contains_key(person)
+    }
+
     pub(super) fn accepted(&self) -> u64 {
         *self.accepted.borrow()
     }

@@ -20,7 +20,8 @@ use tokio::{
     signal::unix::{Signal as Signals, SignalKind, signal},
 };
 
-const USAGE: &str = "usage: private-broker exec -- COMMAND [ARGUMENT…]\n\nThe command finds the address of the broker in RELAY_TEST_AMQP_URL.";
+const USAGE: &str =
+    "usage: private-broker exec -- COMMAND [ARGUMENT…]; COMMAND finds the address of the broker in RELAY_TEST_AMQP_URL";
 /// What a shell adds to the number of the signal that ended a command.
 const SIGNALLED: u8 = 128;
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::note::Note;
 use crate::Backoff;
 use crate::rabbitmq::names::Names;
-use crate::rabbitmq::reader::{ACCESS_REFUSED, RESOURCE_LOCKED, answer, exists, is};
+use crate::rabbitmq::reader::{ACCESS_REFUSED, RESOURCE_LOCKED, answer, count, exists, is, is_silence};
 
 /// How many processes can count at once.
 const MOST: u16 = 1_000;
@@ -202,12 +202,26 @@ pub(super) async fn last<T: serde::de::DeserializeOwned>(
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
     let begin = Instant::now();
     loop {
-        let found = look(connection, queue, &number).await?;
-        if found.is_some() || PATIENCE <= begin.elapsed() {
-            return Ok(found);
+        // One that is just being made is not asked for a message: RabbitMQ 3.10 ends the connection, and the queue may answer
+        // nobody ever after. In the end it is, since only then it is certain that there is nothing: a count does not need
+        // whoever leads the queue.
+        let is_over = PATIENCE <= begin.elapsed();
+        if is_over || 0 < count(connection, queue).await?.ready {
+            let found = look(connection, queue, &number).await.map_err(|error| of_queue(error, queue))?;
+            if is_over || found.is_some() {
+                return Ok(found);
+            }
         }
         sleep(backoff.next_wait()).await;
     }
+}
+
+/// Says which queue does not answer: where it is only one, a person can delete it.
+fn of_queue(error: lapin::Error, queue: &str) -> lapin::Error {
+    if is_silence(&error) {
+        return std::io::Error::new(std::io::ErrorKind::TimedOut, format!("the queue {queue} does not answer")).into();
+    }
+    error
 }
 
 /// The last note that nobody has in hand; everything stays there.

@@ -114,6 +114,8 @@ pub struct Depth {
     pub in_hand: u64,
     /// Whether it is so. Of a queue whose leader does not answer RabbitMQ says that it is empty and has no consumers.
     pub is_certain: bool,
+    /// Whether somebody is known to own it: on RabbitMQ, who is said to have a consumer there.
+    pub has_owner: bool,
 }
 
 /// Whether the queue can confirm anything now.

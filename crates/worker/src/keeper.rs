@@ -32,8 +32,8 @@ const FIRST_EVERY: Duration = Duration::from_mins(1);
 const LAST_EVERY: Duration = Duration::from_mins(4);
 /// How often an open account is looked at for held events that nobody works.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How long it may take after a start until it is known whether events are held.
-const FIND_OUT_WITHIN: Duration = Duration::from_secs(10);
+/// How long somebody may have held events to himself after a start until he is taken to work them.
+const BUSY_AFTER: Duration = Duration::from_secs(5);
 /// Who has worked held events for so long need not wait before he takes them again.
 const LONG_TERM: Duration = Duration::from_secs(10);
 
@@ -121,32 +121,45 @@ impl Keeper {
     async fn find_out(&self) {
         let gate = &self.desk.gate;
         let _ = self.context.queue.state().wait_for(refersion_relay_queue::BrokerState::is_up).await;
-        match timeout(FIND_OUT_WITHIN, self.until_known()).await {
-            Ok(0) => drop(gate.advance(GateState::Unknown, GateState::Open)),
-            Ok(held) => {
+        match self.until_known().await {
+            Some(0) => drop(gate.advance(GateState::Unknown, GateState::Open)),
+            Some(held) => {
                 if gate.advance(GateState::Unknown, GateState::Held) {
                     tracing::info!(account = %self.desk.name, held, "events of this account are held");
                     self.context.metrics.account_held(&self.desk.name, true);
                 }
             }
-            // Another worker is at them, or the queue is slow: what comes goes behind whatever is there.
-            Err(_) => drop(gate.advance(GateState::Unknown, GateState::Releasing)),
+            // Another worker is at them: what comes goes behind whatever is there.
+            None => drop(gate.advance(GateState::Unknown, GateState::Releasing)),
         }
     }
 
-    /// How many events are held.
-    async fn until_known(&self) -> u64 {
+    /// How many events are held; `None` where another worker works them.
+    async fn until_known(&self) -> Option<u64> {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+        let mut busy_since = None;
         loop {
-            let known = match self.held().await {
-                Some(depth) if depth.is_certain => Some(depth.ready + depth.in_hand),
-                Some(_) => self.ask_as_owner().await,
-                None => None,
-            };
-            match known {
-                Some(held) => return held,
-                None => sleep(backoff.next_wait()).await,
+            match self.held().await {
+                Some(depth) if depth.is_certain && 0 < depth.ready + depth.in_hand => {
+                    return Some(depth.ready + depth.in_hand);
+                }
+                // Embedded, or somebody else is asking, or working the last ones.
+                Some(Depth { is_certain: true, has_owner, .. }) => {
+                    if !has_owner {
+                        return Some(0);
+                    }
+                    if BUSY_AFTER <= busy_since.get_or_insert_with(Instant::now).elapsed() {
+                        return None;
+                    }
+                }
+                Some(_) => {
+                    if let Ok(Some(held)) = timeout(BUSY_AFTER, self.ask_as_owner()).await {
+                        return Some(held);
+                    }
+                }
+                None => {}
             }
+            sleep(backoff.next_wait()).await;
         }
     }
 

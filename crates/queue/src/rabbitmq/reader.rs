@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Counts what is ready in a queue. The management plugin would know more, some seconds later, where it is installed.
 pub(crate) async fn depth(connection: &Connection, queue: &str) -> Result<Depth, QueueError> {
     let Count { ready, consumers } = count(connection, queue).await?;
-    Ok(Depth { ready, in_hand: 0, is_certain: 0 < ready || 0 < consumers })
+    Ok(Depth { ready, in_hand: 0, is_certain: 0 < ready || 0 < consumers, has_owner: 0 < consumers })
 }
 
 /// What the broker says about a queue at once.

@@ -101,43 +101,44 @@ async fn one_event_that_is_refused_while_others_are_not_does_not_keep_its_accoun
     let refersion = Refersion::start().await;
     let config = Config::new(&shared_broker(), refersion.url(), &SHORT);
     let relay = Relay::start("run", &config).await;
-    let others = one_forbidden_and_others(&refersion, &relay).await;
-    keeps_nobody_held(&refersion, &config, &relay, others).await;
-}
+    let others = forbidden_and_others(&refersion, &relay, 1).await;
 
-/// Called for one after another, the others would never have their turn: it is refused before.
-#[tokio::test]
-async fn one_event_that_is_refused_before_all_others_does_not_keep_its_account_held() {
-    let refersion = Refersion::start().await;
-    let config = Config::new(&shared_broker(), refersion.url(), &SHORT);
-    config.edit("[worker]\n", "[worker]\nconcurrency = 1\n");
-    let relay = Relay::start("run", &config).await;
-    refersion.simulator.set_keys_valid("pub_1", false);
-    let others = one_forbidden_and_others(&refersion, &relay).await;
-    let held = r#"refersion_relay_events_held_total{account="acme"}"#;
-    eventually("all are held", || async { relay.metric(held).await > others as u64 }).await;
-    refersion.simulator.set_keys_valid("pub_1", true);
-    keeps_nobody_held(&refersion, &config, &relay, others).await;
-}
-
-/// Returns how many others there are.
-async fn one_forbidden_and_others(refersion: &Refersion, relay: &Relay) -> usize {
-    refersion.fail(Operation::New, "forbidden@", None, Fault::status(403, Some("{\"error\":\"Forbidden\"}")));
-    assert_eq!(relay.post(1, identify("forbidden@example.com")).await.status, 202);
-    let others = 20;
-    for n in 0..others {
-        assert_eq!(relay.post(1, identify(&format!("other{n}@example.com"))).await.status, 202);
-    }
-    others
-}
-
-async fn keeps_nobody_held(refersion: &Refersion, config: &Config, relay: &Relay, others: usize) {
     eventually("the others are there", || async { refersion.simulator.affiliates().len() == others }).await;
     eventually("it is given up", || async { config.dead_letters().await.len() == 1 }).await;
     let letter = config.dead_letters().await.remove(0);
     assert_eq!((&letter["class"], &letter["status"]), (&"exhausted".into(), &403.into()), "{letter}");
     let held = r#"refersion_relay_account_held{account="acme"}"#;
     eventually("the account is not held any more", || async { relay.metric(held).await == 0 }).await;
+}
+
+/// All that there is room for are of one person, so the others would never have their turn: the first is refused before.
+#[tokio::test]
+async fn one_person_who_is_refused_before_all_others_lets_them_go_first() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &SHORT);
+    config.edit("[worker]\n", "[worker]\nprefetch = 4\n");
+    let relay = Relay::start("run", &config).await;
+    refersion.simulator.set_keys_valid("pub_1", false);
+    let others = forbidden_and_others(&refersion, &relay, 5).await;
+    let held = r#"refersion_relay_events_held_total{account="acme"}"#;
+    eventually("all are held", || async { relay.metric(held).await >= 5 + others as u64 }).await;
+    refersion.simulator.set_keys_valid("pub_1", true);
+    // What becomes of the refused ones takes others to be delivered after each.
+    eventually("the others are there", || async { refersion.simulator.affiliates().len() == others }).await;
+}
+
+/// Returns how many others there are.
+async fn forbidden_and_others(refersion: &Refersion, relay: &Relay, forbidden: usize) -> usize {
+    refersion.fail(Operation::New, "forbidden@", None, Fault::status(403, Some("{\"error\":\"Forbidden\"}")));
+    for n in 0..forbidden {
+        let event = with_id(&identify("forbidden@example.com"), &format!("forbidden{n}"));
+        assert_eq!(relay.post(1, event).await.status, 202);
+    }
+    let others = 20;
+    for n in 0..others {
+        assert_eq!(relay.post(1, identify(&format!("other{n}@example.com"))).await.status, 202);
+    }
+    others
 }
 
 /// One of them works what is held, and both add to it as long as it does.

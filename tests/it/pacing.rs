@@ -104,6 +104,8 @@ async fn an_account_with_a_slow_pace_and_a_backlog_keeps_nobody_waiting_behind_i
     for n in 0..150 {
         assert_eq!(refersion.statuses(&format!("person{n}@example.com")), ["DISABLED"], "created, then deactivated");
     }
+    let parked = r#"refersion_relay_events_parked_total{to="tier"}"#;
+    assert_eq!(relay.metric(parked).await, 0, "what comes behind a held event goes there, not into a tier");
     let backlog = r#"refersion_relay_held_events{account="acme"}"#;
     eventually("no backlog is left", || async { relay.metric(backlog).await == 0 }).await;
 }

@@ -101,7 +101,9 @@ async fn one_event_that_is_refused_while_others_are_not_does_not_keep_its_accoun
     let refersion = Refersion::start().await;
     let config = Config::new(&shared_broker(), refersion.url(), &SHORT);
     let relay = Relay::start("run", &config).await;
-    let others = forbidden_and_others(&refersion, &relay, 1).await;
+    refersion.fail(Operation::New, "forbidden@", None, forbidden());
+    assert_eq!(relay.post(1, identify("forbidden@example.com")).await.status, 202);
+    let others = post_others(&relay).await;
 
     eventually("the others are there", || async { refersion.simulator.affiliates().len() == others }).await;
     eventually("it is given up", || async { config.dead_letters().await.len() == 1 }).await;
@@ -119,21 +121,26 @@ async fn one_person_who_is_refused_before_all_others_lets_them_go_first() {
     config.edit("[worker]\n", "[worker]\nprefetch = 4\n");
     let relay = Relay::start("run", &config).await;
     refersion.simulator.set_keys_valid("pub_1", false);
-    let others = forbidden_and_others(&refersion, &relay, 5).await;
+    refersion.fail(Operation::New, "forbidden@", None, forbidden());
+    for n in 0..5 {
+        let event = with_id(&identify("forbidden@example.com"), &format!("forbidden{n}"));
+        assert_eq!(relay.post(1, event).await.status, 202);
+    }
     let held = r#"refersion_relay_events_held_total{account="acme"}"#;
-    eventually("all are held", || async { relay.metric(held).await >= 5 + others as u64 }).await;
+    eventually("they are held before anybody else", || async { relay.metric(held).await == 5 }).await;
+    let others = post_others(&relay).await;
+    eventually("all are held", || async { relay.metric(held).await == 5 + others as u64 }).await;
     refersion.simulator.set_keys_valid("pub_1", true);
     // What becomes of the refused ones takes others to be delivered after each.
     eventually("the others are there", || async { refersion.simulator.affiliates().len() == others }).await;
 }
 
-/// Returns how many others there are.
-async fn forbidden_and_others(refersion: &Refersion, relay: &Relay, forbidden: usize) -> usize {
-    refersion.fail(Operation::New, "forbidden@", None, Fault::status(403, Some("{\"error\":\"Forbidden\"}")));
-    for n in 0..forbidden {
-        let event = with_id(&identify("forbidden@example.com"), &format!("forbidden{n}"));
-        assert_eq!(relay.post(1, event).await.status, 202);
-    }
+fn forbidden() -> Fault {
+    Fault::status(403, Some("{\"error\":\"Forbidden\"}"))
+}
+
+/// Returns how many there are.
+async fn post_others(relay: &Relay) -> usize {
     let others = 20;
     for n in 0..others {
         assert_eq!(relay.post(1, identify(&format!("other{n}@example.com"))).await.status, 202);

@@ -102,7 +102,13 @@ impl RabbitMq {
     pub async fn check(&self) -> Result<TopologyReport, QueueError> {
         let connection =
             connection::connect(&self.url, "check").await.map_err(|error| QueueError::Away(error.to_string()))?;
-        let report = self.publisher.topology.check(&connection).await;
+        let topology = &self.publisher.topology;
+        let report = async {
+            let mut report = topology.check(&connection).await?;
+            report.differences.extend(topology.silent(&connection).await?);
+            Ok::<_, lapin::Error>(report)
+        };
+        let report = report.await;
         connection::close(&connection).await;
         Ok(report?)
     }

@@ -10,7 +10,6 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, Consumer};
 use refersion_relay_telemetry::{self as telemetry, Counted};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, Notice};
@@ -21,8 +20,6 @@ use super::{arrival, priority, properties, reader};
 use crate::owned::{Ownership, Settler};
 use crate::{Backoff, BrokerState, Delivery, Group, Message, Owned, Place, QueueError, Room, Settle, SettleError};
 
-/// How long setting up a consumer may take after connecting.
-const CONSUME_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many refusals of a copy in a row, by a broker that is up, mean that its place takes nothing.
 const STUCK_AFTER: u32 = 2;
 
@@ -45,8 +42,8 @@ pub(crate) async fn own(
         if let Place::Held(account) = place {
             until_alone(&connection, &queue, &publisher.topology.names.held_holder(account)).await?;
         }
-        let consuming = timeout(CONSUME_TIMEOUT, consume(&connection, &queue, room, priority)).await;
-        consuming.unwrap_or_else(|_| Err(io_error("the broker does not answer".to_owned())))
+        let consuming = reader::answer(consume(&connection, &queue, room, priority)).await;
+        consuming.map_err(|error| reader::of_queue(error, &queue))
     };
     let consumer = match consuming.await {
         Ok(consumer) => consumer,

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::options::{BasicConsumeOptions, BasicGetOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, Consumer, ErrorKind};
 use refersion_relay_model::Class;
@@ -21,6 +21,8 @@ pub(super) const RESOURCE_LOCKED: u16 = 405;
 pub(super) const NOT_FOUND: u16 = 404;
 /// How long one answer of the broker may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A queue that says nothing for so long has nobody who leads it, or nobody who can be reached.
+const SILENT_AFTER: Duration = Duration::from_secs(5);
 /// How long to wait for another reader, and for letters to be back.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -74,6 +76,24 @@ pub(super) async fn count(connection: &Connection, queue: &str) -> Result<Count,
         Ok(queue) => Ok(queue.into()),
         Err(error) if is(&error, NOT_FOUND) => Ok(Count::default()),
         Err(error) => Err(error),
+    }
+}
+
+/// Whether somebody leads a queue that counts as empty: a count does not need that. Changes nothing, but may cost the channel
+/// it is asked over, so that is its own.
+pub(super) async fn is_silent(connection: &Connection, queue: &str) -> Result<bool, lapin::Error> {
+    if 0 < count(connection, queue).await?.ready {
+        return Ok(false);
+    }
+    let channel = answer(connection.create_channel()).await?;
+    let got = timeout(SILENT_AFTER, channel.basic_get(queue.into(), BasicGetOptions::default())).await;
+    match got {
+        // With the channel goes back what has come just now.
+        Ok(Ok(_)) => answer(channel.close(200, "done".into())).await.map(|()| false),
+        // Where only one at a time consumes its leader says no; and somebody may have deleted it just now.
+        Ok(Err(error)) if is(&error, RESOURCE_LOCKED) || is(&error, NOT_FOUND) => Ok(false),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Ok(true),
     }
 }
 
@@ -192,6 +212,15 @@ pub(crate) async fn answer<T>(asking: impl Future<Output = Result<T, lapin::Erro
 /// Whether nobody answered: what was asked for may have happened.
 pub(super) fn is_silence(error: &lapin::Error) -> bool {
     matches!(error.kind(), ErrorKind::IOError(error) if error.kind() == std::io::ErrorKind::TimedOut)
+}
+
+/// Says which queue does not answer.
+pub(super) fn of_queue(error: lapin::Error, queue: &str) -> lapin::Error {
+    if is_silence(&error) { silence_of(queue) } else { error }
+}
+
+pub(super) fn silence_of(queue: &str) -> lapin::Error {
+    std::io::Error::new(std::io::ErrorKind::TimedOut, format!("the queue {queue} does not answer")).into()
 }
 
 pub(super) fn is(error: &lapin::Error, id: u16) -> bool {

@@ -4,7 +4,7 @@ use lapin::{Channel, Connection};
 use super::connection;
 use super::names::Names;
 use super::reader::{RESOURCE_LOCKED, answer, is};
-use super::tally::{lock, store};
+use super::tally::{is_made, lock, prove, store};
 use super::url::BrokerUrl;
 
 /// Puts into the gate of a set of shards what it begins with, if really nothing is in it: it is new, or whoever wanted to
@@ -26,6 +26,11 @@ async fn begin_over(connection: &Connection, names: &Names, shards: u16, was_use
     match lock(connection, &names.gate_holder(shards)).await {
         Err(error) if is(&error, RESOURCE_LOCKED) => return Ok(()),
         locked => locked?,
+    }
+    for queue in [names.gate(shards), names.closed(shards)] {
+        if !is_made(connection, &queue).await? {
+            prove(connection, &queue).await?;
+        }
     }
     let channel = answer(connection.create_channel()).await?;
     // Unlike a count, getting needs the leader of the queue.

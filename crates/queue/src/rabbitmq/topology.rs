@@ -1,13 +1,14 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 use refersion_relay_model::{AccountName, Class, Shard};
 
 use super::names::{DIED_AT_INTAKE, Names};
-use super::reader::{NOT_FOUND, answer, is};
+use super::reader::{NOT_FOUND, answer, is, is_silent};
 
 /// How often a work queue delivers an event before the broker gives up on it. Up to RabbitMQ 4.2 every lost connection
 /// counts, so this is far above what crashes explain; it has to be a positive number, since -1 means 0 on old brokers.
@@ -16,6 +17,8 @@ const DELIVERY_LIMIT: i32 = 100;
 const BROWSE_LIMIT: i32 = 1_000_000;
 /// The same for what says whether a set of shards takes new events, which must never be given up.
 const NO_LIMIT: i32 = i32::MAX;
+/// So many queues are asked at a time.
+const ASKED: usize = 32;
 /// AMQP's `PRECONDITION_FAILED`: what exists has other arguments.
 const PRECONDITION_FAILED: u16 = 406;
 
@@ -137,6 +140,14 @@ impl Topology {
         }
         answer(channel.close(200, "done".into())).await?;
         Ok(report)
+    }
+
+    /// What is wrong with queues that count as empty and do not answer.
+    pub(crate) async fn silent(&self, connection: &Connection) -> Result<Vec<String>, lapin::Error> {
+        let asked = self.queue_names().map(async |name| is_silent(connection, &name).await.map(|found| (found, name)));
+        let answers: Vec<(bool, String)> = stream::iter(asked).buffered(ASKED).try_collect().await?;
+        let silent = answers.into_iter().filter_map(|(is_silent, name)| is_silent.then_some(name));
+        Ok(silent.map(|name| does_not_answer(&name)).collect())
     }
 
     /// The names of what does not exist, `more` held accounts included. Changes nothing.
@@ -361,6 +372,13 @@ fn differs(what: &str, name: &str, error: lapin::Error) -> DeclareError {
         )),
         _ => DeclareError::Broker(error),
     }
+}
+
+fn does_not_answer(name: &str) -> String {
+    format!(
+        "queue {name} does not answer: the nodes that have it are away; or, if all nodes are up, the broker died while it was \
+         made: then nothing was ever in it, and it is made again when it is deleted on the broker"
+    )
 }
 
 /// What is put away at the intake has a key of its own, so that it is not taken for a message of ours.

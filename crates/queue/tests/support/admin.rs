@@ -139,6 +139,7 @@ impl Admin {
             exchanges.extend([name(&format!("intake.{account}")), name(&format!("held.{account}"))]);
             queues.push(name(&format!("held.{account}")));
         }
+        exchanges.extend(queues.iter().map(|queue| format!("{queue}.made"))); // whichever has such a mark
         for queue in queues {
             self.delete_queue(&queue).await; // deleting what does not exist succeeds
         }

@@ -9,11 +9,13 @@
 mod counts;
 mod ledger;
 mod note;
+mod notes;
 mod slot;
 mod storing;
 mod total;
 
 pub(crate) use ledger::{InHand, Tally};
-pub(super) use slot::{lock, store};
+pub(super) use notes::{is_made, prove, store};
+pub(super) use slot::lock;
 pub(crate) use storing::Storing;
 pub(crate) use total::{baseline, sample};

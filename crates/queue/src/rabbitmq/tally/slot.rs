@@ -1,25 +1,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lapin::options::{
-    BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions,
-    QueueDeclareOptions,
-};
-use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Confirmation, Connection};
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, ConfirmSelectOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection};
 use tokio::time::{Instant, sleep};
 
 use super::note::Note;
+use super::notes::{PATIENCE, last, make, store};
 use crate::Backoff;
 use crate::rabbitmq::names::Names;
-use crate::rabbitmq::reader::{ACCESS_REFUSED, RESOURCE_LOCKED, answer, count, exists, is, is_silence};
+use crate::rabbitmq::reader::{ACCESS_REFUSED, RESOURCE_LOCKED, answer, exists, is};
 
 /// How many processes can count at once.
 const MOST: u16 = 1_000;
-/// How often a note can be looked at: up to RabbitMQ 4.2 each time counts as a failed delivery.
-const LOOKS: i32 = i32::MAX;
-/// How long a note may be in its writer's hand, or in a reader's.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A slot that is this connection's.
 pub(crate) struct Slot {
@@ -56,10 +50,12 @@ impl Slot {
 
     async fn open(connection: &Connection, names: &Names, index: u16) -> Result<Self, lapin::Error> {
         let queue = names.tally(index);
+        let is_new = !exists(connection, &queue).await?;
+        make(connection, names, &queue).await?;
         // Its note may be in somebody's hand just now, and without it the slot would lose its history.
-        let note = last(connection, &queue, |note: &Note| note.number).await?.unwrap_or_default();
+        let found = if is_new { None } else { last(connection, &queue, |note: &Note| note.number).await? };
+        let note = found.unwrap_or_default();
         let channel = answer(connection.create_channel()).await?;
-        declare(&channel, names, &queue).await?;
         answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
         Ok(Self { index, began_with: note.number, note, names: names.clone(), queue, channel })
     }
@@ -153,92 +149,4 @@ pub(in crate::rabbitmq) async fn lock(connection: &Connection, holder: &str) -> 
         channel.close(200, "done".into()).await
     })
     .await
-}
-
-/// A queue for notes, if there is none yet.
-pub(super) async fn declare(channel: &Channel, names: &Names, queue: &str) -> Result<(), lapin::Error> {
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(LOOKS));
-    answer(channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments)).await?;
-    let bound = channel.queue_bind(
-        queue.into(),
-        names.notes().into(),
-        queue.into(),
-        QueueBindOptions::default(),
-        FieldTable::default(),
-    );
-    answer(bound).await
-}
-
-/// Stores bytes in a queue of notes, and resolves when they are durable.
-pub(in crate::rabbitmq) async fn store(
-    channel: &Channel,
-    names: &Names,
-    queue: &str,
-    bytes: &[u8],
-) -> Result<(), lapin::Error> {
-    let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
-    let publishing = async {
-        let options = BasicPublishOptions::default();
-        channel.basic_publish(names.notes().into(), queue.into(), options, bytes, properties).await?.await
-    };
-    match answer(publishing).await? {
-        Confirmation::Ack(None) => Ok(()),
-        _ => Err(std::io::Error::other("the broker refused to store a note").into()),
-    }
-}
-
-/// The last note in a queue, if there is such a queue and a note was ever written to it. It may be in somebody's hand
-/// just now, so an empty queue is looked at for some time.
-pub(super) async fn last<T: serde::de::DeserializeOwned>(
-    connection: &Connection,
-    queue: &str,
-    number: impl Fn(&T) -> u64,
-) -> Result<Option<T>, lapin::Error> {
-    if !exists(connection, queue).await? {
-        return Ok(None);
-    }
-    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
-    let begin = Instant::now();
-    loop {
-        // One that is just being made is not asked for a message: RabbitMQ 3.10 ends the connection, and the queue may answer
-        // nobody ever after. In the end it is, since only then it is certain that there is nothing: a count does not need
-        // whoever leads the queue.
-        let is_over = PATIENCE <= begin.elapsed();
-        if is_over || 0 < count(connection, queue).await?.ready {
-            let found = look(connection, queue, &number).await.map_err(|error| of_queue(error, queue))?;
-            if is_over || found.is_some() {
-                return Ok(found);
-            }
-        }
-        sleep(backoff.next_wait()).await;
-    }
-}
-
-/// Says which queue does not answer: where it is only one, a person can delete it.
-fn of_queue(error: lapin::Error, queue: &str) -> lapin::Error {
-    if is_silence(&error) {
-        return std::io::Error::new(std::io::ErrorKind::TimedOut, format!("the queue {queue} does not answer")).into();
-    }
-    error
-}
-
-/// The last note that nobody has in hand; everything stays there.
-async fn look<T: serde::de::DeserializeOwned>(
-    connection: &Connection,
-    queue: &str,
-    number: impl Fn(&T) -> u64,
-) -> Result<Option<T>, lapin::Error> {
-    let channel = answer(connection.create_channel()).await?;
-    let mut last: Option<T> = None;
-    while let Some(got) = answer(channel.basic_get(queue.into(), BasicGetOptions::default())).await? {
-        if let Ok(note) = serde_json::from_slice::<T>(&got.delivery.data)
-            && last.as_ref().is_none_or(|last| number(last) <= number(&note))
-        {
-            last = Some(note);
-        }
-    }
-    answer(channel.close(200, "done".into())).await?;
-    Ok(last)
 }

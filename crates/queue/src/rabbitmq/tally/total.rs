@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::counts::Counts;
 use super::note::Note;
-use super::slot::{declare, last, store};
+use super::notes::{last, make, store};
 use crate::rabbitmq::names::Names;
 use crate::rabbitmq::reader::{answer, depth, exists};
 use crate::rabbitmq::topology::Topology;
@@ -77,8 +77,8 @@ pub(crate) async fn baseline(connection: &Connection, topology: &Topology) -> Re
         lost: found.tolerance.lost + before.lost,
     };
     let queue = names.tally_baseline();
+    make(connection, names, &queue).await?;
     let channel = answer(connection.create_channel()).await?;
-    declare(&channel, names, &queue).await?;
     answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
     store(&channel, names, &queue, &serde_json::to_vec(&next).expect("numbers are JSON")).await?;
     Ok(answer(channel.close(200, "done".into())).await?)

@@ -8,6 +8,7 @@ mod frozen;
 mod full;
 mod rights;
 mod sweeping;
+mod unfinished;
 
 use refersion_relay_private_broker::PrivateBroker;
 

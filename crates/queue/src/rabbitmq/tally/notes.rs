@@ -1,0 +1,161 @@
+//! Queues that processes leave each other notes in.
+
+use std::time::Duration;
+
+use lapin::options::{
+    BasicGetOptions, BasicPublishOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions,
+    QueueDeclareOptions, QueueDeleteOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ExchangeKind};
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep};
+
+use crate::Backoff;
+use crate::rabbitmq::names::Names;
+use crate::rabbitmq::reader::{NOT_FOUND, answer, exists, is, is_silence, is_silent, of_queue, silence_of};
+
+/// How often a note can be looked at: up to RabbitMQ 4.2 each time counts as a failed delivery.
+const LOOKS: i32 = i32::MAX;
+/// How long a note may be in its writer's hand, or in a reader's.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Makes a queue for notes, or finds it.
+pub(super) async fn make(connection: &Connection, names: &Names, queue: &str) -> Result<(), lapin::Error> {
+    if is_made(connection, queue).await? {
+        return Ok(());
+    }
+    // The mark of one that somebody has deleted.
+    unmark(connection, queue).await?;
+    declare(connection, names, queue).await?;
+    match prove(connection, queue).await {
+        Err(error) if is_silence(&error) => {
+            declare(connection, names, queue).await?;
+            prove(connection, queue).await
+        }
+        proven => proven,
+    }
+}
+
+async fn declare(connection: &Connection, names: &Names, queue: &str) -> Result<(), lapin::Error> {
+    let channel = answer(connection.create_channel()).await?;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(LOOKS));
+    answer(channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments)).await?;
+    let (exchange, options) = (names.notes(), QueueBindOptions::default());
+    answer(channel.queue_bind(queue.into(), exchange.into(), queue.into(), options, FieldTable::default())).await?;
+    answer(channel.close(200, "done".into())).await
+}
+
+/// Has a queue without a mark answer before anybody writes to it, and marks it; deletes one that does not answer.
+///
+/// A broker that dies after it has begun to make a quorum queue and before it has elected the first leader (RabbitMQ 3.10:
+/// within milliseconds) has a queue ever after that is there, counts as empty and answers nobody.
+pub(in crate::rabbitmq) async fn prove(connection: &Connection, queue: &str) -> Result<(), lapin::Error> {
+    if is_silent(connection, queue).await? {
+        remove(connection, queue).await?;
+        return Err(silence_of(queue));
+    }
+    mark(connection, queue).await
+}
+
+async fn remove(connection: &Connection, queue: &str) -> Result<(), lapin::Error> {
+    tracing::debug!(queue.name = queue, "making a queue again whose making was interrupted");
+    let channel = answer(connection.create_channel()).await?;
+    answer(channel.queue_delete(queue.into(), QueueDeleteOptions::default())).await?;
+    answer(channel.close(200, "done".into())).await
+}
+
+/// An exchange that is never used: the one thing that a broker remembers, says at once, and does not need a leader for.
+fn mark_of(queue: &str) -> String {
+    format!("{queue}.made")
+}
+
+async fn mark(connection: &Connection, queue: &str) -> Result<(), lapin::Error> {
+    let channel = answer(connection.create_channel()).await?;
+    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let arguments = FieldTable::default();
+    answer(channel.exchange_declare(mark_of(queue).into(), ExchangeKind::Direct, options, arguments)).await?;
+    answer(channel.close(200, "done".into())).await
+}
+
+async fn unmark(connection: &Connection, queue: &str) -> Result<(), lapin::Error> {
+    let channel = answer(connection.create_channel()).await?;
+    answer(channel.exchange_delete(mark_of(queue).into(), ExchangeDeleteOptions::default())).await?;
+    answer(channel.close(200, "done".into())).await
+}
+
+/// Whether notes can be in a queue: it is there and has answered.
+pub(in crate::rabbitmq) async fn is_made(connection: &Connection, queue: &str) -> Result<bool, lapin::Error> {
+    let asked = answer(async {
+        let channel = connection.create_channel().await?;
+        let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+        let arguments = FieldTable::default();
+        channel.exchange_declare(mark_of(queue).into(), ExchangeKind::Direct, options, arguments).await?;
+        channel.close(200, "done".into()).await
+    });
+    match asked.await {
+        Ok(()) => exists(connection, queue).await,
+        Err(error) if is(&error, NOT_FOUND) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Stores bytes in a queue of notes, and resolves when they are durable.
+pub(in crate::rabbitmq) async fn store(
+    channel: &Channel,
+    names: &Names,
+    queue: &str,
+    bytes: &[u8],
+) -> Result<(), lapin::Error> {
+    let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
+    let publishing = async {
+        let options = BasicPublishOptions::default();
+        channel.basic_publish(names.notes().into(), queue.into(), options, bytes, properties).await?.await
+    };
+    match answer(publishing).await? {
+        Confirmation::Ack(None) => Ok(()),
+        _ => Err(std::io::Error::other("the broker refused to store a note").into()),
+    }
+}
+
+/// The last note in a queue, if there is such a queue and a note was ever written to it. It may be in somebody's hand
+/// just now, so an empty queue is looked at for some time.
+pub(super) async fn last<T: DeserializeOwned>(
+    connection: &Connection,
+    queue: &str,
+    number: impl Fn(&T) -> u64,
+) -> Result<Option<T>, lapin::Error> {
+    if !is_made(connection, queue).await? {
+        return Ok(None);
+    }
+    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
+    let begin = Instant::now();
+    loop {
+        let found = look(connection, queue, &number).await.map_err(|error| of_queue(error, queue))?;
+        if found.is_some() || PATIENCE <= begin.elapsed() {
+            return Ok(found);
+        }
+        sleep(backoff.next_wait()).await;
+    }
+}
+
+/// The last note that nobody has in hand; everything stays there.
+async fn look<T: DeserializeOwned>(
+    connection: &Connection,
+    queue: &str,
+    number: impl Fn(&T) -> u64,
+) -> Result<Option<T>, lapin::Error> {
+    let channel = answer(connection.create_channel()).await?;
+    let mut last: Option<T> = None;
+    while let Some(got) = answer(channel.basic_get(queue.into(), BasicGetOptions::default())).await? {
+        if let Ok(note) = serde_json::from_slice::<T>(&got.delivery.data)
+            && last.as_ref().is_none_or(|last| number(last) <= number(&note))
+        {
+            last = Some(note);
+        }
+    }
+    answer(channel.close(200, "done".into())).await?;
+    Ok(last)
+}

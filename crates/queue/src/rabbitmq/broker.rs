@@ -7,6 +7,7 @@ use lapin::Connection;
 use refersion_relay_model::{AccountName, Class};
 use refersion_relay_telemetry::Metrics;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::broker_version::BrokerVersion;
@@ -48,6 +49,8 @@ pub struct RabbitMqSettings {
     pub confirm_timeout: Duration,
     /// How often it is looked at whether somebody has deleted what has to exist.
     pub look_every: Duration,
+    /// How long a queue that was just made is not relied on, where that matters.
+    pub settles_in: Duration,
     /// How it is agreed on which work queues are in use.
     pub pace: GatePace,
     /// Who this process is among the workers; anything that no other process has. Which shards it prefers follows from it.
@@ -64,6 +67,9 @@ pub struct RabbitMq {
 impl RabbitMqSettings {
     /// Often enough that what is deleted is there again within seconds, seldom enough that nobody feels it.
     pub const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+    /// RabbitMQ 3.10 may lose a queue that it made less than a second before it died, or a little more if others were made since.
+    pub const SETTLES_IN: Duration = Duration::from_millis(1_500);
 
     /// Somebody whom nobody else is.
     #[must_use]
@@ -85,13 +91,14 @@ impl RabbitMq {
             accounts,
             confirm_timeout,
             look_every,
+            settles_in,
             pace,
             worker,
         } = settings;
         tiers.sort_unstable();
         tiers.dedup();
         let (names, accounts) = (Names::new(&prefix), Accounts::new(accounts));
-        let topology = Topology { names, shards, drain, tiers, accounts, worker };
+        let topology = Topology { names, shards, drain, tiers, accounts, settles_in, worker };
         let settings = PublisherSettings { url: url.clone(), confirm_timeout, look_every, pace };
         let publisher = Arc::new(Publisher::start(settings, topology, metrics));
         let storing = Storing::start(url.clone(), publisher.clone());
@@ -126,6 +133,13 @@ impl RabbitMq {
         set
     }
 
+    /// Has this process registered before it moves anything, if the broker is there.
+    async fn registered(&self) {
+        if self.publisher.state().borrow().is_up() {
+            self.storing.registered().await;
+        }
+    }
+
     /// Reading notes can end a connection: RabbitMQ 3.10 closes one that asks a queue which is just being made.
     async fn tally_connection(&self) -> Result<Connection, QueueError> {
         connection::connect(&self.url, "tally").await.map_err(|error| QueueError::Away(error.to_string()))
@@ -142,6 +156,10 @@ impl Queue for RabbitMq {
     async fn publish(&self, batch: Vec<(Place, Message)>) -> Vec<Result<(), PublishError>> {
         let count = batch.len();
         let publisher = self.publisher.clone();
+        if timeout(publisher.confirm_timeout(), self.registered()).await.is_err() {
+            let refused = || PublishError::Refused("the broker is too slow".to_owned());
+            return (0..count).map(|_| Err(refused())).collect();
+        }
         // In a task of its own: a caller that goes away must not leave a publish half done, and lapin keeps the confirms
         // of publishes that nobody waits for.
         let task = tokio::spawn(async move {
@@ -177,6 +195,7 @@ impl Queue for RabbitMq {
     }
 
     async fn own(&self, place: Place, room: Room) -> Result<Owned, QueueError> {
+        self.registered().await;
         Ok(consumer::own(&self.url, self.publisher.clone(), &place, room).await?)
     }
 
@@ -237,6 +256,7 @@ impl Queue for RabbitMq {
         stop: &CancellationToken,
     ) -> Result<Swept, QueueError> {
         self.publisher.link().map_err(|error| QueueError::Away(error.to_string()))?;
+        self.registered().await;
         let reader = Reader::begin(&self.url, &self.publisher.topology.names, class).await?;
         let swept = sweep::sweep(&reader, self.publisher.clone(), in_flight, judge, stop).await;
         reader.end().await;

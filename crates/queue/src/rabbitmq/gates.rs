@@ -14,6 +14,7 @@ use super::link::OpenError;
 use super::names::Names;
 use super::reader::{Count, answer, exists};
 use super::seed;
+use super::tally::mark;
 use super::topology::Topology;
 use super::url::BrokerUrl;
 use crate::{Gate, Shards};
@@ -188,6 +189,8 @@ impl Gates {
     pub(super) async fn watch(&self, connection: &Connection, topology: &Topology, gone: impl Fn()) -> String {
         let mut channel: Option<Channel> = None;
         let mut unknown_since = None;
+        let since = Instant::now();
+        let mut are_marked = false;
         loop {
             sleep(self.pace.look_every).await;
             // Not bounded in time: a broker that has blocked us answers when it goes on, and nobody relies on an old look.
@@ -198,6 +201,12 @@ impl Gates {
                 };
                 let began = Instant::now();
                 let seen = see(&open, topology).await?;
+                if !are_marked && topology.settles_in <= since.elapsed() && seen.iter().all(Option::is_some) {
+                    for queue in topology.gate_names() {
+                        mark(&open, &queue).await?;
+                    }
+                    are_marked = true;
+                }
                 Ok::<_, lapin::Error>((open, self.saw(&seen, began)))
             };
             match looking.await {

@@ -97,6 +97,11 @@ impl Publisher {
         self.state.clone()
     }
 
+    /// How long a publish may wait for its confirm.
+    pub(crate) fn confirm_timeout(&self) -> Duration {
+        self.confirm_timeout
+    }
+
     /// Something seems to be gone from the broker.
     pub(crate) fn look_now(&self) {
         self.upkeep.look_now();

@@ -22,7 +22,7 @@ pub(super) const NOT_FOUND: u16 = 404;
 /// How long one answer of the broker may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A queue that says nothing for so long has nobody who leads it, or nobody who can be reached.
-const SILENT_AFTER: Duration = Duration::from_secs(5);
+pub(super) const SILENT_AFTER: Duration = Duration::from_secs(5);
 /// How long to wait for another reader, and for letters to be back.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -81,12 +81,12 @@ pub(super) async fn count(connection: &Connection, queue: &str) -> Result<Count,
 
 /// Whether somebody leads a queue that counts as empty: a count does not need that. Changes nothing, but may cost the channel
 /// it is asked over, so that is its own.
-pub(super) async fn is_silent(connection: &Connection, queue: &str) -> Result<bool, lapin::Error> {
+pub(super) async fn is_silent(connection: &Connection, queue: &str, patience: Duration) -> Result<bool, lapin::Error> {
     if 0 < count(connection, queue).await?.ready {
         return Ok(false);
     }
     let channel = answer(connection.create_channel()).await?;
-    let got = timeout(SILENT_AFTER, channel.basic_get(queue.into(), BasicGetOptions::default())).await;
+    let got = timeout(patience, channel.basic_get(queue.into(), BasicGetOptions::default())).await;
     match got {
         // With the channel goes back what has come just now.
         Ok(Ok(_)) => answer(channel.close(200, "done".into())).await.map(|()| false),

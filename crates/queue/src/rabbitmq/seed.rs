@@ -4,7 +4,7 @@ use lapin::{Channel, Connection};
 use super::connection;
 use super::names::Names;
 use super::reader::{RESOURCE_LOCKED, answer, is};
-use super::tally::{is_made, lock, prove, store};
+use super::tally::{lock, spare, store};
 use super::url::BrokerUrl;
 
 /// Puts into the gate of a set of shards what it begins with, if really nothing is in it: it is new, or whoever wanted to
@@ -28,9 +28,7 @@ async fn begin_over(connection: &Connection, names: &Names, shards: u16, was_use
         locked => locked?,
     }
     for queue in [names.gate(shards), names.closed(shards)] {
-        if !is_made(connection, &queue).await? {
-            prove(connection, &queue).await?;
-        }
+        spare(connection, &queue).await?;
     }
     let channel = answer(connection.create_channel()).await?;
     // Unlike a count, getting needs the leader of the queue.

@@ -8,7 +8,7 @@ use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 use refersion_relay_model::{AccountName, Class, Shard};
 
 use super::names::{DIED_AT_INTAKE, Names};
-use super::reader::{NOT_FOUND, answer, is, is_silent};
+use super::reader::{NOT_FOUND, SILENT_AFTER, answer, is, is_silent};
 
 /// How often a work queue delivers an event before the broker gives up on it. Up to RabbitMQ 4.2 every lost connection
 /// counts, so this is far above what crashes explain; it has to be a positive number, since -1 means 0 on old brokers.
@@ -35,6 +35,8 @@ pub(crate) struct Topology {
     pub(crate) drain: Vec<u16>,
     pub(crate) tiers: Vec<Duration>,
     pub(crate) accounts: Accounts,
+    /// How long the broker may lose a queue that it has just made, with everything in it, if it dies.
+    pub(crate) settles_in: Duration,
     /// Who this process is among those who consume.
     pub(crate) worker: u64,
 }
@@ -144,7 +146,9 @@ impl Topology {
 
     /// What is wrong with queues that count as empty and do not answer.
     pub(crate) async fn silent(&self, connection: &Connection) -> Result<Vec<String>, lapin::Error> {
-        let asked = self.queue_names().map(async |name| is_silent(connection, &name).await.map(|found| (found, name)));
+        let asked = self
+            .queue_names()
+            .map(async |name| is_silent(connection, &name, SILENT_AFTER).await.map(|found| (found, name)));
         let answers: Vec<(bool, String)> = stream::iter(asked).buffered(ASKED).try_collect().await?;
         let silent = answers.into_iter().filter_map(|(is_silent, name)| is_silent.then_some(name));
         Ok(silent.map(|name| does_not_answer(&name)).collect())
@@ -297,9 +301,13 @@ impl Topology {
         ExchangeSpec { name: self.names.notes(), kind: ExchangeKind::Direct, arguments: FieldTable::default() }
     }
 
+    /// The queues that say which sets of shards take new events.
+    pub(super) fn gate_names(&self) -> impl Iterator<Item = String> {
+        self.sets().flat_map(|shards| [self.names.gate(shards), self.names.closed(shards)])
+    }
+
     fn gates(&self) -> impl Iterator<Item = QueueSpec> {
-        let names = self.sets().flat_map(|shards| [self.names.gate(shards), self.names.closed(shards)]);
-        names.map(|name| QueueSpec {
+        self.gate_names().map(|name| QueueSpec {
             bindings: vec![(self.names.notes(), name.clone())],
             name,
             arguments: arguments([limit(NO_LIMIT), ("x-overflow", text("reject-publish"))]),

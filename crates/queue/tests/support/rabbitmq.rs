@@ -38,6 +38,7 @@ pub(crate) fn settings(url: &str) -> RabbitMqSettings {
         accounts: vec![account("acme")],
         confirm_timeout: Duration::from_secs(10),
         look_every: RabbitMqSettings::LOOK_EVERY,
+        settles_in: Duration::ZERO,
         pace: GatePace::default(),
         worker: 1,
     }

@@ -13,28 +13,36 @@ use tokio::time::{Instant, sleep};
 
 use crate::Backoff;
 use crate::rabbitmq::names::Names;
-use crate::rabbitmq::reader::{NOT_FOUND, answer, exists, is, is_silence, is_silent, of_queue, silence_of};
+use crate::rabbitmq::reader::{NOT_FOUND, SILENT_AFTER, answer, exists, is, is_silent, of_queue, silence_of};
+use crate::rabbitmq::topology::Topology;
 
 /// How often a note can be looked at: up to RabbitMQ 4.2 each time counts as a failed delivery.
 const LOOKS: i32 = i32::MAX;
 /// How long a note may be in its writer's hand, or in a reader's.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Makes a queue for notes, or finds it.
-pub(super) async fn make(connection: &Connection, names: &Names, queue: &str) -> Result<(), lapin::Error> {
-    if is_made(connection, queue).await? {
+/// Makes a queue for notes, or finds it. Nobody writes to one before a mark says that the broker will not lose it.
+///
+/// RabbitMQ 3.10 writes down which files are a new queue's up to a second after it has confirmed it, and later while other
+/// queues are made. If it dies before, or before the queue is made wholly, it has a queue ever after that is there, counts as
+/// empty and answers nobody: its new member waits to be told to vote. One without a mark is made again then.
+pub(super) async fn make(connection: &Connection, topology: &Topology, queue: &str) -> Result<(), lapin::Error> {
+    let is_there = exists(connection, queue).await?;
+    if is_there && is_marked(connection, queue).await? {
         return Ok(());
     }
     // The mark of one that somebody has deleted.
     unmark(connection, queue).await?;
-    declare(connection, names, queue).await?;
-    match prove(connection, queue).await {
-        Err(error) if is_silence(&error) => {
-            declare(connection, names, queue).await?;
-            prove(connection, queue).await
-        }
-        proven => proven,
+    declare(connection, &topology.names, queue).await?;
+    if is_there && is_silent(connection, queue, PATIENCE).await? {
+        remove(connection, queue).await?;
+        declare(connection, &topology.names, queue).await?;
     }
+    sleep(topology.settles_in).await;
+    // Over the same connection: the broker has lived since.
+    let channel = answer(connection.create_channel()).await?;
+    mark(&channel, queue).await?;
+    answer(channel.close(200, "done".into())).await
 }
 
 async fn declare(connection: &Connection, names: &Names, queue: &str) -> Result<(), lapin::Error> {
@@ -48,16 +56,13 @@ async fn declare(connection: &Connection, names: &Names, queue: &str) -> Result<
     answer(channel.close(200, "done".into())).await
 }
 
-/// Has a queue without a mark answer before anybody writes to it, and marks it; deletes one that does not answer.
-///
-/// A broker that dies after it has begun to make a quorum queue and before it has elected the first leader (RabbitMQ 3.10:
-/// within milliseconds) has a queue ever after that is there, counts as empty and answers nobody.
-pub(in crate::rabbitmq) async fn prove(connection: &Connection, queue: &str) -> Result<(), lapin::Error> {
-    if is_silent(connection, queue).await? {
-        remove(connection, queue).await?;
-        return Err(silence_of(queue));
+/// Deletes a queue that has no mark and does not answer; the error says so.
+pub(in crate::rabbitmq) async fn spare(connection: &Connection, queue: &str) -> Result<(), lapin::Error> {
+    if is_marked(connection, queue).await? || !is_silent(connection, queue, SILENT_AFTER).await? {
+        return Ok(());
     }
-    mark(connection, queue).await
+    remove(connection, queue).await?;
+    Err(silence_of(queue))
 }
 
 async fn remove(connection: &Connection, queue: &str) -> Result<(), lapin::Error> {
@@ -72,12 +77,10 @@ fn mark_of(queue: &str) -> String {
     format!("{queue}.made")
 }
 
-async fn mark(connection: &Connection, queue: &str) -> Result<(), lapin::Error> {
-    let channel = answer(connection.create_channel()).await?;
+/// Marks a queue that the broker will not lose any more.
+pub(in crate::rabbitmq) async fn mark(channel: &Channel, queue: &str) -> Result<(), lapin::Error> {
     let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    let arguments = FieldTable::default();
-    answer(channel.exchange_declare(mark_of(queue).into(), ExchangeKind::Direct, options, arguments)).await?;
-    answer(channel.close(200, "done".into())).await
+    answer(channel.exchange_declare(mark_of(queue).into(), ExchangeKind::Direct, options, FieldTable::default())).await
 }
 
 async fn unmark(connection: &Connection, queue: &str) -> Result<(), lapin::Error> {
@@ -86,8 +89,7 @@ async fn unmark(connection: &Connection, queue: &str) -> Result<(), lapin::Error
     answer(channel.close(200, "done".into())).await
 }
 
-/// Whether notes can be in a queue: it is there and has answered.
-pub(in crate::rabbitmq) async fn is_made(connection: &Connection, queue: &str) -> Result<bool, lapin::Error> {
+async fn is_marked(connection: &Connection, queue: &str) -> Result<bool, lapin::Error> {
     let asked = answer(async {
         let channel = connection.create_channel().await?;
         let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
@@ -96,7 +98,7 @@ pub(in crate::rabbitmq) async fn is_made(connection: &Connection, queue: &str) -
         channel.close(200, "done".into()).await
     });
     match asked.await {
-        Ok(()) => exists(connection, queue).await,
+        Ok(()) => Ok(true),
         Err(error) if is(&error, NOT_FOUND) => Ok(false),
         Err(error) => Err(error),
     }
@@ -127,7 +129,8 @@ pub(super) async fn last<T: DeserializeOwned>(
     queue: &str,
     number: impl Fn(&T) -> u64,
 ) -> Result<Option<T>, lapin::Error> {
-    if !is_made(connection, queue).await? {
+    // One without a mark may not answer, or is just being made: RabbitMQ 3.10 ends the connection that gets from it then.
+    if !exists(connection, queue).await? || !is_marked(connection, queue).await? {
         return Ok(None);
     }
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));

@@ -11,6 +11,7 @@ use super::notes::{PATIENCE, last, make, store};
 use crate::Backoff;
 use crate::rabbitmq::names::Names;
 use crate::rabbitmq::reader::{ACCESS_REFUSED, RESOURCE_LOCKED, answer, exists, is};
+use crate::rabbitmq::topology::Topology;
 
 /// How many processes can count at once.
 const MOST: u16 = 1_000;
@@ -31,14 +32,14 @@ impl Slot {
     /// one is: the queue of one that a broker died in the middle of making can stay unusable.
     pub(crate) async fn claim(
         connection: &Connection,
-        names: &Names,
+        topology: &Topology,
         preferred: Option<u16>,
         unusable: &BTreeMap<u16, Instant>,
     ) -> Result<Self, (Option<u16>, lapin::Error)> {
         for index in preferred.into_iter().chain(0..MOST).filter(|index| !unusable.contains_key(index)) {
-            match lock(connection, &names.tally_holder(index)).await {
+            match lock(connection, &topology.names.tally_holder(index)).await {
                 Ok(()) => {
-                    let opened = Self::open(connection, names, index).await;
+                    let opened = Self::open(connection, topology, index).await;
                     return opened.map_err(|error| (is_at_fault(&error).then_some(index), error));
                 }
                 Err(error) if is(&error, RESOURCE_LOCKED) => {}
@@ -48,10 +49,11 @@ impl Slot {
         Err((None, std::io::Error::other("no slot is free").into()))
     }
 
-    async fn open(connection: &Connection, names: &Names, index: u16) -> Result<Self, lapin::Error> {
+    async fn open(connection: &Connection, topology: &Topology, index: u16) -> Result<Self, lapin::Error> {
+        let names = &topology.names;
         let queue = names.tally(index);
         let is_new = !exists(connection, &queue).await?;
-        make(connection, names, &queue).await?;
+        make(connection, topology, &queue).await?;
         // Its note may be in somebody's hand just now, and without it the slot would lose its history.
         let found = if is_new { None } else { last(connection, &queue, |note: &Note| note.number).await? };
         let note = found.unwrap_or_default();

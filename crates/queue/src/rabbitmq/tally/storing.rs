@@ -3,8 +3,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lapin::Connection;
+use tokio::sync::SetOnce;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::counts::Counts;
@@ -12,7 +13,7 @@ use super::ledger::State;
 use super::slot::{Slot, is_at_fault};
 use crate::rabbitmq::connection;
 use crate::rabbitmq::publisher::Publisher;
-use crate::rabbitmq::reader::{NOT_FOUND, is, is_silence};
+use crate::rabbitmq::reader::{ACCESS_REFUSED, NOT_FOUND, is, is_silence};
 use crate::rabbitmq::url::BrokerUrl;
 
 /// How often what was counted is stored, if anything was.
@@ -28,13 +29,26 @@ const PAUSE: Duration = Duration::from_millis(300);
 const TRIES: usize = 2;
 /// So many failures in a row are told. A missing right, say, is mended by nobody who does not hear of it.
 const SAID_AFTER: u32 = 3;
+/// Somebody who wants this process registered waits no longer than that.
+const REGISTERS_IN: Duration = Duration::from_secs(10);
+/// The last note is tried again until it has taken so long.
+const CLOSES_IN: Duration = Duration::from_secs(3);
 /// How long a slot is left alone that did not work. It can have been the broker that was slow.
 const AVOID_FOR: Duration = Duration::from_mins(1);
 
 /// Stores what this process counts, for as long as it runs. One that counts nothing needs no slot.
 pub(crate) struct Storing {
+    registering: Arc<Registering>,
     stop: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// A process is registered once a note of it is in a slot: by that its death is known.
+#[derive(Default)]
+struct Registering {
+    wanted: SetOnce<()>,
+    /// It is, or cannot be.
+    over: SetOnce<()>,
 }
 
 impl Storing {
@@ -42,7 +56,9 @@ impl Storing {
     pub(crate) fn start(url: BrokerUrl, publisher: Arc<Publisher>) -> Self {
         let stop = CancellationToken::new();
         let writer = format!("{:032x}", rand::random::<u128>());
+        let registering = Arc::<Registering>::default();
         let keeping = Keeping {
+            registering: registering.clone(),
             url,
             publisher,
             writer,
@@ -54,7 +70,14 @@ impl Storing {
             unusable: BTreeMap::new(),
         };
         let task = Mutex::new(Some(tokio::spawn(keeping.run(stop.clone()))));
-        Self { stop, task }
+        Self { registering, stop, task }
+    }
+
+    /// Has this process registered before it counts anything: what one counts that dies before its first note is missing, and
+    /// nobody knows. Where nothing can be stored that is not waited for long.
+    pub(crate) async fn registered(&self) {
+        let _ = self.registering.wanted.set(()); // somebody else may have said so
+        self.registering.over.wait().await;
     }
 
     /// Stores the last numbers. The publisher has to be open still.
@@ -77,6 +100,7 @@ impl Drop for Storing {
 }
 
 struct Keeping {
+    registering: Arc<Registering>,
     url: BrokerUrl,
     publisher: Arc<Publisher>,
     writer: String,
@@ -94,26 +118,43 @@ struct Keeping {
     unusable: BTreeMap<u16, Instant>,
 }
 
-/// Whether it is time for a note. `unstored`: movements that are in none. `last`: how long ago one was last tried.
-fn is_due(unstored: u64, is_first: bool, last: Duration, failed: bool) -> bool {
+/// Whether it is time for a note. `unstored`: movements that are in none. `last`: how long ago one was last tried, and
+/// `failures`: how often in vain since one was stored.
+fn is_due(unstored: u64, is_first: bool, last: Duration, failures: u32) -> bool {
     let many = if is_first { 1 } else { MANY };
-    EVERY <= last || (!failed && many <= unstored && (is_first || PAUSE <= last))
+    let pause = EVERY.min(PAUSE * 2_u32.saturating_pow(failures));
+    EVERY <= last || (many <= unstored && pause <= last)
 }
 
 impl Keeping {
     async fn run(mut self, stop: CancellationToken) {
-        let (mut tried, mut failures) = (Instant::now(), 0_u32);
+        let (mut tried, mut failures) = (None::<Instant>, 0_u32);
+        let (mut wanted_since, mut closing_since) = (None, None);
         loop {
             let closing = tokio::select! {
                 () = stop.cancelled() => true,
-                () = tokio::time::sleep(LOOK) => false,
+                &() = self.registering.wanted.wait(), if wanted_since.is_none() => false,
+                () = sleep(LOOK) => false,
             };
+            if self.registering.wanted.initialized() {
+                wanted_since.get_or_insert_with(Instant::now);
+            }
             let unstored = self.publisher.tally.state().counts.since(&self.stored).movements();
-            if !closing && !is_due(unstored, self.last.is_none(), tried.elapsed(), 0 < failures) {
+            // Without a slot nobody knows that it lives, so its death would not be noticed either.
+            let is_first = !self.has_slot();
+            let unstored = if self.is_registering() { unstored.max(1) } else { unstored };
+            let last = tried.map_or(Duration::MAX, |tried| tried.elapsed());
+            if !closing && !is_due(unstored, is_first, last, failures) {
                 continue;
             }
+            let closing_for = closing.then(|| closing_since.get_or_insert_with(Instant::now).elapsed());
             let stored = self.store(closing).await;
-            tried = Instant::now();
+            tried = Some(Instant::now());
+            let refused = stored.as_ref().is_err_and(|error| is(error, ACCESS_REFUSED));
+            let for_long = wanted_since.is_some_and(|since| REGISTERS_IN <= since.elapsed());
+            if self.slot.is_some() && stored.is_ok() || refused || for_long || closing {
+                let _ = self.registering.over.set(()); // again and again
+            }
             match stored {
                 Ok(()) => {
                     if SAID_AFTER <= failures {
@@ -135,15 +176,26 @@ impl Keeping {
                     self.leave().await;
                 }
             }
-            if closing {
-                return self.leave().await;
+            match closing_for {
+                // That its connection is lost turns out only now, say, and there is no other time.
+                Some(closing_for) if 0 < failures && closing_for < CLOSES_IN => sleep(LOOK).await,
+                Some(_) => return self.leave().await,
+                None => {}
             }
         }
     }
 
+    fn has_slot(&self) -> bool {
+        self.slot.as_ref().is_some_and(|(connection, _)| connection.status().connected())
+    }
+
+    fn is_registering(&self) -> bool {
+        self.registering.wanted.initialized() && !self.registering.over.initialized()
+    }
+
     async fn store(&mut self, closing: bool) -> Result<(), lapin::Error> {
         let state = self.publisher.tally.state();
-        if state == self.written && (!closing || self.last.is_none()) {
+        if state == self.written && !self.is_registering() && (!closing || self.last.is_none()) {
             return Ok(());
         }
         // One that is away is being reached already, and its waits grow there.
@@ -151,7 +203,8 @@ impl Keeping {
             return Ok(());
         }
         for _ in 0..TRIES {
-            if self.slot.is_none() {
+            if !self.has_slot() {
+                self.leave().await;
                 self.claim().await?;
             }
             let written = self.write(&state, closing).await;
@@ -192,7 +245,7 @@ impl Keeping {
         self.unusable.retain(|_, since| since.elapsed() < AVOID_FOR);
         let connection = connection::connect(&self.url, "tally").await;
         let connection = connection.map_err(|error| std::io::Error::other(error.to_string()))?;
-        match Slot::claim(&connection, &self.publisher.topology.names, self.last, &self.unusable).await {
+        match Slot::claim(&connection, &self.publisher.topology, self.last, &self.unusable).await {
             Ok(slot) => {
                 self.last = Some(slot.index);
                 self.stored_elsewhere = self.stored;
@@ -236,10 +289,11 @@ mod tests {
     #[test]
     fn a_note_is_due_in_time_and_sooner_when_much_is_in_none() {
         let ms = Duration::from_millis;
-        assert!(is_due(1, true, ms(0), false), "the first one counts for who has a slot");
-        assert!(!is_due(0, true, ms(2_999), false) && !is_due(MANY - 1, false, ms(2_999), false));
-        assert!(is_due(MANY - 1, false, EVERY, false), "in hand, perhaps, without a movement");
-        assert!(is_due(MANY, false, PAUSE, false) && !is_due(MANY, false, ms(299), false));
-        assert!(!is_due(MANY, false, ms(2_999), true) && is_due(0, false, EVERY, true), "what failed has time");
+        assert!(is_due(1, true, PAUSE, 0), "the first one counts for who has a slot");
+        assert!(!is_due(0, true, ms(2_999), 0) && !is_due(MANY - 1, false, ms(2_999), 0));
+        assert!(is_due(MANY - 1, false, EVERY, 0), "in hand, perhaps, without a movement");
+        assert!(is_due(MANY, false, PAUSE, 0) && !is_due(MANY, false, ms(299), 0));
+        assert!(!is_due(MANY, false, ms(599), 1) && is_due(MANY, false, ms(600), 1), "what failed has time");
+        assert!(!is_due(MANY, false, ms(2_999), 100) && is_due(0, false, EVERY, 100));
     }
 }

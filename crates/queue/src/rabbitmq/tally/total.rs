@@ -77,7 +77,7 @@ pub(crate) async fn baseline(connection: &Connection, topology: &Topology) -> Re
         lost: found.tolerance.lost + before.lost,
     };
     let queue = names.tally_baseline();
-    make(connection, names, &queue).await?;
+    make(connection, topology, &queue).await?;
     let channel = answer(connection.create_channel()).await?;
     answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
     store(&channel, names, &queue, &serde_json::to_vec(&next).expect("numbers are JSON")).await?;

@@ -2,12 +2,12 @@
 
 use lapin::types::{AMQPValue, FieldTable};
 use refersion_relay_private_broker::PrivateBroker;
-use refersion_relay_queue::{Queue, QueueError, RabbitMq};
+use refersion_relay_queue::{BrokerState, Queue, QueueError, RabbitMq, RabbitMqSettings};
 
 use super::node;
 use crate::support::events::{SHARD, crowd};
 use crate::support::instance::{Instance, ROOM};
-use crate::support::rabbitmq::Relay;
+use crate::support::rabbitmq::{Relay, settings};
 use crate::support::waiting::take;
 
 /// Leaves a queue as a restarted broker does that died between remembering it and electing who leads it: with a member that
@@ -109,4 +109,22 @@ async fn a_queue_that_answers_nobody_is_named_and_works_once_it_was_deleted() {
     let mut owned = relay.own(&SHARD).await;
     take(&mut owned, 5).await;
     owned.release().await;
+}
+
+#[tokio::test]
+async fn what_was_counted_first_of_all_survives_the_broker() {
+    let mut node = node().await;
+    let settings = RabbitMqSettings { settles_in: RabbitMqSettings::SETTLES_IN, ..settings(&node.url()) };
+    let relay = Relay::start_with(&node.url(), settings).await;
+    relay.store(&SHARD, crowd(0..5)).await;
+
+    node.kill().await;
+    node.restart().await.unwrap();
+
+    relay.until("up again", BrokerState::is_up).await;
+    relay.store(&SHARD, crowd(5..8)).await;
+    relay.queue.close().await; // with the last note
+    let after = Relay::start_with(&node.url(), relay.settings.clone()).await;
+    let sum = after.queue.conservation().await.unwrap();
+    assert_eq!((sum.accepted, sum.difference(), sum.tolerance.deaths), (8, 0, 0), "{sum}");
 }

@@ -80,6 +80,13 @@ impl Flow {
         }
     }
 
+    /// Nobody is being worked, so nobody waits for what is held back: the wait begins anew.
+    pub(crate) fn again(&mut self, now: Instant) {
+        if let State::Waiting { since: Some(_), .. } = self.state {
+            self.state = State::Waiting { waited: Duration::ZERO, since: Some(now) };
+        }
+    }
+
     /// There is room now.
     pub(crate) fn fits(&mut self, now: Instant) {
         if let State::Waiting { waited, since: Some(since) } = self.state {
@@ -119,6 +126,17 @@ mod tests {
 
         assert_eq!(flow.crowded(start + 10 * SECOND), Crowded::Wait);
         assert_eq!(flow.deadline(start + 10 * SECOND), start + 10 * SECOND + SECOND * 3 / 4);
+    }
+
+    #[test]
+    fn a_wait_for_nothing_does_not_count() {
+        let (mut flow, start) = (Flow::new(), Instant::now());
+        flow.crowded(start);
+        flow.again(start + SECOND);
+        assert_eq!(flow.deadline(start + SECOND), start + 2 * SECOND);
+        flow.fits(start + 2 * SECOND);
+        flow.again(start + 3 * SECOND);
+        assert_eq!(flow.deadline(start + 3 * SECOND), start + 3 * SECOND, "nothing is held back");
     }
 
     #[test]

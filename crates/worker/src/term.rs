@@ -151,10 +151,13 @@ impl Term {
                     }
                     self.advance(&leave);
                 }
-                () = tokio::time::sleep_until(deadline), if is_held_back => {
+                // What goes round is remembered by this process alone, so it does not go for the sake of nobody.
+                () = tokio::time::sleep_until(deadline), if is_held_back => if self.context.lookout.is_out() {
+                    self.flow.again(Instant::now());
+                } else {
                     self.let_pass();
                     self.advance(&leave);
-                }
+                },
                 () = leave.cancelled(), if end.is_none() && is_held_back => {
                     end = Some(self.wind_up(&leave, TermEnd::Lost));
                 }

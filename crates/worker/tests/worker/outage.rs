@@ -10,6 +10,7 @@ use refersion_relay_queue::{Queue, RabbitMq, Scan};
 use refersion_relay_refersion::{Applied, Calls, Ended, Failure, Operation};
 use refersion_relay_telemetry::Metrics;
 use refersion_relay_worker::{Account, Destination, OutageSettings, WorkerSettings};
+use tokio::sync::watch;
 
 use crate::support::{Running, account, identify, queue, settings, store, until_shown};
 
@@ -29,15 +30,20 @@ enum Mood {
 struct Fickle {
     mood: Mutex<Mood>,
     applied: Mutex<BTreeMap<String, u32>>,
+    probes: watch::Sender<u32>,
 }
 
 impl Fickle {
     fn new(mood: Mood) -> Arc<Self> {
-        Arc::new(Self { mood: Mutex::new(mood), applied: Mutex::default() })
+        Arc::new(Self { mood: Mutex::new(mood), applied: Mutex::default(), probes: watch::Sender::new(0) })
     }
 
     fn become_(&self, mood: Mood) {
         *self.mood.lock().unwrap() = mood;
+    }
+
+    async fn until_probed(&self, times: u32) {
+        self.probes.subscribe().wait_for(|probes| times <= *probes).await.unwrap();
     }
 
     /// How often each address was worked.
@@ -68,6 +74,7 @@ impl Destination for Fickle {
 
     async fn check_keys(&self, _: &Account, calls: Arc<dyn Calls>) -> Result<(), Failure> {
         calls.begin().await;
+        self.probes.send_modify(|probes| *probes += 1);
         let mut mood = self.mood.lock().unwrap();
         if *mood == Mood::Leaves {
             *mood = Mood::Down;
@@ -121,6 +128,30 @@ async fn a_shard_is_given_back_in_a_long_outage_and_taken_up_again_after_it() {
     until_shown(&metrics, &["worker_ended_total 11", "refersion_state{state=\"up\"} 1"]).await;
     assert_eq!(refersion.applied(), [1; EVENTS + 1]);
     until_shown(&metrics, &["queue_connections{connection=\"consume\"} 1", "worker_redeliveries_total 10"]).await;
+    is_clean(&queue, &metrics).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_does_not_fit_into_a_lane_does_not_go_round_while_nobody_is_worked() {
+    let metrics = Metrics::new();
+    let queue = queue(&metrics).await;
+    for version in 0..EVENTS {
+        let traits = format!(r#"{{"name":"Version {version}","email":"busy@example.com"}}"#);
+        store(&queue, &format!(r#"{{"type":"identify","traits":{traits}}}"#)).await;
+    }
+    let refersion = Fickle::new(Mood::Down);
+    let scaled = scaled();
+    let outage = OutageSettings { patience: Duration::from_mins(2), ..scaled.outage };
+    let settings = WorkerSettings { outage, ..scaled };
+    let running = Running::start_with(settings, &queue, refersion.clone(), vec![account()], &metrics);
+    until_shown(&metrics, &["refersion_state{state=\"outage\"} 1"]).await;
+
+    refersion.until_probed(30).await; // 3 s at least; the patience with a full lane is 1 s
+    refersion.become_(Mood::Up);
+
+    until_shown(&metrics, &["worker_ended_total 10", "events_parked_total{to=\"shard\"} 0"]).await;
+    assert_eq!(refersion.applied(), [10]);
     is_clean(&queue, &metrics).await;
     running.stop().await;
 }

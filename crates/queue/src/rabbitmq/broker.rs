@@ -135,9 +135,7 @@ impl RabbitMq {
 
     /// Has this process registered before it moves anything, if the broker is there.
     async fn registered(&self) {
-        if self.publisher.state().borrow().is_up() {
-            self.storing.registered().await;
-        }
+        self.publisher.if_up(self.storing.registering().registered()).await;
     }
 
     /// Reading notes can end a connection: RabbitMQ 3.10 closes one that asks a queue which is just being made.
@@ -156,13 +154,15 @@ impl Queue for RabbitMq {
     async fn publish(&self, batch: Vec<(Place, Message)>) -> Vec<Result<(), PublishError>> {
         let count = batch.len();
         let publisher = self.publisher.clone();
-        if timeout(publisher.confirm_timeout(), self.registered()).await.is_err() {
-            let refused = || PublishError::Refused("the broker is too slow".to_owned());
-            return (0..count).map(|_| Err(refused())).collect();
-        }
+        let registering = self.storing.registering();
         // In a task of its own: a caller that goes away must not leave a publish half done, and lapin keeps the confirms
         // of publishes that nobody waits for.
         let task = tokio::spawn(async move {
+            let registered = publisher.if_up(registering.registered());
+            if timeout(publisher.confirm_timeout(), registered).await.is_err() {
+                let refused = || PublishError::Refused("the broker is too slow".to_owned());
+                return (0..count).map(|_| Err(refused())).collect();
+            }
             let batch = &batch;
             let subjects = batch.iter().map(|(_, message)| (&message.headers.account, &message.headers.subject));
             let publisher = &publisher;

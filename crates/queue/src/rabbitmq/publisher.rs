@@ -102,6 +102,14 @@ impl Publisher {
         self.confirm_timeout
     }
 
+    /// Waits for something, unless the broker is away.
+    pub(crate) async fn if_up(&self, waiting: impl Future<Output = ()>) {
+        let is_up = self.state.borrow().is_up();
+        if is_up {
+            waiting.await;
+        }
+    }
+
     /// Something seems to be gone from the broker.
     pub(crate) fn look_now(&self) {
         self.upkeep.look_now();

@@ -77,8 +77,8 @@ async fn clean(old: Relay, new: Relay) {
 async fn new_events_go_to_the_old_shards_until_everything_there_is_done() {
     let (old, new) = two_and_three().await;
     old.store(&SHARD, events(0..1)).await;
-    let _changing = changing(&new);
     assert_eq!(publish(&new, SOMEBODY, "1").await, Ok(()));
+    let _changing = changing(&new);
     stays("in use", WATCHED, || in_use(&new) == 2).await;
     assert!(matches!(publish(&new, THIRD, "x").await, Err(PublishError::Refused(_))), "not yet");
     let mut owned = new.own(&SHARD).await;

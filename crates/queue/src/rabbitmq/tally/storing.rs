@@ -45,10 +45,19 @@ pub(crate) struct Storing {
 
 /// A process is registered once a note of it is in a slot: by that its death is known.
 #[derive(Default)]
-struct Registering {
+pub(crate) struct Registering {
     wanted: SetOnce<()>,
     /// It is, or cannot be.
     over: SetOnce<()>,
+}
+
+impl Registering {
+    /// Has this process registered before it counts anything: what one counts that dies before its first note is missing, and
+    /// nobody knows. Where nothing can be stored that is not waited for long.
+    pub(crate) async fn registered(&self) {
+        let _ = self.wanted.set(()); // somebody else may have said so
+        self.over.wait().await;
+    }
 }
 
 impl Storing {
@@ -73,11 +82,8 @@ impl Storing {
         Self { registering, stop, task }
     }
 
-    /// Has this process registered before it counts anything: what one counts that dies before its first note is missing, and
-    /// nobody knows. Where nothing can be stored that is not waited for long.
-    pub(crate) async fn registered(&self) {
-        let _ = self.registering.wanted.set(()); // somebody else may have said so
-        self.registering.over.wait().await;
+    pub(crate) fn registering(&self) -> Arc<Registering> {
+        self.registering.clone()
     }
 
     /// Stores the last numbers. The publisher has to be open still.
@@ -93,6 +99,7 @@ impl Storing {
 impl Drop for Storing {
     /// As in a process that dies: what was counted since the last note is missing.
     fn drop(&mut self) {
+        let _ = self.registering.over.set(());
         if let Some(task) = self.task.get_mut().unwrap_or_else(PoisonError::into_inner) {
             task.abort();
         }

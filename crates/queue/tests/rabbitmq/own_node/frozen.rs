@@ -17,6 +17,7 @@ fn batch(messages: Vec<Message>) -> Vec<(Place, Message)> {
 async fn subjects_wait_for_their_confirms_side_by_side_and_one_subject_for_each() {
     let node = node().await;
     let relay = Relay::start_on(&node.url()).await;
+    relay.store(&SHARD, events(0..1)).await; // the first one has to register
     node.freeze();
     let mut messages: Vec<_> = (0..50).map(|number| event("subject 0", &format!("more {number}"))).collect();
     messages.extend(crowd(0..300));

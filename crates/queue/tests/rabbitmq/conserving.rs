@@ -177,6 +177,25 @@ async fn copies_that_a_sweep_has_on_their_way_when_it_fails_are_a_tolerance() {
 }
 
 #[tokio::test]
+async fn a_process_that_has_nothing_to_count_is_not_taken_for_dead_when_it_was_cut_off() {
+    let url = shared_broker();
+    let wire = Wire::to(&url).await;
+    let relay = Relay::start_with(&url, settings(&wire.url(&url))).await;
+    relay.store(&SHARD, crowd(0..5)).await;
+    sum(&relay, |sum| sum.accepted == 5).await;
+    eventually("that nobody adds up", async || (wire.connections() == 2).then_some(())).await;
+
+    wire.cut();
+
+    relay.until("away", |state| !state.is_up()).await;
+    relay.until_up().await;
+    eventually("its slot", async || (wire.connections() == 2).then_some(())).await;
+    let after = sum(&relay, |sum| sum.accepted == 5).await;
+    assert_eq!((after.tolerance.deaths, after.difference()), (0, 0), "{after}");
+    relay.clean().await;
+}
+
+#[tokio::test]
 async fn acknowledgements_that_may_be_lost_are_a_tolerance() {
     let url = shared_broker();
     let wire = Wire::to(&url).await;

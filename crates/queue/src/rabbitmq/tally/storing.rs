@@ -5,7 +5,7 @@ use std::time::Duration;
 use lapin::Connection;
 use tokio::sync::SetOnce;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::counts::Counts;
@@ -46,7 +46,8 @@ pub(crate) struct Storing {
 /// A process is registered once a note of it is in a slot: by that its death is known.
 #[derive(Default)]
 pub(crate) struct Registering {
-    wanted: SetOnce<()>,
+    /// Since when somebody wants it to be.
+    wanted: SetOnce<Instant>,
     /// It is, or cannot be.
     over: SetOnce<()>,
 }
@@ -55,8 +56,15 @@ impl Registering {
     /// Has this process registered before it counts anything: what one counts that dies before its first note is missing, and
     /// nobody knows. Where nothing can be stored that is not waited for long.
     pub(crate) async fn registered(&self) {
-        let _ = self.wanted.set(()); // somebody else may have said so
-        self.over.wait().await;
+        let _ = self.wanted.set(Instant::now()); // somebody else may have said so
+        let since = *self.wanted.wait().await;
+        if timeout_at(since + REGISTERS_IN, self.over.wait()).await.is_err() {
+            self.is_over();
+        }
+    }
+
+    fn is_over(&self) {
+        let _ = self.over.set(()); // again and again
     }
 }
 
@@ -99,7 +107,7 @@ impl Storing {
 impl Drop for Storing {
     /// As in a process that dies: what was counted since the last note is missing.
     fn drop(&mut self) {
-        let _ = self.registering.over.set(());
+        self.registering.is_over();
         if let Some(task) = self.task.get_mut().unwrap_or_else(PoisonError::into_inner) {
             task.abort();
         }
@@ -136,20 +144,18 @@ fn is_due(unstored: u64, is_first: bool, last: Duration, failures: u32) -> bool 
 impl Keeping {
     async fn run(mut self, stop: CancellationToken) {
         let (mut tried, mut failures) = (None::<Instant>, 0_u32);
-        let (mut wanted_since, mut closing_since) = (None, None);
+        let (mut is_wanted, mut closing_since) = (false, None);
         loop {
             let closing = tokio::select! {
                 () = stop.cancelled() => true,
-                &() = self.registering.wanted.wait(), if wanted_since.is_none() => false,
+                _ = self.registering.wanted.wait(), if !is_wanted => false,
                 () = sleep(LOOK) => false,
             };
-            if self.registering.wanted.initialized() {
-                wanted_since.get_or_insert_with(Instant::now);
-            }
+            is_wanted = self.registering.wanted.initialized();
             let unstored = self.publisher.tally.state().counts.since(&self.stored).movements();
             // Without a slot nobody knows that it lives, so its death would not be noticed either.
             let is_first = !self.has_slot();
-            let unstored = if self.is_registering() { unstored.max(1) } else { unstored };
+            let unstored = if self.has_to_claim() { unstored.max(1) } else { unstored };
             let last = tried.map_or(Duration::MAX, |tried| tried.elapsed());
             if !closing && !is_due(unstored, is_first, last, failures) {
                 continue;
@@ -158,9 +164,8 @@ impl Keeping {
             let stored = self.store(closing).await;
             tried = Some(Instant::now());
             let refused = stored.as_ref().is_err_and(|error| is(error, ACCESS_REFUSED));
-            let for_long = wanted_since.is_some_and(|since| REGISTERS_IN <= since.elapsed());
-            if self.slot.is_some() && stored.is_ok() || refused || for_long || closing {
-                let _ = self.registering.over.set(()); // again and again
+            if (self.has_slot() && stored.is_ok()) || refused || closing {
+                self.registering.is_over();
             }
             match stored {
                 Ok(()) => {
@@ -196,13 +201,15 @@ impl Keeping {
         self.slot.as_ref().is_some_and(|(connection, _)| connection.status().connected())
     }
 
-    fn is_registering(&self) -> bool {
-        self.registering.wanted.initialized() && !self.registering.over.initialized()
+    /// Whether it needs a slot though it has nothing to store: it is to register, or would be taken for dead.
+    fn has_to_claim(&self) -> bool {
+        let is_registering = self.registering.wanted.initialized() && !self.registering.over.initialized();
+        !self.has_slot() && (is_registering || self.last.is_some())
     }
 
     async fn store(&mut self, closing: bool) -> Result<(), lapin::Error> {
         let state = self.publisher.tally.state();
-        if state == self.written && !self.is_registering() && (!closing || self.last.is_none()) {
+        if state == self.written && !self.has_to_claim() && (!closing || self.last.is_none()) {
             return Ok(());
         }
         // One that is away is being reached already, and its waits grow there.

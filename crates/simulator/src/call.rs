@@ -15,6 +15,8 @@ pub struct Call {
     pub email: Option<String>,
     /// The numeric ids in the request.
     pub ids: Vec<u64>,
+    /// The last name in the request.
+    pub last_name: Option<String>,
     /// `None` while the call is under way, and for good if it never got an answer.
     pub status: Option<u16>,
     /// The name of the fault that was applied, as in the fault's JSON.
@@ -28,6 +30,7 @@ pub struct Call {
 pub(crate) struct Subject {
     pub(crate) email: Option<String>,
     pub(crate) ids: Vec<u64>,
+    pub(crate) last_name: Option<String>,
 }
 
 impl Subject {
@@ -41,7 +44,9 @@ impl Subject {
             .chain(edits.iter().map(|edit| &edit["email"]))
             .find_map(Value::as_str);
         let ids = request["ids"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let last_names = [&request["last_name"]].into_iter().chain(edits.iter().map(|edit| &edit["last_name"]));
         Self {
+            last_name: last_names.filter_map(Value::as_str).next().map(str::to_owned),
             email: email.map(str::to_owned),
             ids: [&request["id"]]
                 .into_iter()
@@ -70,6 +75,14 @@ mod tests {
         check(r#"{"id":7}"#, None, &[7]);
         check(r#"{"ids":[7,8],"status":"DENIED"}"#, None, &[7, 8]);
         check(r#"{"affiliates":[{"id":7,"email":"b@x.co"}]}"#, Some("b@x.co"), &[7]);
+    }
+
+    #[test]
+    fn a_request_says_what_somebody_is_to_be_called() {
+        let named = [r#"{"last_name":"Bolton"}"#, r#"{"affiliates":[{"id":7,"last_name":"Bolton"}]}"#];
+        for body in named {
+            assert_eq!(Subject::of(body.as_bytes()).last_name.as_deref(), Some("Bolton"), "{body}");
+        }
     }
 
     #[test]

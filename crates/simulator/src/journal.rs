@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How many calls are remembered; the oldest go first.
-const MOST_CALLS: usize = 100_000;
+const MOST_CALLS: usize = 200_000;
 
 /// Writes down every API call, and counts.
 pub(crate) struct Journal {
@@ -64,6 +64,7 @@ impl Journal {
             public_key: public_key.to_owned(),
             email: subject.email,
             ids: subject.ids,
+            last_name: subject.last_name,
             status: None,
             fault,
             started_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),

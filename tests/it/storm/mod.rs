@@ -56,9 +56,7 @@ async fn weather(installation: Installation, extent: Extent) {
             // Spread over the whole run. At the end there is nothing left to be killed in the middle of.
             oracle.until_accepted(kill * events / (kills + 1)).await;
             for blow in [Blow::draw(&mut random, installation.has_broker()), Blow::kill(&mut random, &installation)] {
-                if std::env::var_os("RELAY_TEST_VERBOSE").is_some() {
-                    println!("{:>6} ms, {} accepted: {blow:?}", started.elapsed().as_millis(), oracle.accepted());
-                }
+                println!("{:>6} ms, {} accepted: {blow:?}", started.elapsed().as_millis(), oracle.accepted());
                 blow.fall(&installation).await;
                 count += 1;
             }

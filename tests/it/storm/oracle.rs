@@ -141,6 +141,18 @@ impl Oracle {
     /// When somebody is not as they should be.
     pub(super) fn check(&self, refersion: &Refersion) {
         let open = self.unfulfilled(refersion);
+        for person in open.keys() {
+            println!("what Refersion was asked about {person:?}:");
+            let affiliates = refersion.simulator.affiliates();
+            let id = affiliates.iter().find(|found| found.email == person.email).map(|found| found.id);
+            for call in refersion.simulator.calls() {
+                let is_about =
+                    call.email.as_ref() == Some(&person.email) || id.is_some_and(|id| call.ids.contains(&id));
+                if is_about && call.public_key == format!("pub_{}", person.account) {
+                    println!("  {call:?}");
+                }
+            }
+        }
         assert!(open.is_empty(), "{} of {} are not as accepted: {open:#?}", open.len(), self.people_count());
     }
 

@@ -44,9 +44,9 @@ impl Subject {
             .chain(edits.iter().map(|edit| &edit["email"]))
             .find_map(Value::as_str);
         let ids = request["ids"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let last_names = [&request["last_name"]].into_iter().chain(edits.iter().map(|edit| &edit["last_name"]));
+        let mut last_names = [&request["last_name"]].into_iter().chain(edits.iter().map(|edit| &edit["last_name"]));
         Self {
-            last_name: last_names.filter_map(Value::as_str).next().map(str::to_owned),
+            last_name: last_names.find_map(Value::as_str).map(str::to_owned),
             email: email.map(str::to_owned),
             ids: [&request["id"]]
                 .into_iter()

@@ -80,11 +80,9 @@ impl Flow {
         }
     }
 
-    /// Nobody is being worked, so nobody waits for what is held back: the wait begins anew.
+    /// Nobody is being worked, so nobody waits for what is held back, and nothing goes round: the wait begins anew.
     pub(crate) fn again(&mut self, now: Instant) {
-        if let State::Waiting { since: Some(_), .. } = self.state {
-            self.state = State::Waiting { waited: Duration::ZERO, since: Some(now) };
-        }
+        self.state = State::Waiting { waited: Duration::ZERO, since: Some(now) };
     }
 
     /// There is room now.
@@ -134,9 +132,10 @@ mod tests {
         flow.crowded(start);
         flow.again(start + SECOND);
         assert_eq!(flow.deadline(start + SECOND), start + 2 * SECOND);
-        flow.fits(start + 2 * SECOND);
+        flow.pass(visits()[0], start + 2 * SECOND);
         flow.again(start + 3 * SECOND);
-        assert_eq!(flow.deadline(start + 3 * SECOND), start + 3 * SECOND, "nothing is held back");
+        assert_eq!(flow.crowded(start + 3 * SECOND), Crowded::Wait, "a pass ends too");
+        assert_eq!(flow.deadline(start + 3 * SECOND), start + 4 * SECOND);
     }
 
     #[test]

@@ -151,7 +151,6 @@ impl Term {
                     }
                     self.advance(&leave);
                 }
-                // What goes round is remembered by this process alone, so it does not go for the sake of nobody.
                 () = tokio::time::sleep_until(deadline), if is_held_back => if self.context.lookout.is_out() {
                     self.flow.again(Instant::now());
                 } else {
@@ -228,6 +227,10 @@ impl Term {
             };
             self.flow.reached(standing.visit(), now);
             if self.is_crowded(&lane) {
+                // What goes round is remembered by this process alone, so it does not go for the sake of nobody.
+                if self.context.lookout.is_out() {
+                    self.flow.again(now);
+                }
                 match self.flow.crowded(now) {
                     Crowded::Wait => self.held_back = Some((lane, item)),
                     Crowded::GoRound => self.set_aside(item, Behind { waits: None, works }),

@@ -112,7 +112,7 @@ impl RabbitMq {
         let topology = &self.publisher.topology;
         let report = async {
             let mut report = topology.check(&connection).await?;
-            report.differences.extend(topology.silent(&connection).await?);
+            report.differences.extend(topology.silent(&connection).await);
             Ok::<_, lapin::Error>(report)
         };
         let report = report.await;

@@ -201,13 +201,14 @@ impl Gates {
                 };
                 let began = Instant::now();
                 let seen = see(&open, topology).await?;
+                let is_known = self.saw(&seen, began);
                 if !are_marked && topology.settles_in <= since.elapsed() && seen.iter().all(Option::is_some) {
+                    are_marked = true; // once: what cannot be marked is no reason to give up what works
                     for queue in topology.gate_names() {
                         mark(&open, &queue).await?;
                     }
-                    are_marked = true;
                 }
-                Ok::<_, lapin::Error>((open, self.saw(&seen, began)))
+                Ok::<_, lapin::Error>((open, is_known))
             };
             match looking.await {
                 Ok((open, true)) => {

@@ -91,7 +91,8 @@ pub(super) async fn is_silent(connection: &Connection, queue: &str, patience: Du
         // With the channel goes back what has come just now.
         Ok(Ok(_)) => answer(channel.close(200, "done".into())).await.map(|()| false),
         // Where only one at a time consumes its leader says no; and somebody may have deleted it just now.
-        Ok(Err(error)) if is(&error, RESOURCE_LOCKED) || is(&error, NOT_FOUND) => Ok(false),
+        // And who may not read it is told so by others.
+        Ok(Err(error)) if [RESOURCE_LOCKED, NOT_FOUND, ACCESS_REFUSED].iter().any(|id| is(&error, *id)) => Ok(false),
         Ok(Err(error)) => Err(error),
         Err(_) => Ok(true),
     }

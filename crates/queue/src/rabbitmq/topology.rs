@@ -1,7 +1,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
@@ -18,7 +18,7 @@ const BROWSE_LIMIT: i32 = 1_000_000;
 /// The same for what says whether a set of shards takes new events, which must never be given up.
 const NO_LIMIT: i32 = i32::MAX;
 /// So many queues are asked at a time.
-const ASKED: usize = 32;
+const ASKED: usize = 256;
 /// AMQP's `PRECONDITION_FAILED`: what exists has other arguments.
 const PRECONDITION_FAILED: u16 = 406;
 
@@ -145,13 +145,13 @@ impl Topology {
     }
 
     /// What is wrong with queues that count as empty and do not answer.
-    pub(crate) async fn silent(&self, connection: &Connection) -> Result<Vec<String>, lapin::Error> {
-        let asked = self
-            .queue_names()
-            .map(async |name| is_silent(connection, &name, SILENT_AFTER).await.map(|found| (found, name)));
-        let answers: Vec<(bool, String)> = stream::iter(asked).buffered(ASKED).try_collect().await?;
-        let silent = answers.into_iter().filter_map(|(is_silent, name)| is_silent.then_some(name));
-        Ok(silent.map(|name| does_not_answer(&name)).collect())
+    pub(crate) async fn silent(&self, connection: &Connection) -> Vec<String> {
+        let asked = self.queue_names().map(async |name| match is_silent(connection, &name, SILENT_AFTER).await {
+            Ok(false) => None,
+            Ok(true) => Some(does_not_answer(&name)),
+            Err(error) => Some(format!("queue {name} could not be asked: {error}")),
+        });
+        stream::iter(asked).buffered(ASKED).filter_map(async |found| found).collect().await
     }
 
     /// The names of what does not exist, `more` held accounts included. Changes nothing.
@@ -384,8 +384,8 @@ fn differs(what: &str, name: &str, error: lapin::Error) -> DeclareError {
 
 fn does_not_answer(name: &str) -> String {
     format!(
-        "queue {name} does not answer: the nodes that have it are away; or, if all nodes are up, the broker died while it was \
-         made: then nothing was ever in it, and it is made again when it is deleted on the broker"
+        "queue {name} does not answer: the nodes that have it are away, or not ready yet; if it stays so with all nodes up, the \
+         broker died within a second of making it, and has lost what was in it: then delete it on the broker, and it is made again"
     )
 }
 

@@ -110,6 +110,22 @@ async fn a_slot_that_was_deleted_hides_none_of_those_behind_it() {
 }
 
 #[tokio::test]
+async fn a_slot_whose_notes_came_to_nothing_is_bound_again_and_has_its_history() {
+    let relay = Relay::start().await;
+    relay.store(&SHARD, crowd(0..10)).await;
+    sum(&relay, |sum| sum.accepted == 10).await;
+    let (queue, exchange) = (relay.name("tally.0"), relay.name("notes"));
+
+    relay.admin.unbind(&queue, &exchange, &queue).await;
+
+    relay.store(&SHARD, crowd(10..15)).await;
+    let after = sum(&relay, |sum| sum.accepted == 15).await;
+    assert_eq!((after.difference(), after.tolerance.deaths), (0, 0), "{after}");
+    assert!(!relay.admin.queue_exists(&relay.name("tally.1")).await, "it is the same slot");
+    relay.clean().await;
+}
+
+#[tokio::test]
 async fn what_was_not_accepted_is_a_difference_at_its_place() {
     let relay = Relay::start().await;
     relay.store(&SHARD, crowd(0..10)).await;

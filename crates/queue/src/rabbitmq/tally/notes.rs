@@ -1,5 +1,6 @@
 //! Queues that processes leave each other notes in.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use lapin::options::{
@@ -21,20 +22,25 @@ const LOOKS: i32 = i32::MAX;
 /// How long a note may be in its writer's hand, or in a reader's.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Makes a queue for notes, or finds it. Nobody writes to one before a mark says that the broker will not lose it.
+/// Makes a queue for notes, or finds it; whether there can be any in it. Nobody writes to one before a mark says that the
+/// broker will not lose it.
 ///
 /// RabbitMQ 3.10 writes down which files are a new queue's up to a second after it has confirmed it, and later while other
 /// queues are made. If it dies before, or before the queue is made wholly, it has a queue ever after that is there, counts as
 /// empty and answers nobody: its new member waits to be told to vote. One without a mark is made again then.
-pub(super) async fn make(connection: &Connection, topology: &Topology, queue: &str) -> Result<(), lapin::Error> {
+pub(super) async fn make(connection: &Connection, topology: &Topology, queue: &str) -> Result<bool, lapin::Error> {
     let is_there = exists(connection, queue).await?;
-    if is_there && is_marked(connection, queue).await? {
-        return Ok(());
+    let is_marked = is_there && is_marked(connection, queue).await?;
+    if !is_marked {
+        unmark(connection, queue).await?; // what is left of one that somebody has deleted
     }
-    // The mark of one that somebody has deleted.
-    unmark(connection, queue).await?;
+    // Somebody may also have deleted what binds it.
     declare(connection, &topology.names, queue).await?;
-    if is_there && is_silent(connection, queue, PATIENCE).await? {
+    let is_silent = is_there && is_silent(connection, queue, PATIENCE).await?;
+    if is_marked {
+        return if is_silent { Err(silence_of(queue)) } else { Ok(true) };
+    }
+    if is_silent {
         remove(connection, queue).await?;
         declare(connection, &topology.names, queue).await?;
     }
@@ -42,7 +48,8 @@ pub(super) async fn make(connection: &Connection, topology: &Topology, queue: &s
     // Over the same connection: the broker has lived since.
     let channel = answer(connection.create_channel()).await?;
     mark(&channel, queue).await?;
-    answer(channel.close(200, "done".into())).await
+    answer(channel.close(200, "done".into())).await?;
+    Ok(false)
 }
 
 async fn declare(connection: &Connection, names: &Names, queue: &str) -> Result<(), lapin::Error> {
@@ -113,13 +120,20 @@ pub(in crate::rabbitmq) async fn store(
 ) -> Result<(), lapin::Error> {
     let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
     let publishing = async {
-        let options = BasicPublishOptions::default();
+        // Nothing else is published over the channel, so what comes back is this.
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         channel.basic_publish(names.notes().into(), queue.into(), options, bytes, properties).await?.await
     };
     match answer(publishing).await? {
         Confirmation::Ack(None) => Ok(()),
+        Confirmation::Ack(Some(_)) => Err(std::io::Error::new(ErrorKind::NotFound, "no queue took a note").into()),
         _ => Err(std::io::Error::other("the broker refused to store a note").into()),
     }
+}
+
+/// Whether a note was not stored because its queue is not there, or not bound.
+pub(super) fn is_unrouted(error: &lapin::Error) -> bool {
+    matches!(error.kind(), lapin::ErrorKind::IOError(error) if error.kind() == ErrorKind::NotFound)
 }
 
 /// The last note in a queue, if there is such a queue and a note was ever written to it. It may be in somebody's hand

@@ -10,7 +10,7 @@ use super::note::Note;
 use super::notes::{PATIENCE, last, make, store};
 use crate::Backoff;
 use crate::rabbitmq::names::Names;
-use crate::rabbitmq::reader::{ACCESS_REFUSED, RESOURCE_LOCKED, answer, exists, is};
+use crate::rabbitmq::reader::{ACCESS_REFUSED, RESOURCE_LOCKED, answer, is};
 use crate::rabbitmq::topology::Topology;
 
 /// How many processes can count at once.
@@ -52,17 +52,16 @@ impl Slot {
     async fn open(connection: &Connection, topology: &Topology, index: u16) -> Result<Self, lapin::Error> {
         let names = &topology.names;
         let queue = names.tally(index);
-        let is_new = !exists(connection, &queue).await?;
-        make(connection, topology, &queue).await?;
         // Its note may be in somebody's hand just now, and without it the slot would lose its history.
-        let found = if is_new { None } else { last(connection, &queue, |note: &Note| note.number).await? };
+        let has_notes = make(connection, topology, &queue).await?;
+        let found = if has_notes { last(connection, &queue, |note: &Note| note.number).await? } else { None };
         let note = found.unwrap_or_default();
         let channel = answer(connection.create_channel()).await?;
         answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
         Ok(Self { index, began_with: note.number, note, names: names.clone(), queue, channel })
     }
 
-    /// Puts a note beside the last one. If the queue is gone nothing takes it, and nothing says so before [`Self::tidy`].
+    /// Puts a note beside the last one; [`is_unrouted`](super::notes::is_unrouted) when its queue is gone.
     pub(crate) async fn put(&mut self, note: Note) -> Result<(), lapin::Error> {
         store(&self.channel, &self.names, &self.queue, &note.to_bytes()).await?;
         self.note = note;
@@ -89,7 +88,7 @@ impl Slot {
     /// Does so once. `None`: what was written is in somebody's hand, and would have to be taken back.
     async fn sort(&self) -> Result<Option<bool>, lapin::Error> {
         // Somebody may be reading them at this moment; then what is outdated goes with the next note.
-        let (mut own, mut overlooked) = (None, Vec::new());
+        let (mut own, mut overlooked, mut outdated) = (None, Vec::new(), Vec::new());
         while own.is_none()
             && let Some(got) =
                 answer(self.channel.basic_get(self.queue.as_str().into(), BasicGetOptions::default())).await?
@@ -98,8 +97,12 @@ impl Slot {
             match Note::parse(&got.delivery.data) {
                 Some(found) if found == self.note => own = Some(tag),
                 Some(found) if self.overlooked(&found) => overlooked.push(tag),
-                _ => self.take(tag).await?,
+                _ => outdated.push(tag),
             }
+        }
+        for tag in outdated {
+            // Without what was written it is all there is.
+            if own.is_some() { self.take(tag).await? } else { self.put_back(tag).await? }
         }
         match own {
             None if overlooked.is_empty() => Ok(Some(true)),

@@ -5,11 +5,12 @@ use std::time::Duration;
 use lapin::Connection;
 use tokio::sync::SetOnce;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::counts::Counts;
 use super::ledger::State;
+use super::notes::is_unrouted;
 use super::slot::{Slot, is_at_fault};
 use crate::rabbitmq::connection;
 use crate::rabbitmq::publisher::Publisher;
@@ -31,8 +32,8 @@ const TRIES: usize = 2;
 const SAID_AFTER: u32 = 3;
 /// Somebody who wants this process registered waits no longer than that.
 const REGISTERS_IN: Duration = Duration::from_secs(10);
-/// The last note is tried again until it has taken so long.
-const CLOSES_IN: Duration = Duration::from_secs(3);
+/// How long the last note may take, with all tries.
+const CLOSES_IN: Duration = Duration::from_secs(5);
 /// How long a slot is left alone that did not work. It can have been the broker that was slow.
 const AVOID_FOR: Duration = Duration::from_mins(1);
 
@@ -83,6 +84,7 @@ impl Storing {
             stored_elsewhere: Counts::default(),
             written: State::default(),
             slot: None,
+            is_refused: false,
             last: None,
             unusable: BTreeMap::new(),
         };
@@ -127,6 +129,8 @@ struct Keeping {
     written: State,
     /// A connection of its own, and the slot that is this connection's.
     slot: Option<(Connection, Slot)>,
+    /// Whether the right to have a slot was missing when one was last claimed.
+    is_refused: bool,
     /// The slot it had last.
     last: Option<u16>,
     /// Slots that did not work, and when that was found out.
@@ -144,27 +148,25 @@ fn is_due(unstored: u64, is_first: bool, last: Duration, failures: u32) -> bool 
 impl Keeping {
     async fn run(mut self, stop: CancellationToken) {
         let (mut tried, mut failures) = (None::<Instant>, 0_u32);
-        let (mut is_wanted, mut closing_since) = (false, None);
+        let mut is_wanted = false;
         loop {
-            let closing = tokio::select! {
-                () = stop.cancelled() => true,
-                _ = self.registering.wanted.wait(), if !is_wanted => false,
-                () = sleep(LOOK) => false,
-            };
+            tokio::select! {
+                () = stop.cancelled() => return self.close().await,
+                _ = self.registering.wanted.wait(), if !is_wanted => {}
+                () = sleep(LOOK) => {}
+            }
             is_wanted = self.registering.wanted.initialized();
             let unstored = self.publisher.tally.state().counts.since(&self.stored).movements();
             // Without a slot nobody knows that it lives, so its death would not be noticed either.
             let is_first = !self.has_slot();
             let unstored = if self.has_to_claim() { unstored.max(1) } else { unstored };
             let last = tried.map_or(Duration::MAX, |tried| tried.elapsed());
-            if !closing && !is_due(unstored, is_first, last, failures) {
+            if !is_due(unstored, is_first, last, failures) {
                 continue;
             }
-            let closing_for = closing.then(|| closing_since.get_or_insert_with(Instant::now).elapsed());
-            let stored = self.store(closing).await;
+            let stored = self.store(false).await;
             tried = Some(Instant::now());
-            let refused = stored.as_ref().is_err_and(|error| is(error, ACCESS_REFUSED));
-            if (self.has_slot() && stored.is_ok()) || refused || closing {
+            if self.is_refused || (self.has_slot() && stored.is_ok()) {
                 self.registering.is_over();
             }
             match stored {
@@ -185,35 +187,55 @@ impl Keeping {
                     } else {
                         tracing::debug!(queue.error = %error, "what was counted could not be stored");
                     }
-                    self.leave().await;
+                    // One that the broker has blocked is written to when it goes on, and stays this process's.
+                    if !self.is_blocked() {
+                        self.leave().await;
+                    }
                 }
             }
-            match closing_for {
-                // That its connection is lost turns out only now, say, and there is no other time.
-                Some(closing_for) if 0 < failures && closing_for < CLOSES_IN => sleep(LOOK).await,
-                Some(_) => return self.leave().await,
-                None => {}
-            }
         }
+    }
+
+    /// Stores the last note.
+    async fn close(mut self) {
+        let storing = async {
+            while let Err(error) = self.store(true).await {
+                tracing::debug!(queue.error = %error, "what was counted last could not be stored");
+                if self.is_refused {
+                    return;
+                }
+                // That its connection is lost turns out only now, say, and there is no other time.
+                self.leave().await;
+                sleep(LOOK).await;
+            }
+        };
+        let _ = timeout(CLOSES_IN, storing).await;
+        self.registering.is_over();
+        self.leave().await;
     }
 
     fn has_slot(&self) -> bool {
         self.slot.as_ref().is_some_and(|(connection, _)| connection.status().connected())
     }
 
+    fn is_blocked(&self) -> bool {
+        self.slot.as_ref().is_some_and(|(connection, _)| connection.status().blocked())
+    }
+
     /// Whether it needs a slot though it has nothing to store: it is to register, or would be taken for dead.
     fn has_to_claim(&self) -> bool {
-        let is_registering = self.registering.wanted.initialized() && !self.registering.over.initialized();
-        !self.has_slot() && (is_registering || self.last.is_some())
+        let is_to_have_one = self.registering.wanted.initialized() || self.last.is_some();
+        is_to_have_one && !self.has_slot() && !self.is_refused
     }
 
     async fn store(&mut self, closing: bool) -> Result<(), lapin::Error> {
         let state = self.publisher.tally.state();
-        if state == self.written && !self.has_to_claim() && (!closing || self.last.is_none()) {
+        let suffices = if closing { self.last.is_none() } else { !self.has_to_claim() };
+        if state == self.written && suffices {
             return Ok(());
         }
         // One that is away is being reached already, and its waits grow there.
-        if !self.publisher.state().borrow().is_up() {
+        if !self.publisher.state().borrow().is_up() || self.is_blocked() {
             return Ok(());
         }
         for _ in 0..TRIES {
@@ -234,14 +256,17 @@ impl Keeping {
             }
             self.leave().await; // and open it again
         }
-        Err(std::io::Error::other("notes come to light that were in somebody's hand").into())
+        Err(std::io::Error::other("nothing takes notes, or some come to light that were in somebody's hand").into())
     }
 
-    /// Writes a note. `false`: it does not count, nor do those before it in this slot.
+    /// Writes a note. `false`: it does not count, or nothing took it, and the slot has to be opened again.
     async fn write(&mut self, state: &State, closing: bool) -> Result<bool, lapin::Error> {
         let Some((_, slot)) = &mut self.slot else { return Ok(false) };
         let note = slot.note.next(&self.writer, state, &self.publisher.tally.held(), &self.stored, closing);
-        slot.put(note).await?;
+        match slot.put(note).await {
+            Err(error) if is_unrouted(&error) => return Ok(false),
+            put => put?,
+        }
         let before = (self.stored, self.written);
         // Whatever becomes of what is outdated: in another slot it is not to be counted again.
         (self.stored, self.written) = (state.counts, *state);
@@ -261,12 +286,14 @@ impl Keeping {
         let connection = connection.map_err(|error| std::io::Error::other(error.to_string()))?;
         match Slot::claim(&connection, &self.publisher.topology, self.last, &self.unusable).await {
             Ok(slot) => {
+                self.is_refused = false;
                 self.last = Some(slot.index);
                 self.stored_elsewhere = self.stored;
                 self.slot = Some((connection, slot));
                 Ok(())
             }
             Err((index, error)) => {
+                self.is_refused = is(&error, ACCESS_REFUSED);
                 if let Some(index) = index
                     && connection.status().connected()
                 {

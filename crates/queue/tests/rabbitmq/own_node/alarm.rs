@@ -4,9 +4,9 @@ use refersion_relay_queue::{BrokerState, PublishError, Queue};
 use refersion_relay_telemetry::Connection;
 
 use super::node;
-use crate::support::events::{SHARD, events};
+use crate::support::events::{DELIVERED, SHARD, events};
 use crate::support::rabbitmq::{Relay, settings};
-use crate::support::waiting::{eventually, stays};
+use crate::support::waiting::{eventually, stays, take};
 
 const CONFIRM: Duration = Duration::from_secs(1);
 
@@ -40,4 +40,32 @@ async fn a_broker_without_memory_blocks_refuses_and_recovers() {
         (2..=3).contains(&relay.depth(&SHARD).await).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_worker_that_cannot_store_what_it_counts_keeps_its_slot_until_the_broker_has_memory_again() {
+    let node = node().await;
+    let relay = Relay::start_on(&node.url()).await;
+    relay.store(&SHARD, events(0..5)).await;
+    let worker = Relay::start_with(&node.url(), relay.settings.clone()).await;
+    let mut owned = worker.own(&SHARD).await;
+    let deliveries = take(&mut owned, 5).await;
+    node.ctl(&["set_vm_memory_high_watermark", "0.0001"]).await.unwrap();
+
+    for delivery in deliveries {
+        delivery.settle(DELIVERED).await.unwrap();
+    }
+    // The note that is blocked is given up after 10 s.
+    let state = worker.queue.state();
+    stays("up, since it publishes nothing else", Duration::from_secs(14), || state.borrow().is_up()).await;
+    node.ctl(&["set_vm_memory_high_watermark", "0.6"]).await.unwrap();
+
+    let settled = async || relay.queue.conservation().await.ok().filter(|sum| sum.delivered == 5);
+    let sum = eventually("what was counted", settled).await;
+    assert_eq!((sum.difference(), sum.tolerance.deaths), (0, 0), "{sum}");
+    let slots = [0, 1, 2].map(|slot| relay.name(&format!("tally.{slot}")));
+    let [first, second, third] = &slots;
+    assert!(relay.admin.queue_exists(first).await && relay.admin.queue_exists(second).await);
+    assert!(!relay.admin.queue_exists(third).await, "one slot is enough for each process");
+    owned.release().await;
 }

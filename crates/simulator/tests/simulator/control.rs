@@ -134,7 +134,7 @@ async fn calls_are_shown_in_order_of_arrival_with_their_subject() {
     let refersion = Harness::start().await;
     let (id, _) = refersion.seed("jo@x.co");
     refersion.call("search", &json!({ "keyword": "jo@" })).await;
-    refersion.call("edit", &json!({ "affiliates": [{ "id": id, "email": "ann@x.co" }] })).await;
+    refersion.call("edit", &json!({ "affiliates": [{ "id": id, "email": "ann@x.co", "last_name": "Lee" }] })).await;
     refersion.call("status_change", &json!({ "ids": [id, 5], "status": "DENIED" })).await;
 
     let calls = refersion.control("GET", "calls", "").await.json();
@@ -142,10 +142,10 @@ async fn calls_are_shown_in_order_of_arrival_with_their_subject() {
 
     assert_eq!(calls.as_array().unwrap().len(), 3);
     assert!(calls[0]["started_ms"].is_u64());
-    for (index, (operation, email, ids)) in [
-        ("search", json!("jo@"), json!([])),
-        ("edit", json!("ann@x.co"), json!([id])),
-        ("status_change", Value::Null, json!([id, 5])),
+    for (index, (operation, email, ids, last_name)) in [
+        ("search", json!("jo@"), json!([]), Value::Null),
+        ("edit", json!("ann@x.co"), json!([id]), json!("Lee")),
+        ("status_change", Value::Null, json!([id, 5]), Value::Null),
     ]
     .into_iter()
     .enumerate()
@@ -156,7 +156,7 @@ async fn calls_are_shown_in_order_of_arrival_with_their_subject() {
             call,
             json!({
                 "seq": index + 1, "operation": operation, "public_key": PUBLIC_KEY, "email": email, "ids": ids,
-                "status": 200, "fault": null,
+                "last_name": last_name, "status": 200, "fault": null,
             })
         );
     }

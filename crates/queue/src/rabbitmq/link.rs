@@ -1,9 +1,11 @@
 use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use lapin::options::ConfirmSelectOptions;
-use lapin::{Channel, Connection};
+use futures_util::FutureExt;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use refersion_relay_model::AccountName;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -11,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection;
 use super::gates::Gates;
+use super::names::Address;
 use super::reader::answer;
 use super::topology::{DeclareError, Topology};
 use super::url::BrokerUrl;
@@ -39,9 +42,11 @@ pub(crate) struct Link {
 
 /// A channel with confirms.
 pub(crate) struct Confirming {
-    pub(super) channel: Channel,
+    channel: Channel,
     /// Room among the unconfirmed.
     pub(super) window: Semaphore,
+    /// One publish is handed over at a time, see [`Self::publish`].
+    handing_over: Mutex<()>,
     /// Since when the broker refuses to store something that comes over it.
     refusing_since: Mutex<Option<Instant>>,
 }
@@ -144,7 +149,33 @@ impl Confirming {
     async fn open(connection: &Connection) -> Result<Self, lapin::Error> {
         let channel = answer(connection.create_channel()).await?;
         answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        Ok(Self { channel, window: Semaphore::new(WINDOW as usize), refusing_since: Mutex::new(None) })
+        let (window, handing_over) = (Semaphore::new(WINDOW as usize), Mutex::new(()));
+        Ok(Self { channel, window, handing_over, refusing_since: Mutex::new(None) })
+    }
+
+    /// Publishes one message, and waits for the broker's answer to it.
+    ///
+    /// lapin (4.12) gives a publish its number first and queues its frames then, so two at the same time may be sent in the
+    /// other order than they are numbered in, and each gets the other's answer: `Ok` for what the broker has refused, or has
+    /// not stored when it dies. All of that happens when the future is polled first, so only one is at a time.
+    pub(super) async fn publish(
+        &self,
+        address: &Address,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> Result<Confirmation, lapin::Error> {
+        let (exchange, key) = (address.exchange.as_str().into(), address.key.as_str().into());
+        let mut publishing =
+            pin!(self.channel.basic_publish(exchange, key, BasicPublishOptions::default(), body, properties));
+        let handed_over = {
+            let _one_at_a_time = self.handing_over.lock().unwrap_or_else(PoisonError::into_inner);
+            publishing.as_mut().now_or_never()
+        };
+        let confirm = match handed_over {
+            Some(confirm) => confirm,
+            None => publishing.await,
+        };
+        confirm?.await
     }
 
     /// Whether something was refused now, and long ago. Says so once.

@@ -2,7 +2,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lapin::Confirmation;
-use lapin::options::BasicPublishOptions;
 use refersion_relay_model::Shard;
 use refersion_relay_telemetry::{Metrics, PublishOutcome};
 use tokio::sync::{SemaphorePermit, watch};
@@ -171,12 +170,7 @@ impl Publisher {
         let lease = self.lease(&link, place, origin).await?;
         let address = self.address(place, lease)?;
         let _in_flight = self.metrics.publishing();
-        let published = async {
-            let (exchange, key) = (address.exchange.as_str().into(), address.key.as_str().into());
-            let options = BasicPublishOptions::default();
-            let properties = properties::write(&message.headers);
-            confirming.channel.basic_publish(exchange, key, options, &message.body, properties).await?.await
-        };
+        let published = confirming.publish(&address, &message.body, properties::write(&message.headers));
         let result = tokio::select! {
             result = timeout(self.confirm_timeout, published) => result,
             () = link.broken.cancelled() => return Err(PublishError::Unknown(link.why())),

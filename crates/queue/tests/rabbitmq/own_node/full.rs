@@ -1,10 +1,10 @@
 use refersion_relay_model::Class;
-use refersion_relay_queue::{Place, Queue, Settle};
+use refersion_relay_queue::{Place, PublishError, Queue, Settle};
 
 use tokio::time::timeout;
 
 use super::node;
-use crate::support::events::{DELIVERED, SHARD, bodies, dead, events, numbers};
+use crate::support::events::{DELIVERED, SHARD, bodies, dead, event, events, numbers};
 use crate::support::rabbitmq::Relay;
 use crate::support::waiting::{PATIENCE, eventually, take};
 
@@ -62,4 +62,40 @@ async fn a_class_that_is_full_keeps_its_events_where_they_are_until_there_is_roo
     let mut owned = relay.own(&SHARD).await;
     assert_eq!(bodies(&take(&mut owned, 1).await), numbers(2..3));
     owned.release().await;
+}
+
+/// Who publishes much takes longer to hand it over, so that others come in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_published_side_by_side_gets_the_answers_that_are_meant_for_it() {
+    const LARGE: usize = 400 * 1024;
+    let node = node().await;
+    let relay = Relay::start_on(&node.url()).await;
+    let full = relay.name("dead.rejected");
+    let pattern = format!("^{}$", full.replace('.', r"\."));
+    node.ctl(&["set_policy", "full", &pattern, r#"{"max-length":1}"#, "--apply-to", "queues"]).await.unwrap();
+    eventually("it is full", async || {
+        let stored = relay.queue.publish(vec![(REJECTED, events(0..1).remove(0))]).await;
+        stored[0].is_err().then_some(())
+    })
+    .await;
+
+    let publish = |place: Place, message| {
+        let queue = relay.queue.clone();
+        tokio::spawn(async move { queue.publish(vec![(place, message)]).await.remove(0) })
+    };
+    let mut answers = Vec::new();
+    for number in 0..300 {
+        let large = event(&format!("large {number}"), &"x".repeat(LARGE));
+        let small = event(&format!("small {number}"), "small");
+        answers.push((publish(REJECTED, large), publish(SHARD, small)));
+        if number % 10 == 9 {
+            for (large, small) in answers.drain(..) {
+                let (large, small) = (large.await.unwrap(), small.await.unwrap());
+                assert!(matches!(large, Err(PublishError::Refused(_))), "{number}: {large:?} for what is not there");
+                assert_eq!(small, Ok(()), "{number}: for what is there");
+            }
+        }
+    }
+
+    assert_eq!(relay.depth(&SHARD).await, 300);
 }

@@ -218,6 +218,7 @@ impl Term {
             }
         };
         if self.source == Source::Shard
+            && !self.is_copy(&item.reading)
             && let Some(standing) = &item.standing
         {
             let now = Instant::now();
@@ -239,6 +240,12 @@ impl Term {
             }
         }
         self.enter(lane, item, leave);
+    }
+
+    /// Whether it has ended before, under the id that its sender gave it. Nobody has to wait for it, and it for nobody: sent round,
+    /// it would come to a worker one day that does not know it any more, and overtake what came after it.
+    fn is_copy(&self, reading: &Reading) -> bool {
+        matches!(reading, Reading::Job(job) if !job.mark.is_minted && self.context.ended.contains(&job.mark))
     }
 
     fn is_crowded(&self, lane: &Lane) -> bool {

@@ -12,9 +12,7 @@ use crate::config::{QueueUrl, Settings};
 use crate::parts;
 
 const EVERY: Duration = Duration::from_secs(5);
-/// Every so many rounds everything is added up. On RabbitMQ that is several round trips for each process. Not sooner after a
-/// start, when several processes begin to store what they count: a queue of RabbitMQ 3.10 that is read while it is made
-/// may answer nobody ever after.
+/// Every so many rounds everything is added up. On RabbitMQ that is several round trips for each process.
 const ROUNDS_UNTIL_SUM: u64 = 12;
 
 /// Shows in the metrics how much waits where. Nothing is decided by these numbers.

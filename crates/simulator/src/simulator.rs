@@ -100,7 +100,7 @@ impl Simulator {
         Stats { affiliates, ..self.0.journal.stats() }
     }
 
-    /// Returns every API call in order of arrival, or the last 100,000 of them.
+    /// Returns every API call in order of arrival, or the last 200,000 of them.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         self.0.journal.calls(usize::MAX)

@@ -217,11 +217,15 @@ impl Term {
                 Lane::Single(self.singles)
             }
         };
+        let is_copy = self.is_copy(&item.reading);
         if self.source == Source::Shard
-            && !self.is_copy(&item.reading)
             && let Some(standing) = &item.standing
         {
             let now = Instant::now();
+            if is_copy {
+                self.flow.reached(standing.visit(), now);
+                return self.enter(lane, item, leave);
+            }
             let works = match standing.reach() {
                 Reach::Free { works } => works,
                 Reach::Behind(behind) => return self.set_aside(item, behind),

@@ -79,7 +79,7 @@ pub(super) async fn count(connection: &Connection, queue: &str) -> Result<Count,
     }
 }
 
-/// Whether somebody leads a queue that counts as empty: a count does not need that. Changes nothing, but may cost the channel
+/// Whether nobody leads a queue that counts as empty: a count does not need a leader. Changes nothing, but may cost the channel
 /// it is asked over, so that is its own.
 pub(super) async fn is_silent(connection: &Connection, queue: &str, patience: Duration) -> Result<bool, lapin::Error> {
     if 0 < count(connection, queue).await?.ready {

@@ -4,7 +4,7 @@ use lapin::{Channel, Connection};
 use super::connection;
 use super::names::Names;
 use super::reader::{RESOURCE_LOCKED, answer, is};
-use super::tally::{lock, spare, store};
+use super::tally::{lock, remove_unfinished, store};
 use super::url::BrokerUrl;
 
 /// Puts into the gate of a set of shards what it begins with, if really nothing is in it: it is new, or whoever wanted to
@@ -28,7 +28,7 @@ async fn begin_over(connection: &Connection, names: &Names, shards: u16, was_use
         locked => locked?,
     }
     for queue in [names.gate(shards), names.closed(shards)] {
-        spare(connection, &queue).await?;
+        remove_unfinished(connection, &queue).await?;
     }
     let channel = answer(connection.create_channel()).await?;
     // Unlike a count, getting needs the leader of the queue.

@@ -64,7 +64,7 @@ async fn declare(connection: &Connection, names: &Names, queue: &str) -> Result<
 }
 
 /// Deletes a queue that has no mark and does not answer; the error says so.
-pub(in crate::rabbitmq) async fn spare(connection: &Connection, queue: &str) -> Result<(), lapin::Error> {
+pub(in crate::rabbitmq) async fn remove_unfinished(connection: &Connection, queue: &str) -> Result<(), lapin::Error> {
     if is_marked(connection, queue).await? || !is_silent(connection, queue, SILENT_AFTER).await? {
         return Ok(());
     }

@@ -29,7 +29,7 @@ pub(crate) struct Slot {
 
 impl Slot {
     /// Takes the first slot that is nobody's, `preferred` before all others. An error comes with the slot that is at fault, if
-    /// one is: the queue of one that a broker died in the middle of making can stay unusable.
+    /// one is: the nodes that have its queue may be away.
     pub(crate) async fn claim(
         connection: &Connection,
         topology: &Topology,

@@ -272,7 +272,7 @@ impl Keeping {
         (self.stored, self.written) = (state.counts, *state);
         let tidied = slot.tidy().await;
         match &tidied {
-            // Nothing took the note.
+            // The note is gone with its queue.
             Err(error) if is(error, NOT_FOUND) => (self.stored, self.written) = before,
             Ok(false) => (self.stored, self.written) = (self.stored_elsewhere, State::default()),
             Ok(true) | Err(_) => {}

@@ -3,6 +3,7 @@
 mod broker;
 mod canned;
 mod events;
+mod http;
 mod letters;
 mod proxy;
 mod refersion;
@@ -13,6 +14,7 @@ mod wait;
 pub use broker::{shared_broker, unique_prefix};
 pub use canned::Canned;
 pub use events::{DELETE, IDENTIFY, delete, gzip, identify, signature, with_id};
+pub use http::http_client;
 pub use letters::{Admin, DeadLetter};
 pub use proxy::{Network, Proxy};
 pub use refersion::Refersion;

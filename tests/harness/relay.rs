@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::{self, Child};
 use tokio::sync::watch;
 
-use crate::{PATIENCE, eventually, unique_prefix};
+use crate::{PATIENCE, eventually, http_client, unique_prefix};
 
 /// The program under test, next to the tests' own.
 ///
@@ -300,8 +300,6 @@ impl Relay {
     /// When the program cannot be started.
     #[must_use]
     pub fn launch_as(mut command: process::Command) -> Self {
-        // The HTTP client is built with TLS, even where it is not used.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         command.env_remove("RUST_LOG").kill_on_drop(true);
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let log = Arc::new(Mutex::new(String::new()));
@@ -309,7 +307,7 @@ impl Relay {
         let (ops_sender, ops) = watch::channel(None);
         let stderr = child.stderr.take().expect("piped");
         tokio::spawn(follow(stderr, log.clone(), ingest_sender, ops_sender));
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().expect("a client");
+        let http = http_client().timeout(Duration::from_secs(30)).build().expect("a client");
         Self { child, log, ingest, ops, http }
     }
 

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flate2::{Compress, Compression, FlushCompress};
 use futures_util::future::join_all;
-use refersion_relay_tests::{Config, Refersion, Relay, eventually, gzip, identify};
+use refersion_relay_tests::{Config, Refersion, Relay, eventually, gzip, http_client, identify};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -64,7 +64,7 @@ async fn five_hundred_slow_connections_hinder_nobody_else() {
     eventually("all are there", || async { 450 <= relay.metric(open).await }).await;
 
     let elsewhere: IpAddr = [127, 0, 0, 2].into();
-    let honest = reqwest::Client::builder().local_address(elsewhere).build().expect("a client");
+    let honest = http_client().local_address(elsewhere).build().expect("a client");
     let mut slowest = Duration::ZERO;
     for n in 0..100 {
         let url = format!("http://{}/v1/destination", relay.door());
@@ -236,7 +236,7 @@ async fn batches_beyond_the_memory_are_to_be_sent_again_and_all_are_stored_in_th
     drop(promised);
 
     let began = Instant::now();
-    let sender = reqwest::Client::new();
+    let sender = http_client().build().expect("a client");
     let refused = join_all((0..BATCHES).map(|number| until_taken(&relay, &sender, number))).await;
     let accepted = relay.metric(r#"refersion_relay_events_accepted_total{door="tracking"}"#).await;
     assert!(BATCHES as u64 * 10 <= accepted, "{accepted}");

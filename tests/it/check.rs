@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime};
 
 use refersion_relay_private_broker::{Options, PrivateBroker};
-use refersion_relay_tests::{Canned, Config, Output, Refersion, Relay, eventually, identify, shared_broker};
+use refersion_relay_tests::{
+    Canned, Config, Output, Refersion, Relay, eventually, http_client, identify, shared_broker,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -296,9 +298,7 @@ async fn policies_that_do_harm_are_named_own_node() {
         ("operator-policies", "limit", r"unrouted$", json!({"delivery-limit": 3})),
         ("policies", "stranger", r"x", json!({"message-ttl": 1})),
     ];
-    // The HTTP client is built with TLS, even where it is not used.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let http = reqwest::Client::new();
+    let http = http_client().build().expect("a client");
     for (kind, name, pattern, definition) in &policies {
         let pattern = format!("^{prefix}\\.{pattern}");
         let body = json!({"pattern": pattern, "definition": definition, "apply-to": "queues"}).to_string();

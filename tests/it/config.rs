@@ -34,6 +34,7 @@ impl Case {
         let secrets = [
             ("queue-url", broker.as_str()),
             ("management-url", "http://user:pw_hidden@127.0.0.1:1\n"),
+            ("proxy-url", "http://user:pw_hidden@127.0.0.1:1\n"),
             ("secret-key", "sec_hidden\n"),
             ("write-key", "write_hidden"),
             ("webhook-secret", "webhook_hidden\n"),

@@ -1,6 +1,6 @@
 use std::process::Stdio;
 
-use refersion_relay_tests::{Config, Refersion, program, shared_broker};
+use refersion_relay_tests::{Config, Refersion, http_client, program, shared_broker};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -16,10 +16,8 @@ async fn simulate(arguments: &[&str]) -> (Child, String) {
     (child, url.to_owned())
 }
 
-/// The HTTP client is built with TLS, even where it is not used.
 fn client() -> reqwest::Client {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::new()
+    http_client().build().expect("a client")
 }
 
 /// A call of Refersion's API: the status and the body.

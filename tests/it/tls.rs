@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
-use refersion_relay_tests::{Config, IDENTIFY, PATIENCE, Refersion, Relay, eventually};
+use refersion_relay_tests::{Config, IDENTIFY, PATIENCE, Refersion, Relay, eventually, http_client};
 use reqwest::{Certificate, Client, Version};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -45,10 +45,9 @@ impl Pair {
 
     /// A sender that trusts this certificate and no other.
     fn client(&self) -> Client {
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let certificate = Certificate::from_pem(self.chain.as_bytes()).expect("PEM");
         // A connection for each request, so that each sees the certificate of its time.
-        let builder = Client::builder().tls_certs_only([certificate]).pool_max_idle_per_host(0);
+        let builder = http_client().tls_certs_only([certificate]).pool_max_idle_per_host(0);
         builder.build().expect("a client")
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::answer::{Answer, RawAnswer, classify, retry_after};
 use crate::failure::Unreadable;
-use crate::{Calls, ClockReading, Ended, Failure};
+use crate::{Calls, ClockReading, Ended, Failure, ProxyUrl, is_loopback};
 
 /// The largest answer that is read, in bytes. Refersion's largest documented one is a page of 100 affiliates.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
@@ -69,6 +69,8 @@ pub struct ClientSettings {
     pub base_url: String,
     /// For one call, from connecting to the last byte of the answer.
     pub timeout: Duration,
+    /// What calls go through, unless Refersion's URL is one of this machine. The environment names none.
+    pub proxy: Option<ProxyUrl>,
     /// Told about every call.
     pub observer: Observer,
 }
@@ -110,7 +112,16 @@ impl Client {
         }
         let path = format!("{}/", base.path().trim_end_matches('/'));
         base.set_path(&path);
-        let http = reqwest::Client::builder()
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "no_proxy below: whom the keys go to is not for the environment to say"
+        )]
+        let http = reqwest::Client::builder();
+        let http = match settings.proxy {
+            Some(proxy) if !is_loopback(&base) => http.no_proxy().proxy(proxy.to_proxy()),
+            Some(_) | None => http.no_proxy(),
+        };
+        let http = http
             // A redirect would carry the keys to wherever it points.
             .redirect(Policy::none())
             .timeout(settings.timeout)

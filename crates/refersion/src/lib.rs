@@ -15,6 +15,7 @@ pub mod fuzzing;
 mod known;
 mod lookup;
 mod password;
+mod proxy;
 mod request;
 mod update;
 
@@ -25,3 +26,4 @@ pub use clock::{ClockReading, Offset};
 pub use failure::{Failure, Rejection, Unreadable};
 pub use known::KnownText;
 pub use password::generate_password;
+pub use proxy::{InvalidProxyUrl, ProxyUrl, is_loopback};

@@ -58,6 +58,7 @@ pub(crate) fn client(settings: &Settings, metrics: &Metrics) -> Result<Client, E
     let settings = ClientSettings {
         base_url: settings.base_url.clone(),
         timeout: settings.timeout,
+        proxy: settings.proxy.clone(),
         observer: Arc::new(move |operation, outcome, took| metrics.called(operation.as_str(), outcome, took)),
     };
     Client::new(settings).map_err(Exit::usage)
@@ -100,6 +101,7 @@ pub(crate) fn worker(settings: &Settings, queue: Arc<dyn Queue>, client: Client,
         closing: GatePace::default().quiet,
         room: Room { events: settings.prefetch },
         retry: settings.retry.clone(),
+        longest_stay: WorkerSettings::LONGEST_STAY,
         outage: OutageSettings::default(),
     };
     Worker::new(queue, Arc::new(client), accounts, settings.concurrency, worker, metrics.clone())

@@ -23,6 +23,12 @@ pub(super) const INLINE: &[Key] = &[
         r#""http://***@127.0.0.1:1""#,
         &[r#""amqp://u:pw_hidden@h""#, r#""""#, "[]"],
     ),
+    key(
+        "refersion.proxy_url",
+        r#""http://user:pw_hidden@127.0.0.1:1""#,
+        r#""http://***@127.0.0.1:1""#,
+        &[r#""socks5://u:pw_hidden@h""#, r#""""#, "8"],
+    ),
     key("account.secret_key", r#""sec_hidden""#, r#""***""#, &[r#""""#, "7"]),
     key("account.write_key", r#""write_hidden""#, r#""***""#, &[r#"" ""#, "true"]),
     key("account.webhook_secret", r#""webhook_hidden""#, r#""***""#, &[r#""""#, "3"]),
@@ -31,6 +37,7 @@ pub(super) const INLINE: &[Key] = &[
 pub(super) const FROM_FILES: &[Key] = &[
     key("queue.url_file", r#""FOLDER/queue-url""#, r#""FOLDER/queue-url""#, &["1"]),
     key("queue.management_url_file", r#""FOLDER/management-url""#, r#""FOLDER/management-url""#, &["1"]),
+    key("refersion.proxy_url_file", r#""FOLDER/proxy-url""#, r#""FOLDER/proxy-url""#, &["1"]),
     key("account.secret_key_file", r#""FOLDER/secret-key""#, r#""FOLDER/secret-key""#, &["1"]),
     key("account.write_key_file", r#""FOLDER/write-key""#, r#""FOLDER/write-key""#, &["1"]),
     key("account.webhook_secret_file", r#""FOLDER/webhook-secret""#, r#""FOLDER/webhook-secret""#, &["1"]),

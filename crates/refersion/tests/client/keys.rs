@@ -162,6 +162,7 @@ fn a_base_url_that_cannot_be_called_is_refused() {
         let settings = ClientSettings {
             base_url: base_url.to_owned(),
             timeout: Duration::from_secs(1),
+            proxy: None,
             observer: Arc::new(|_, _, _| ()),
         };
 

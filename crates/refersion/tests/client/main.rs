@@ -9,3 +9,4 @@ mod deactivate;
 mod failures;
 mod faults;
 mod keys;
+mod proxies;

@@ -7,7 +7,7 @@ use std::{
 
 use refersion_relay_model::{Email, KeyPair, NewAffiliate, Personal};
 use refersion_relay_refersion::{
-    Applied, Client, ClientSettings, Existing, Failure, NewAffiliateDefaults, Operation, Status,
+    Applied, Client, ClientSettings, Existing, Failure, NewAffiliateDefaults, Operation, ProxyUrl, Status,
 };
 use refersion_relay_simulator as simulator;
 use refersion_relay_simulator::{Settings, Simulator};
@@ -71,7 +71,14 @@ pub(crate) fn client_with(
 ) -> Client {
     listen();
     let observer = Arc::new(move |operation, outcome, _| observe(operation, outcome));
-    Client::new(ClientSettings { base_url: base_url.to_owned(), timeout, observer }).unwrap()
+    Client::new(ClientSettings { base_url: base_url.to_owned(), timeout, proxy: None, observer }).unwrap()
+}
+
+pub(crate) fn client_through(proxy: ProxyUrl, base_url: &str) -> Client {
+    listen();
+    let observer = Arc::new(|_, _, _| ());
+    let settings = ClientSettings { base_url: base_url.to_owned(), timeout: PATIENCE, proxy: Some(proxy), observer };
+    Client::new(settings).unwrap()
 }
 
 /// What all tests together have logged, down to the smallest detail.
@@ -293,7 +300,9 @@ async fn receive(stream: &mut BufReader<TcpStream>) -> Option<Request> {
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
         .collect();
-    let length = headers.iter().find(|(name, _)| name == "content-length")?.1.parse().ok()?;
+    // Only what has a body has a length.
+    let length = headers.iter().find(|(name, _)| name == "content-length");
+    let length = length.map_or(Ok(0), |(_, value)| value.parse()).ok()?;
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
     Some(Request { method, path, headers, body: String::from_utf8(body).ok()? })

@@ -53,6 +53,11 @@ impl Examined {
         self.secrets.iter().all(|secret| secret.key != "queue.url" || !secret.is_lost())
     }
 
+    /// Whether it is known by what way Refersion is reached: that need not be configured.
+    pub(crate) fn knows_way(&self) -> bool {
+        self.secrets.iter().all(|secret| secret.key != PROXY || !secret.is_lost())
+    }
+
     /// The file of a secret, if it comes from one.
     pub(crate) fn file_of(&self, key: &str) -> Option<&Path> {
         self.secrets.iter().find(|secret| secret.key == key)?.file.as_deref()
@@ -85,9 +90,12 @@ pub(super) struct Slot<'a> {
     stand_in: Option<String>,
 }
 
+/// The key of the proxy on the way to Refersion.
+const PROXY: &str = "refersion.proxy_url";
+
 /// Every key that is a secret.
 pub(super) fn slots(raw: &mut RawSettings) -> Vec<Slot<'_>> {
-    let RawSettings { queue, account, .. } = raw;
+    let RawSettings { queue, refersion, account, .. } = raw;
     let nowhere = Some("amqp://unknown.invalid".to_owned());
     let mut slots = vec![
         Slot { key: "queue.url".to_owned(), value: &mut queue.url, file: &mut queue.url_file, stand_in: nowhere },
@@ -96,6 +104,13 @@ pub(super) fn slots(raw: &mut RawSettings) -> Vec<Slot<'_>> {
             value: &mut queue.management_url,
             file: &mut queue.management_url_file,
             stand_in: None,
+        },
+        // Left out, it would be said that the keys go straight to Refersion.
+        Slot {
+            key: PROXY.to_owned(),
+            value: &mut refersion.proxy_url,
+            file: &mut refersion.proxy_url_file,
+            stand_in: Some("http://unknown.invalid".to_owned()),
         },
     ];
     for (number, account) in account.iter_mut().enumerate() {

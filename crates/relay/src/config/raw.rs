@@ -89,13 +89,17 @@ pub(super) struct RawOps {
 }
 
 /// `[refersion]`
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawRefersion {
     /// Without the operation.
     pub(super) base_url: String,
     /// For one call, in milliseconds.
     pub(super) timeout_ms: u64,
+    /// A proxy on the way there. A secret.
+    pub(super) proxy_url: Option<String>,
+    /// A file that has that URL.
+    pub(super) proxy_url_file: Option<PathBuf>,
 }
 
 /// `[retry]`
@@ -280,7 +284,12 @@ impl Default for RawOps {
 
 impl Default for RawRefersion {
     fn default() -> Self {
-        Self { base_url: "https://api.refersion.com/v2".to_owned(), timeout_ms: 10_000 }
+        Self {
+            base_url: "https://api.refersion.com/v2".to_owned(),
+            timeout_ms: 10_000,
+            proxy_url: None,
+            proxy_url_file: None,
+        }
     }
 }
 
@@ -306,6 +315,12 @@ impl Default for RawLog {
 impl std::fmt::Debug for RawQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RawQueue").field("prefix", &self.prefix).field("shards", &self.shards).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for RawRefersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RawRefersion").field("base_url", &self.base_url).finish_non_exhaustive()
     }
 }
 

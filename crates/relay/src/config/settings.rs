@@ -9,13 +9,13 @@ use std::time::Duration;
 use refersion_relay_ingest::{Bounds, Network};
 use refersion_relay_model::{AccountName, KeyPair};
 use refersion_relay_queue::{BrokerUrl, InvalidSqlitePath, ManagementUrl, SqlitePath};
-use refersion_relay_refersion::{Existing, NewAffiliateDefaults, Status};
+use refersion_relay_refersion::{Existing, NewAffiliateDefaults, ProxyUrl, Status};
 use refersion_relay_telemetry::{LogFormat, is_log_filter};
 use refersion_relay_worker::RetryPolicy;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::load::ConfigError;
-use super::raw::{RawAccount, RawIngest, RawQueue, RawRetry, RawSettings, RawWorker};
+use super::raw::{RawAccount, RawIngest, RawQueue, RawRefersion, RawRetry, RawSettings, RawWorker};
 use super::shard_list::ShardList;
 
 /// The configuration, with every value checked.
@@ -40,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) ops_listen: SocketAddr,
     pub(crate) base_url: String,
     pub(crate) timeout: Duration,
+    /// What calls of Refersion go through.
+    pub(crate) proxy: Option<ProxyUrl>,
     pub(crate) retry: RetryPolicy,
     pub(crate) log_format: LogFormat,
     pub(crate) log_filter: String,
@@ -180,6 +182,7 @@ impl TryFrom<RawSettings> for Settings {
             prefetch: worker.prefetch,
             shutdown_grace: worker.shutdown_grace.0,
             ops_listen: address("ops.listen", &ops.listen)?,
+            proxy: proxy(&refersion)?,
             base_url: refersion.base_url,
             timeout: Duration::from_millis(refersion.timeout_ms),
             retry: retry_policy(&retry)?,
@@ -269,6 +272,13 @@ fn management_url(queue: &RawQueue) -> Result<Option<ManagementUrl>, ConfigError
     let key = "queue.management_url";
     let url = secret(key, queue.management_url.as_ref(), queue.management_url_file.as_ref())?;
     let url = url.map(|url| ManagementUrl::parse(url.expose_secret()));
+    url.transpose().map_err(|error| invalid(key, &error.to_string()))
+}
+
+fn proxy(refersion: &RawRefersion) -> Result<Option<ProxyUrl>, ConfigError> {
+    let key = "refersion.proxy_url";
+    let url = secret(key, refersion.proxy_url.as_ref(), refersion.proxy_url_file.as_ref())?;
+    let url = url.map(|url| ProxyUrl::parse(url.expose_secret()));
     url.transpose().map_err(|error| invalid(key, &error.to_string()))
 }
 

@@ -36,6 +36,10 @@ async fn one(examined: &Examined, client: &Client, account: &AccountSettings) ->
         let says = "its keys were not tried: mend its secret_key_file and check again";
         return (Finding::warning(what, says), None);
     }
+    if !examined.knows_way() {
+        let says = "its keys were not tried: mend refersion.proxy_url_file and check again";
+        return (Finding::warning(what, says), None);
+    }
     let check = client.check_keys_and_clock(&account.keys).await;
     let finding = match &check.keys {
         Ok(()) => Finding::ok(what, "its keys work"),

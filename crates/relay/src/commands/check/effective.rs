@@ -40,7 +40,11 @@ pub(super) fn effective(examined: &Examined) -> Value {
             "shutdown_grace": span(settings.shutdown_grace),
         },
         "ops": {"listen": settings.ops_listen},
-        "refersion": {"base_url": settings.base_url, "timeout_ms": settings.timeout.as_millis()},
+        "refersion": {
+            "base_url": settings.base_url, "timeout_ms": settings.timeout.as_millis(),
+            "proxy_url": settings.proxy.as_ref().filter(|_| examined.knows_way()).map(ToString::to_string),
+            "proxy_url_file": examined.file_of("refersion.proxy_url"),
+        },
         "retry": {
             "in_hand": span(settings.retry.in_hand),
             "tiers": settings.retry.tiers.iter().map(|tier| span(*tier)).collect::<Vec<_>>(),

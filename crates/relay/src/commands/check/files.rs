@@ -1,6 +1,5 @@
-use std::net::IpAddr;
-
 use refersion_relay_queue::ManagementUrl;
+use refersion_relay_refersion::{ProxyUrl, is_loopback};
 
 use super::finding::Finding;
 use crate::config::{Examined, Secret, SecretState, Settings};
@@ -44,18 +43,27 @@ pub(super) fn management_url(settings: &Settings) -> Option<Finding> {
     exposed.then(|| Finding::warning("queue.management_url", "a password travels unencrypted: use https"))
 }
 
-/// Whether the keys travel encrypted.
-pub(super) fn base_url(settings: &Settings) -> Finding {
+/// The same of a proxy's password.
+pub(super) fn proxy_url(settings: &Settings) -> Option<Finding> {
+    let exposed = settings.proxy.as_ref().is_some_and(ProxyUrl::is_exposed);
+    exposed.then(|| Finding::warning("refersion.proxy_url", "its password travels unencrypted: use https"))
+}
+
+/// Whether the keys travel encrypted, and through whom.
+pub(super) fn base_url(examined: &Examined) -> Finding {
     let what = "refersion.base_url";
+    let settings = &examined.settings;
     let url = url::Url::parse(&settings.base_url).ok();
     let plain = url.as_ref().is_some_and(|url| url.scheme() == "http");
-    let loopback = url.as_ref().and_then(url::Url::host_str).is_some_and(|host| {
-        host == "localhost"
-            || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-    });
-    match (plain, loopback) {
-        (false, _) => Finding::ok(what, "the keys travel encrypted"),
-        (true, true) => Finding::ok(what, "the keys stay on this machine"),
-        (true, false) => Finding::warning(what, "the keys travel unencrypted: use https"),
+    let proxy = settings.proxy.as_ref().filter(|_| examined.knows_way());
+    if url.as_ref().is_some_and(is_loopback) {
+        let unused = if proxy.is_some() { ", and the proxy is not used" } else { "" };
+        return Finding::ok(what, format!("the keys stay on this machine{unused}"));
+    }
+    let through = |which| proxy.map(|proxy| format!(", through the proxy {proxy}{which}")).unwrap_or_default();
+    if plain {
+        Finding::warning(what, format!("the keys travel unencrypted{}: use https", through(", which can read them")))
+    } else {
+        Finding::ok(what, format!("the keys travel encrypted{}", through("")))
     }
 }

@@ -38,7 +38,8 @@ pub(super) async fn run(path: Option<&Path>, args: &CheckArgs) -> Result<(), Exi
     let client = parts::client(&examined.settings, &metrics)?;
 
     let mut findings = files::findings(&examined);
-    findings.push(files::base_url(&examined.settings));
+    findings.push(files::base_url(&examined));
+    findings.extend(files::proxy_url(&examined.settings));
     findings.extend(files::management_url(&examined.settings));
     if let Some(files) = &examined.settings.tls {
         findings.extend(tls::look(files, READING).await);

@@ -36,7 +36,8 @@ pub(super) struct Play<'a> {
 
 impl<'a> Play<'a> {
     pub(super) fn new(stage: &'a Stage, script: &'a Script) -> Result<Self, Exit> {
-        let http = Client::builder().timeout(PATIENCE).no_proxy().build().map_err(Exit::failed)?;
+        #[expect(clippy::disallowed_methods, reason = "beside no_proxy()")]
+        let http = Client::builder().no_proxy().timeout(PATIENCE).build().map_err(Exit::failed)?;
         Ok(Self { stage, script, http })
     }
 

@@ -4,13 +4,14 @@ use std::time::{Duration, SystemTime};
 /// How many are remembered. At the shortest possible distance these are hours of nothing but coming and going.
 const REMEMBERED: usize = 1_000;
 
-/// The times in which Refersion was out, so that they do not make an event older. Bounded: the oldest is forgotten first.
+/// The times in which Refersion was out, or an account paused, so that they do not make an event older. Bounded: the oldest is
+/// forgotten first.
 /// They are this process's own: after a restart, what was before it counts.
 #[derive(Debug, Default)]
 pub(crate) struct Absences(VecDeque<(SystemTime, SystemTime)>);
 
 impl Absences {
-    /// Refersion was out from `begin` to `end`, which is later than all before.
+    /// It was so from `begin` to `end`, which is later than all before.
     pub(crate) fn add(&mut self, begin: SystemTime, end: SystemTime) {
         if self.0.len() == REMEMBERED {
             self.0.pop_front();
@@ -18,7 +19,7 @@ impl Absences {
         self.0.push_back((begin, end));
     }
 
-    /// How long Refersion was out between `first` and `now`.
+    /// How long it was so between `first` and `now`.
     pub(crate) fn between(&self, first: SystemTime, now: SystemTime) -> Duration {
         let within = self.0.iter().rev().take_while(|(_, end)| first < *end);
         within.map(|(begin, end)| (*end).min(now).duration_since((*begin).max(first)).unwrap_or_default()).sum()

@@ -1,8 +1,8 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use refersion_relay_refersion::{Calls, Ended, Failure};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::limit::Sign;
@@ -16,14 +16,24 @@ pub(crate) struct Attempt {
     purpose: Purpose,
     began: Instant,
     call: Mutex<Call>,
-    /// Cancelled when a call waited for its turn and should not begin any more.
+    /// Cancelled when a call should not begin any more.
     off: CancellationToken,
+    why: OnceLock<CalledOff>,
+}
+
+/// Why an attempt was called off. Nothing was in flight then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CalledOff {
+    /// One of its calls waited for its turn, and meanwhile the worker was stopped, the account paused, or Refersion went away.
+    Elsewhere,
+    /// It has taken too long.
+    Late,
 }
 
 /// What is attempted.
 enum Purpose {
-    /// To work an event; `leave` says that nothing more is to begin.
-    Event { desk: Arc<Desk>, leave: CancellationToken },
+    /// To work an event; `leave` says that nothing more is to begin, and after `until` nothing more begins either.
+    Event { desk: Arc<Desk>, leave: CancellationToken, until: Instant },
     /// To find out whether an account's keys work.
     Keys,
     /// To find out whether Refersion is there.
@@ -41,8 +51,8 @@ struct Call {
 }
 
 impl Attempt {
-    pub(crate) fn at_event(lookout: Arc<Lookout>, desk: Arc<Desk>, leave: CancellationToken) -> Self {
-        Self::new(lookout, Purpose::Event { desk, leave })
+    pub(crate) fn at_event(lookout: Arc<Lookout>, desk: Arc<Desk>, leave: CancellationToken, until: Instant) -> Self {
+        Self::new(lookout, Purpose::Event { desk, leave, until })
     }
 
     pub(crate) fn at_keys(lookout: Arc<Lookout>) -> Self {
@@ -56,7 +66,7 @@ impl Attempt {
     fn new(lookout: Arc<Lookout>, purpose: Purpose) -> Self {
         let began = Instant::now();
         let call = Mutex::new(Call { began, beside: 0, proper: None });
-        Self { lookout, purpose, began, call, off: CancellationToken::new() }
+        Self { lookout, purpose, began, call, off: CancellationToken::new(), why: OnceLock::new() }
     }
 
     /// When it began.
@@ -69,10 +79,16 @@ impl Attempt {
         self.call().proper
     }
 
-    /// Waits until it is called off: one of its calls waited for its turn, and meanwhile the worker was stopped, the account
-    /// paused, or Refersion went away. Nothing is in flight then, so it can be dropped.
-    pub(crate) async fn called_off(&self) {
+    /// Waits until it is called off. It can be dropped then.
+    pub(crate) async fn called_off(&self) -> CalledOff {
         self.off.cancelled().await;
+        self.why.get().copied().unwrap_or(CalledOff::Elsewhere)
+    }
+
+    async fn call_off(&self, why: CalledOff) {
+        let _ = self.why.set(why);
+        self.off.cancel();
+        std::future::pending::<()>().await;
     }
 
     fn call(&self) -> MutexGuard<'_, Call> {
@@ -84,16 +100,19 @@ impl Attempt {
 impl Calls for Attempt {
     async fn begin(&self) {
         let mut beside = 0;
-        if let Purpose::Event { desk, leave } = &self.purpose {
-            let waited = leave.run_until_cancelled(desk.turnstile.turn()).await;
+        if let Purpose::Event { desk, leave, until } = &self.purpose {
+            let waited = leave.run_until_cancelled(timeout_at(*until, desk.turnstile.turn())).await;
             let goes_on = match waited {
-                Some(false) => true,
-                Some(true) => desk.gate.paused().is_none() && !self.lookout.is_out(),
+                Some(Ok(false)) => true,
+                Some(Ok(true)) => desk.gate.paused().is_none() && !self.lookout.is_out(),
+                Some(Err(_)) => return self.call_off(CalledOff::Late).await,
                 None => false,
             };
             if !goes_on {
-                self.off.cancel();
-                return std::future::pending().await;
+                return self.call_off(CalledOff::Elsewhere).await;
+            }
+            if *until <= Instant::now() {
+                return self.call_off(CalledOff::Late).await;
             }
             beside = desk.turnstile.in_use();
         }

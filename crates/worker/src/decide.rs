@@ -19,7 +19,7 @@ pub struct Failed<'a> {
     pub attempts: u32,
     /// When the first charged attempt failed, if one had.
     pub first_failed_at: Option<SystemTime>,
-    /// How long Refersion was out since then.
+    /// How long nothing could be called since then: Refersion was out, or the account paused.
     pub out: Duration,
     /// What is known of Refersion. Counts only for a failure that can be Refersion's; with any other it has answered.
     pub refersion: Known,
@@ -39,6 +39,8 @@ enum Blame {
     Event,
     /// Nobody: Refersion wants to be left alone for so long.
     Pause(Duration),
+    /// Nobody: Refersion wants fewer calls, and does not say for how long.
+    Limit,
     /// The account's keys.
     Account,
     /// The event, for good.
@@ -56,7 +58,7 @@ fn blame(failure: &Failure, is_its_own: bool) -> Blame {
         Failure::Transport { .. } => Blame::Unknown(Trouble::NoAnswer),
         Failure::Unavailable { .. } => Blame::Unknown(Trouble::Unavailable),
         Failure::Unclear { .. } => Blame::Unknown(Trouble::Unclear),
-        Failure::Limited { .. } => Blame::Event,
+        Failure::Limited { .. } => Blame::Limit,
         Failure::Unauthorized { .. } if is_its_own => Blame::Event,
         Failure::Unauthorized { .. } => Blame::Account,
         Failure::Rejected(Rejection::Refused { .. }) => Blame::Final(DeadReason::Refused),
@@ -71,7 +73,7 @@ fn blame(failure: &Failure, is_its_own: bool) -> Blame {
 pub(crate) fn trouble(failure: &Failure) -> Option<Trouble> {
     match blame(failure, false) {
         Blame::Unknown(trouble) => Some(trouble),
-        Blame::Event | Blame::Pause(_) | Blame::Account | Blame::Final(_) => None,
+        Blame::Event | Blame::Pause(_) | Blame::Limit | Blame::Account | Blame::Final(_) => None,
     }
 }
 
@@ -84,6 +86,7 @@ pub fn decide(failed: &Failed<'_>, policy: &RetryPolicy, now: SystemTime) -> Ver
         (Blame::Account, _) => Verdict::Hold,
         (Blame::Final(reason), _) => dead(reason),
         (Blame::Pause(pause), _) => Verdict::Retry(Retry::Pause(pause)),
+        (Blame::Limit, _) => Verdict::Retry(Retry::Slower),
         (Blame::Unknown(_), Known::Out) => Verdict::Retry(Retry::Outage),
         (Blame::Unknown(_), Known::Up) | (Blame::Event, _) => {
             let age = failed.first_failed_at.and_then(|first| now.duration_since(first).ok()).unwrap_or_default();
@@ -97,6 +100,24 @@ pub fn decide(failed: &Failed<'_>, policy: &RetryPolicy, now: SystemTime) -> Ver
             }
         }
     }
+}
+
+/// Decides about an event whose attempt took so long that it was called off. That is no attempt in vain, so none is charged.
+/// But it makes the event older, since one that never gets done has to end somewhere.
+pub(crate) fn unfinished(
+    first: SystemTime,
+    out: Duration,
+    took: Duration,
+    policy: &RetryPolicy,
+    now: SystemTime,
+) -> Verdict {
+    let age = now.duration_since(first).unwrap_or_default().saturating_sub(out);
+    if age < policy.max_age {
+        return Verdict::Retry(Retry::Tier(policy.tier(age)));
+    }
+    let (minutes, seconds) = (took.as_secs() / 60, took.as_secs() % 60);
+    let error = format!("its attempts never got done: the last one was called off after {minutes} min {seconds} s");
+    Verdict::DeadLetter { reason: DeadReason::Age, status: None, error }
 }
 
 fn wait(failed: &Failed<'_>, policy: &settings::RetryPolicy, age: Duration) -> Retry {
@@ -148,11 +169,10 @@ mod tests {
         decide(&failed, &policy(), now)
     }
 
-    fn transient() -> [Failure; 4] {
+    fn transient() -> [Failure; 3] {
         [
             Failure::Transport { what: "it took too long" },
             Failure::Unavailable { status: 500, retry_after: None },
-            Failure::Limited { retry_after: None },
             Failure::Unclear { status: 200, bytes: 0, why: Unreadable::NotJson },
         ]
     }
@@ -169,12 +189,11 @@ mod tests {
     fn an_outage_charges_nobody_whatever_had_been_charged_before() {
         let day = 24 * 60 * MINUTE;
         let out = |failure: &Failure| decided_if(Known::Out, failure, 39, day, Duration::ZERO);
-        let [transport, unavailable, limited, unclear] = transient();
-        for failure in [transport, unavailable, unclear] {
+        for failure in transient() {
             assert_eq!(out(&failure), Verdict::Retry(Retry::Outage), "{failure}");
         }
         // These are answers, so it cannot be out.
-        assert!(matches!(out(&limited), Verdict::DeadLetter { reason: DeadReason::Attempts, .. }));
+        assert_eq!(out(&Failure::Limited { retry_after: None }), Verdict::Retry(Retry::Slower));
         assert_eq!(out(&Failure::Unauthorized { status: 401 }), Verdict::Hold);
         let pause = Failure::Unavailable { status: 503, retry_after: Some(SECOND) };
         assert_eq!(out(&pause), Verdict::Retry(Retry::Pause(SECOND)));
@@ -225,7 +244,30 @@ mod tests {
         let unavailable = Failure::Unavailable { status: 503, retry_after: Some(SECOND) };
         assert_eq!(decided(&unavailable, 0, MINUTE), Verdict::Retry(Retry::Pause(SECOND)));
         // "Now" is no wait, and a server that always says so must not make a loop.
-        assert_eq!(decided(&limited(Duration::ZERO), 0, MINUTE), Verdict::Retry(Retry::InHand(SECOND)));
+        assert_eq!(decided(&limited(Duration::ZERO), 0, MINUTE), Verdict::Retry(Retry::Slower));
+        let unavailable = Failure::Unavailable { status: 503, retry_after: Some(Duration::ZERO) };
+        assert_eq!(decided(&unavailable, 0, MINUTE), Verdict::Retry(Retry::InHand(SECOND)));
+    }
+
+    #[test]
+    fn a_rate_limit_makes_no_dead_letter_however_long_it_lasts() {
+        let week = 7 * 24 * 60 * MINUTE;
+        for attempts in [0, 39, 1_000] {
+            let verdict = decided(&Failure::Limited { retry_after: None }, attempts, week);
+            assert_eq!(verdict, Verdict::Retry(Retry::Slower), "after {attempts} attempts");
+        }
+    }
+
+    #[test]
+    fn an_event_that_never_gets_done_climbs_the_tiers_and_ends_with_its_age() {
+        let now = SystemTime::UNIX_EPOCH + 10_000_000 * SECOND;
+        let decided = |age, out| unfinished(now - age, out, 20 * MINUTE, &policy(), now);
+        assert_eq!(decided(Duration::ZERO, Duration::ZERO), Verdict::Retry(Retry::Tier(MINUTE)));
+        assert_eq!(decided(5 * MINUTE, Duration::ZERO), Verdict::Retry(Retry::Tier(10 * MINUTE)));
+        assert_eq!(decided(23 * 60 * MINUTE, Duration::ZERO), Verdict::Retry(Retry::Tier(60 * MINUTE)));
+        let day = 24 * 60 * MINUTE;
+        assert!(matches!(decided(day, Duration::ZERO), Verdict::DeadLetter { reason: DeadReason::Age, .. }));
+        assert_eq!(decided(day, 2 * MINUTE), Verdict::Retry(Retry::Tier(60 * MINUTE)), "an outage makes nobody older");
     }
 
     #[test]

@@ -1,8 +1,9 @@
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+use crate::pauses::Pauses;
 
 /// Whether an account's events may be worked, and from where. One for each account in a worker.
 ///
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 /// a shard goes behind them, so that no subject is overtaken.
 pub(crate) struct Gate {
     view: watch::Sender<View>,
-    paused_until: Mutex<Option<Instant>>,
+    pauses: Pauses,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +60,7 @@ pub(crate) struct Moving<'a>(&'a Gate);
 impl Gate {
     pub(crate) fn new() -> Self {
         let (view, _) = watch::channel(View { state: GateState::Unknown, moving: 0 });
-        Self { view, paused_until: Mutex::new(None) }
+        Self { view, pauses: Pauses::new() }
     }
 
     pub(crate) fn state(&self) -> GateState {
@@ -168,17 +169,28 @@ impl Gate {
 
     /// Refersion wants to be left alone for so long. Returns whether that is news.
     pub(crate) fn pause(&self, pause: Duration) -> bool {
-        let until = Instant::now() + pause;
-        let mut paused = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        let news = paused.is_none_or(|current| current < Instant::now());
-        *paused = Some(paused.map_or(until, |current| current.max(until)));
-        news
+        self.pauses.begin(pause)
+    }
+
+    /// Refersion wants fewer calls, and has not said for how long: so said the answer to an attempt that began at `began`.
+    /// Returns for how long the account pauses; `None` where that has been decided since.
+    pub(crate) fn slow_down(&self, began: Instant) -> Option<Duration> {
+        self.pauses.limited(began)
+    }
+
+    /// An attempt that began at `began` was not answered so.
+    pub(crate) fn not_limited(&self, began: Instant) {
+        self.pauses.not_limited(began);
+    }
+
+    /// For how long the account paused between `first` and `now`.
+    pub(crate) fn paused_between(&self, first: SystemTime, now: SystemTime) -> Duration {
+        self.pauses.between(first, now)
     }
 
     /// How much longer Refersion wants to be left alone.
     pub(crate) fn paused(&self) -> Option<Duration> {
-        let paused = *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        paused.and_then(|until| until.checked_duration_since(Instant::now())).filter(|left| !left.is_zero())
+        self.pauses.left()
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use refersion_relay_model::AccountName;
 use refersion_relay_telemetry::Metrics;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 
 use crate::Account;
 use crate::gate::{Gate, GateState};
@@ -49,6 +50,12 @@ impl Desk {
     /// The settings in force now.
     pub(crate) fn account(&self) -> Arc<Account> {
         self.account.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// An event was delivered, by an attempt that began then.
+    pub(crate) fn delivered(&self, began: Instant) {
+        self.refusals.delivered();
+        self.gate.not_limited(began);
     }
 
     fn change(&self, account: Account) {

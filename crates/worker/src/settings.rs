@@ -18,8 +18,16 @@ pub struct WorkerSettings {
     pub room: Room,
     /// When an event is tried again.
     pub retry: RetryPolicy,
+    /// How long after an event was taken in hand an attempt at it may still begin a call.
+    pub longest_stay: Duration,
     /// What is done while Refersion is out.
     pub outage: OutageSettings,
+}
+
+impl WorkerSettings {
+    /// `longest_stay` in operation: enough for the longest search at one call a second, twice, and well before RabbitMQ takes
+    /// away what was not acknowledged for 30 minutes, even if the last call takes as long as one may.
+    pub const LONGEST_STAY: Duration = Duration::from_mins(20);
 }
 
 /// What is done while Refersion is out. Not configured: the defaults are right wherever the API is the same.

@@ -30,7 +30,7 @@ impl Context {
         match verdict {
             Verdict::Delivered(_) => Some(Settle::Done(Ending::Delivered)),
             Verdict::Ignored(_) | Verdict::Copy => Some(Settle::Done(Ending::Ignored)),
-            Verdict::Retry(Retry::InHand(_) | Retry::Pause(_) | Retry::Outage) => None,
+            Verdict::Retry(Retry::InHand(_) | Retry::Pause(_) | Retry::Slower | Retry::Outage) => None,
             Verdict::Retry(Retry::Tier(delay)) => {
                 let shard = subject?.shard(account?, self.shards_of(home));
                 Some(Settle::Move(Place::Later(shard, *delay), headers))

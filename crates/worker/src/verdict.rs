@@ -38,6 +38,8 @@ pub enum Retry {
     Tier(Duration),
     /// Refersion asked to be left alone for so long: that is the account's wait, not the event's, and costs it nothing.
     Pause(Duration),
+    /// Refersion asked for fewer calls, and not for how long: the account pauses, for longer each time. It costs nothing.
+    Slower,
     /// In its lane, until Refersion is back from an outage: that is nobody's fault, and costs nothing.
     Outage,
 }

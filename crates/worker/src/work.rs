@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::RetryPolicy;
-use crate::attempt::Attempt;
-use crate::decide::{Failed, decide, trouble};
+use crate::attempt::{Attempt, CalledOff};
+use crate::decide::{Failed, decide, trouble, unfinished};
 use crate::destination::Destination;
 use crate::ended::Ended;
 use crate::gate::{Admission, GateState, Moving, Source};
@@ -46,6 +46,8 @@ pub(crate) struct Context {
     pub(crate) lookout: Arc<Lookout>,
     pub(crate) roster: Arc<Roster>,
     pub(crate) retry: RetryPolicy,
+    /// How long after it was taken in hand an attempt at an event may still begin a call.
+    pub(crate) longest_stay: Duration,
     pub(crate) marks: Marks,
     pub(crate) ended: Ended,
     pub(crate) order: Arc<Order>,
@@ -158,25 +160,22 @@ impl Context {
             if !job.desk.gate.lets_through(job.source) {
                 continue;
             }
-            let (began, applied) = self.attempt(job, command, leave).await;
+            let (began, applied) = self.attempt(job, command, taken_at + self.longest_stay, leave).await;
             drop((permit, pass));
             let failure = match applied {
-                Some(Ok(applied)) => {
-                    job.desk.refusals.delivered();
+                Ok(Ok(applied)) => {
+                    job.desk.delivered(began);
                     self.count_omitted_by_update(command, applied);
                     return settle(Verdict::Delivered(applied), headers);
                 }
-                Some(Err(failure)) => failure,
-                None => continue,
+                Ok(Err(failure)) => failure,
+                Err(CalledOff::Elsewhere) => continue,
+                Err(CalledOff::Late) => return settle(self.unfinished(job, taken_at, began, &mut headers), headers),
             };
-            self.metrics.attempt_failed(failure.as_str());
             // Unknown, it is not charged either.
-            let known = self.in_time(self.known(began, &failure), stay().max(LEAST_STAY), leave).await;
-            let Some(known) = known else { return Conclusion::Leave };
-            let is_refused = matches!(failure, Failure::Unauthorized { .. });
-            let refused = is_refused.then(|| job.desk.refusals.refused(&job.mark));
-            let knowledge = Knowledge { refersion: known, refused };
-            let verdict = self.charge(&failure, knowledge, backoff.next_wait(), stay(), &mut headers);
+            let known = self.in_time(self.learn(job, began, &failure), stay().max(LEAST_STAY), leave).await;
+            let Some(knowledge) = known else { return Conclusion::Leave };
+            let verdict = self.charge(job, &failure, knowledge, backoff.next_wait(), stay(), &mut headers);
             match verdict {
                 Verdict::Retry(Retry::InHand(wait)) => {
                     self.metrics.retried(Wait::InHand);
@@ -185,6 +184,7 @@ impl Context {
                     }
                 }
                 Verdict::Retry(Retry::Pause(pause)) => self.pause(job, pause),
+                Verdict::Retry(Retry::Slower) => self.slow_down(job, began),
                 Verdict::Retry(Retry::Outage) => {
                     self.metrics.attempt_spared();
                     backoff.reset();
@@ -253,26 +253,51 @@ impl Context {
         }
     }
 
-    /// Makes one attempt. Returns when it began and how it ended; `None` when it was called off.
+    /// Makes one attempt, which begins no call after `until`. Returns when it began and how it ended.
     async fn attempt(
         &self,
         job: &Job,
         command: &Command,
+        until: Instant,
         leave: &CancellationToken,
-    ) -> (Instant, Option<Result<Applied, Failure>>) {
-        let attempt = Arc::new(Attempt::at_event(self.lookout.clone(), job.desk.clone(), leave.clone()));
+    ) -> (Instant, Result<Result<Applied, Failure>, CalledOff>) {
+        let attempt = Arc::new(Attempt::at_event(self.lookout.clone(), job.desk.clone(), leave.clone(), until));
         let account = job.desk.account();
         let applied = tokio::select! {
             biased;
-            applied = self.destination.apply(&account, command, attempt.clone()) => Some(applied),
-            () = attempt.called_off() => None,
+            applied = self.destination.apply(&account, command, attempt.clone()) => Ok(applied),
+            why = attempt.called_off() => Err(why),
         };
         (attempt.began(), applied)
+    }
+
+    /// Decides about an event whose attempt took too long. It is older from then on if it had most of its time for itself, and
+    /// did not wait in hand behind others.
+    fn unfinished(&self, job: &Job, taken_at: Instant, began: Instant, headers: &mut Headers) -> Verdict {
+        self.metrics.attempt_failed("unfinished");
+        tracing::warn!(
+            account = %job.desk.name,
+            message.id = headers.message_id.as_str(),
+            seconds = began.elapsed().as_secs(),
+            "an attempt took too long and was called off"
+        );
+        let now = SystemTime::now();
+        if self.longest_stay / 2 < began - taken_at {
+            return Verdict::Parked(self.retry.out_of_the_way());
+        }
+        let first = *headers.first_failed_at.get_or_insert(now);
+        unfinished(first, self.idle_between(job, first, now), began.elapsed(), &self.retry, now)
+    }
+
+    /// For how long nothing could be called for an event: Refersion was out, or its account paused.
+    fn idle_between(&self, job: &Job, first: SystemTime, now: SystemTime) -> Duration {
+        self.lookout.out_between(first, now).saturating_add(job.desk.gate.paused_between(first, now))
     }
 
     /// Decides about a failed attempt, and charges it to the event if it counts.
     fn charge(
         &self,
+        job: &Job,
         failure: &Failure,
         Knowledge { refersion, refused }: Knowledge,
         wait: Duration,
@@ -284,7 +309,7 @@ impl Context {
         }
         let is_its_own = refused == Some(Refused::ForItself);
         let (attempts, first_failed_at, now) = (headers.attempts, headers.first_failed_at, SystemTime::now());
-        let out = first_failed_at.map(|first| self.lookout.out_between(first, now)).unwrap_or_default();
+        let out = first_failed_at.map(|first| self.idle_between(job, first, now)).unwrap_or_default();
         let failed = Failed { failure, attempts, first_failed_at, out, refersion, wait, may_stay, is_its_own };
         let verdict = decide(&failed, &self.retry, now);
         if charged(&verdict) {
@@ -306,11 +331,23 @@ impl Context {
         }
     }
 
-    /// What is known of Refersion after a failed attempt. Takes until something else was called, or a probe was.
-    async fn known(&self, began: Instant, failure: &Failure) -> Known {
-        match trouble(failure) {
+    /// What is known after a failed attempt. Takes until something else was called, or a probe was.
+    async fn learn(&self, job: &Job, began: Instant, failure: &Failure) -> Knowledge {
+        self.metrics.attempt_failed(failure.as_str());
+        if matches!(failure, Failure::Rejected(_)) {
+            job.desk.gate.not_limited(began);
+        }
+        let refersion = match trouble(failure) {
             Some(trouble) => self.lookout.judge(began, Instant::now(), trouble).await,
             None => Known::Up,
+        };
+        let is_refused = matches!(failure, Failure::Unauthorized { .. });
+        Knowledge { refersion, refused: is_refused.then(|| job.desk.refusals.refused(&job.mark)) }
+    }
+
+    fn slow_down(&self, job: &Job, began: Instant) {
+        if let Some(pause) = job.desk.gate.slow_down(began) {
+            self.pause(job, pause);
         }
     }
 
@@ -318,7 +355,7 @@ impl Context {
         // The answer may come after the account has gone.
         if job.desk.gate.pause(pause) && job.desk.gate.state() != GateState::Gone {
             let seconds = pause.as_secs();
-            tracing::warn!(account = %job.desk.name, seconds, "Refersion asked for a pause of this account");
+            tracing::warn!(account = %job.desk.name, seconds, "Refersion asked for fewer calls: this account pauses");
             self.metrics.account_paused(&job.desk.name, true);
         }
     }
@@ -385,7 +422,7 @@ fn make_way(desk: &Desk) {
 fn charged(verdict: &Verdict) -> bool {
     match verdict {
         Verdict::Retry(Retry::InHand(_) | Retry::Tier(_)) | Verdict::DeadLetter { .. } => true,
-        Verdict::Retry(Retry::Pause(_) | Retry::Outage)
+        Verdict::Retry(Retry::Pause(_) | Retry::Slower | Retry::Outage)
         | Verdict::Parked(_)
         | Verdict::Hold
         | Verdict::Delivered(_)

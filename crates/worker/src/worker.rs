@@ -77,12 +77,23 @@ impl Worker {
         metrics: Metrics,
     ) -> Self {
         let roster = Arc::new(Roster::new(accounts, concurrency, metrics.clone()));
-        let retry = settings.retry.clone();
+        let (retry, longest_stay) = (settings.retry.clone(), settings.longest_stay);
         let lookout = Arc::new(Lookout::new(settings.outage, roster.clone(), metrics.clone()));
         let (marks, ended, order) = (Marks::new(), Ended::new(), Arc::new(Order::new(metrics.clone())));
         let (roster_of, asking) = (roster.clone(), Semaphore::new(ASKING));
-        let context =
-            Context { queue, destination, lookout, roster: roster_of, retry, marks, ended, order, metrics, asking };
+        let context = Context {
+            queue,
+            destination,
+            lookout,
+            roster: roster_of,
+            retry,
+            longest_stay,
+            marks,
+            ended,
+            order,
+            metrics,
+            asking,
+        };
         let progress = Progress { looked_after: AtomicUsize::new(0), wanted: settings.shards.len() };
         Self { context: Arc::new(context), roster, settings, progress: Arc::new(progress) }
     }

@@ -145,6 +145,7 @@ pub(crate) fn settings() -> WorkerSettings {
             max_age: Duration::from_hours(1),
             max_held: Duration::from_hours(1),
         },
+        longest_stay: WorkerSettings::LONGEST_STAY,
         outage: OutageSettings::default(),
     }
 }

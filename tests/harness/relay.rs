@@ -393,6 +393,15 @@ impl Relay {
         self.ingest.borrow().expect("bound")
     }
 
+    /// The address of metrics and health.
+    ///
+    /// # Panics
+    /// When they are not bound yet.
+    #[must_use]
+    pub fn ops_door(&self) -> SocketAddr {
+        self.ops.borrow().expect("bound")
+    }
+
     /// Everything it has logged.
     ///
     /// # Panics

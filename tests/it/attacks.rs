@@ -7,10 +7,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flate2::{Compress, Compression, FlushCompress};
 use futures_util::future::join_all;
-use refersion_relay_tests::{Config, Refersion, Relay, eventually, gzip, http_client, identify};
+use refersion_relay_tests::{Config, Refersion, Relay, eventually, gzip, http_client, identify, program};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::process::Command;
 use tokio::task::JoinSet;
 
 const MIB: usize = 1024 * 1024;
@@ -49,6 +50,28 @@ async fn dribble(door: SocketAddr, head: &'static str) {
 
 const SLOW_HEADERS: &str = "POST /v1/batch HTTP/1.1\r\nhost: relay\r\n~x-a: b\r\n";
 const SLOW_BODY: &str = "POST /v1/batch HTTP/1.1\r\nhost: relay\r\ncontent-length: 1000000\r\n\r\n~{\"batch\":[";
+
+#[tokio::test]
+async fn connections_to_metrics_and_health_use_up_no_files_of_the_doors() {
+    let refersion = Refersion::start().await;
+    let config = config(&refersion, "max_connections = 50");
+    // A limit that cannot be raised, so that few connections would be enough.
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 300 && exec \"$@\"", "sh"]).arg(program());
+    command.arg("--config").arg(config.path()).arg("ingest");
+    let relay = Relay::launch_as(command);
+    relay.until_ready().await;
+    let ops = relay.ops_door();
+
+    let idle = join_all((0..400).map(|_| TcpStream::connect(ops))).await;
+
+    assert_eq!(idle.iter().filter(|stream| stream.is_ok()).count(), 400);
+    assert_eq!(relay.post(1, identify("jo@example.com")).await.status, 202);
+    assert!(relay.is_ready().await, "who asks now and then is answered as well");
+    let files = std::fs::read_dir(format!("/proc/{}/fd", relay.pid())).expect("it runs").count();
+    assert!(files < 150, "{files} files");
+    drop(idle);
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_slow_connections_hinder_nobody_else() {

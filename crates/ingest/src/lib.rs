@@ -33,7 +33,7 @@ pub use certificate::{Certificate, CertificateError};
 pub use door::{Ingest, router};
 pub use intake::intake;
 pub use protection::{Bounds, InvalidNetwork, Network, Protection};
-pub use serve::{HttpSettings, serve};
+pub use serve::{CONNECTIONS_ASIDE, HttpSettings, serve};
 pub use sort::{Received, Sorted};
 
 /// The largest body of a batch, in bytes, as it was sent and unpacked. Segment's libraries stay below 512 KiB.

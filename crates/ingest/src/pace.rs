@@ -14,8 +14,6 @@ use crate::protection::Ticket;
 
 /// How long a client may take to send a request's headers; for the first ones, from when its connection is ready.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection is kept on which nothing happens between requests.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long a client may leave an answer unread.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -33,11 +31,12 @@ enum Phase {
 }
 
 impl Phase {
-    fn deadline(self) -> Option<Instant> {
+    /// `idle`: how long a connection is kept on which nothing happens between requests.
+    fn deadline(self, idle: Duration) -> Option<Instant> {
         match self {
             Self::Headers(since) => Some(since + HEADER_TIMEOUT),
             Self::Handshake | Self::Request => None,
-            Self::Idle(since) => Some(since + IDLE_TIMEOUT),
+            Self::Idle(since) => Some(since + idle),
         }
     }
 }
@@ -47,12 +46,12 @@ impl Phase {
 pub(crate) struct Pace(Arc<watch::Sender<Phase>>);
 
 impl Pace {
-    /// Begins with a new connection. The future ends when the connection is overdue.
-    pub(crate) fn begin() -> (Self, impl Future<Output = ()>) {
+    /// Begins with a new connection, which may be idle for so long. The future ends when the connection is overdue.
+    pub(crate) fn begin(idle: Duration) -> (Self, impl Future<Output = ()>) {
         let (sender, mut phase) = watch::channel(Phase::Handshake);
         let overdue = async move {
             loop {
-                let deadline = phase.borrow_and_update().deadline();
+                let deadline = phase.borrow_and_update().deadline(idle);
                 let elapsed = async {
                     match deadline {
                         Some(deadline) => sleep_until(deadline).await,
@@ -224,7 +223,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_first_headers_have_ten_seconds_however_they_dribble() {
-        let (pace, overdue) = Pace::begin();
+        let (pace, overdue) = Pace::begin(SECOND * 75);
         let mut overdue = std::pin::pin!(overdue);
         pace.ready();
         for _ in 0..9 {
@@ -238,7 +237,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_takes_as_long_as_it_takes_and_then_the_connection_may_be_idle() {
-        let (pace, overdue) = Pace::begin();
+        let (pace, overdue) = Pace::begin(SECOND * 75);
         let mut overdue = std::pin::pin!(overdue);
         let turn = pace.request(None).unwrap();
         advance(SECOND * 1000).await;
@@ -252,7 +251,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_next_headers_have_ten_seconds_from_their_first_byte() {
-        let (pace, overdue) = Pace::begin();
+        let (pace, overdue) = Pace::begin(SECOND * 75);
         let mut overdue = std::pin::pin!(overdue);
         drop(pace.request(None));
         advance(SECOND * 60).await;
@@ -269,7 +268,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_does_not_read_is_given_ten_seconds_each_time() {
         let (mut client, server) = duplex(4);
-        let mut server = Paced::new(server, Pace::begin().0);
+        let mut server = Paced::new(server, Pace::begin(SECOND * 75).0);
         server.write_all(b"1234").await.unwrap();
         let mut writing = std::pin::pin!(async move { server.write_all(b"56").await.map(|()| server) });
         assert!(writing.as_mut().now_or_never().is_none());

@@ -21,7 +21,7 @@ use tower::ServiceExt;
 
 use crate::certificate::Certificate;
 use crate::pace::{Pace, Paced};
-use crate::protection::{Peer, Protection, Ticket};
+use crate::protection::{Connections, Peer, Protection, Ticket};
 
 /// How long a client may take to send a body.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,12 +32,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The most that a connection keeps of what was sent and not read yet. A pixel's address has 64 KiB at most.
 const MAX_BUFFER: usize = 128 * 1024;
 
+/// How long a connection to the doors is kept on which nothing happens between requests.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// The same at a listener without doors. Whoever asks it now and then connects anew.
+const IDLE_TIMEOUT_ASIDE: Duration = Duration::from_secs(10);
+/// How many connections a listener without doors has at most. The one that has been idle for longest makes room for a new one.
+pub const CONNECTIONS_ASIDE: usize = 64;
+
 /// How to serve HTTP.
 #[derive(Clone)]
 pub struct HttpSettings {
     /// How long requests in progress may take to end after the stop.
     pub grace: Duration,
-    /// What bounds the connections. `None`: only their deadlines do.
+    /// What bounds the connections. `None`: there are no doors at this listener, and [`CONNECTIONS_ASIDE`] do.
     pub protection: Option<Arc<Protection>>,
     /// What TLS is spoken with; new connections get what is there then. `None`: none is spoken.
     pub certificate: Option<watch::Receiver<Arc<Certificate>>>,
@@ -51,6 +58,10 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let graceful = GracefulShutdown::new();
+    let (connections, idle) = match &settings.protection {
+        Some(protection) => (protection.connections.clone(), IDLE_TIMEOUT),
+        None => (Connections::aside(CONNECTIONS_ASIDE), IDLE_TIMEOUT_ASIDE),
+    };
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -64,15 +75,10 @@ pub async fn serve(
                 continue;
             }
         };
-        let ticket = match &settings.protection {
-            None => None,
-            Some(protection) => match protection.connections.open(protection.client(peer)) {
-                Some(ticket) => Some(ticket),
-                // Closed at once: there is no room even for an answer.
-                None => continue,
-            },
-        };
-        let connection = Connection { peer, ticket: ticket.map(Arc::new), router: router.clone() };
+        let client = settings.protection.as_ref().and_then(|protection| protection.client(peer));
+        // Closed at once: there is no room even for an answer.
+        let Some(ticket) = connections.open(client) else { continue };
+        let connection = Connection { peer, ticket: Arc::new(ticket), idle, router: router.clone() };
         let certificate = settings.certificate.as_ref().map(|certificate| certificate.borrow().clone());
         let (watcher, stop) = (graceful.watcher(), stop.clone());
         tokio::spawn(connection.run(stream, certificate, watcher, stop));
@@ -87,8 +93,9 @@ pub async fn serve(
 /// What is known of a connection beside its bytes.
 struct Connection {
     peer: IpAddr,
-    /// Where connections are bounded.
-    ticket: Option<Arc<Ticket>>,
+    ticket: Arc<Ticket>,
+    /// How long nothing may happen on it between requests.
+    idle: Duration,
     router: Router,
 }
 
@@ -102,8 +109,8 @@ impl Connection {
     ) {
         // Answers are small and complete; waiting to fill a packet only adds latency.
         let _ = stream.set_nodelay(true);
-        let dropped = self.ticket.as_ref().map(|ticket| ticket.dropped.clone()).unwrap_or_default();
-        let (pace, overdue) = Pace::begin();
+        let ticket = self.ticket.clone();
+        let (pace, overdue) = Pace::begin(self.idle);
         let stream = Paced::new(stream, pace.clone());
         let serving = async {
             let Some(certificate) = certificate else { return self.serve(stream, pace, watcher).await };
@@ -117,23 +124,21 @@ impl Connection {
                 return self.serve(stream, pace, watcher).await;
             }
             tracing::debug!("no TLS was agreed on");
-            if let Some(ticket) = &self.ticket {
-                ticket.failed_to_agree();
-            }
+            self.ticket.failed_to_agree();
         };
         tokio::select! {
             () = serving => {}
             () = overdue => tracing::debug!("a connection was too slow, or idle for too long"),
-            () = dropped.cancelled() => tracing::debug!("an idle connection made room for a new one"),
+            () = ticket.dropped.cancelled() => tracing::debug!("an idle connection made room for a new one"),
         }
     }
 
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, pace: Pace, watcher: Watcher) {
-        let Self { peer, ticket, router } = self;
+        let Self { peer, ticket, router, .. } = self;
         pace.ready();
         let service = service_fn(move |mut request: Request<Incoming>| {
             let (ticket, router) = (ticket.clone(), router.clone());
-            let turn = pace.request(ticket);
+            let turn = pace.request(Some(ticket));
             async move {
                 // It had to make room in this moment: its sender sends again what got no answer.
                 let turn = turn.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionAborted))?;

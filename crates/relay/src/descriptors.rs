@@ -1,11 +1,32 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What a process has open beside the connections of its doors: the queue, calls, listeners, files.
+/// What a process has open beside what [`Needs`] counts: the queue's files or connections, listeners, configuration.
 const OTHERS: u64 = 256;
 
-/// Lets this process open as many files as its connections need, as far as it may. What it may not is said in the log.
-pub(crate) fn raise(max_connections: usize) {
-    let needed = max_connections as u64 + OTHERS;
+/// What a process may have open at once, by what it is for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Needs {
+    /// Connections of the doors.
+    pub(crate) doors: usize,
+    /// Connections of metrics and health.
+    pub(crate) ops: usize,
+    /// Calls of Refersion, each a connection.
+    pub(crate) calls: usize,
+    /// Owned shards, each a connection to the broker, and those that are kept while one is given up for the next.
+    pub(crate) shards: usize,
+}
+
+impl Needs {
+    fn total(self) -> u64 {
+        let Self { doors, ops, calls, shards } = self;
+        let all = [doors, ops, calls, shards.saturating_mul(2)];
+        all.into_iter().fold(OTHERS, |total, part| total.saturating_add(part as u64))
+    }
+}
+
+/// Lets this process open as many files as it needs, as far as it may. What it may not is said in the log.
+pub(crate) fn raise(needs: Needs) {
+    let needed = needs.total();
     let limit = getrlimit(Resource::Nofile);
     let Some(raised) = raised(&limit, needed) else { return };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
@@ -14,9 +35,11 @@ pub(crate) fn raise(max_connections: usize) {
     }
     if raised.current.is_some_and(|current| current < needed) {
         tracing::warn!(
-            "this process may open {} files, and ingest.max_connections = {max_connections} needs {needed}: raise the limit of \
-             open files (LimitNOFILE of a systemd unit, ulimit -n), or lower ingest.max_connections",
-            shown(raised.current)
+            "this process may open {} files, and needs {needed} ({} for the doors, {} for calls of Refersion): raise the limit of \
+             open files (LimitNOFILE of a systemd unit, ulimit -n), or lower ingest.max_connections or worker.concurrency",
+            shown(raised.current),
+            needs.doors,
+            needs.calls
         );
     }
 }
@@ -34,6 +57,13 @@ fn shown(limit: Option<u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn everything_that_a_process_may_have_open_counts() {
+        let needs = Needs { doors: 2_000, ops: 64, calls: 96, shards: 8 };
+        assert_eq!(needs.total(), 2_000 + 64 + 96 + 16 + OTHERS);
+        assert_eq!(Needs { calls: usize::MAX, doors: 1, ..needs }.total(), u64::MAX);
+    }
 
     #[test]
     fn the_soft_limit_goes_up_to_the_hard_one_only_where_it_is_too_low() {

@@ -13,7 +13,8 @@ pub(crate) struct Connections {
     max: usize,
     max_per_client: usize,
     open: Mutex<Open>,
-    metrics: Metrics,
+    /// `None`: they are none of the doors', and not counted with theirs.
+    metrics: Option<Metrics>,
 }
 
 #[derive(Debug, Default)]
@@ -41,12 +42,17 @@ pub(crate) struct Ticket {
     id: u64,
     /// Cancelled when the connection has to make room for another one.
     pub(crate) dropped: CancellationToken,
-    _counted: Counted,
+    _counted: Option<Counted>,
 }
 
 impl Connections {
     pub(crate) fn new(max: usize, max_per_client: usize, metrics: Metrics) -> Arc<Self> {
-        Arc::new(Self { max, max_per_client, open: Mutex::default(), metrics })
+        Arc::new(Self { max, max_per_client, open: Mutex::default(), metrics: Some(metrics) })
+    }
+
+    /// Those of a listener that is none of the doors: so many of everybody together.
+    pub(crate) fn aside(max: usize) -> Arc<Self> {
+        Arc::new(Self { max, max_per_client: max, open: Mutex::default(), metrics: None })
     }
 
     /// Takes in a new connection, idle at first. `client`: whose connections it counts among. `None`: there is no room.
@@ -70,14 +76,25 @@ impl Connections {
             if let Some(client) = client {
                 *open.per_client.entry(client).or_default() += 1;
             }
-            Ticket { connections: self.clone(), id, dropped, _counted: self.metrics.connection_open() }
+            Ticket {
+                connections: self.clone(),
+                id,
+                dropped,
+                _counted: self.metrics.as_ref().map(Metrics::connection_open),
+            }
         })
     }
 
     /// Counts one that made room, or one that found none.
     fn count(&self, has_room: bool, reason: ConnectionRefused) -> bool {
-        self.metrics.connection_refused(if has_room { ConnectionRefused::Displaced } else { reason });
+        self.refused(if has_room { ConnectionRefused::Displaced } else { reason });
         has_room
+    }
+
+    fn refused(&self, reason: ConnectionRefused) {
+        if let Some(metrics) = &self.metrics {
+            metrics.connection_refused(reason);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -121,7 +138,7 @@ impl Open {
 impl Ticket {
     /// It ends before it was one of HTTP.
     pub(crate) fn failed_to_agree(&self) {
-        self.connections.metrics.connection_refused(ConnectionRefused::Handshake);
+        self.connections.refused(ConnectionRefused::Handshake);
     }
 
     /// A request begins. No: the connection had to make room, and whatever came on it is to be sent again.
@@ -258,6 +275,16 @@ mod tests {
         let all: Vec<_> = (0..4).map(|_| connections.open(None).unwrap()).collect();
         assert!(all.iter().all(Ticket::begin));
         assert!(connections.open(None).is_none());
+    }
+
+    #[test]
+    fn aside_from_the_doors_one_client_may_have_all() {
+        let connections = Connections::aside(2);
+        let (first, second) = (busy(&connections, 1).unwrap(), busy(&connections, 1).unwrap());
+        assert!(connections.open(Some(client(1))).is_none());
+        first.end();
+        assert!(connections.open(Some(client(1))).is_some());
+        assert!(first.dropped.is_cancelled() && !second.dropped.is_cancelled());
     }
 
     #[test]

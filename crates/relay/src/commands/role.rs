@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use refersion_relay_ingest::{Access, HttpSettings, Ingest, Protection, intake, router, serve};
+use refersion_relay_ingest::{Access, CONNECTIONS_ASIDE, HttpSettings, Ingest, Protection, intake, router, serve};
 use refersion_relay_model::AccountName;
 use refersion_relay_queue::Queue;
 use refersion_relay_telemetry::Metrics;
@@ -16,11 +16,12 @@ use tokio_util::task::TaskTracker;
 use crate::certificates::Certificates;
 use crate::cli::RoleArgs;
 use crate::config::{QueueUrl, Settings};
+use crate::descriptors::{self, Needs};
 use crate::exit::Exit;
 use crate::ops::{self, Ops};
 use crate::reload::{Reload, Shared};
 use crate::signals::Stop;
-use crate::{descriptors, left_behind, parts, policies, poll};
+use crate::{left_behind, parts, policies, poll};
 
 /// What this process does.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +74,7 @@ pub(super) async fn start(
     stop: &Stop,
 ) -> Result<Running, Exit> {
     let metrics = Metrics::new();
+    descriptors::raise(needs(settings, roles));
     let ops_listener = bind("ops.listen", ops_listen).await?;
     let ingest_listener = if roles.ingest { Some(bind("ingest.listen", settings.ingest_listen).await?) } else { None };
     let tasks = TaskTracker::new();
@@ -107,7 +109,6 @@ pub(super) async fn start(
         let protection = Protection::new(settings.bounds.clone(), metrics.clone());
         let ingest = Ingest { queue, access: access.subscribe(), metrics, protection: protection.clone() };
         running.access = Some(access);
-        descriptors::raise(settings.bounds.max_connections);
         let mut certificate = None;
         if let Some(files) = &settings.tls {
             let (certificates, shown) = Certificates::begin(files.clone()).await.map_err(Exit::Usage)?;
@@ -174,6 +175,21 @@ impl Running {
         let _ = tokio::time::timeout(std::time::Duration::from_secs(3), self.tasks.wait()).await;
         self.ops_stop.cancel();
         Err(Exit::Said)
+    }
+}
+
+/// What this process may have open at once.
+fn needs(settings: &Settings, roles: Roles) -> Needs {
+    let calls = settings.concurrency.saturating_mul(settings.accounts.len());
+    let shards = match settings.queue_url {
+        QueueUrl::RabbitMq(_) => parts::shards(settings).count(),
+        QueueUrl::Sqlite(_) => 0,
+    };
+    Needs {
+        doors: if roles.ingest { settings.bounds.max_connections } else { 0 },
+        ops: CONNECTIONS_ASIDE,
+        calls: if roles.worker { calls } else { 0 },
+        shards: if roles.worker { shards } else { 0 },
     }
 }
 

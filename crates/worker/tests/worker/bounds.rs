@@ -103,7 +103,7 @@ impl Destination for Limiting {
 async fn a_rate_limit_without_a_time_pauses_the_account_and_is_charged_to_no_event() {
     let metrics = Metrics::new();
     let queue = queue(&metrics).await;
-    let destination = Arc::new(Limiting { asked: AtomicUsize::new(0), until: 6 });
+    let destination = Arc::new(Limiting { asked: AtomicUsize::new(0), until: 3 });
     let retry = RetryPolicy { max_attempts: 1, max_age: Duration::ZERO, ..settings().retry };
     let settings = WorkerSettings { retry, ..settings() };
     let running = Running::start_with(settings, &queue, destination, vec![account()], &metrics);
@@ -112,7 +112,7 @@ async fn a_rate_limit_without_a_time_pauses_the_account_and_is_charged_to_no_eve
     store(&queue, &identify("two@example.com")).await;
 
     until_shown(&metrics, &[r#"account_paused{account="acme"} 1"#]).await;
-    until_shown(&metrics, &[r#"attempts_failed_total{failure="limited"} 6"#, "attempts_charged_total 0"]).await;
+    until_shown(&metrics, &[r#"attempts_failed_total{failure="limited"} 3"#, "attempts_charged_total 0"]).await;
     until_shown(&metrics, &[r#"events_delivered_total{how="created"} 2"#]).await;
     running.stop().await;
 }

@@ -244,3 +244,33 @@ async fn the_example_is_taken_has_every_key_and_shows_the_defaults() {
         assert!(EXAMPLE.contains(&format!("{name} = ")), "{} is not in relay.example.toml", key.name);
     }
 }
+
+/// What the image is built by.
+const CONTAINERFILE: &str = include_str!("../../deploy/Containerfile");
+
+#[tokio::test]
+async fn the_embedded_queue_is_where_the_state_is_and_in_the_image_that_is_its_volume() {
+    let line = |start: &str| {
+        let line = CONTAINERFILE.lines().find_map(|line| line.trim_start().strip_prefix(start));
+        line.unwrap_or_else(|| panic!("{start} is not in the Containerfile")).to_owned()
+    };
+    let state = line("ENV RELAY_STATE=");
+    assert_eq!(line("VOLUME "), state);
+    let user = line("USER ").replace(':', " -g ");
+    assert_eq!(line("&& install -d "), format!("-m 0700 -o {user} {state}"));
+
+    let refersion = Refersion::start().await;
+    let (configuration, state) = (TempDir::new().expect("a folder"), TempDir::new().expect("a folder"));
+    let path = configuration.path().join("relay.toml");
+    std::fs::write(&path, "[[account]]\nname = \"acme\"\npublic_key = \"p\"\nsecret_key = \"s\"\n").expect("ours");
+    let environment = [
+        ("RELAY_STATE", state.path().display().to_string()),
+        ("RELAY__REFERSION__BASE_URL", refersion.url().to_owned()),
+    ];
+
+    let output = run(&path, &environment).await;
+
+    let database = state.path().join("relay.db");
+    assert_eq!(effective(&output)["queue"]["url"], format!("sqlite:{}", database.display()));
+    assert!(database.exists() && !configuration.path().join("relay.db").exists());
+}

@@ -60,7 +60,13 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
 pub(super) fn merge(path: &Path, text: &str) -> Result<RawSettings, ConfigError> {
     let figment = Figment::new().merge(Toml::string(text)).merge(Env::prefixed("RELAY__").split("__"));
     let raw = figment.extract::<RawSettings>().map_err(|error| form(path, &error))?;
-    Ok(RawSettings { folder: path.parent().unwrap_or(Path::new("")).to_owned(), ..raw })
+    Ok(RawSettings { folder: state_folder(path), ..raw })
+}
+
+/// Where a relative path of the queue begins: in a container, say, the configuration's folder cannot be written.
+fn state_folder(path: &Path) -> PathBuf {
+    let named = std::env::var_os("RELAY_STATE").filter(|folder| !folder.is_empty());
+    named.map_or_else(|| path.parent().unwrap_or(Path::new("")).to_owned(), PathBuf::from)
 }
 
 /// What a file says alone, if that is a configuration.

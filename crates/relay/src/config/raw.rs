@@ -15,7 +15,7 @@ pub(super) struct RawSettings {
     pub(super) retry: RawRetry,
     pub(super) log: RawLog,
     pub(super) account: Vec<RawAccount>,
-    /// Where a relative path begins: the folder of the file itself.
+    /// Where a relative path of the queue begins.
     #[serde(skip)]
     pub(super) folder: PathBuf,
 }

@@ -17,6 +17,7 @@ use super::lease::{Held, RENEW_EVERY};
 use super::owner::Owners;
 use super::path::SqlitePath;
 use super::places::Places;
+use super::rights::Rights;
 use super::turn::{Lock, Turnstile};
 use super::work::{Work, next_due};
 use crate::{Backoff, BrokerState, Shards};
@@ -100,6 +101,7 @@ impl Writer {
             shards: shards_sender,
             gates: GateLook::Never,
             open: None,
+            rights: None,
             worker: None,
             connected: None,
             places: Places::default(),
@@ -183,6 +185,8 @@ struct Thread {
     shards: watch::Sender<Shards>,
     gates: GateLook,
     open: Option<Open>,
+    /// What this thread does it does as the database's owner.
+    rights: Option<Rights>,
     /// The lock beside the file. It outlives a file that has to be opened anew: without it the holder would look dead.
     worker: Option<Lock>,
     /// While the file is usable, whether or not there is room.
@@ -357,6 +361,9 @@ impl Thread {
     }
 
     fn open_anew(&mut self) -> Result<Open, Fault> {
+        // The owner may be another one by now, and only root can become that.
+        self.rights = None;
+        self.rights = Some(Rights::of_owner(&self.path)?);
         let open = Open::new(&self.path)?;
         if !self.worker.as_ref().is_some_and(|lock| lock.is_at(&self.path.beside("worker"))) {
             self.worker = Some(lock(&self.path, "worker")?);

@@ -16,4 +16,5 @@ mod disk;
 mod file;
 mod lease;
 mod letters;
+mod owner;
 mod shards;

@@ -61,7 +61,13 @@ impl Sqlite {
     pub fn start(settings: SqliteSettings, metrics: Metrics) -> Self {
         let owners = Arc::new(Owners::new());
         let configured = Shards::new(&settings.drain, settings.shards);
-        let writer = Writer::start(settings.path.clone(), configured.clone(), owners.clone(), metrics.clone());
+        let writer = Writer::start(
+            settings.path.clone(),
+            configured.clone(),
+            owners.clone(),
+            metrics.clone(),
+            settings.confirm_timeout,
+        );
         let writer = Arc::new(writer);
         let reader = Reader::new(settings.path.clone());
         let waiting = Arc::new(Semaphore::new(WAITING as usize));

@@ -7,7 +7,7 @@ use hyper::body::Body as _;
 use tokio::time::timeout;
 
 use crate::gzip::gunzip;
-use crate::protection::{Loan, Protection};
+use crate::protection::{Lent, Loan, Protection};
 use crate::serve::BODY_TIMEOUT;
 
 /// How much of a body that is too large is read and thrown away, so that its sender gets to read the answer.
@@ -42,8 +42,16 @@ pub(crate) enum BodyError {
 /// A body in memory that is borrowed for it.
 #[derive(Debug)]
 pub(crate) struct Body {
+    /// They hold what was lent, and so does every part of them.
     pub(crate) bytes: Bytes,
-    pub(crate) loan: Loan,
+    pub(crate) lent: Lent,
+}
+
+/// A body as it comes in, for which more may have to be borrowed.
+#[derive(Debug)]
+struct Incoming {
+    bytes: Bytes,
+    loan: Loan,
 }
 
 /// Reads a body of at most `limit` bytes, and unpacks it to at most as many. That of nobody comes out empty.
@@ -54,11 +62,13 @@ pub(crate) async fn read(
     sender: Sender,
 ) -> Result<Body, BodyError> {
     let encoding = Encoding::of(request.headers());
-    let body = receive(protection, request, limit, sender).await?;
+    let mut body = receive(protection, request, limit, sender).await?;
     match sender {
-        Sender::Nobody => Ok(body),
-        Sender::Known | Sender::Stranger => encoding.unpack(protection, body, limit, sender).await,
+        Sender::Nobody => {}
+        Sender::Known | Sender::Stranger => body = encoding.unpack(protection, body, limit, sender).await?,
     }
+    let (bytes, lent) = body.loan.hold(body.bytes);
+    Ok(Body { bytes, lent })
 }
 
 /// Reads a body of at most `limit` bytes to its end and keeps nothing of it. Whoever waits for a word before he sends it is
@@ -73,7 +83,12 @@ pub(crate) async fn discard(request: Request, limit: usize) {
     let _ = timeout(BODY_TIMEOUT, reading).await;
 }
 
-async fn receive(protection: &Protection, request: Request, limit: usize, sender: Sender) -> Result<Body, BodyError> {
+async fn receive(
+    protection: &Protection,
+    request: Request,
+    limit: usize,
+    sender: Sender,
+) -> Result<Incoming, BodyError> {
     let mut loan = protection.budget.borrow(sender == Sender::Stranger);
     let announced = request.body().size_hint().exact().and_then(|size| usize::try_from(size).ok());
     let announced = announced.filter(|size| *size <= limit);
@@ -123,7 +138,7 @@ async fn receive(protection: &Protection, request: Request, limit: usize, sender
     let read = timeout(BODY_TIMEOUT, reading).await;
     match (read, refused) {
         (Ok(Err(error)), _) | (Ok(Ok(())) | Err(_), Some(error)) => Err(error),
-        (Ok(Ok(())), None) => Ok(Body { bytes: Bytes::from(bytes), loan }),
+        (Ok(Ok(())), None) => Ok(Incoming { bytes: Bytes::from(bytes), loan }),
         (Err(_), None) => Err(BodyError::Slow),
     }
 }
@@ -156,10 +171,10 @@ impl Encoding {
     async fn unpack(
         self,
         protection: &Protection,
-        body: Body,
+        body: Incoming,
         limit: usize,
         sender: Sender,
-    ) -> Result<Body, BodyError> {
+    ) -> Result<Incoming, BodyError> {
         match self {
             Self::Plain => Ok(body),
             Self::Other => Err(BodyError::Encoding),
@@ -167,8 +182,8 @@ impl Encoding {
                 let turn = protection.unpackers.turn(sender == Sender::Stranger);
                 let Ok(Some(_turn)) = timeout(BODY_TIMEOUT, turn).await else { return Err(BodyError::Busy) };
                 let unpacking = tokio::task::spawn_blocking(move || {
-                    let Body { bytes, mut loan } = body;
-                    gunzip(&bytes, limit, &mut loan).map(|bytes| Body { bytes, loan })
+                    let Incoming { bytes, mut loan } = body;
+                    gunzip(&bytes, limit, &mut loan).map(|bytes| Incoming { bytes, loan })
                 });
                 unpacking.await.unwrap_or(Err(BodyError::Encoding))
             }
@@ -212,7 +227,7 @@ mod tests {
                 for request in [announced(size), streamed(size)] {
                     let body = read(&protection, request, 100_000, sender).await.unwrap();
                     assert_eq!(body.bytes.len(), size);
-                    assert!((size..=size.max(FIRST_BYTES) * 2).contains(&body.loan.size()), "{body:?}");
+                    assert!((size..=size.max(FIRST_BYTES) * 2).contains(&body.lent.size()), "{body:?}");
                 }
             }
             for request in [announced(100_001), streamed(100_001)] {
@@ -220,7 +235,7 @@ mod tests {
             }
         }
         let nobody = read(&protection, announced(5_000), 100_000, Sender::Nobody).await.unwrap();
-        assert_eq!((nobody.bytes.len(), nobody.loan.size()), (0, 0));
+        assert_eq!((nobody.bytes.len(), nobody.lent.size()), (0, 0));
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use refersion_relay_telemetry::{Door, Refused};
 use crate::body::{Body, BodyError, Sender, discard, read};
 use crate::door::Ingest;
 use crate::elements::{NoElements, elements, is_array};
-use crate::protection::Loan;
+use crate::protection::Away;
 use crate::reply::Reply;
 use crate::settings::segment_settings;
 use crate::sort::Received;
@@ -83,12 +83,11 @@ async fn accept_all(ingest: &Ingest, account: &AccountDoor, received: Received, 
             return Reply::Malformed(ParseError::NotJson { line: error.line(), column: error.column() });
         }
     };
-    let messages = match ingest.protection.lend_for(events.len()) {
-        Ok(loan) => loan,
-        Err(away) => return away.into(),
-    };
+    if let Err(exhausted) = body.lent.lend_for(events.len()) {
+        return Away::from(exhausted).into();
+    }
     let sheaf: Sheaf = events.into_iter().map(|event| account.sort(event, &received)).collect();
-    match sheaf.on([body.loan, messages]).store(ingest, DOOR, PATIENCE).await {
+    match sheaf.store(ingest, DOOR, PATIENCE).await {
         Stored::Yes(counts) => Reply::AcceptedAll(counts),
         Stored::No => Reply::Unavailable,
         Stored::Broken => Reply::Broken,
@@ -96,7 +95,7 @@ async fn accept_all(ingest: &Ingest, account: &AccountDoor, received: Received, 
 }
 
 async fn accept(ingest: &Ingest, account: &AccountDoor, received: Received, body: Body) -> Reply {
-    let Body { bytes, loan } = body;
+    let Body { bytes, lent: _ } = body;
     let event = match Event::parse(&bytes) {
         Ok(event) => event,
         Err(error) => return Reply::Malformed(error),
@@ -120,8 +119,6 @@ async fn accept(ingest: &Ingest, account: &AccountDoor, received: Received, body
     // In a task of its own: a sender that gives up waiting does not keep its event from being counted.
     let (queue, metrics, account) = (ingest.queue.clone(), ingest.metrics.clone(), account.name.clone());
     let publishing = tokio::spawn(async move {
-        // Its memory is in use until then.
-        let _loan: Loan = loan;
         match queue.publish(vec![(place, message)]).await.pop() {
             Some(Ok(())) => {
                 metrics.accepted(DOOR, 1);

@@ -1,7 +1,7 @@
 //! What the tests of the doors stand on.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use refersion_relay_model::{AccountName, Class};
@@ -28,7 +28,12 @@ pub(crate) fn bounds() -> Bounds {
 
 /// Doors before a queue that stores at once.
 pub(crate) fn ingest(access: Access) -> (Ingest, Arc<FakeQueue>) {
-    let queue = Arc::new(FakeQueue { open: Semaphore::new(1_000), stored: AtomicUsize::new(0) });
+    let queue = Arc::new(FakeQueue {
+        open: Semaphore::new(1_000),
+        stored: AtomicUsize::new(0),
+        gives_up: AtomicBool::new(false),
+        kept: Mutex::default(),
+    });
     let metrics = Metrics::new();
     let protection = Protection::new(bounds(), metrics.clone());
     let access = watch::channel(Arc::new(access)).1;
@@ -40,6 +45,9 @@ pub(crate) struct FakeQueue {
     /// A publish takes a permit, and waits where there is none.
     pub(crate) open: Semaphore,
     stored: AtomicUsize,
+    /// Whether a publish says that it is not confirmed, and what it was to store is kept.
+    pub(crate) gives_up: AtomicBool,
+    pub(crate) kept: Mutex<Vec<(Place, Message)>>,
 }
 
 impl FakeQueue {
@@ -52,6 +60,11 @@ impl FakeQueue {
 impl Queue for FakeQueue {
     async fn publish(&self, messages: Vec<(Place, Message)>) -> Vec<Result<(), PublishError>> {
         self.open.acquire().await.expect("nobody closes it").forget();
+        if self.gives_up.load(Ordering::Relaxed) {
+            let results = messages.iter().map(|_| Err(PublishError::Unknown("not in time".to_owned()))).collect();
+            self.kept.lock().expect("not poisoned").extend(messages);
+            return results;
+        }
         self.stored.fetch_add(messages.len(), Ordering::Relaxed);
         messages.iter().map(|_| Ok(())).collect()
     }

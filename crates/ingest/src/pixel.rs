@@ -48,10 +48,11 @@ async fn accept(ingest: &Ingest, kind: EventType, request: Request) -> Result<Ba
     let body = event(request.uri().query().unwrap_or_default()).ok_or(BatchReply::NoEvent)?;
     let mut loan = ingest.protection.budget.borrow(true);
     loan.resize(body.len()).map_err(|_| BatchReply::Busy)?;
+    let (body, lent) = loan.hold(body);
     let (account, sorted) = one(&ingest.access(), None, kind, body, &received)?;
-    loan.is_known_now();
+    lent.is_known_now();
     account.admit()?;
-    Ok(store(ingest, DOOR, [sorted].into_iter().collect::<Sheaf>().on([loan]), PATIENCE).await)
+    Ok(store(ingest, DOOR, [sorted].into_iter().collect::<Sheaf>(), PATIENCE).await)
 }
 
 /// The event in `data`, which is base64 in one of its two alphabets.

@@ -6,7 +6,6 @@ use refersion_relay_telemetry::Door;
 use tokio::time::timeout;
 
 use crate::door::Ingest;
-use crate::protection::Loan;
 use crate::sort::Sorted;
 
 /// The events of one request, sorted.
@@ -15,8 +14,6 @@ pub(crate) struct Sheaf {
     messages: Vec<(Place, Message)>,
     dead: Vec<DeadReason>,
     ignored: Vec<Ignored>,
-    /// The memory that all of it takes up.
-    loans: Vec<Loan>,
 }
 
 /// What became of a sheaf.
@@ -57,21 +54,14 @@ impl FromIterator<Sorted> for Sheaf {
 }
 
 impl Sheaf {
-    /// With the memory that was borrowed for it, which is in use until everything is stored.
-    pub(crate) fn on(mut self, loans: impl IntoIterator<Item = Loan>) -> Self {
-        self.loans.extend(loans);
-        self
-    }
-
     /// Stores everything, and only then says yes. After `patience` it says no, and goes on storing.
     pub(crate) async fn store(self, ingest: &Ingest, door: Door, patience: Duration) -> Stored {
         let Ingest { queue, metrics, .. } = ingest.clone();
         // In a task of its own: a sender that gives up waiting does not keep its events from being counted.
         let storing = tokio::spawn(async move {
             let counts = self.counts();
-            let Self { messages, dead, ignored, loans } = self;
+            let Self { messages, dead, ignored } = self;
             let results = queue.publish(messages).await;
-            drop(loans);
             if let Some(error) = results.iter().find_map(|result| result.as_ref().err()) {
                 tracing::debug!(events = results.len(), "not accepted: {error}");
                 return Stored::No;
@@ -104,7 +94,7 @@ impl Sheaf {
     }
 
     fn counts(&self) -> Counts {
-        let Self { messages, dead, ignored, loans: _ } = self;
+        let Self { messages, dead, ignored } = self;
         Counts { accepted: messages.len(), dead: dead.len(), ignored: ignored.len() }
     }
 }

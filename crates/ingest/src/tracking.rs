@@ -14,7 +14,7 @@ use crate::batch_reply::BatchReply;
 use crate::body::{Body, BodyError, Sender, discard, read};
 use crate::door::Ingest;
 use crate::items::Items;
-use crate::protection::Protection;
+use crate::protection::{Away, Protection};
 use crate::sort::{Received, Sorted};
 use crate::store::{Sheaf, Stored};
 use crate::{AccountDoor, MAX_BATCH_BYTES};
@@ -99,14 +99,14 @@ async fn accept(ingest: &Ingest, call: Call, request: Request) -> Result<BatchRe
             Sender::Known
         }
     };
-    let Body { bytes, mut loan } = body(&ingest.protection, request, limit, sender).await?;
+    let Body { bytes, lent } = body(&ingest.protection, request, limit, sender).await?;
     if sender == Sender::Nobody {
         return Err(BatchReply::Unauthorized);
     }
-    let mut admit = |account: &AccountDoor| match sender {
+    let admit = |account: &AccountDoor| match sender {
         Sender::Known | Sender::Nobody => Ok(()),
         Sender::Stranger => {
-            loan.is_known_now();
+            lent.is_known_now();
             account.admit()
         }
     };
@@ -119,12 +119,12 @@ async fn accept(ingest: &Ingest, call: Call, request: Request) -> Result<BatchRe
         Call::Batch => {
             let Opened { items, account, envelope } = open(&access, user, &bytes)?;
             admit(&account)?;
-            let messages = ingest.protection.lend_for(items.len())?;
+            lent.lend_for(items.len()).map_err(Away::from)?;
             let sort = |item| account.sort_in(&envelope, item, &received);
-            items.into_iter().map(sort).collect::<Sheaf>().on([messages])
+            items.into_iter().map(sort).collect()
         }
     };
-    Ok(store(ingest, DOOR, sheaf.on([loan]), PATIENCE).await)
+    Ok(store(ingest, DOOR, sheaf, PATIENCE).await)
 }
 
 /// Reads and unpacks a body. That of nobody is read and not kept.

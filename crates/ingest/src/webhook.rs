@@ -12,6 +12,7 @@ use crate::batch_reply::BatchReply;
 use crate::body::{Body, Sender};
 use crate::door::Ingest;
 use crate::elements::{NoElements, elements, is_array};
+use crate::protection::Away;
 use crate::signature::Covered;
 use crate::sort::{Received, Sorted};
 use crate::store::Sheaf;
@@ -42,14 +43,14 @@ async fn accept(ingest: &Ingest, account: &str, request: Request) -> Result<Batc
     // Who signs it is known when the body is there; who does not sign is nobody, unless the account asks for no signature.
     let known = known.filter(|(_, webhook)| webhook.unsigned || (webhook.secret.is_some() && signature.is_some()));
     let sender = if known.is_some() { Sender::Stranger } else { Sender::Nobody };
-    let Body { bytes, mut loan } = body(&ingest.protection, request, MAX_WEBHOOK_BYTES, sender).await?;
+    let Body { bytes, lent } = body(&ingest.protection, request, MAX_WEBHOOK_BYTES, sender).await?;
     // An account that is not there is told from one with another secret by nothing.
     let (account, webhook) = known.ok_or(BatchReply::BadSignature)?;
     let signed = open(webhook, signature.as_deref(), &bytes)?;
-    loan.is_known_now();
+    lent.is_known_now();
     account.admit()?;
-    let messages = ingest.protection.lend_for(signed.events.len())?;
-    let sheaf = signed.sort(account, webhook, &received).on([loan, messages]);
+    lent.lend_for(signed.events.len()).map_err(Away::from)?;
+    let sheaf = signed.sort(account, webhook, &received);
     Ok(store(ingest, DOOR, sheaf, PATIENCE).await)
 }
 

@@ -1,6 +1,7 @@
 //! The bounds, as requests meet them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -177,6 +178,23 @@ async fn what_a_batch_becomes_is_charged_before_it_is_made() {
         assert_eq!(send(&ingest, request).await.0, taken);
     }
     assert_eq!((queue.stored(), lent(&ingest)), (33_000, 0));
+}
+
+#[tokio::test]
+async fn the_memory_of_an_event_is_in_use_until_the_queue_has_dropped_it_whatever_its_sender_heard() {
+    let (ingest, queue) = doors(0);
+    queue.gives_up.store(true, Ordering::Relaxed);
+    for (request, _) in requests().into_iter().chain(batches(1_000)) {
+        let uri = request.uri().clone();
+        let before = lent(&ingest);
+        assert!([500, 503].contains(&send(&ingest, request).await.0), "{uri}");
+        let kept = std::mem::take(&mut *queue.kept.lock().unwrap());
+        let bytes: usize = kept.iter().map(|(_, message)| message.body.len()).sum();
+        let held = lent(&ingest) - before;
+        assert!(0 < bytes && bytes as u64 <= held, "{uri}: {held} for {bytes}");
+        drop(kept);
+        assert_eq!(lent(&ingest), before, "{uri}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use refersion_relay_telemetry::Metrics;
 
 /// What every body may borrow from the pot for small ones: the first bytes of each, so that an ordinary event is taken while
@@ -7,6 +8,8 @@ use refersion_relay_telemetry::Metrics;
 const SMALL: usize = 16 * 1024;
 /// The pot for small ones is this part of everything.
 const SMALL_PART: usize = 8;
+/// What a message takes up beside its body.
+const MESSAGE_BYTES: usize = 1024;
 /// Strangers get this part of each pot at most.
 const STRANGERS_PART: usize = 2;
 
@@ -42,6 +45,18 @@ pub(crate) struct Loan {
     small: usize,
     large: usize,
     is_stranger: bool,
+}
+
+/// What was borrowed for a body and what becomes of it. The body holds it, and with it every event of the body: so it is given
+/// back when nothing of the body is in memory any more, whoever keeps it, and however long.
+#[derive(Clone, Debug)]
+pub(crate) struct Lent(Arc<Mutex<Vec<Loan>>>);
+
+/// Bytes, and what was borrowed for them.
+struct Held {
+    bytes: Bytes,
+    #[expect(dead_code, reason = "it is held for its end")]
+    lent: Lent,
 }
 
 impl Budget {
@@ -119,6 +134,45 @@ impl Loan {
             pots.large.to_strangers -= self.large;
         }
     }
+
+    /// Leaves it to the bytes that it was borrowed for.
+    pub(crate) fn hold(self, bytes: Bytes) -> (Bytes, Lent) {
+        let lent = Lent(Arc::new(Mutex::new(vec![self])));
+        (Bytes::from_owner(Held { bytes, lent: lent.clone() }), lent)
+    }
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Lent {
+    /// Borrows for what so many events of the body become: messages with headers of their own.
+    pub(crate) fn lend_for(&self, events: usize) -> Result<(), Exhausted> {
+        let mut loans = self.loans();
+        let Some(first) = loans.first() else { return Err(Exhausted) };
+        let mut loan = first.budget.borrow(first.is_stranger);
+        loan.resize(events * MESSAGE_BYTES)?;
+        loans.push(loan);
+        Ok(())
+    }
+
+    /// Its borrower has turned out to be an account of ours.
+    pub(crate) fn is_known_now(&self) {
+        self.loans().iter_mut().for_each(Loan::is_known_now);
+    }
+
+    /// How large it is, in bytes.
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> usize {
+        self.loans().iter().map(Loan::size).sum()
+    }
+
+    fn loans(&self) -> MutexGuard<'_, Vec<Loan>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Drop for Loan {
@@ -163,6 +217,20 @@ mod tests {
         loan.resize(1000).unwrap();
         assert_eq!((loan.small, loan.large), (1000, 0), "what is large is given back first");
         drop((loan, stranger(&budget, 5 * MIB).unwrap()));
+        assert_eq!(lent(&budget), (0, 0));
+    }
+
+    #[test]
+    fn what_was_lent_comes_back_with_the_last_of_the_bytes() {
+        let budget = budget();
+        let (body, lent_for) = known(&budget, 100).unwrap().hold(Bytes::from(vec![b'x'; 100]));
+        lent_for.lend_for(3).unwrap();
+        let (event, clone) = (body.slice(10..20), body.clone());
+        drop((body, lent_for));
+        assert_eq!(lent(&budget), (100 + 3 * MESSAGE_BYTES, 0));
+        drop(clone);
+        assert_eq!((&event[..], lent(&budget)), (&b"xxxxxxxxxx"[..], (100 + 3 * MESSAGE_BYTES, 0)));
+        drop(event);
         assert_eq!(lent(&budget), (0, 0));
     }
 

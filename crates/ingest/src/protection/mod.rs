@@ -19,7 +19,7 @@ use axum::extract::Request;
 use refersion_relay_telemetry::Metrics;
 
 pub(crate) use bucket::Bucket;
-pub(crate) use budget::{Budget, Exhausted, Loan};
+pub(crate) use budget::{Budget, Exhausted, Lent, Loan};
 use client::Client;
 use connections::Visits;
 pub(crate) use connections::{Connections, Ticket};
@@ -28,9 +28,6 @@ pub use proxies::{InvalidNetwork, Network};
 pub(crate) use unpackers::Unpackers;
 
 use crate::body::discard;
-
-/// What a message takes up beside its body.
-const MESSAGE_BYTES: usize = 1024;
 
 /// How much the doors take at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,13 +99,6 @@ impl Protection {
                 Err(away)
             }
         }
-    }
-
-    /// Borrows for what so many events of a body become: messages with headers of their own.
-    pub(crate) fn lend_for(&self, events: usize) -> Result<Loan, Away> {
-        let mut loan = self.budget.borrow(false);
-        loan.resize(events * MESSAGE_BYTES)?;
-        Ok(loan)
     }
 
     /// Requests through a trusted proxy are bounded for each of its clients as connections are for everybody else.

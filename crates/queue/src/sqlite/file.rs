@@ -1,12 +1,13 @@
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+use super::beside;
 use super::fault::{Cause, Fault};
 use super::mounts::network_file_system;
 use super::path::SqlitePath;
@@ -40,6 +41,8 @@ pub(crate) enum Mode {
 
 impl File {
     /// Opens the file; to write it is made if it is missing. Only its owner can read it, since it is full of personal data.
+    ///
+    /// Whoever calls this has the [`Rights`](super::rights::Rights) that it is to be done with.
     pub(crate) fn open(path: &SqlitePath, mode: Mode) -> Result<Self, Fault> {
         let broken = |error: &io::Error| Fault::new(Cause::Broken, format!("{} {error}", path.as_path().display()));
         match network_file_system(path.folder()) {
@@ -66,6 +69,7 @@ impl File {
             }
         }
         let identity = identity(path).map_err(|error| broken(&error))?;
+        Self::is_what_it_seems(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let opening = Connection::open_with_flags(path.as_path(), flags).map_err(Fault::from).and_then(|connection| {
             let mut file = Self { connection, identity, path: path.clone() };
@@ -88,6 +92,14 @@ impl File {
             log.display()
         );
         Err(Fault::new(Cause::Unusable, why))
+    }
+
+    /// SQLite follows a link, and with it the log lies elsewhere; through a second name others use the file with another log.
+    fn is_what_it_seems(path: &SqlitePath) -> Result<(), Fault> {
+        let files = [path.as_path().to_owned(), path.beside("wal"), path.beside("shm")];
+        let objection = files.iter().find_map(|file| Some((file, beside::objection_to(file)?)));
+        let fault = |(file, why): (&PathBuf, _)| Fault::new(Cause::Unusable, format!("{} {why}", file.display()));
+        objection.map_or(Ok(()), |objection| Err(fault(objection)))
     }
 
     fn prepare(&mut self, mode: Mode) -> Result<(), Fault> {
@@ -139,14 +151,20 @@ impl File {
 /// What the folder says against a file of ours in it. SQLite only says that it cannot open something.
 fn refusal(path: &SqlitePath) -> Option<Fault> {
     let probe = path.beside("probe");
-    let error = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&probe).err();
-    let _ = fs::remove_file(&probe);
     let folder = path.folder().display();
-    error.map(|error| Fault::new(Cause::Broken, format!("its folder {folder} cannot be written: {error}")))
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&probe) {
+        Ok(_) => {
+            let _ = fs::remove_file(&probe);
+            None
+        }
+        // Of a process that died, or of one that asks at the same time.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => None,
+        Err(error) => Some(Fault::new(Cause::Broken, format!("its folder {folder} cannot be written: {error}"))),
+    }
 }
 
 fn identity(path: &SqlitePath) -> io::Result<(u64, u64)> {
-    let metadata = fs::metadata(path.as_path())?;
+    let metadata = fs::symlink_metadata(path.as_path())?;
     Ok((metadata.dev(), metadata.ino()))
 }
 

@@ -5,6 +5,7 @@
 //! ledger are rows that change with it. Any number of processes may use the file; one at a time, the holder of the lease,
 //! works what is in it.
 
+mod beside;
 mod change;
 mod fault;
 mod file;
@@ -16,9 +17,12 @@ mod mounts;
 mod owner;
 mod path;
 mod places;
+mod pulse;
 mod queue;
+mod rights;
 mod row;
 mod schema;
+mod status;
 mod turn;
 mod work;
 mod writer;

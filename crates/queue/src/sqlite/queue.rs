@@ -14,6 +14,7 @@ use super::file::{File, Mode};
 use super::ledger::Ledger;
 use super::owner::{Owners, SqliteOwned};
 use super::path::SqlitePath;
+use super::rights::Rights;
 use super::writer::{Writer, answer};
 use super::{change, gates, letters, places, work};
 use crate::waves::chains;
@@ -60,7 +61,13 @@ impl Sqlite {
     pub fn start(settings: SqliteSettings, metrics: Metrics) -> Self {
         let owners = Arc::new(Owners::new());
         let configured = Shards::new(&settings.drain, settings.shards);
-        let writer = Writer::start(settings.path.clone(), configured.clone(), owners.clone(), metrics.clone());
+        let writer = Writer::start(
+            settings.path.clone(),
+            configured.clone(),
+            owners.clone(),
+            metrics.clone(),
+            settings.confirm_timeout,
+        );
         let writer = Arc::new(writer);
         let reader = Reader::new(settings.path.clone());
         let waiting = Arc::new(Semaphore::new(WAITING as usize));
@@ -77,6 +84,7 @@ impl Sqlite {
     pub async fn examine(&self, patience: Duration) -> Result<Option<String>, QueueError> {
         let (begin, path) = (Instant::now(), self.settings.path.clone());
         let examining = tokio::task::spawn_blocking(move || {
+            let _rights = Rights::of_owner(&path)?;
             let mut file = File::open(&path, Mode::Read)?;
             file.connection.progress_handler(10_000, Some(move || patience <= begin.elapsed()))?;
             match file.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)) {
@@ -263,6 +271,7 @@ impl Reader {
         let reading = self.0.clone();
         let asking = tokio::task::spawn_blocking(move || {
             let mut kept = reading.file.lock().unwrap_or_else(PoisonError::into_inner);
+            let _rights = Rights::of_owner(&reading.path)?;
             let file = match kept.take() {
                 Some(file) => file,
                 None => File::open(&reading.path, Mode::Read)?,
@@ -276,6 +285,22 @@ impl Reader {
     }
 
     fn close(&self) {
-        drop(self.0.file.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.0.close();
+    }
+}
+
+impl Reading {
+    /// Whoever closes a file last deletes its log.
+    fn close(&self) {
+        if let Some(file) = self.file.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _rights = Rights::of_owner(&self.path);
+            drop(file);
+        }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.close();
     }
 }

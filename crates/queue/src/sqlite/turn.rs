@@ -1,9 +1,11 @@
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use super::beside;
 
 const LOOK_EVERY: Duration = Duration::from_micros(500);
 
@@ -14,20 +16,13 @@ pub(crate) struct Lock(File);
 impl Lock {
     /// Makes the file if it is missing; whoever may use `database` may use it.
     pub(crate) fn open(path: &Path, database: &Path) -> io::Result<Self> {
-        let database = fs::metadata(database)?;
-        let mode = database.permissions().mode() & 0o777;
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(mode).open(path)?;
-        if file.metadata()?.uid() != database.uid() {
-            // Made by root, for a command. Who cannot give it away need not.
-            let _ = fchown(&file, Some(database.uid()), Some(database.gid()));
-        }
-        Ok(Self(file))
+        beside::open(path, &fs::metadata(database)?).map(Self)
     }
 
     /// Whether the name still leads to this file.
     pub(crate) fn is_at(&self, path: &Path) -> bool {
         let identity = |metadata: io::Result<fs::Metadata>| metadata.map(|file| (file.dev(), file.ino())).ok();
-        identity(fs::metadata(path)).is_some_and(|there| identity(self.0.metadata()) == Some(there))
+        identity(fs::symlink_metadata(path)).is_some_and(|there| identity(self.0.metadata()) == Some(there))
     }
 
     /// Whether it is ours now.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-use refersion_relay_telemetry::{Connection as Purpose, Counted, Metrics};
+use refersion_relay_telemetry::Metrics;
 use rusqlite::Connection;
 use tokio::sync::oneshot::{self, error::RecvError};
 use tokio::sync::watch;
@@ -17,6 +17,9 @@ use super::lease::{Held, RENEW_EVERY};
 use super::owner::Owners;
 use super::path::SqlitePath;
 use super::places::Places;
+use super::pulse::Pulse;
+use super::rights::Rights;
+use super::status::Status;
 use super::turn::{Lock, Turnstile};
 use super::work::{Work, next_due};
 use crate::{Backoff, BrokerState, Shards};
@@ -30,6 +33,9 @@ const STRAGGLER_WAITS: usize = 4;
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// The same while nobody does.
 const LOOK_IDLY_EVERY: Duration = Duration::from_millis(500);
+
+/// How long the end waits for a disk. What was confirmed is on it.
+const CLOSING: Duration = Duration::from_secs(10);
 
 /// The one way to write into the file: everything is handed to a thread, which puts what has come in the meantime into one
 /// transaction.
@@ -84,24 +90,32 @@ fn lost() -> Fault {
 }
 
 impl Writer {
-    /// Begins to open the file, and goes on for ever.
-    pub(crate) fn start(path: SqlitePath, configured: Shards, owners: Arc<Owners>, metrics: Metrics) -> Self {
+    /// Begins to open the file, and goes on for ever. When nothing could be written for as long as `patience`, it says so.
+    pub(crate) fn start(
+        path: SqlitePath,
+        configured: Shards,
+        owners: Arc<Owners>,
+        metrics: Metrics,
+        patience: Duration,
+    ) -> Self {
         let (tasks, queue) = std::sync::mpsc::channel();
-        let away = BrokerState::Away { why: "not opened yet".to_owned() };
-        let (sender, state) = watch::channel(away);
+        let (status, state) = Status::new(path.clone(), metrics.clone());
+        let status = Arc::new(status);
+        let pulse = Pulse::watched_by(status.clone(), patience);
         let (shards_sender, shards) = watch::channel(configured.clone());
         let thread = Thread {
             path,
             tasks: queue,
             owners,
             metrics,
-            state: sender,
+            status,
+            pulse,
             configured,
             shards: shards_sender,
             gates: GateLook::Never,
             open: None,
+            rights: None,
             worker: None,
-            connected: None,
             places: Places::default(),
             retry: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
             retry_at: Instant::now(),
@@ -162,7 +176,10 @@ impl Writer {
         drop(self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take());
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+            let joined = tokio::task::spawn_blocking(move || thread.join());
+            if tokio::time::timeout(CLOSING, joined).await.is_err() {
+                tracing::warn!("the disk does not answer, so the queue is left as it is");
+            }
         }
     }
 }
@@ -177,16 +194,17 @@ struct Thread {
     tasks: Receiver<Box<dyn Task>>,
     owners: Arc<Owners>,
     metrics: Metrics,
-    state: watch::Sender<BrokerState>,
+    status: Arc<Status>,
+    pulse: Arc<Pulse>,
     /// All sets of shards as open ones.
     configured: Shards,
     shards: watch::Sender<Shards>,
     gates: GateLook,
     open: Option<Open>,
+    /// What this thread does it does as the database's owner.
+    rights: Option<Rights>,
     /// The lock beside the file. It outlives a file that has to be opened anew: without it the holder would look dead.
     worker: Option<Lock>,
-    /// While the file is usable, whether or not there is room.
-    connected: Option<Counted>,
     places: Places,
     retry: Backoff,
     retry_at: Instant,
@@ -223,6 +241,7 @@ impl Thread {
     fn run(mut self) {
         // What may be wrong is found out before anybody asks.
         self.look();
+        self.pulse.rests();
         loop {
             let every = if self.is_busy() { LOOK_EVERY } else { LOOK_IDLY_EVERY };
             match self.tasks.recv_timeout(every.saturating_sub(self.looked_at.elapsed())) {
@@ -233,6 +252,7 @@ impl Thread {
             if every <= self.looked_at.elapsed() {
                 self.look();
             }
+            self.pulse.rests();
         }
         self.end_lease();
         self.owners.lease_lost();
@@ -241,7 +261,7 @@ impl Thread {
 
     /// Whether somebody waits for what this thread has to find out.
     fn is_busy(&self) -> bool {
-        self.owners.are_there() || self.lease != Lease::None || !self.state.borrow().is_up()
+        self.owners.are_there() || self.lease != Lease::None || !self.status.is_up()
     }
 
     fn transaction_of(&mut self, first: Box<dyn Task>) {
@@ -287,7 +307,7 @@ impl Thread {
     }
 
     fn fault_in_force(&self) -> Option<Fault> {
-        match &*self.state.borrow() {
+        match &*self.status.borrow() {
             BrokerState::Up => None,
             BrokerState::Away { why } => Some(Fault::new(Cause::Busy, why)),
             BrokerState::Mismatch { why } => Some(Fault::new(Cause::Unusable, why)),
@@ -297,12 +317,14 @@ impl Thread {
 
     /// Does something in a transaction of its own, and says what became of the file.
     fn commit(&mut self, work: impl FnOnce(&mut Work<'_>) -> rusqlite::Result<()>) -> Result<(), Fault> {
+        self.pulse.begins();
         let committed = catch_unwind(AssertUnwindSafe(|| self.attempt(work)));
         let panicked = |_| Err(Fault::new(Cause::Broken, "the relay panicked while it wrote; its log has the place"));
         match committed.unwrap_or_else(panicked) {
             Ok(touched) => {
                 self.retry.reset();
-                self.change(&BrokerState::Up);
+                self.pulse.begins();
+                self.status.change(&BrokerState::Up);
                 self.owners.something_at(&touched);
                 Ok(())
             }
@@ -314,7 +336,8 @@ impl Thread {
                     Cause::Broken | Cause::Unusable => self.open = None,
                 }
                 self.retry_at = Instant::now() + self.retry.next_wait();
-                self.change(&fault.state());
+                self.pulse.begins();
+                self.status.change(&fault.state());
                 Err(fault)
             }
         }
@@ -357,6 +380,9 @@ impl Thread {
     }
 
     fn open_anew(&mut self) -> Result<Open, Fault> {
+        // The owner may be another one by now, and only root can become that.
+        self.rights = None;
+        self.rights = Some(Rights::of_owner(&self.path)?);
         let open = Open::new(&self.path)?;
         if !self.worker.as_ref().is_some_and(|lock| lock.is_at(&self.path.beside("worker"))) {
             self.worker = Some(lock(&self.path, "worker")?);
@@ -367,14 +393,15 @@ impl Thread {
     /// Looks after everything that nobody asks for.
     fn look(&mut self) {
         self.looked_at = Instant::now();
-        if !self.state.borrow().is_up() {
+        self.pulse.begins();
+        if !self.status.is_up() {
             if self.retry_at <= Instant::now() {
                 // Only writing shows that the disk takes something.
                 let _ = self.commit(|work| {
                     work.connection.prepare_cached("UPDATE state SET probes = probes + 1")?.execute([]).map(drop)
                 });
             }
-            if !self.state.borrow().is_up() {
+            if !self.status.is_up() {
                 return;
             }
         }
@@ -401,7 +428,7 @@ impl Thread {
             // Nothing of this process's sets is there any more.
             self.open = None;
             self.gates = GateLook::Never;
-            self.change(&BrokerState::Mismatch { why });
+            self.status.change(&BrokerState::Mismatch { why });
         }
         if self.shards.send_if_modified(|known| std::mem::replace(known, shards.clone()) != shards) {
             tracing::info!("{shards}");
@@ -515,36 +542,6 @@ impl Thread {
         let Some(open) = &self.open else { return };
         if next_due(&open.file.connection, now).is_ok_and(|wait| wait == Some(Duration::ZERO)) {
             let _ = self.commit(|work| work.let_due(now));
-        }
-    }
-
-    /// Says a change once.
-    fn change(&mut self, state: &BrokerState) {
-        self.metrics.blocked(matches!(state, BrokerState::Blocked { .. }));
-        match state {
-            BrokerState::Up | BrokerState::Blocked { .. } => {
-                self.connected.get_or_insert_with(|| self.metrics.connected(Purpose::Publish));
-            }
-            BrokerState::Away { .. } | BrokerState::Mismatch { .. } => {
-                if self.connected.take().is_some() {
-                    self.metrics.connection_lost(Purpose::Publish);
-                }
-            }
-        }
-        let changed = self.state.send_if_modified(|current| {
-            let first = matches!(current, BrokerState::Away { why } if why == "not opened yet");
-            let changed = std::mem::discriminant(current) != std::mem::discriminant(state) || first;
-            let differs = current != state;
-            if differs {
-                *current = state.clone();
-            }
-            changed
-        });
-        match (changed, state) {
-            (false, _) => {}
-            (true, BrokerState::Up) => tracing::info!(queue.url = %self.path, "the queue is up"),
-            (true, BrokerState::Mismatch { .. }) => tracing::error!(queue.url = %self.path, "{state}"),
-            (true, _) => tracing::warn!(queue.url = %self.path, "{state}; trying again until it works"),
         }
     }
 }

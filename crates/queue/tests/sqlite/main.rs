@@ -1,9 +1,8 @@
 //! What is about the embedded backend only; what it shares with RabbitMQ is in the contract.
 //!
-//! Some of these tests start this program once more, to kill or to freeze it, and some in a mount namespace, where they
-//! fill a disk or take the right to write away.
+//! Some of these tests start this program once more, to kill or to freeze it, and some on a disk that they can make fail.
 
-mod namespace;
+mod inside;
 mod process;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "shared with the binaries of the contract and the other backend")]
@@ -16,4 +15,5 @@ mod disk;
 mod file;
 mod lease;
 mod letters;
+mod owner;
 mod shards;

@@ -28,7 +28,8 @@ pub(crate) fn bounds() -> Bounds {
 
 /// Doors before a queue that stores at once.
 pub(crate) fn ingest(access: Access) -> (Ingest, Arc<FakeQueue>) {
-    let queue = Arc::new(FakeQueue { open: Semaphore::new(1_000), stored: AtomicUsize::new(0) });
+    let state = watch::Sender::new(BrokerState::Up);
+    let queue = Arc::new(FakeQueue { open: Semaphore::new(1_000), stored: AtomicUsize::new(0), state });
     let metrics = Metrics::new();
     let protection = Protection::new(bounds(), metrics.clone());
     let access = watch::channel(Arc::new(access)).1;
@@ -40,6 +41,7 @@ pub(crate) struct FakeQueue {
     /// A publish takes a permit, and waits where there is none.
     pub(crate) open: Semaphore,
     stored: AtomicUsize,
+    pub(crate) state: watch::Sender<BrokerState>,
 }
 
 impl FakeQueue {
@@ -87,7 +89,7 @@ impl Queue for FakeQueue {
     }
 
     fn state(&self) -> watch::Receiver<BrokerState> {
-        unreachable!()
+        self.state.subscribe()
     }
 
     fn shards(&self) -> watch::Receiver<Shards> {

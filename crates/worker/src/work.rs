@@ -261,7 +261,7 @@ impl Context {
         leave: &CancellationToken,
     ) -> (Instant, Option<Result<Applied, Failure>>) {
         let attempt = Arc::new(Attempt::at_event(self.lookout.clone(), job.desk.clone(), leave.clone()));
-        let account = job.desk.account();
+        let account = job.account();
         let applied = tokio::select! {
             biased;
             applied = self.destination.apply(&account, command, attempt.clone()) => Some(applied),

@@ -31,6 +31,7 @@ mod payloads;
 mod privacy;
 mod reload;
 mod reshard;
+mod rights;
 mod sdks;
 mod seed;
 mod shutdown;

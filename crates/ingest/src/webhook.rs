@@ -107,9 +107,12 @@ mod tests {
     use refersion_relay_telemetry::Metrics;
     use secrecy::SecretString;
 
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
     use super::*;
-    use crate::AccountAccess;
     use crate::signature::SharedSecret;
+    use crate::{AccountAccess, fake, router};
 
     const DELETE: &str = r#"{"type":"delete","email":"a@example.com"}"#;
     const IDENTIFY: &str = r#"{"type":"identify","traits":{"name":"A B","email":"a@example.com"}}"#;
@@ -182,6 +185,63 @@ mod tests {
         for broken in ["[5", "nonsense", "", "{"] {
             assert!(matches!(opened(&open, None, broken), Err(BatchReply::Malformed { .. })), "{broken}");
         }
+    }
+
+    /// What a stranger hears: the status, the headers and the body.
+    async fn heard(ingest: &Ingest, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String, Bytes) {
+        let mut request = Request::post(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(axum::body::Body::from(body.to_vec())).unwrap();
+        let response = router(ingest.clone()).oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        (parts.status.as_u16(), format!("{:?}", parts.headers), body.collect().await.unwrap().to_bytes())
+    }
+
+    #[tokio::test]
+    async fn nothing_that_a_stranger_sends_tells_which_accounts_there_are() {
+        let mut access = Access::default();
+        access.admit(webhook(|_| ()), &Metrics::new());
+        let closed = AccountAccess::new(AccountName::try_from("closed").unwrap(), KeyPair::new("p2", "s2"));
+        access.admit(closed, &Metrics::new());
+        let (ingest, queue) = fake::ingest(access);
+        let bomb = {
+            let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            std::io::Write::write_all(&mut packed, &vec![b' '; MAX_WEBHOOK_BYTES + 1]).unwrap();
+            packed.finish().unwrap()
+        };
+        let (event, large) = (DELETE.as_bytes(), vec![b'x'; 1 << 20]);
+        let many = format!("[{}1]", "1,".repeat(crate::MAX_BATCH_EVENTS + 1));
+        let signed = ("x-signature", IDENTIFY_SIGNED);
+        let too_large = vec![b' '; MAX_WEBHOOK_BYTES + 1];
+        let cases: [(&[(&str, &str)], &[u8]); 12] = [
+            (&[], event),
+            (&[signed], event),
+            (&[("x-signature", "short")], event),
+            (&[("content-encoding", "br")], event),
+            (&[signed, ("content-encoding", "br")], event),
+            (&[signed, ("content-encoding", "gzip")], event),
+            (&[signed, ("content-encoding", "gzip")], &bomb),
+            (&[signed], &bomb),
+            (&[signed], b"[{"),
+            (&[signed], many.as_bytes()),
+            (&[signed], b""),
+            (&[signed], &too_large),
+        ];
+        let mut all = ingest.protection.budget.borrow(false);
+        for lent in [0, 56 << 20] {
+            all.resize(lent).unwrap();
+            for (headers, body) in cases.into_iter().chain([(&[signed][..], &large[..]), (&[], &large[..])]) {
+                let acme = heard(&ingest, "/v1/webhook/acme", headers, body).await;
+                for other in ["closed", "nobody", "Not-A-Name", "%ff", "acme%20"] {
+                    let other = heard(&ingest, &format!("/v1/webhook/{other}"), headers, body).await;
+                    assert_eq!(acme, other, "{headers:?} {} bytes, {lent} lent", body.len());
+                }
+                assert!(lent != 0 || matches!(acme.0, 401) || body.len() > MAX_WEBHOOK_BYTES, "{headers:?}: {acme:?}");
+            }
+        }
+        assert_eq!(queue.stored(), 0);
     }
 
     #[test]

@@ -414,7 +414,8 @@ fn check_door_keys(accounts: &[AccountSettings]) -> Result<(), ConfigError> {
             }
         }
         for key in &account.write_keys {
-            let is_secret = accounts.iter().any(|other| other.keys.expose_secret() == key.expose_secret());
+            let mut pairs = accounts.iter().flat_map(|other| [&other.keys].into_iter().chain(&other.former_keys));
+            let is_secret = pairs.any(|pair| pair.expose_secret() == key.expose_secret());
             check(
                 &format!("account {name}: write_key"),
                 !is_secret,

@@ -80,6 +80,7 @@ async fn only_what_no_repeat_can_mend_is_refused() {
 async fn events_of_one_person_keep_their_order_within_a_batch_and_between_batches() {
     let refersion = Refersion::start().await;
     let config = Config::new(&shared_broker(), refersion.url(), &[("retry", "in_hand = \"20s\"")]);
+    config.edit("write_key = \"write_1\"", "write_key = \"write_1\"\nwrite_key_may_delete = true");
     let relay = Relay::start("run", &config).await;
     let people: Vec<_> = (0..20).map(|n| format!("person{n}@example.com")).collect();
 

@@ -38,6 +38,8 @@ impl Case {
             ("secret-key", "sec_hidden\n"),
             ("write-key", "write_hidden"),
             ("webhook-secret", "webhook_hidden\n"),
+            ("write-key-4", "fourth_hidden\n"),
+            ("webhook-3", "webhook_3_hidden\n"),
         ];
         for (name, secret) in secrets {
             std::fs::write(folder.path().join(name), secret).expect("written");
@@ -181,6 +183,34 @@ async fn a_bad_value_of_any_key_ends_with_2_and_one_line_that_names_the_key_and_
             assert!(output.stdout.is_empty() && !output.stderr.contains("hidden"), "{what}");
         }
         assert!(!key.bad.is_empty(), "{} has a bad value", key.name);
+    }
+}
+
+#[tokio::test]
+async fn a_key_of_the_doors_belongs_to_one_account_and_is_of_one_kind() {
+    let case = Case::new("http://127.0.0.1:1/v2");
+    let path = case.folder.path().join("relay.toml");
+    let account = |name: &str, lines: &str| {
+        format!(
+            "[[account]]\nname = \"{name}\"\npublic_key = \"p_{name}\"\nsecret_key = \"s_{name}_hidden\"\n{lines}\n"
+        )
+    };
+    let same = [
+        (r#"write_key = "x_hidden""#, r#"write_key = "x_hidden""#, "write key"),
+        (r#"write_key = "x_hidden""#, r#"write_keys = ["y", "x_hidden"]"#, "write key"),
+        (r#"webhook_secret = "x_hidden""#, r#"webhook_secrets = ["x_hidden"]"#, "webhook secret"),
+        (r#"webhook_secret = "x_hidden""#, r#"write_key = "x_hidden""#, "webhook secret"),
+        ("", r#"former_keys = [{ public_key = "p_a", secret_key = "s_a_hidden" }]"#, "key pair"),
+        ("", r#"write_key = "p_a.s_a_hidden""#, "key pair"),
+        ("", r#"write_key = "s_a_hidden""#, "secret"),
+        ("", r#"write_keys = ["x_hidden", "x_hidden"]"#, "write key"),
+    ];
+    for (of_one, of_other, what) in same {
+        std::fs::write(&path, account("a", of_one) + &account("b", of_other)).expect("written");
+        let output = run(&path, &[]).await;
+        assert_eq!((output.code, output.stderr.lines().count()), (Some(2), 1), "{of_one} {of_other}: {output:?}");
+        assert!(output.stderr.contains("account b") && output.stderr.contains(what), "{of_one} {of_other}: {output:?}");
+        assert!(!format!("{output:?}").contains("hidden"), "{output:?}");
     }
 }
 

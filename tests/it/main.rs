@@ -32,6 +32,7 @@ mod privacy;
 mod proxy;
 mod reload;
 mod reshard;
+mod rights;
 mod sdks;
 mod seed;
 mod shutdown;

@@ -106,7 +106,10 @@ struct Stage {
 impl Stage {
     async fn start() -> Self {
         let config = Config::embedded("http://127.0.0.1:1/v2", &[]);
-        config.edit("write_key = \"write_1\"", "write_key = \"write_1\"\nwebhook_secret = \"shared\"");
+        config.edit(
+            "write_key = \"write_1\"",
+            "write_key = \"write_1\"\nwrite_key_may_delete = true\nwebhook_secret = \"shared\"",
+        );
         let relay = Relay::start("ingest", &config).await;
         Self { config, relay, payloads: payloads() }
     }

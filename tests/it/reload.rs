@@ -3,7 +3,7 @@ use std::time::Duration;
 use refersion_relay_private_broker::PrivateBroker;
 use refersion_relay_simulator::Settings;
 use refersion_relay_tests::{
-    Admin, Config, DeadLetter, Refersion, Relay, account, eventually, identify, shared_broker,
+    Admin, Config, DeadLetter, Refersion, Relay, account, eventually, identify, shared_broker, signature,
 };
 
 fn keys(pairs: &[(&str, &str)]) -> Settings {
@@ -206,4 +206,53 @@ async fn what_needs_a_restart_is_said_and_taken_back() {
     said(&relay, "the configuration was not reloaded").await;
     config.edit("[worker]\nconcurrency = 0\n", "[worker]\n");
     said(&relay, "the configuration can be read again").await;
+}
+
+#[tokio::test]
+async fn keys_of_every_kind_are_changed_without_a_moment_in_which_neither_works() {
+    let refersion =
+        Refersion::start_with(keys(&[("pub_1", "sec_1"), ("pub_new", "sec_new"), ("pub_2", "sec_2")])).await;
+    let config = Config::embedded(refersion.url(), &[]);
+    config.edit("write_key = \"write_1\"", "write_keys = [\"write_1\"]\nwebhook_secrets = [\"shared\"]");
+    let relay = Relay::start("run", &config).await;
+    let post = async |pair: &str| relay.try_post(pair, identify("a@example.com")).await.expect("an answer").status;
+    let send = async |write_key: &str| relay.post_batch(write_key, "{\"batch\":[]}").await.status;
+    let hook = async |secret: &str| {
+        let event = identify("b@example.com");
+        relay.request("POST", "/v1/webhook/acme", &[("x-signature", &*signature(secret, &event))], event).await.status
+    };
+    let used = async |kind: &str| -> Vec<bool> {
+        let page = relay.metrics().await;
+        let name = "refersion_relay_ingest_key_last_use_timestamp_seconds{account=\"acme\"";
+        let lines = page.lines().filter(|line| line.starts_with(name) && line.contains(kind));
+        let mut used: Vec<_> = lines.map(|line| !line.ends_with(" 0")).collect();
+        used.sort_unstable();
+        used
+    };
+
+    config.edit(
+        "public_key = \"pub_1\"\nsecret_key = \"sec_1\"",
+        "public_key = \"pub_new\"\nsecret_key = \"sec_new\"\nformer_keys = [{ public_key = \"pub_1\", secret_key = \"sec_1\" }]",
+    );
+    config.edit("[\"write_1\"]", "[\"write_1\", \"write_new\"]");
+    config.edit("[\"shared\"]", "[\"shared\", \"shared_new\"]");
+    eventually("the new ones work", || async {
+        send("write_new").await == 200 && hook("shared_new").await == 200 && post("pub_new.sec_new").await == 202
+    })
+    .await;
+    for kind in ["key_pair", "write_key", "webhook_secret"] {
+        assert_eq!(used(kind).await, [false, true], "{kind}: the old one is idle");
+    }
+    assert_eq!((post("pub_1.sec_1").await, send("write_1").await, hook("shared").await), (202, 200, 200));
+    for kind in ["key_pair", "write_key", "webhook_secret"] {
+        assert_eq!(used(kind).await, [true, true], "{kind}: the old one works too");
+    }
+    eventually("Refersion is called with the new ones", || async { refersion.simulator.affiliates().len() == 2 }).await;
+    let checked = config.command(&["check"]).await;
+    let line = checked.stdout.lines().find(|line| line.contains("account acme: keys of the doors"));
+    assert_eq!(line.map(|line| line.matches("write_key ").count()), Some(2), "{checked:?}");
+
+    config.edit("[\"write_1\", \"write_new\"]", "[\"write_new\"]");
+    eventually("the old one is gone", || async { send("write_1").await == 401 }).await;
+    assert_eq!(used("write_key").await, [true], "and so is what it showed");
 }

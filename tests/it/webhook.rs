@@ -108,10 +108,19 @@ async fn a_delete_that_the_signature_does_not_cover_waits_for_a_person() {
     eventually("both exist", || async { refersion.simulator.affiliates().len() == 2 }).await;
     let letters = config.dead_letters().await;
     assert_eq!(letters.len(), 1, "{letters:?}");
-    assert_eq!((&letters[0]["class"], &letters[0]["reason"]), (&"invalid".into(), &"unsigned".into()));
+    assert_eq!((&letters[0]["class"], &letters[0]["reason"]), (&"unverified".into(), &"unsigned".into()));
     assert_eq!(refersion.statuses("first@example.com"), ["PENDING"]);
 
-    let replayed = config.command(&["dlq", "replay", "--reason", "unsigned", "--yes"]).await;
+    // Nobody means it by the way.
+    for by_the_way in [&["--class", "invalid"][..], &["--reason", "unsigned"], &["--account", "acme"]] {
+        let replayed = config.command(&[&["dlq", "replay", "--yes"], by_the_way].concat()).await;
+        assert_eq!((replayed.code, config.dead_letters().await.len()), (Some(0), 1), "{by_the_way:?}: {replayed:?}");
+    }
+    let plan = config.command(&["dlq", "replay", "--reason", "unsigned"]).await;
+    assert!(plan.stdout.contains("1 more are left out"), "{plan:?}");
+    let events = config.command(&["dlq", "export", "--events"]).await;
+    assert!(events.stdout.is_empty() && events.stderr.contains("1 unverified ones were left out"), "{events:?}");
+    let replayed = config.command(&["dlq", "replay", "--class", "unverified", "--yes"]).await;
     assert_eq!(replayed.code, Some(0), "{replayed:?}");
     eventually("a person meant it", || async { refersion.statuses("first@example.com") == ["DISABLED"] }).await;
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
-use refersion_relay_model::{AccountName, Class};
+use refersion_relay_model::{AccountName, Class, DeadReason};
 use refersion_relay_queue::{Letter, LetterId};
 
 /// Which dead letters are meant: those in the classes that the filter lets through.
@@ -11,6 +11,38 @@ pub struct Selection {
     pub classes: Vec<Class>,
     /// Those of them that match.
     pub filter: Filter,
+    /// Whether letters that nobody may have had the right to send are left out, unless they are named by their ids: what sends
+    /// many of them again by the way would do what was refused.
+    pub spares_unverified: bool,
+}
+
+impl Selection {
+    /// Whether a letter is meant.
+    #[must_use]
+    pub fn matches(&self, letter: &Letter) -> bool {
+        self.filter.matches(letter) && !self.spares(letter)
+    }
+
+    /// Whether a letter would be meant, but is left out for want of its sender's right.
+    #[must_use]
+    pub fn leaves_out(&self, letter: &Letter) -> bool {
+        self.filter.matches(letter) && self.spares(letter)
+    }
+
+    /// Whether nothing in a class can be meant, so that it need not be touched.
+    pub(crate) fn passes_by(&self, class: Class) -> bool {
+        self.spares_unverified && class == Class::Unverified && self.filter.ids.is_empty()
+    }
+
+    fn spares(&self, letter: &Letter) -> bool {
+        self.spares_unverified && is_unverified(letter) && !self.filter.ids.contains(&letter.id)
+    }
+}
+
+/// Wherever it lies: earlier releases put such letters among the invalid ones, and the broker puts what it cannot route elsewhere.
+fn is_unverified(letter: &Letter) -> bool {
+    let reason = letter.message.headers.death.as_ref().map(|death| death.reason.as_str());
+    letter.class == Class::Unverified || reason == Some(DeadReason::Unsigned.as_str())
 }
 
 /// What a letter has to be like. Empty parts let everything through; a part with several values wants one of them.
@@ -127,6 +159,37 @@ mod tests {
         let filter = Filter { types: vec!["identify".to_owned()], generations: vec![0], ..Filter::default() };
         check(&filter, false);
         check(&Filter { generations: vec![2], ..filter }, true);
+    }
+
+    #[test]
+    fn what_is_not_verified_is_meant_only_by_its_class_or_its_id() {
+        let unsigned = |class| {
+            let mut letter = letter("m1", |headers| {
+                if let Some(death) = &mut headers.death {
+                    death.reason = "unsigned".to_owned();
+                }
+            });
+            letter.class = class;
+            letter
+        };
+        let selection = |spares_unverified, ids: &[&LetterId]| Selection {
+            classes: Class::ALL.to_vec(),
+            filter: Filter { ids: ids.iter().map(|id| (*id).clone()).collect(), ..Filter::default() },
+            spares_unverified,
+        };
+        // Also where an earlier release, or the broker, has put it.
+        for class in [Class::Unverified, Class::Invalid, Class::Unrouted] {
+            let letter = unsigned(class);
+            let sparing = selection(true, &[]);
+            assert!(!sparing.matches(&letter) && sparing.leaves_out(&letter), "{class}");
+            for meaning in [selection(false, &[]), selection(true, &[&letter.id])] {
+                assert!(meaning.matches(&letter) && !meaning.leaves_out(&letter), "{class}");
+            }
+        }
+        let other = letter("m1", |_| ());
+        assert!(selection(true, &[]).matches(&other) && !selection(true, &[]).leaves_out(&other));
+        assert!(selection(true, &[]).passes_by(Class::Unverified) && !selection(true, &[]).passes_by(Class::Invalid));
+        assert!(!selection(true, &[&other.id]).passes_by(Class::Unverified));
     }
 
     #[test]

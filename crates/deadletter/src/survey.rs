@@ -22,6 +22,8 @@ pub struct Survey {
     pub without_account: u64,
     /// Of those, letters with more bytes than an event may have, which so cannot be sent again.
     pub too_large: u64,
+    /// Letters that match and are left out, since nothing shows that their sender had the right to what they ask for.
+    pub left_out: u64,
     /// Each class on its own.
     pub classes: Vec<ClassSurvey>,
     /// Selected letters by class.
@@ -160,9 +162,11 @@ impl DeadLetters {
     ) -> Result<ClassSurvey, QueueError> {
         let before = survey.selected;
         let mut visit = |letter: Letter| {
-            if selection.filter.matches(&letter) {
+            if selection.matches(&letter) {
                 survey.count(&letter, now);
                 missing.remove(&letter.id);
+            } else if selection.leaves_out(&letter) {
+                survey.left_out += 1;
             }
         };
         let browsed = self.queue.browse(class, scan, &mut visit).await?;

@@ -5,8 +5,9 @@ use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use serde_json::json;
 
 use crate::MAX_BATCH_EVENTS;
+use crate::basic::KeyForm;
 use crate::protection::Away;
-use crate::reply::RETRY_AFTER_SECONDS;
+use crate::reply::{NO_SUCH_PATH, PACKED, RETRY_AFTER_SECONDS};
 
 /// What the doors for programs answer, the Tracking API and the webhook. Senders are libraries: a yes is exactly 200, because one of them repeats for ever on any
 /// other success, and there is a JSON object in every answer, because another reads it before the status.
@@ -16,7 +17,8 @@ pub(crate) enum BatchReply {
     /// With the limit, in bytes.
     TooLarge(usize),
     TooMany,
-    Unauthorized,
+    /// With what is odd about the key in the header.
+    Unauthorized(KeyForm),
     KeysDisagree,
     BadSignature,
     Malformed {
@@ -26,6 +28,8 @@ pub(crate) enum BatchReply {
     NoBatch,
     NoEvent,
     Encoding,
+    /// It is packed, and the request does not say so.
+    Packed,
     Slow,
     /// With the seconds after which there is room again.
     OverLimit(u64),
@@ -38,6 +42,14 @@ pub(crate) enum BatchReply {
 }
 
 impl BatchReply {
+    /// A refusal for want of a key says what is odd about the one in the header.
+    pub(crate) fn with_form(self, form: KeyForm) -> Self {
+        match self {
+            Self::Unauthorized(_) => Self::Unauthorized(form),
+            other => other,
+        }
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Taken => StatusCode::OK,
@@ -46,8 +58,9 @@ impl BatchReply {
             | Self::Malformed { .. }
             | Self::NoBatch
             | Self::NoEvent
-            | Self::Encoding => StatusCode::BAD_REQUEST,
-            Self::Unauthorized | Self::KeysDisagree | Self::BadSignature => StatusCode::UNAUTHORIZED,
+            | Self::Encoding
+            | Self::Packed => StatusCode::BAD_REQUEST,
+            Self::Unauthorized(_) | Self::KeysDisagree | Self::BadSignature => StatusCode::UNAUTHORIZED,
             Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::Slow | Self::Busy | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::OverLimit(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -60,8 +73,8 @@ impl BatchReply {
         match self {
             Self::Taken => "taken",
             Self::TooLarge(_) | Self::TooMany => "too_large",
-            Self::Unauthorized | Self::KeysDisagree | Self::BadSignature => "unauthorized",
-            Self::Malformed { .. } | Self::NoBatch | Self::NoEvent | Self::Encoding => "malformed",
+            Self::Unauthorized(_) | Self::KeysDisagree | Self::BadSignature => "unauthorized",
+            Self::Malformed { .. } | Self::NoBatch | Self::NoEvent | Self::Encoding | Self::Packed => "malformed",
             Self::NoSuchPath => "no_such_path",
             Self::Slow => "slow",
             Self::OverLimit(_) => "over_limit",
@@ -77,24 +90,30 @@ impl BatchReply {
             Self::Taken => "everything is stored".to_owned(),
             Self::TooLarge(limit) => format!("the body is larger than {} KiB: send less at once", limit >> 10),
             Self::TooMany => format!("the batch has more than {MAX_BATCH_EVENTS} events: send fewer at once"),
-            Self::Unauthorized => {
-                "the write key is missing or unknown: it is the account's `write_key` in the relay's \
-                                   configuration, not the Refersion key"
-                    .to_owned()
+            Self::Unauthorized(form) => {
+                // Most senders have the key in the body, and no such header.
+                let hint = form.hint().filter(|_| *form != KeyForm::Missing);
+                let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+                format!(
+                    "the write key is missing or unknown: it is the account's `write_key` in the relay's configuration, not the \
+                     Refersion key, and is looked for in the header Authorization and in the body, which has to be JSON, packed \
+                     or not as Content-Encoding says{hint}"
+                )
             }
             Self::KeysDisagree => "the request has several write keys, and they differ".to_owned(),
             Self::Malformed { line, column } => format!("the body is not valid JSON (line {line}, column {column})"),
             Self::BadSignature => {
                 "there is no such webhook, or X-Signature is missing or wrong: see that the shared secret is the same on \
-                 both sides"
+                 both sides, and that the body is packed or not as Content-Encoding says"
                     .to_owned()
             }
             Self::NoBatch => "the body has no array `batch`".to_owned(),
             Self::NoEvent => "the body is not a JSON object: send one event".to_owned(),
-            Self::NoSuchPath => "there is nothing at this address".to_owned(),
+            Self::NoSuchPath => NO_SUCH_PATH.to_owned(),
             Self::Encoding => {
                 "the body is not in the encoding that Content-Encoding names; gzip is understood".to_owned()
             }
+            Self::Packed => PACKED.to_owned(),
             Self::Slow => "the request did not arrive in time: send it again".to_owned(),
             Self::OverLimit(_) => "there are more requests than the relay's limit: send it again later".to_owned(),
             Self::Busy => "the relay has no room for it right now: send it again later".to_owned(),

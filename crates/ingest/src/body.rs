@@ -1,19 +1,27 @@
+use std::time::Duration;
+
 use axum::extract::Request;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, EXPECT};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{LengthLimitError, Limited};
 use hyper::body::Body as _;
 use tokio::time::timeout;
 
 use crate::gzip::gunzip;
 use crate::protection::{Lent, Loan, Protection};
-use crate::serve::BODY_TIMEOUT;
+use crate::rate::{LeastRate, TooSlow};
 
 /// How much of a body that is too large is read and thrown away, so that its sender gets to read the answer.
 const DRAINED_BYTES: usize = 16 * 1024 * 1024;
 /// What is borrowed at first for a body whose size is not known, or whose sender is not.
 const FIRST_BYTES: usize = 4 * 1024;
+
+/// What begins every body in gzip, and no text.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// How long a packed body may wait for its turn to be unpacked.
+const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Who sends a body, as far as its headers tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +37,16 @@ pub(crate) enum Sender {
 /// Why there is no body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyError {
-    /// Larger than allowed, as it was sent or unpacked.
+    /// Larger than allowed as it was sent, which is refused whoever sends it.
     TooLarge,
+    /// Larger than allowed when it was unpacked.
+    UnpackedTooLarge,
     /// It did not arrive in time, or its sender went away.
     Slow,
     /// Not in the encoding that it names, or in one that is not understood.
     Encoding,
+    /// In gzip, which its headers do not say.
+    Packed,
     /// There is no memory for it now.
     Busy,
 }
@@ -77,10 +89,9 @@ pub(crate) async fn discard(request: Request, limit: usize) {
     if request.headers().contains_key(EXPECT) {
         return;
     }
-    let mut body = Limited::new(request.into_body(), limit);
-    let reading = async { while let Some(Ok(_)) = body.frame().await {} };
-    // However it went, there is an answer.
-    let _ = timeout(BODY_TIMEOUT, reading).await;
+    let (mut body, mut rate) = (Limited::new(request.into_body(), limit), LeastRate::begin());
+    // However it ends, there is an answer.
+    while let Ok(Some(Ok(_))) = rate.frame(&mut body).await {}
 }
 
 async fn receive(
@@ -103,9 +114,9 @@ async fn receive(
         }
     }
     let mut body = Limited::new(request.into_body(), limit + DRAINED_BYTES);
-    let (mut length, mut refused) = (0, None);
+    let (mut length, mut refused, mut rate) = (0, None, LeastRate::begin());
     let reading = async {
-        while let Some(frame) = body.frame().await {
+        while let Some(frame) = rate.frame(&mut body).await? {
             match frame {
                 Ok(frame) => {
                     let Ok(data) = frame.into_data() else { continue };
@@ -128,14 +139,14 @@ async fn receive(
                     }
                     bytes.extend_from_slice(&data);
                 }
-                Err(error) if error.is::<LengthLimitError>() => return Err(BodyError::TooLarge),
+                Err(error) if error.is::<LengthLimitError>() => return Ok(Err(BodyError::TooLarge)),
                 // The sender went away; nobody reads this answer.
-                Err(_) => return Err(BodyError::Slow),
+                Err(_) => return Ok(Err(BodyError::Slow)),
             }
         }
-        Ok(())
+        Ok(Ok(()))
     };
-    let read = timeout(BODY_TIMEOUT, reading).await;
+    let read: Result<Result<(), BodyError>, TooSlow> = reading.await;
     match (read, refused) {
         (Ok(Err(error)), _) | (Ok(Ok(())) | Err(_), Some(error)) => Err(error),
         (Ok(Ok(())), None) => Ok(Incoming { bytes: Bytes::from(bytes), loan }),
@@ -176,11 +187,12 @@ impl Encoding {
         sender: Sender,
     ) -> Result<Incoming, BodyError> {
         match self {
+            Self::Plain if body.bytes.starts_with(&GZIP) => Err(BodyError::Packed),
             Self::Plain => Ok(body),
             Self::Other => Err(BodyError::Encoding),
             Self::Gzip => {
                 let turn = protection.unpackers.turn(sender == Sender::Stranger);
-                let Ok(Some(_turn)) = timeout(BODY_TIMEOUT, turn).await else { return Err(BodyError::Busy) };
+                let Ok(Some(_turn)) = timeout(TURN_TIMEOUT, turn).await else { return Err(BodyError::Busy) };
                 let unpacking = tokio::task::spawn_blocking(move || {
                     let Incoming { bytes, mut loan } = body;
                     gunzip(&bytes, limit, &mut loan).map(|bytes| Incoming { bytes, loan })

@@ -2,9 +2,12 @@ use std::time::Duration;
 
 use axum::extract::Request;
 use refersion_relay_model::{Event, Ignored, Judgement, MAX_EVENT_BYTES, ParseError, judge};
+use refersion_relay_queue::Place;
 use refersion_relay_telemetry::{Door, Refused};
 
+use crate::basic::KeyForm;
 use crate::body::{Body, BodyError, Sender, discard, read};
+use crate::credential::Credential;
 use crate::door::Ingest;
 use crate::elements::{NoElements, elements, is_array};
 use crate::protection::Away;
@@ -24,8 +27,8 @@ pub(crate) async fn answer(ingest: &Ingest, request: Request) -> Reply {
     let reply = receive(ingest, request).await;
     let refused = match &reply {
         Reply::TooLarge => Refused::TooLarge,
-        Reply::Unauthorized => Refused::Unauthorized,
-        Reply::Malformed(_) | Reply::TooMany | Reply::Encoding | Reply::Settings => Refused::Malformed,
+        Reply::Unauthorized(_) => Refused::Unauthorized,
+        Reply::Malformed(_) | Reply::TooMany | Reply::Encoding | Reply::Packed | Reply::Settings => Refused::Malformed,
         Reply::UnsupportedType(_) => Refused::UnsupportedType,
         Reply::Incomplete(..) => Refused::Incomplete,
         Reply::Slow => Refused::Slow,
@@ -56,16 +59,18 @@ async fn receive(ingest: &Ingest, request: Request) -> Reply {
         discard(request, MAX_BATCH_BYTES).await;
         return away.into();
     }
+    let form = KeyForm::of(request.headers());
     let received = Received::by_http(request.headers());
     let settings = segment_settings(request.headers());
     let sender = if account.is_some() { Sender::Known } else { Sender::Nobody };
     let body = read(&ingest.protection, request, MAX_BATCH_BYTES, sender).await;
     match (body, account) {
-        (Err(BodyError::TooLarge), _) => Reply::TooLarge,
+        (Err(BodyError::TooLarge | BodyError::UnpackedTooLarge), _) => Reply::TooLarge,
         (Err(BodyError::Slow), _) => Reply::Slow,
         (Err(BodyError::Encoding), _) => Reply::Encoding,
+        (Err(BodyError::Packed), _) => Reply::Packed,
         (Err(BodyError::Busy), _) => Reply::Busy,
-        (Ok(_), None) => Reply::Unauthorized,
+        (Ok(_), None) => Reply::Unauthorized(form),
         (Ok(_), Some(_)) if settings.is_none() => Reply::Settings,
         (Ok(body), Some(account)) if is_array(&body.bytes) => accept_all(ingest, &account, received, body).await,
         (Ok(body), Some(_)) if MAX_EVENT_BYTES < body.bytes.len() => Reply::TooLarge,
@@ -86,7 +91,7 @@ async fn accept_all(ingest: &Ingest, account: &AccountDoor, received: Received, 
     if let Err(exhausted) = body.lent.lend_for(events.len()) {
         return Away::from(exhausted).into();
     }
-    let sheaf: Sheaf = events.into_iter().map(|event| account.sort(event, &received)).collect();
+    let sheaf: Sheaf = events.into_iter().map(|event| account.sort(Credential::KeyPair, event, &received)).collect();
     match sheaf.store(ingest, DOOR, PATIENCE).await {
         Stored::Yes(counts) => Reply::AcceptedAll(counts),
         Stored::No => Reply::Unavailable,
@@ -100,8 +105,8 @@ async fn accept(ingest: &Ingest, account: &AccountDoor, received: Received, body
         Ok(event) => event,
         Err(error) => return Reply::Malformed(error),
     };
-    match judge(&event) {
-        Judgement::Work(_) => {}
+    let command = match judge(&event) {
+        Judgement::Work(command) => command.kind(),
         Judgement::Ignore(Ignored::UnsupportedType(kind)) => return Reply::UnsupportedType(kind),
         Judgement::Ignore(why) => {
             ingest.metrics.ignored_at_door(DOOR, why);
@@ -114,14 +119,19 @@ async fn accept(ingest: &Ingest, account: &AccountDoor, received: Received, body
             });
         }
         Judgement::Refuse(missing) => return Reply::Incomplete(event.kind(), missing),
-    }
-    let (message_id, place, message) = account.address(&event, bytes, &received);
+    };
+    let (message_id, place, message) = account.address(Credential::KeyPair, &event, command, bytes, &received);
+    let dead = place.as_ref().err().copied();
+    let place = place.unwrap_or_else(|reason| Place::Dead(reason.class()));
     // In a task of its own: a sender that gives up waiting does not keep its event from being counted.
     let (queue, metrics, account) = (ingest.queue.clone(), ingest.metrics.clone(), account.name.clone());
     let publishing = tokio::spawn(async move {
         match queue.publish(vec![(place, message)]).await.pop() {
             Some(Ok(())) => {
                 metrics.accepted(DOOR, 1);
+                if let Some(reason) = dead {
+                    metrics.dead_lettered_at_door(reason);
+                }
                 tracing::debug!(message.id = message_id.as_str(), account = %account, "accepted an event");
                 Reply::Accepted
             }

@@ -1,8 +1,10 @@
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get, post};
@@ -13,6 +15,7 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CONTENT_TYPE,
 };
+use http::request::Parts;
 use refersion_relay_queue::Queue;
 use refersion_relay_telemetry::{Door, Metrics};
 use serde_json::json;
@@ -23,7 +26,7 @@ use crate::pixel::Picture;
 use crate::protection::Protection;
 use crate::reply::Reply;
 use crate::tracking::Call;
-use crate::{Access, description, destination, pixel, tracking, webhook};
+use crate::{Access, description, destination, health, pixel, tracking, webhook};
 
 /// Everything the doors need.
 #[derive(Clone)]
@@ -51,18 +54,27 @@ pub fn router(ingest: Ingest) -> Router {
 }
 
 /// Every path, with what it takes. `openapi.json` describes them.
-pub(crate) fn routes() -> [(&'static str, MethodRouter<Arc<Ingest>>); 6] {
+pub(crate) fn routes() -> [(&'static str, MethodRouter<Arc<Ingest>>); 10] {
     let readable = || map_response(readable_anywhere);
     let tracking = || post(tracking_door).options(preflight).fallback(wrong_method).layer(readable());
-    let pixel = get(pixel_door).fallback(|| async { BatchReply::WrongMethod("GET, HEAD") });
-    let webhook = post(webhook_door).put(webhook_door).patch(webhook_door);
+    let pixel = || get(pixel_door).fallback(|| async { BatchReply::WrongMethod("GET, HEAD") }).layer(readable());
+    let webhook = || {
+        let webhook = post(webhook_door).put(webhook_door).patch(webhook_door);
+        webhook.fallback(|| async { BatchReply::WrongMethod("POST, PUT, PATCH") })
+    };
+    let destination = || post(destination_door).fallback(|| async { Reply::WrongMethod("POST") });
+    // Whoever types an address may end it with a slash.
     [
+        (health::PATH, get(health::answer).fallback(|| async { Reply::WrongMethod("GET, HEAD") })),
         (description::PATH, get(description).fallback(|| async { Reply::WrongMethod("GET, HEAD") }).layer(readable())),
-        ("/v1/destination", post(destination_door).fallback(|| async { Reply::WrongMethod("POST") })),
-        ("/v1/webhook/{account}", webhook.fallback(|| async { BatchReply::WrongMethod("POST, PUT, PATCH") })),
+        ("/v1/destination", destination()),
+        ("/v1/destination/", destination()),
+        ("/v1/webhook/{account}", webhook()),
+        ("/v1/webhook/{account}/", webhook()),
         ("/v1/{call}", tracking()),
         ("/v1/{call}/", tracking()),
-        ("/v1/pixel/{call}", pixel.layer(readable())),
+        ("/v1/pixel/{call}", pixel()),
+        ("/v1/pixel/{call}/", pixel()),
     ]
 }
 
@@ -75,25 +87,42 @@ async fn destination_door(State(ingest): State<Arc<Ingest>>, request: Request) -
     answered(&ingest, Door::Destination, answering, Reply::Broken).await
 }
 
-async fn webhook_door(State(ingest): State<Arc<Ingest>>, Path(account): Path<String>, request: Request) -> Response {
-    let answering = webhook::answer(&ingest, &account, request);
+async fn webhook_door(State(ingest): State<Arc<Ingest>>, account: Part, request: Request) -> Response {
+    let answering = webhook::answer(&ingest, account.text(), request);
     answered(&ingest, Door::Webhook, answering, BatchReply::Broken).await
 }
 
-async fn tracking_door(State(ingest): State<Arc<Ingest>>, Path(call): Path<String>, request: Request) -> Response {
+async fn tracking_door(State(ingest): State<Arc<Ingest>>, call: Part, request: Request) -> Response {
     let Some(call) = find(&call) else { return BatchReply::NoSuchPath.into_response() };
     let answering = tracking::answer(&ingest, call, request);
     answered(&ingest, Door::Tracking, answering, BatchReply::Broken).await
 }
 
-async fn pixel_door(State(ingest): State<Arc<Ingest>>, Path(call): Path<String>, request: Request) -> Response {
+async fn pixel_door(State(ingest): State<Arc<Ingest>>, call: Part, request: Request) -> Response {
     let Some(Call::One(kind)) = find(&call) else { return BatchReply::NoSuchPath.into_response() };
     let answering = pixel::answer(&ingest, kind, request);
     answered(&ingest, Door::Tracking, answering, Picture(BatchReply::Broken)).await
 }
 
-fn find(path: &str) -> Option<Call> {
-    Call::ALL.into_iter().find(|(name, _)| *name == path).map(|(_, call)| call)
+fn find(part: &Part) -> Option<Call> {
+    Call::ALL.into_iter().find(|(name, _)| part.text() == Some(*name)).map(|(_, call)| call)
+}
+
+/// What stands for a placeholder in a path. Axum answers text where that is no UTF-8, so what it says is taken and not answered.
+struct Part(Result<Path<String>, PathRejection>);
+
+impl Part {
+    fn text(&self) -> Option<&str> {
+        self.0.as_ref().ok().map(|Path(text)| text.as_str())
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Part {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        Ok(Self(Path::from_request_parts(parts, state).await))
+    }
 }
 
 async fn wrong_method() -> BatchReply {
@@ -101,7 +130,7 @@ async fn wrong_method() -> BatchReply {
 }
 
 /// A browser asks before it sends a write key in a header.
-async fn preflight(Path(call): Path<String>) -> Response {
+async fn preflight(call: Part) -> Response {
     if find(&call).is_none() {
         return BatchReply::NoSuchPath.into_response();
     }

@@ -28,11 +28,13 @@ pub(crate) fn bounds() -> Bounds {
 
 /// Doors before a queue that stores at once.
 pub(crate) fn ingest(access: Access) -> (Ingest, Arc<FakeQueue>) {
+    let state = watch::Sender::new(BrokerState::Up);
     let queue = Arc::new(FakeQueue {
         open: Semaphore::new(1_000),
         stored: AtomicUsize::new(0),
         gives_up: AtomicBool::new(false),
         kept: Mutex::default(),
+        state,
     });
     let metrics = Metrics::new();
     let protection = Protection::new(bounds(), metrics.clone());
@@ -48,6 +50,7 @@ pub(crate) struct FakeQueue {
     /// Whether a publish says that it is not confirmed, and what it was to store is kept.
     pub(crate) gives_up: AtomicBool,
     pub(crate) kept: Mutex<Vec<(Place, Message)>>,
+    pub(crate) state: watch::Sender<BrokerState>,
 }
 
 impl FakeQueue {
@@ -100,7 +103,7 @@ impl Queue for FakeQueue {
     }
 
     fn state(&self) -> watch::Receiver<BrokerState> {
-        unreachable!()
+        self.state.subscribe()
     }
 
     fn shards(&self) -> watch::Receiver<Shards> {

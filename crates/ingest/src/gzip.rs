@@ -44,7 +44,7 @@ fn gunzip_within(max_work: Duration, packed: &[u8], limit: usize, loan: &mut Loa
             let step = STEP.min(limit + 1 - unpacked.len()) as u64;
             let read = member.by_ref().take(step).read_to_end(&mut unpacked).map_err(|_| BodyError::Encoding)?;
             if limit < unpacked.len() {
-                return Err(BodyError::TooLarge);
+                return Err(BodyError::UnpackedTooLarge);
             }
             if read == 0 {
                 break;
@@ -95,12 +95,12 @@ mod tests {
     fn a_packed_body_is_unpacked_up_to_its_limit() {
         assert_eq!(unpack(&packed(b"hello"), 5).unwrap(), "hello");
         assert_eq!(unpack(&packed(b""), 5).unwrap(), "");
-        assert_eq!(unpack(&packed(b"hello"), 4), Err(BodyError::TooLarge));
-        assert_eq!(unpack(&packed(&vec![b'x'; 8 * MIB]), 1024), Err(BodyError::TooLarge));
+        assert_eq!(unpack(&packed(b"hello"), 4), Err(BodyError::UnpackedTooLarge));
+        assert_eq!(unpack(&packed(&vec![b'x'; 8 * MIB]), 1024), Err(BodyError::UnpackedTooLarge));
         let large = vec![b'x'; 100_000];
         assert_eq!(unpack(&packed(&large), 100_000).unwrap(), large);
         for limit in [99_999, 8 * 1024] {
-            assert_eq!(unpack(&packed(&large), limit), Err(BodyError::TooLarge));
+            assert_eq!(unpack(&packed(&large), limit), Err(BodyError::UnpackedTooLarge));
         }
         assert_eq!(unpack(&packed(b"hello")[..10], 5), Err(BodyError::Encoding));
         assert_eq!(unpack(b"hello", 5), Err(BodyError::Encoding));

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::credential::Credential;
 use crate::door::Ingest;
 use crate::sort::{Received, Sorted, UNKNOWN_TYPE, death, traceparent};
 
@@ -107,7 +108,7 @@ impl Intake {
             return self.dead(delivery, &received, DeadReason::UnknownAccount, error);
         };
         let body = message.body.clone();
-        match catch_unwind(AssertUnwindSafe(|| account.sort(body, &received))) {
+        match catch_unwind(AssertUnwindSafe(|| account.sort(Credential::Exchange, body, &received))) {
             Ok(Sorted::Work(place, message)) => Outcome::Work(place, message.headers),
             Ok(Sorted::Dead(reason, message)) => Outcome::Dead(reason, message.headers),
             Ok(Sorted::Ignored(why)) => Outcome::Ignored(why),

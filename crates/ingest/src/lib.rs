@@ -4,9 +4,11 @@
 //! and keeps nothing in memory between requests.
 
 mod access;
+mod basic;
 mod batch_reply;
 mod body;
 mod certificate;
+mod credential;
 mod description;
 mod destination;
 mod door;
@@ -14,11 +16,14 @@ mod elements;
 #[cfg(test)]
 mod fake;
 mod gzip;
+mod head;
+mod health;
 mod intake;
 mod items;
 mod pace;
 mod pixel;
 mod protection;
+mod rate;
 mod reply;
 mod serve;
 mod settings;
@@ -28,8 +33,9 @@ mod store;
 mod tracking;
 mod webhook;
 
-pub use access::{Access, AccountDoor, WebhookAccess};
+pub use access::{Access, AccountAccess, AccountDoor};
 pub use certificate::{Certificate, CertificateError};
+pub use credential::{Credential, Trust};
 pub use door::{Ingest, router};
 pub use intake::intake;
 pub use protection::{Bounds, InvalidNetwork, Network, Protection};

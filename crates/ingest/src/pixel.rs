@@ -12,6 +12,7 @@ use refersion_relay_model::EventType;
 use refersion_relay_telemetry::Door;
 use url::form_urlencoded;
 
+use crate::basic::KeyForm;
 use crate::batch_reply::BatchReply;
 use crate::door::Ingest;
 use crate::sort::Received;
@@ -45,7 +46,9 @@ async fn accept(ingest: &Ingest, kind: EventType, request: Request) -> Result<Ba
     // It has no body.
     let (request, _visit) = ingest.protection.enter(request, 0).await?;
     let received = Received::by_http(request.headers());
-    let body = event(request.uri().query().unwrap_or_default()).ok_or(BatchReply::NoEvent)?;
+    let body = event(request.uri().query().unwrap_or_default());
+    // The key is in the event: without one there is nobody to say more to.
+    let body = body.ok_or(BatchReply::Unauthorized(KeyForm::Fine))?;
     let mut loan = ingest.protection.budget.borrow(true);
     loan.resize(body.len()).map_err(|_| BatchReply::Busy)?;
     let (body, lent) = loan.hold(body);

@@ -5,11 +5,18 @@ use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICAT
 use refersion_relay_model::{EventType, MAX_EVENT_BYTES, Missing, ParseError};
 
 use crate::MAX_BATCH_EVENTS;
+use crate::basic::KeyForm;
 use crate::protection::Away;
 use crate::store::Counts;
 
 /// Seconds after which a sender may try again while the queue is away.
 pub(crate) const RETRY_AFTER_SECONDS: &str = "5";
+
+/// What every door says of an address that is not there.
+pub(crate) const NO_SUCH_PATH: &str =
+    "there is nothing at this address: events go to POST /v1/destination, /v1/webhook/ACCOUNT or /v1/batch";
+/// What every door says of a body that is packed without a word.
+pub(crate) const PACKED: &str = "the body is packed with gzip: send the header Content-Encoding: gzip with it";
 
 /// What a door answers. Every variant has one status, and a message for the merchant who reads it in Segment's debugger:
 /// it says what to do, and has no secret and nothing of the event in it.
@@ -20,10 +27,13 @@ pub(crate) enum Reply {
     AcceptedAll(Counts),
     Ignored(&'static str),
     TooLarge,
-    Unauthorized,
+    /// With what is odd about the key in the header.
+    Unauthorized(KeyForm),
     Malformed(ParseError),
     TooMany,
     Encoding,
+    /// It is packed, and the request does not say so.
+    Packed,
     Settings,
     UnsupportedType(EventType),
     Incomplete(EventType, Vec<Missing>),
@@ -43,10 +53,13 @@ impl Reply {
             Self::Accepted | Self::AcceptedAll(_) => StatusCode::ACCEPTED,
             Self::Ignored(_) => StatusCode::OK,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Malformed(_) | Self::TooMany | Self::Encoding | Self::Settings | Self::Incomplete(..) => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            Self::Malformed(_)
+            | Self::TooMany
+            | Self::Encoding
+            | Self::Packed
+            | Self::Settings
+            | Self::Incomplete(..) => StatusCode::BAD_REQUEST,
             Self::UnsupportedType(_) => StatusCode::NOT_IMPLEMENTED,
             // Not 408: Segment repeats after a 5xx, and takes a 4xx for final.
             Self::Slow | Self::Busy | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -68,9 +81,12 @@ impl Reply {
             Self::TooLarge => {
                 format!("the event is larger than {} KiB: send less in one event", MAX_EVENT_BYTES / 1024)
             }
-            Self::Unauthorized => "the API key is missing or unknown: enter the key from your Refersion dashboard as \
-                                   publickey.secretkey"
-                .to_owned(),
+            Self::Unauthorized(form) => {
+                let hint = form.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+                format!(
+                    "the API key is missing or unknown: enter the key from your Refersion dashboard as publickey.secretkey{hint}"
+                )
+            }
             Self::Malformed(error) => error.to_string(),
             Self::TooMany => format!("there are more than {MAX_BATCH_EVENTS} events: send fewer at once"),
             Self::Settings => {
@@ -81,6 +97,7 @@ impl Reply {
             Self::Encoding => {
                 "the body is not in the encoding that Content-Encoding names; gzip is understood".to_owned()
             }
+            Self::Packed => PACKED.to_owned(),
             Self::UnsupportedType(kind) => format!(
                 "Refersion has nothing that corresponds to a {} event: send identify or delete",
                 match kind {
@@ -93,9 +110,7 @@ impl Reply {
             Self::OverLimit(_) => "there are more requests than the relay's limit: send it again later".to_owned(),
             Self::Busy => "the relay has no room for it right now: send it again later".to_owned(),
             Self::Unavailable => "the event could not be stored right now: send it again later".to_owned(),
-            Self::NoSuchPath => {
-                "there is nothing at this address: events go to POST /v1/destination, /v1/webhook/ACCOUNT or /v1/batch".to_owned()
-            }
+            Self::NoSuchPath => NO_SUCH_PATH.to_owned(),
             Self::WrongMethod(allowed) => format!("this address takes {allowed} only"),
             Self::Broken => "the relay failed at this request: send it again later".to_owned(),
         }
@@ -120,7 +135,7 @@ impl IntoResponse for Reply {
             Self::Busy | Self::Unavailable => response.header(RETRY_AFTER, RETRY_AFTER_SECONDS),
             Self::OverLimit(seconds) => response.header(RETRY_AFTER, *seconds),
             Self::Slow => response.header(RETRY_AFTER, RETRY_AFTER_SECONDS).header(CONNECTION, "close"),
-            Self::Unauthorized => response.header(WWW_AUTHENTICATE, "Basic realm=\"refersion-relay\""),
+            Self::Unauthorized(_) => response.header(WWW_AUTHENTICATE, "Basic realm=\"refersion-relay\""),
             Self::WrongMethod(allowed) => response.header(ALLOW, *allowed),
             Self::TooLarge => response.header(CONNECTION, "close"),
             _ => response,

@@ -20,11 +20,10 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::certificate::Certificate;
+use crate::head::Spoken;
 use crate::pace::{Pace, Paced};
 use crate::protection::{Connections, Peer, Protection, Ticket};
 
-/// How long a client may take to send a body.
-pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may take to agree on TLS.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause after an accept that failed for want of something (file descriptors, say): the next one would fail too.
@@ -150,7 +149,7 @@ impl Connection {
         let mut builder = http1::Builder::new();
         // The deadlines are those of `Pace`, which tells an idle connection from one that is slow.
         builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(MAX_BUFFER).keep_alive(true);
-        if let Err(error) = watcher.watch(builder.serve_connection(TokioIo::new(stream), service)).await {
+        if let Err(error) = watcher.watch(builder.serve_connection(TokioIo::new(Spoken::new(stream)), service)).await {
             tracing::debug!(%error, "a connection ended early");
         }
     }

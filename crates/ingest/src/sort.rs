@@ -3,11 +3,13 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::HeaderMap;
 use refersion_relay_model::{
-    DeadReason, Envelope, Event, EventType, Ignored, Judgement, MAX_EVENT_BYTES, MessageId, Missing, Subject, judge_in,
+    CommandKind, DeadReason, Envelope, Event, EventType, Ignored, Judgement, MAX_EVENT_BYTES, MessageId, Missing,
+    Subject, judge_in,
 };
 use refersion_relay_queue::{Death, Headers, Message, Place};
 
 use crate::AccountDoor;
+use crate::credential::Credential;
 
 /// When and with what an event came in.
 #[derive(Clone, Debug)]
@@ -47,14 +49,21 @@ impl Received {
 }
 
 impl AccountDoor {
-    /// Reads, judges and addresses the bytes of one event that stands alone. Keeps them as they are, whatever they are.
+    /// Reads, judges and addresses the bytes of one event that stands alone. Keeps them as they are, whatever they are. What
+    /// the credential gives no right to becomes a dead letter, or may only create.
     #[must_use]
-    pub fn sort(&self, body: Bytes, received: &Received) -> Sorted {
-        self.sort_in(&Envelope::default(), body, received)
+    pub fn sort(&self, credential: Credential, body: Bytes, received: &Received) -> Sorted {
+        self.sort_in(credential, &Envelope::default(), body, received)
     }
 
     /// The same, with what is known beside the event.
-    pub(crate) fn sort_in(&self, envelope: &Envelope, body: Bytes, received: &Received) -> Sorted {
+    pub(crate) fn sort_in(
+        &self,
+        credential: Credential,
+        envelope: &Envelope,
+        body: Bytes,
+        received: &Received,
+    ) -> Sorted {
         if MAX_EVENT_BYTES < body.len() {
             let error = format!("an event has at most {MAX_EVENT_BYTES} bytes, this one has {}", body.len());
             return self.dead(None, body, received, DeadReason::TooLarge, error);
@@ -64,9 +73,12 @@ impl AccountDoor {
             Err(error) => return self.dead(None, body, received, error.dead_reason(), error.to_string()),
         };
         match judge_in(&event, envelope) {
-            Judgement::Work(_) => {
-                let (_, place, message) = self.address(&event, body, received);
-                Sorted::Work(place, message)
+            Judgement::Work(command) => {
+                let (_, place, message) = self.address(credential, &event, command.kind(), body, received);
+                match place {
+                    Ok(place) => Sorted::Work(place, message),
+                    Err(reason) => Sorted::Dead(reason, message),
+                }
             }
             Judgement::Ignore(why) => Sorted::Ignored(why),
             Judgement::Refuse(missing) => {
@@ -76,23 +88,29 @@ impl AccountDoor {
         }
     }
 
-    /// Makes the message of an event that is to be worked, and says where it belongs.
-    pub(crate) fn address(&self, event: &Event, body: Bytes, received: &Received) -> (MessageId, Place, Message) {
+    /// Makes the message of an event that asks for this command, and says where it belongs, or why it is a dead letter: its
+    /// credential gives no right to the command.
+    pub(crate) fn address(
+        &self,
+        credential: Credential,
+        event: &Event,
+        command: CommandKind,
+        body: Bytes,
+        received: &Received,
+    ) -> (MessageId, Result<Place, DeadReason>, Message) {
         let message_id = self.fingerprint.message_id(event, &body);
         let subject = Subject::of(event, message_id.as_str());
-        let place = Place::Subject(subject.number(&self.name));
         let token = self.fingerprint.subject(&subject);
         let headers = self.headers(message_id.as_str(), event.kind().as_str(), token, received);
+        let rights = credential.rights(self.trust);
+        let (place, death) = if rights.permit(command) {
+            (Ok(Place::Subject(subject.number(&self.name))), None)
+        } else {
+            let reason = DeadReason::Unsigned;
+            (Err(reason), Some(death(reason, credential.objection().to_owned(), received.at)))
+        };
+        let headers = Headers { create_only: rights.only_creates(command), death, ..headers };
         (message_id, place, Message { body, headers })
-    }
-
-    /// The same event as a dead letter: it would delete somebody, and nothing shows that Segment sent it.
-    pub(crate) fn unsigned(message: Message, received: &Received) -> Sorted {
-        let error = "the signature does not cover this delete, so anybody can have sent it; replay it if it is meant, or let \
-                     the account trust batches";
-        let death = Some(death(DeadReason::Unsigned, error.to_owned(), received.at));
-        let headers = Headers { death, ..message.headers };
-        Sorted::Dead(DeadReason::Unsigned, Message { headers, ..message })
     }
 
     fn dead(
@@ -143,15 +161,43 @@ pub(crate) fn traceparent(value: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use refersion_relay_model::{AccountName, Class, Fingerprint, KeyPair, Shard};
+    use refersion_relay_model::{AccountName, Class, KeyPair, Shard};
+    use refersion_relay_telemetry::Metrics;
 
     use super::*;
+    use crate::{Access, AccountAccess};
 
     fn sorted(body: &str) -> Sorted {
-        let name = AccountName::try_from("acme").unwrap();
-        let fingerprint = Fingerprint::new(&KeyPair::new("pub_1", "sec_1"));
-        let door = AccountDoor { name, fingerprint, webhook: None, requests: None };
-        door.sort(Bytes::copy_from_slice(body.as_bytes()), &Received { at: SystemTime::UNIX_EPOCH, traceparent: None })
+        sorted_with(Credential::KeyPair, body)
+    }
+
+    fn sorted_with(credential: Credential, body: &str) -> Sorted {
+        let (mut access, name) = (Access::default(), AccountName::try_from("acme").unwrap());
+        access.admit(AccountAccess::new(name.clone(), KeyPair::new("pub_1", "sec_1")), &Metrics::new());
+        let received = Received { at: SystemTime::UNIX_EPOCH, traceparent: None };
+        access.by_name(&name).unwrap().sort(credential, Bytes::copy_from_slice(body.as_bytes()), &received)
+    }
+
+    #[test]
+    fn what_the_credential_gives_no_right_to_is_no_work_and_the_rest_says_that_it_only_creates() {
+        let delete = r#"{"type":"delete","email":"peter@example.com","messageId":"m1"}"#;
+        let identify = r#"{"type":"identify","traits":{"name":"A B","email":"peter@example.com"}}"#;
+        for credential in [Credential::WriteKey, Credential::Unsigned] {
+            let Sorted::Dead(reason, message) = sorted_with(credential, delete) else { panic!("{credential:?}") };
+            assert_eq!(
+                (reason, reason.class(), &message.body[..]),
+                (DeadReason::Unsigned, Class::Unverified, delete.as_bytes())
+            );
+            assert_eq!((message.headers.message_id.as_str(), message.headers.kind.as_str()), ("m1", "delete"));
+            let Sorted::Work(_, message) = sorted_with(credential, identify) else { panic!("{credential:?}") };
+            assert!(message.headers.create_only, "{credential:?}");
+        }
+        for credential in [Credential::KeyPair, Credential::Signed, Credential::Exchange, Credential::Operator] {
+            for body in [delete, identify] {
+                let Sorted::Work(_, message) = sorted_with(credential, body) else { panic!("{credential:?}") };
+                assert!(!message.headers.create_only, "{credential:?}");
+            }
+        }
     }
 
     #[test]

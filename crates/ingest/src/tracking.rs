@@ -9,9 +9,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::access::{Access, basic_user};
+use crate::access::Access;
+use crate::basic::{KeyForm, basic_user};
 use crate::batch_reply::BatchReply;
 use crate::body::{Body, BodyError, Sender, discard, read};
+use crate::credential::Credential;
 use crate::door::Ingest;
 use crate::items::Items;
 use crate::protection::{Away, Protection};
@@ -56,7 +58,8 @@ impl Call {
 /// Segment's Tracking API: events straight from a library, authenticated by the account's write key. Libraries drop what they
 /// get a 4xx for, so only what no repeat can mend is refused; what cannot be worked becomes a dead letter.
 pub(crate) async fn answer(ingest: &Ingest, call: Call, request: Request) -> BatchReply {
-    let reply = accept(ingest, call, request).await.unwrap_or_else(|refusal| refusal);
+    let form = KeyForm::of(request.headers());
+    let reply = accept(ingest, call, request).await.unwrap_or_else(|refusal| refusal.with_form(form));
     count_refused(ingest, DOOR, &reply);
     reply
 }
@@ -65,10 +68,12 @@ pub(crate) async fn answer(ingest: &Ingest, call: Call, request: Request) -> Bat
 pub(crate) fn count_refused(ingest: &Ingest, door: Door, reply: &BatchReply) {
     let refused = match reply {
         BatchReply::TooLarge(_) | BatchReply::TooMany => Refused::TooLarge,
-        BatchReply::Unauthorized | BatchReply::KeysDisagree | BatchReply::BadSignature => Refused::Unauthorized,
-        BatchReply::Malformed { .. } | BatchReply::NoBatch | BatchReply::NoEvent | BatchReply::Encoding => {
-            Refused::Malformed
-        }
+        BatchReply::Unauthorized(_) | BatchReply::KeysDisagree | BatchReply::BadSignature => Refused::Unauthorized,
+        BatchReply::Malformed { .. }
+        | BatchReply::NoBatch
+        | BatchReply::NoEvent
+        | BatchReply::Encoding
+        | BatchReply::Packed => Refused::Malformed,
         BatchReply::Slow => Refused::Slow,
         BatchReply::OverLimit(_) => Refused::OverLimit,
         BatchReply::Busy => Refused::Busy,
@@ -99,10 +104,13 @@ async fn accept(ingest: &Ingest, call: Call, request: Request) -> Result<BatchRe
             Sender::Known
         }
     };
-    let Body { bytes, lent } = body(&ingest.protection, request, limit, sender).await?;
-    if sender == Sender::Nobody {
-        return Err(BatchReply::Unauthorized);
-    }
+    let read = body(&ingest.protection, request, limit, sender).await?;
+    // What is wrong with a body is no business of a stranger's.
+    let Body { bytes, lent } = match sender {
+        Sender::Known => read?,
+        Sender::Stranger => read.map_err(|_| UNAUTHORIZED)?,
+        Sender::Nobody => return Err(UNAUTHORIZED),
+    };
     let admit = |account: &AccountDoor| match sender {
         Sender::Known | Sender::Nobody => Ok(()),
         Sender::Stranger => {
@@ -120,26 +128,30 @@ async fn accept(ingest: &Ingest, call: Call, request: Request) -> Result<BatchRe
             let Opened { items, account, envelope } = open(&access, user, &bytes)?;
             admit(&account)?;
             lent.lend_for(items.len()).map_err(Away::from)?;
-            let sort = |item| account.sort_in(&envelope, item, &received);
+            let sort = |item| account.sort_in(Credential::WriteKey, &envelope, item, &received);
             items.into_iter().map(sort).collect()
         }
     };
     Ok(store(ingest, DOOR, sheaf, PATIENCE).await)
 }
 
-/// Reads and unpacks a body. That of nobody is read and not kept.
+/// Reads and unpacks a body. That of nobody is read and not kept. The outer refusal is the same for everybody, the inner one only
+/// for whom the body turns out to be from.
 pub(crate) async fn body(
     protection: &Protection,
     request: Request,
     limit: usize,
     sender: Sender,
-) -> Result<Body, BatchReply> {
-    read(protection, request, limit, sender).await.map_err(|error| match error {
-        BodyError::TooLarge => BatchReply::TooLarge(limit),
-        BodyError::Slow => BatchReply::Slow,
-        BodyError::Encoding => BatchReply::Encoding,
-        BodyError::Busy => BatchReply::Busy,
-    })
+) -> Result<Result<Body, BatchReply>, BatchReply> {
+    match read(protection, request, limit, sender).await {
+        Ok(body) => Ok(Ok(body)),
+        Err(BodyError::TooLarge) => Err(BatchReply::TooLarge(limit)),
+        Err(BodyError::Slow) => Err(BatchReply::Slow),
+        Err(BodyError::Busy) => Err(BatchReply::Busy),
+        Err(BodyError::UnpackedTooLarge) => Ok(Err(BatchReply::TooLarge(limit))),
+        Err(BodyError::Encoding) => Ok(Err(BatchReply::Encoding)),
+        Err(BodyError::Packed) => Ok(Err(BatchReply::Packed)),
+    }
 }
 
 /// Stores everything, and only then says yes.
@@ -151,6 +163,9 @@ pub(crate) async fn store(ingest: &Ingest, door: Door, sheaf: Sheaf, patience: D
     }
 }
 
+/// Whom no key was found of is a stranger. Only the header says more.
+const UNAUTHORIZED: BatchReply = BatchReply::Unauthorized(KeyForm::Fine);
+
 /// Reads one event, whose type is that of its path, and finds whose it is.
 pub(crate) fn one(
     access: &Access,
@@ -161,11 +176,12 @@ pub(crate) fn one(
 ) -> Result<(Arc<AccountDoor>, Sorted), BatchReply> {
     let envelope = Envelope::unfiltered().with_kind(kind);
     let event = Event::parse_in(&body, &envelope).map_err(|error| match error {
+        _ if user.is_none() => UNAUTHORIZED,
         ParseError::NotJson { line, column } => BatchReply::Malformed { line, column },
         ParseError::NotAnObject | ParseError::NoType => BatchReply::NoEvent,
     })?;
     let account = account(access, [user, event.write_key(), None])?;
-    let sorted = account.sort_in(&envelope, body, received);
+    let sorted = account.sort_in(Credential::WriteKey, &envelope, body, received);
     Ok((account, sorted))
 }
 
@@ -189,13 +205,17 @@ struct Opened {
     envelope: Envelope,
 }
 
-/// Reads the body's outside: its items, whose they are, and what is said about all of them.
+/// Reads the body's outside: its items, whose they are, and what is said about all of them. What is wrong with it is said only
+/// where the header has shown whose it is.
 fn open(access: &Access, user: Option<String>, body: &Bytes) -> Result<Opened, BatchReply> {
-    let malformed = |error: serde_json::Error| BatchReply::Malformed { line: error.line(), column: error.column() };
+    let is_known = user.is_some();
+    let told = |refusal| if is_known { refusal } else { UNAUTHORIZED };
+    let malformed =
+        |error: serde_json::Error| told(BatchReply::Malformed { line: error.line(), column: error.column() });
     if !matches!(body.iter().find(|byte| !byte.is_ascii_whitespace()), Some(b'{')) {
         // Told apart from broken JSON, which the derived reader would not.
         serde_json::from_slice::<&RawValue>(body).map_err(malformed)?;
-        return Err(BatchReply::NoBatch);
+        return Err(told(BatchReply::NoBatch));
     }
     let batch: Batch<'_> = serde_json::from_slice(body).map_err(malformed)?;
     let first = match &batch.items {
@@ -225,27 +245,29 @@ fn open(access: &Access, user: Option<String>, body: &Bytes) -> Result<Opened, B
 /// The account of the keys that a request gives, wherever they stand. All of them have to be the same.
 fn account(access: &Access, keys: [Option<String>; 3]) -> Result<Arc<AccountDoor>, BatchReply> {
     let mut keys = keys.into_iter().flatten().filter(|key| !key.is_empty());
-    let key = keys.next().ok_or(BatchReply::Unauthorized)?;
+    let key = keys.next().ok_or(UNAUTHORIZED)?;
     if keys.any(|other| other != key) {
         return Err(BatchReply::KeysDisagree);
     }
-    access.by_write_key(&key).cloned().ok_or(BatchReply::Unauthorized)
+    access.by_write_key(&key).cloned().ok_or(UNAUTHORIZED)
 }
 
 #[cfg(test)]
 mod tests {
     use refersion_relay_model::{AccountName, KeyPair};
+    use refersion_relay_telemetry::Metrics;
     use secrecy::SecretString;
 
     use super::*;
-    use crate::MAX_BATCH_EVENTS;
+    use crate::{AccountAccess, MAX_BATCH_EVENTS};
 
     fn opened(user: Option<&str>, body: &str) -> Result<(Vec<Bytes>, Arc<AccountDoor>), BatchReply> {
         let mut access = Access::default();
         for n in ["1", "2"] {
             let name = AccountName::try_from(format!("shop{n}")).unwrap();
-            let write_key = SecretString::from(format!("write_{n}"));
-            access.admit(name, &KeyPair::new(n, n), Some(&write_key), None, 0);
+            let write_keys = vec![SecretString::from(format!("write_{n}"))];
+            let account = AccountAccess { write_keys, ..AccountAccess::new(name, KeyPair::new(n, n)) };
+            access.admit(account, &Metrics::new());
         }
         let opened = open(&access, user.map(str::to_owned), &Bytes::copy_from_slice(body.as_bytes()))?;
         Ok((opened.items, opened.account))
@@ -268,9 +290,28 @@ mod tests {
         assert_eq!(name(None, r#"{"writeKey":"write_1","batch":[]}"#).unwrap(), "shop1");
         assert_eq!(name(Some("write_1"), first).unwrap(), "shop1");
         assert_eq!(name(Some("write_2"), first), Err(BatchReply::KeysDisagree));
-        assert_eq!(name(None, r#"{"batch":[]}"#), Err(BatchReply::Unauthorized));
-        assert_eq!(name(None, r#"{"batch":[],"writeKey":"nobody"}"#), Err(BatchReply::Unauthorized));
-        assert_eq!(name(None, r#"{"batch":[],"writeKey":null}"#), Err(BatchReply::Unauthorized));
+        assert_eq!(name(None, r#"{"batch":[]}"#), Err(UNAUTHORIZED));
+        assert_eq!(name(None, r#"{"batch":[],"writeKey":"nobody"}"#), Err(UNAUTHORIZED));
+        assert_eq!(name(None, r#"{"batch":[],"writeKey":null}"#), Err(UNAUTHORIZED));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_body_is_said_to_nobody_without_a_key() {
+        for broken in ["", "{", "nonsense", "[]", "{}", r#"{"batch":[}"#, r#"{"batch":null}"#] {
+            assert_eq!(opened(None, broken).map(|_| ()), Err(UNAUTHORIZED), "{broken}");
+        }
+        // The key that is in it shows whose it is.
+        let known = r#"{"batch":null,"writeKey":"write_1"}"#;
+        assert_eq!(opened(None, known).map(|_| ()), Err(BatchReply::NoBatch));
+        let one = |user: Option<&str>, body: &'static str| {
+            let (access, received) = (Access::default(), Received::now());
+            let sorted = super::one(&access, user.map(str::to_owned), EventType::Identify, body.into(), &received);
+            sorted.map(|_| ()).unwrap_err()
+        };
+        for broken in ["", "{", "[]", "5", "{}"] {
+            assert_eq!(one(None, broken), UNAUTHORIZED, "{broken}");
+        }
+        assert_eq!(one(Some("write_1"), "5"), BatchReply::NoEvent);
     }
 
     #[test]

@@ -1,20 +1,22 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
 use bytes::Bytes;
 use http::HeaderMap;
-use refersion_relay_model::{AccountName, EventType};
+use refersion_relay_model::AccountName;
 use refersion_relay_telemetry::Door;
 use serde_json::value::RawValue;
 
-use crate::access::Webhook;
+use crate::access::Access;
 use crate::batch_reply::BatchReply;
 use crate::body::{Body, Sender};
+use crate::credential::Credential;
 use crate::door::Ingest;
 use crate::elements::{NoElements, elements, is_array};
 use crate::protection::Away;
 use crate::signature::Covered;
-use crate::sort::{Received, Sorted};
+use crate::sort::Received;
 use crate::store::Sheaf;
 use crate::tracking::{body, count_refused, store};
 use crate::{AccountDoor, MAX_WEBHOOK_BYTES};
@@ -25,32 +27,32 @@ const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Segment's Webhooks destination: one event, or an array of them, signed with a secret that Segment and the account share.
 ///
-/// Segment repeats a batch as a whole and drops what gets a 4xx, so what cannot be worked becomes a dead letter here too.
-pub(crate) async fn answer(ingest: &Ingest, account: &str, request: Request) -> BatchReply {
+/// `account`: as it stands in the path, if that is text. Segment repeats a batch as a whole and drops what gets a 4xx, so what cannot be worked becomes a dead letter here too.
+pub(crate) async fn answer(ingest: &Ingest, account: Option<&str>, request: Request) -> BatchReply {
     let reply = accept(ingest, account, request).await.unwrap_or_else(|refusal| refusal);
     count_refused(ingest, DOOR, &reply);
     reply
 }
 
-async fn accept(ingest: &Ingest, account: &str, request: Request) -> Result<BatchReply, BatchReply> {
+async fn accept(ingest: &Ingest, account: Option<&str>, request: Request) -> Result<BatchReply, BatchReply> {
     let (request, _visit) = ingest.protection.enter(request, MAX_WEBHOOK_BYTES).await?;
     let access = ingest.access();
-    let name = AccountName::try_from(account.to_owned()).ok();
-    let account = name.and_then(|name| access.by_name(&name));
+    let name = account.and_then(|account| AccountName::try_from(account.to_owned()).ok());
+    let account = name.and_then(|name| access.by_name(&name)).map(Arc::as_ref);
     let received = Received::by_http(request.headers());
     let signature = signature(request.headers());
-    let known = account.and_then(|account| Some((account, account.webhook.as_ref()?)));
-    // Who signs it is known when the body is there; who does not sign is nobody, unless the account asks for no signature.
-    let known = known.filter(|(_, webhook)| webhook.unsigned || (webhook.secret.is_some() && signature.is_some()));
-    let sender = if known.is_some() { Sender::Stranger } else { Sender::Nobody };
-    let Body { bytes, lent } = body(&ingest.protection, request, MAX_WEBHOOK_BYTES, sender).await?;
-    // An account that is not there is told from one with another secret by nothing.
-    let (account, webhook) = known.ok_or(BatchReply::BadSignature)?;
-    let signed = open(webhook, signature.as_deref(), &bytes)?;
+    let is_open = account.is_some_and(|account| account.needs_no_proof(signature.as_deref()));
+    // Who signs it is known when the body is there, so whatever is signed is read, whether there is such an account or not:
+    // nothing that a stranger can see, or wait for, tells the two apart.
+    let sender = if is_open || signature.is_some() { Sender::Stranger } else { Sender::Nobody };
+    let read = body(&ingest.protection, request, MAX_WEBHOOK_BYTES, sender).await?;
+    let Body { bytes, lent } = if is_open { read? } else { read.map_err(|_| BatchReply::BadSignature)? };
+    let signed = open(&access, account, signature.as_deref(), &bytes)?;
+    let account = account.ok_or(BatchReply::BadSignature)?;
     lent.is_known_now();
     account.admit()?;
     lent.lend_for(signed.events.len()).map_err(Away::from)?;
-    let sheaf = signed.sort(account, webhook, &received);
+    let sheaf = signed.sort(account, &received);
     Ok(store(ingest, DOOR, sheaf, PATIENCE).await)
 }
 
@@ -65,7 +67,12 @@ struct Signed {
 }
 
 /// Reads the events of a body, once it is known who sent them.
-fn open(webhook: &Webhook, signature: Option<&str>, body: &Bytes) -> Result<Signed, BatchReply> {
+fn open(
+    access: &Access,
+    account: Option<&AccountDoor>,
+    signature: Option<&str>,
+    body: &Bytes,
+) -> Result<Signed, BatchReply> {
     let events = if is_array(body) {
         elements(body).map_err(|error| match error {
             NoElements::Malformed(error) => malformed(&error),
@@ -76,26 +83,16 @@ fn open(webhook: &Webhook, signature: Option<&str>, body: &Bytes) -> Result<Sign
     };
     // Whether it is signed comes before whether it can be read.
     let first = events.as_ref().ok().and_then(|events| events.first()).map(Bytes::as_ref);
-    let covered = match (&webhook.secret, signature) {
-        (Some(secret), Some(signature)) => secret.covered(signature, body, first).ok_or(BatchReply::BadSignature)?,
-        (Some(_) | None, _) if webhook.unsigned => Covered::Nothing,
-        _ => return Err(BatchReply::BadSignature),
-    };
+    let covered = access.covered(account, signature, body, first).ok_or(BatchReply::BadSignature)?;
     Ok(Signed { events: events?, covered })
 }
 
 impl Signed {
-    fn sort(self, account: &AccountDoor, webhook: &Webhook, received: &Received) -> Sheaf {
+    fn sort(self, account: &AccountDoor, received: &Received) -> Sheaf {
         let Self { events, covered } = self;
-        let sort = |(position, event): (usize, Bytes)| match account.sort(event, received) {
-            Sorted::Work(_, message)
-                if message.headers.kind == EventType::Delete.as_str()
-                    && !webhook.trust_batches
-                    && !covered.covers(position) =>
-            {
-                AccountDoor::unsigned(message, received)
-            }
-            sorted => sorted,
+        let sort = |(position, event): (usize, Bytes)| {
+            let credential = if covered.covers(position) { Credential::Signed } else { Credential::Unsigned };
+            account.sort(credential, event, received)
         };
         events.into_iter().enumerate().map(sort).collect()
     }
@@ -107,14 +104,16 @@ fn malformed(error: &serde_json::Error) -> BatchReply {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use refersion_relay_model::{DeadReason, KeyPair};
+    use refersion_relay_telemetry::Metrics;
     use secrecy::SecretString;
+
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
 
     use super::*;
     use crate::signature::SharedSecret;
-    use crate::{Access, WebhookAccess};
+    use crate::{AccountAccess, fake, router};
 
     const DELETE: &str = r#"{"type":"delete","email":"a@example.com"}"#;
     const IDENTIFY: &str = r#"{"type":"identify","traits":{"name":"A B","email":"a@example.com"}}"#;
@@ -122,25 +121,22 @@ mod tests {
     const DELETE_SIGNED: &str = "d27be7ed8887dc37426457396b1c57a9a70a23b6";
     const IDENTIFY_SIGNED: &str = "ff96049c0a2c37a7666eeaf9267793e77329d136";
 
-    fn account() -> Arc<AccountDoor> {
-        let mut access = Access::default();
-        let name = AccountName::try_from("acme").unwrap();
-        access.admit(name.clone(), &KeyPair::new("p", "s"), None, None, 0);
-        access.by_name(&name).unwrap().clone()
-    }
-
-    fn webhook(change: impl FnOnce(&mut WebhookAccess)) -> Webhook {
-        let mut access =
-            WebhookAccess { secret: Some(SecretString::from("secret")), unsigned: false, trust_batches: false };
-        change(&mut access);
-        Webhook::from(&access)
+    fn webhook(change: impl FnOnce(&mut AccountAccess)) -> AccountAccess {
+        let mut account = AccountAccess::new(AccountName::try_from("acme").unwrap(), KeyPair::new("p", "s"));
+        account.webhook_secrets = vec![SecretString::from("new secret"), SecretString::from("secret")];
+        change(&mut account);
+        account
     }
 
     /// What becomes of each event: `work`, or the reason it is dead for.
-    fn opened(webhook: &Webhook, signature: Option<&str>, body: &str) -> Result<Vec<&'static str>, BatchReply> {
-        let received = Received::now();
+    fn opened(webhook: &AccountAccess, signature: Option<&str>, body: &str) -> Result<Vec<&'static str>, BatchReply> {
+        let (mut access, received) = (Access::default(), Received::now());
+        access.admit(webhook.clone(), &Metrics::new());
+        let account = access.by_name(&webhook.name).unwrap();
         let body = Bytes::copy_from_slice(body.as_bytes());
-        open(webhook, signature, &body).map(|signed| signed.sort(&account(), webhook, &received).fates())
+        let opened = open(&access, Some(account), signature, &body);
+        assert_eq!(open(&access, None, signature, &body).err(), Some(BatchReply::BadSignature), "without an account");
+        opened.map(|signed| signed.sort(account, &received).fates())
     }
 
     #[test]
@@ -159,7 +155,7 @@ mod tests {
         let batch = format!("[{IDENTIFY}, {DELETE} ,{IDENTIFY}]");
         let unsigned = DeadReason::Unsigned.as_str();
         assert_eq!(opened(&webhook(|_| ()), Some(IDENTIFY_SIGNED), &batch), Ok(vec!["work", unsigned, "work"]));
-        let trusting = webhook(|access| access.trust_batches = true);
+        let trusting = webhook(|access| access.trust.unsigned = true);
         assert_eq!(opened(&trusting, Some(IDENTIFY_SIGNED), &batch), Ok(vec!["work"; 3]));
         let first = format!("[{DELETE},{IDENTIFY}]");
         assert_eq!(opened(&webhook(|_| ()), Some(DELETE_SIGNED), &first), Ok(vec!["work"; 2]));
@@ -168,28 +164,85 @@ mod tests {
 
     #[test]
     fn an_account_may_do_without_signatures_and_a_wrong_one_is_wrong_all_the_same() {
-        let lenient = webhook(|access| access.unsigned = true);
+        let lenient = webhook(|access| access.webhook_unsigned = true);
         assert_eq!(opened(&lenient, None, IDENTIFY), Ok(vec!["work"]));
         assert_eq!(opened(&lenient, None, DELETE), Ok(vec![DeadReason::Unsigned.as_str()]));
         assert_eq!(opened(&lenient, Some(IDENTIFY_SIGNED), DELETE), Err(BatchReply::BadSignature));
         let none = webhook(|access| {
-            access.secret = None;
-            access.unsigned = true;
+            access.webhook_secrets.clear();
+            access.webhook_unsigned = true;
         });
         assert_eq!(opened(&none, Some("anything"), IDENTIFY), Ok(vec!["work"]));
-        let closed = webhook(|access| access.secret = None);
+        let closed = webhook(|access| access.webhook_secrets.clear());
         assert_eq!(opened(&closed, None, IDENTIFY), Err(BatchReply::BadSignature));
     }
 
     #[test]
     fn what_is_no_event_is_a_dead_letter_and_what_is_no_json_is_refused() {
-        let open = webhook(|access| access.unsigned = true);
+        let open = webhook(|access| access.webhook_unsigned = true);
         assert_eq!(opened(&open, None, "[]"), Ok(vec![]));
         assert_eq!(opened(&open, None, "[5]"), Ok(vec!["not_an_event"]));
         assert_eq!(opened(&open, None, "5"), Ok(vec!["not_an_event"]));
         for broken in ["[5", "nonsense", "", "{"] {
             assert!(matches!(opened(&open, None, broken), Err(BatchReply::Malformed { .. })), "{broken}");
         }
+    }
+
+    /// What a stranger hears: the status, the headers and the body.
+    async fn heard(ingest: &Ingest, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String, Bytes) {
+        let mut request = Request::post(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(axum::body::Body::from(body.to_vec())).unwrap();
+        let response = router(ingest.clone()).oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        (parts.status.as_u16(), format!("{:?}", parts.headers), body.collect().await.unwrap().to_bytes())
+    }
+
+    #[tokio::test]
+    async fn nothing_that_a_stranger_sends_tells_which_accounts_there_are() {
+        let mut access = Access::default();
+        access.admit(webhook(|_| ()), &Metrics::new());
+        let closed = AccountAccess::new(AccountName::try_from("closed").unwrap(), KeyPair::new("p2", "s2"));
+        access.admit(closed, &Metrics::new());
+        let (ingest, queue) = fake::ingest(access);
+        let bomb = {
+            let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            std::io::Write::write_all(&mut packed, &vec![b' '; MAX_WEBHOOK_BYTES + 1]).unwrap();
+            packed.finish().unwrap()
+        };
+        let (event, large) = (DELETE.as_bytes(), vec![b'x'; 1 << 20]);
+        let many = format!("[{}1]", "1,".repeat(crate::MAX_BATCH_EVENTS + 1));
+        let signed = ("x-signature", IDENTIFY_SIGNED);
+        let too_large = vec![b' '; MAX_WEBHOOK_BYTES + 1];
+        let cases: [(&[(&str, &str)], &[u8]); 12] = [
+            (&[], event),
+            (&[signed], event),
+            (&[("x-signature", "short")], event),
+            (&[("content-encoding", "br")], event),
+            (&[signed, ("content-encoding", "br")], event),
+            (&[signed, ("content-encoding", "gzip")], event),
+            (&[signed, ("content-encoding", "gzip")], &bomb),
+            (&[signed], &bomb),
+            (&[signed], b"[{"),
+            (&[signed], many.as_bytes()),
+            (&[signed], b""),
+            (&[signed], &too_large),
+        ];
+        let mut all = ingest.protection.budget.borrow(false);
+        for lent in [0, 56 << 20] {
+            all.resize(lent).unwrap();
+            for (headers, body) in cases.into_iter().chain([(&[signed][..], &large[..]), (&[], &large[..])]) {
+                let acme = heard(&ingest, "/v1/webhook/acme", headers, body).await;
+                for other in ["closed", "nobody", "Not-A-Name", "%ff", "acme%20"] {
+                    let other = heard(&ingest, &format!("/v1/webhook/{other}"), headers, body).await;
+                    assert_eq!(acme, other, "{headers:?} {} bytes, {lent} lent", body.len());
+                }
+                assert!(lent != 0 || matches!(acme.0, 401) || body.len() > MAX_WEBHOOK_BYTES, "{headers:?}: {acme:?}");
+            }
+        }
+        assert_eq!(queue.stored(), 0);
     }
 
     #[test]

@@ -8,6 +8,8 @@ pub enum Class {
     Malformed,
     /// Can be read, but lacks what Refersion needs, or names an unknown account.
     Invalid,
+    /// Would do what nothing shows its sender may do. Sent again only by somebody who means exactly that.
+    Unverified,
     /// Refersion said no for good.
     Rejected,
     /// Out of attempts or of time.
@@ -20,13 +22,20 @@ pub enum Class {
 
 /// The text names no class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the classes are malformed, invalid, rejected, exhausted, poison and unrouted")]
+#[error("the classes are malformed, invalid, unverified, rejected, exhausted, poison and unrouted")]
 pub struct UnknownClass;
 
 impl Class {
     /// Every class, in the order of this enum.
-    pub const ALL: [Self; 6] =
-        [Self::Malformed, Self::Invalid, Self::Rejected, Self::Exhausted, Self::Poison, Self::Unrouted];
+    pub const ALL: [Self; 7] = [
+        Self::Malformed,
+        Self::Invalid,
+        Self::Unverified,
+        Self::Rejected,
+        Self::Exhausted,
+        Self::Poison,
+        Self::Unrouted,
+    ];
 
     /// The word in queue names, labels and on the command line.
     #[must_use]
@@ -34,6 +43,7 @@ impl Class {
         match self {
             Self::Malformed => "malformed",
             Self::Invalid => "invalid",
+            Self::Unverified => "unverified",
             Self::Rejected => "rejected",
             Self::Exhausted => "exhausted",
             Self::Poison => "poison",
@@ -69,7 +79,7 @@ pub enum DeadReason {
     Incomplete,
     /// Names no account, or one whose name cannot be one.
     UnknownAccount,
-    /// Would delete somebody, and nothing shows who sent it.
+    /// Would delete somebody, and what its sender showed gives no right to that.
     Unsigned,
     /// Refersion refused the values.
     Refused,
@@ -113,7 +123,8 @@ impl DeadReason {
     pub fn class(self) -> Class {
         match self {
             Self::Unreadable | Self::TooLarge => Class::Malformed,
-            Self::NotAnEvent | Self::Incomplete | Self::UnknownAccount | Self::Unsigned => Class::Invalid,
+            Self::NotAnEvent | Self::Incomplete | Self::UnknownAccount => Class::Invalid,
+            Self::Unsigned => Class::Unverified,
             Self::Refused | Self::NotDone | Self::NotIdentified => Class::Rejected,
             Self::Attempts | Self::Age | Self::Held => Class::Exhausted,
             Self::Panicked | Self::DeliveryLimit => Class::Poison,

@@ -35,6 +35,12 @@ impl Fingerprint {
         hex(&mac(&self.key, &[b"subject", &[0], subject.expose().as_bytes()])[..8])
     }
 
+    /// 8 hex digits that stand for a key of one of the account's senders, where the key itself must not.
+    #[must_use]
+    pub fn key(&self, key: &str) -> String {
+        hex(&mac(&self.key, &[b"door key", &[0], key.as_bytes()])[..4])
+    }
+
     /// The id of `event`: its sender's own where that may be shown, else a token for it. A message without an id gets
     /// one from its bytes, so that a repeat of the same bytes has the same id.
     #[must_use]

@@ -151,7 +151,7 @@ fn plain_inserts(path: &Path, body: &Bytes, rows: usize, duration: Duration) -> 
              deliveries INTEGER NOT NULL, message_id TEXT NOT NULL, type TEXT NOT NULL, account TEXT, subject TEXT, \
              received_at INTEGER NOT NULL, attempts INTEGER NOT NULL, first_failed_at INTEGER, generation INTEGER NOT \
              NULL, held_at INTEGER, traceparent TEXT, reason TEXT, status INTEGER, error TEXT, dead_at INTEGER, body \
-             BLOB NOT NULL) STRICT;
+             BLOB NOT NULL, create_only INTEGER NOT NULL DEFAULT 0) STRICT;
              CREATE INDEX event_by_place ON event (place, number);
              CREATE INDEX event_by_due_at ON event (due_at) WHERE due_at IS NOT NULL;",
         )

@@ -152,8 +152,8 @@ impl std::fmt::Display for Tolerance {
 }
 
 impl Group {
-    /// Every kind, in the order of [`Group::index`].
-    pub const ALL: [Self; 8] = [
+    /// Every kind, in the order of [`Group::index`]. That is also the order of counts that are stored, so a new kind comes last.
+    pub const ALL: [Self; 9] = [
         Self::Work,
         Self::Held,
         Self::Dead(Class::Malformed),
@@ -162,6 +162,7 @@ impl Group {
         Self::Dead(Class::Exhausted),
         Self::Dead(Class::Poison),
         Self::Dead(Class::Unrouted),
+        Self::Dead(Class::Unverified),
     ];
 
     /// The kind of a place. The intake is none: what is there is not accepted yet.

@@ -33,6 +33,9 @@ pub struct Headers {
     pub generation: u32,
     /// Since when it waits for its account.
     pub held_at: Option<SystemTime>,
+    /// Whether it may only create: what its sender showed gives no right to change what exists. Events of before there was this
+    /// may do both.
+    pub create_only: bool,
     /// The trace it belongs to, as W3C Trace Context writes it.
     pub traceparent: Option<String>,
     /// Why it is a dead letter, if it is one.
@@ -74,12 +77,14 @@ impl Headers {
             first_failed_at: None,
             generation: 0,
             held_at: None,
+            create_only: false,
             traceparent: None,
             death: None,
         }
     }
 
-    /// The headers of the same event, sent again by a person: attempts begin anew, the generation rises.
+    /// The headers of the same event, sent again by a person: attempts begin anew, the generation rises. What it may do stays
+    /// what it was.
     #[must_use]
     pub fn replayed(&self) -> Self {
         Self {

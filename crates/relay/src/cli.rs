@@ -52,7 +52,7 @@ Examples:
   refersion-relay dlq replay --class rejected        shows the plan
   refersion-relay dlq replay --class rejected --yes  does it
 
-Classes: malformed, invalid, rejected, exhausted, poison, unrouted.";
+Classes: malformed, invalid, unverified, rejected, exhausted, poison, unrouted.";
 
 const SIMULATE_EXAMPLES: &str = "\
 Examples:

@@ -1,16 +1,16 @@
 //! Builds the parts of the program from its settings.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use refersion_relay_deadletter::DeadLetters;
-use refersion_relay_ingest::{Access, WebhookAccess};
+use refersion_relay_ingest::{Access, AccountAccess};
 use refersion_relay_model::{AccountName, Fingerprint, Shard};
 use refersion_relay_queue::{
     BrokerUrl, GatePace, Queue, RabbitMq, RabbitMqSettings, Room, Sqlite, SqlitePath, SqliteSettings,
 };
 use refersion_relay_refersion::{Client, ClientSettings};
-use refersion_relay_telemetry::Metrics;
+use refersion_relay_telemetry::{DoorKey, Metrics};
 use refersion_relay_worker::{Account, OutageSettings, Worker, WorkerSettings};
 
 use crate::config::{AccountSettings, QueueUrl, Settings};
@@ -64,18 +64,35 @@ pub(crate) fn client(settings: &Settings, metrics: &Metrics) -> Result<Client, E
     Client::new(settings).map_err(Exit::usage)
 }
 
-pub(crate) fn access(accounts: &[AccountSettings]) -> Access {
+pub(crate) fn access(accounts: &[AccountSettings], metrics: &Metrics) -> Access {
     let mut access = Access::default();
     for account in accounts {
-        let webhook = WebhookAccess {
-            secret: account.webhook_secret.clone(),
-            unsigned: account.webhook_unsigned,
-            trust_batches: account.webhook_trust_batches,
-        };
-        let (write_key, rate) = (account.write_key.as_ref(), account.max_requests_per_second);
-        access.admit(account.name.clone(), &account.keys, write_key, Some(&webhook), rate);
+        access.admit(account_access(account), metrics);
     }
     access
+}
+
+pub(crate) fn account_access(account: &AccountSettings) -> AccountAccess {
+    AccountAccess {
+        name: account.name.clone(),
+        keys: account.keys.clone(),
+        former_keys: account.former_keys.clone(),
+        write_keys: account.write_keys.clone(),
+        webhook_secrets: account.webhook_secrets.clone(),
+        webhook_unsigned: account.webhook_unsigned,
+        trust: account.trust,
+        max_requests_per_second: account.max_requests_per_second,
+    }
+}
+
+/// Every key of the doors, by what stands for it.
+pub(crate) fn door_keys(accounts: &[AccountSettings]) -> BTreeSet<(AccountName, DoorKey, String)> {
+    let of = |account: &AccountSettings| {
+        let name = account.name.clone();
+        let keys = account_access(account).key_names();
+        keys.into_iter().map(move |(kind, key)| (name.clone(), kind, key))
+    };
+    accounts.iter().flat_map(of).collect()
 }
 
 pub(crate) fn names(accounts: &[AccountSettings]) -> Vec<AccountName> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use refersion_relay_ingest::Access;
 use refersion_relay_model::AccountName;
 use refersion_relay_queue::{Queue, QueueError};
+use refersion_relay_telemetry::Metrics;
 use refersion_relay_worker::Roster;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) known: watch::Sender<BTreeSet<AccountName>>,
     /// Of the doors, in a process that has them.
     pub(crate) access: Option<watch::Sender<Arc<Access>>>,
+    /// Where the doors note the use of keys.
+    pub(crate) metrics: Metrics,
     /// Of the worker, in a process that has one.
     pub(crate) roster: Option<Arc<Roster>>,
 }
@@ -149,7 +152,12 @@ impl Reload {
         self.said = None;
         self.shared.known.send_modify(|known| known.extend(names));
         if let Some(access) = &self.shared.access {
-            access.send_replace(Arc::new(parts::access(accounts)));
+            access.send_replace(Arc::new(parts::access(accounts, &self.shared.metrics)));
+            // After the doors take it no more: a use in between would make it appear again.
+            let now = parts::door_keys(accounts);
+            for (account, kind, key) in parts::door_keys(&self.settings.accounts).difference(&now) {
+                self.shared.metrics.key_is_gone(account, *kind, key);
+            }
         }
         if let Some(roster) = &self.shared.roster {
             roster.replace(parts::worker_accounts(accounts));

@@ -8,12 +8,15 @@ use refersion_relay_model::{AccountName, Class, DeadReason, Ignored, OmittedFiel
 use crate::refersion::RefersionMetrics;
 use crate::register::Register;
 
+mod keys;
 mod order;
 mod whole;
 
+pub use keys::{DoorKey, LastUse};
 pub use order::{OrderGivenUp, Parked};
 pub use whole::MoveTo;
 
+use keys::KeyMetrics;
 use order::OrderMetrics;
 use whole::WholeMetrics;
 
@@ -62,6 +65,7 @@ pub struct Metrics {
     replayed: IntCounter,
     whole: WholeMetrics,
     order: OrderMetrics,
+    keys: KeyMetrics,
 }
 
 /// The ways an event can reach the relay.
@@ -238,6 +242,7 @@ impl Metrics {
                 .counter("dead_letters_replayed_total", "Dead letters that were sent again and came back to a worker."),
             whole: WholeMetrics::new(&add),
             order: OrderMetrics::new(&add),
+            keys: KeyMetrics::new(&add),
             registry: registry.clone(),
         };
         metrics.start_at_zero();

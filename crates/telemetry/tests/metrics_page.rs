@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use refersion_relay_model::{AccountName, Class, DeadReason, EventType, Ignored, OmittedField, Shard};
 use refersion_relay_telemetry::{
-    Connection, ConnectionRefused, Door, Metrics, MoveTo, OrderGivenUp, Parked, PublishOutcome, RefersionState,
-    Refused, Wait,
+    Connection, ConnectionRefused, Door, DoorKey, Metrics, MoveTo, OrderGivenUp, Parked, PublishOutcome,
+    RefersionState, Refused, Wait,
 };
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
@@ -43,7 +43,9 @@ fn every_metric_keeps_to_the_conventions() {
     for (name, family) in exposed(&metrics.render()) {
         assert!(name.starts_with("refersion_relay_"), "{name}");
         assert_eq!(family.kind == "counter", name.ends_with("_total"), "{name} is a {}", family.kind);
-        assert_eq!(family.kind == "histogram", name.ends_with("_seconds"), "{name} is a {}", family.kind);
+        // A point in time is no duration.
+        let is_duration = name.ends_with("_seconds") && !name.ends_with("_timestamp_seconds");
+        assert_eq!(family.kind == "histogram", is_duration, "{name} is a {}", family.kind);
     }
 }
 
@@ -61,6 +63,9 @@ fn exercise(metrics: &Metrics) {
     metrics.copy();
     metrics.refused(door, Refused::Unavailable);
     drop(metrics.connection_open());
+    for kind in [DoorKey::KeyPair, DoorKey::WriteKey, DoorKey::WebhookSecret] {
+        metrics.key_last_use(&account, kind, "0123abcd").now();
+    }
     metrics.connection_refused(ConnectionRefused::Full);
     metrics.body_memory_lent(2);
     metrics.body_memory_freed(1);

@@ -112,7 +112,7 @@ mod tests {
 
         fn identity(&self, generation: u32) -> Identity<'_> {
             let Self { account, kind, subject, message_id } = self;
-            Identity { account, kind: *kind, subject, message_id, generation }
+            Identity { account, kind: *kind, subject, message_id, generation, create_only: false }
         }
     }
 

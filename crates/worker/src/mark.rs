@@ -17,6 +17,8 @@ pub(crate) struct Identity<'a> {
     pub(crate) subject: &'a Subject,
     pub(crate) message_id: &'a MessageId,
     pub(crate) generation: u32,
+    /// What may only create has not done what the same event with more rights would do.
+    pub(crate) create_only: bool,
 }
 
 /// Stands for an identity in memory, in little space and without anything personal.
@@ -39,11 +41,11 @@ impl Marks {
     }
 
     pub(crate) fn of(&self, identity: Identity<'_>, accepted_at: SystemTime) -> Mark {
-        let Identity { account, kind, subject, message_id, generation } = identity;
+        let Identity { account, kind, subject, message_id, generation, create_only } = identity;
         let since_1970 = accepted_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Mark {
             subject: self.digest((account.as_str(), subject)),
-            event: self.digest((account.as_str(), kind, subject, message_id.as_str(), generation)),
+            event: self.digest((account.as_str(), kind, subject, message_id.as_str(), generation, create_only)),
             accepted_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
             is_minted: message_id.is_minted(),
         }

@@ -4,7 +4,9 @@ use refersion_relay_model::{
     AccountName, DeadReason, Envelope, Event, EventType, Judgement, MAX_EVENT_BYTES, Subject, judge,
 };
 use refersion_relay_queue::Message;
+use refersion_relay_refersion::Existing;
 
+use crate::Account;
 use crate::gate::Source;
 use crate::mark::{Identity, Mark, Marks};
 use crate::roster::Desk;
@@ -18,6 +20,8 @@ pub(crate) struct Job {
     /// What it is known by.
     pub(crate) mark: Mark,
     pub(crate) kind: EventType,
+    /// Whether it may change nothing that exists.
+    pub(crate) create_only: bool,
     /// The event itself is not kept: read, it can be many times as large as its bytes.
     pub(crate) judgement: Judgement,
 }
@@ -59,13 +63,25 @@ pub(crate) fn read(
     };
     let message_id = desk.account().fingerprint.message_id(&event, &message.body);
     let subject = Subject::of(&event, message_id.as_str());
-    let (kind, generation) = (event.kind(), message.headers.generation);
-    let identity = Identity { account: &desk.name, kind, subject: &subject, message_id: &message_id, generation };
+    let (kind, generation, create_only) = (event.kind(), message.headers.generation, message.headers.create_only);
+    let account = &desk.name;
+    let identity = Identity { account, kind, subject: &subject, message_id: &message_id, generation, create_only };
     let mark = marks.of(identity, message.headers.received_at);
-    Reading::Job(Box::new(Job { desk, subject, source, mark, kind, judgement: judge(&event) }))
+    Reading::Job(Box::new(Job { desk, subject, source, mark, kind, create_only, judgement: judge(&event) }))
 }
 
 impl Job {
+    /// The account as this event may use it.
+    pub(crate) fn account(&self) -> Arc<Account> {
+        let account = self.desk.account();
+        match account.existing {
+            Existing::Update if self.create_only => {
+                Arc::new(Account { existing: Existing::Keep, ..(*account).clone() })
+            }
+            Existing::Update | Existing::Keep => account,
+        }
+    }
+
     /// Whether it has an effect, so that its place among the events of its subject matters.
     pub(crate) fn is_work(&self) -> bool {
         matches!(self.judgement, Judgement::Work(_))

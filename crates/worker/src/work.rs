@@ -262,7 +262,7 @@ impl Context {
         leave: &CancellationToken,
     ) -> (Instant, Result<Result<Applied, Failure>, CalledOff>) {
         let attempt = Arc::new(Attempt::at_event(self.lookout.clone(), job.desk.clone(), leave.clone(), until));
-        let account = job.desk.account();
+        let account = job.account();
         let applied = tokio::select! {
             biased;
             applied = self.destination.apply(&account, command, attempt.clone()) => Ok(applied),

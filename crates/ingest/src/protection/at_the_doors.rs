@@ -18,7 +18,7 @@ use tower::ServiceExt;
 
 use super::{Bounds, Loan, Protection};
 use crate::fake::{self, FakeQueue, bounds};
-use crate::{Access, Ingest, WebhookAccess, router};
+use crate::{Access, AccountAccess, Ingest, router};
 
 const MIB: usize = 1024 * 1024;
 const EVENT: &str = r#"{"type":"identify","traits":{"name":"A B","email":"a@example.com"},"writeKey":"write_1"}"#;
@@ -27,9 +27,13 @@ const EVENT: &str = r#"{"type":"identify","traits":{"name":"A B","email":"a@exam
 fn doors(per_second: u32) -> (Ingest, Arc<FakeQueue>) {
     let mut access = Access::default();
     let name = AccountName::try_from("acme").unwrap();
-    let webhook = WebhookAccess { secret: None, unsigned: true, trust_batches: false };
-    let write_key = SecretString::from("write_1");
-    access.admit(name, &KeyPair::new("pub_1", "sec_1"), Some(&write_key), Some(&webhook), per_second);
+    let account = AccountAccess {
+        write_keys: vec![SecretString::from("write_1")],
+        webhook_unsigned: true,
+        max_requests_per_second: per_second,
+        ..AccountAccess::new(name, KeyPair::new("pub_1", "sec_1"))
+    };
+    access.admit(account, &Metrics::new());
     fake::ingest(access)
 }
 

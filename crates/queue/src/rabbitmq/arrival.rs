@@ -69,6 +69,7 @@ fn plain(message: Message, account: Option<AccountName>, death: Option<Death>) -
         first_failed_at: None,
         generation: 0,
         held_at: None,
+        create_only: false,
         traceparent: message.headers.traceparent,
         death,
     };

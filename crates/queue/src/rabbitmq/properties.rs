@@ -14,6 +14,7 @@ const ATTEMPTS: &str = "x-relay-attempts";
 const FIRST_FAILED_AT: &str = "x-relay-first-failed-at";
 const GENERATION: &str = "x-relay-generation";
 const HELD_AT: &str = "x-relay-held-at";
+const CREATE_ONLY: &str = "x-relay-create-only";
 const TRACEPARENT: &str = "traceparent";
 const CLASS: &str = "x-relay-class";
 const REASON: &str = "x-relay-reason";
@@ -50,6 +51,9 @@ pub(crate) fn write(headers: &Headers) -> BasicProperties {
     text(RECEIVED_AT, &time(headers.received_at));
     if let Some(account) = &headers.account {
         text(ACCOUNT, account.as_str());
+    }
+    if headers.create_only {
+        text(CREATE_ONLY, "true");
     }
     let optional = [
         (SUBJECT, headers.subject.clone()),
@@ -109,6 +113,8 @@ pub(crate) fn read(body: Vec<u8>, properties: &BasicProperties, class: Option<Cl
         first_failed_at: instant(text(FIRST_FAILED_AT)),
         generation: number(GENERATION).unwrap_or(0),
         held_at: instant(text(HELD_AT)),
+        // Whatever stands there: it only takes away.
+        create_only: table.contains_key(CREATE_ONLY),
         traceparent: text(TRACEPARENT),
         death,
     };
@@ -200,6 +206,7 @@ mod tests {
             first_failed_at: Some(at),
             generation: 2,
             held_at: Some(at),
+            create_only: true,
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
             death: Some(Death {
                 class: Class::Rejected,

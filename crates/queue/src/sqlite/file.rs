@@ -119,17 +119,20 @@ impl File {
         connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         connection.pragma_update(None, "foreign_keys", false)?;
-        if mode == Mode::Read {
-            connection.pragma_update(None, "query_only", true)?;
-            return Ok(());
-        }
-        if Schema::of(connection)? == Schema::Empty {
+        let schema = Schema::of(connection)?;
+        // Who only reads needs the columns of this release too.
+        if schema == Schema::First || (schema == Schema::Empty && mode == Mode::Write) {
             let making = rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
             // Somebody else may have been faster.
-            if Schema::of(&making)? == Schema::Empty {
-                schema::create(&making)?;
+            match Schema::of(&making)? {
+                Schema::Empty => schema::create(&making)?,
+                Schema::First => schema::upgrade(&making)?,
+                Schema::Current | Schema::Older(_) | Schema::Newer(_) | Schema::Foreign => {}
             }
             making.commit()?;
+        }
+        if mode == Mode::Read {
+            connection.pragma_update(None, "query_only", true)?;
         }
         Ok(())
     }

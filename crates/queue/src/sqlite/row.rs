@@ -9,11 +9,12 @@ use crate::{Death, Headers, Message};
 
 /// What [`read`] reads, in its order.
 pub(crate) const COLUMNS: &str = "number, deliveries, message_id, type, account, subject, received_at, attempts, \
-     first_failed_at, generation, held_at, traceparent, reason, status, error, dead_at, body";
+     first_failed_at, generation, held_at, traceparent, reason, status, error, dead_at, body, create_only";
 
 pub(crate) const INSERT: &str = "INSERT INTO event (number, place, due_at, due_place, deliveries, message_id, type, \
      account, subject, received_at, attempts, first_failed_at, generation, held_at, traceparent, reason, status, error, \
-     dead_at, body) VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
+     dead_at, body, create_only) VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, \
+     ?18, ?19, ?20)";
 
 /// The longest text beside a body that is believed.
 const MAX_TEXT_BYTES: usize = 1024;
@@ -51,6 +52,7 @@ pub(crate) fn insert(
         first_failed_at,
         generation,
         held_at,
+        create_only,
         traceparent,
         death,
     } = &message.headers;
@@ -75,6 +77,7 @@ pub(crate) fn insert(
         death.and_then(|death| death.error.as_deref()),
         death.and_then(|death| death.dead_at).map(millis),
         message.body.as_ref(),
+        create_only,
     ])?;
     Ok(())
 }
@@ -110,6 +113,8 @@ pub(crate) fn read(row: &Row<'_>, class: Option<Class>) -> rusqlite::Result<Stor
         first_failed_at: instant(8)?,
         generation: small(9)?,
         held_at: instant(10)?,
+        // Whatever but zero stands there: it only takes away.
+        create_only: number(17)? != Some(0),
         traceparent: text(11)?,
         death,
     };

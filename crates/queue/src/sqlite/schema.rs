@@ -3,7 +3,11 @@ use rusqlite::Connection;
 /// "RFRY", in the header of every file of ours.
 const APPLICATION: i32 = 0x5246_5259;
 /// Rises with every change of what is below.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
+
+/// What the first release did not have: it left the last column out.
+const FIRST: i32 = 1;
+const FROM_FIRST: &str = "ALTER TABLE event ADD COLUMN create_only INTEGER NOT NULL DEFAULT 0;";
 
 /// `state`: one row with the last number given to an event, the ledger, and the lease of the worker.
 /// `place`: where events are, with how many are there, how many of those were delivered and are not settled, and up to
@@ -51,7 +55,8 @@ const TABLES: &str = "
         status INTEGER,
         error TEXT,
         dead_at INTEGER,
-        body BLOB NOT NULL
+        body BLOB NOT NULL,
+        create_only INTEGER NOT NULL DEFAULT 0
     ) STRICT;
     CREATE INDEX event_by_place ON event (place, number);
     CREATE INDEX event_by_due_at ON event (due_at) WHERE due_at IS NOT NULL;
@@ -64,6 +69,8 @@ pub(crate) enum Schema {
     Empty,
     /// Ours.
     Current,
+    /// Written by the first release, and made current by whoever opens it.
+    First,
     /// Written by an earlier release, which this one does not understand.
     Older(i32),
     /// Written by a later release.
@@ -84,6 +91,7 @@ impl Schema {
         }
         Ok(match version.cmp(&VERSION) {
             _ if application != APPLICATION => Self::Foreign,
+            std::cmp::Ordering::Less if version == FIRST => Self::First,
             std::cmp::Ordering::Less => Self::Older(version),
             std::cmp::Ordering::Equal => Self::Current,
             std::cmp::Ordering::Greater => Self::Newer(version),
@@ -93,7 +101,7 @@ impl Schema {
     /// What is wrong with it, and what to do.
     pub(crate) fn complaint(self) -> Option<String> {
         match self {
-            Self::Empty | Self::Current => None,
+            Self::Empty | Self::Current | Self::First => None,
             Self::Older(version) => Some(format!(
                 "it was written by an earlier release (format {version}, this is {VERSION}): let that release work it \
                  until it is empty, then move it away"
@@ -104,6 +112,13 @@ impl Schema {
             Self::Foreign => Some("it is the database of another program: name another file".to_owned()),
         }
     }
+}
+
+/// Makes a file of the first release one of this: what is stored there may do what it could before. Takes as long for a large file
+/// as for a small one. Within a transaction.
+pub(crate) fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(FROM_FIRST)?;
+    connection.pragma_update(None, "user_version", VERSION)
 }
 
 /// Makes the tables. Within a transaction, so that they are there whole or not at all.

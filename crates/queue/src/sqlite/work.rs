@@ -214,7 +214,7 @@ impl<'a> Work<'a> {
                 "UPDATE event SET number = ?3, place = ?4, due_at = ?5, due_place = ?6, deliveries = 0, message_id = ?7, \
                  type = ?8, account = ?9, subject = ?10, received_at = ?11, attempts = ?12, first_failed_at = ?13, \
                  generation = ?14, held_at = ?15, traceparent = ?16, reason = ?17, status = ?18, error = ?19, \
-                 dead_at = ?20 WHERE number = ?1 AND place = ?2",
+                 dead_at = ?20, create_only = ?21 WHERE number = ?1 AND place = ?2",
             )?
             .execute(params![
                 number,
@@ -237,6 +237,7 @@ impl<'a> Work<'a> {
                 death.and_then(|death| death.status),
                 death.and_then(|death| death.error.as_deref()),
                 death.and_then(|death| death.dead_at).map(millis),
+                headers.create_only,
             ])?;
         if moved == 0 {
             return Ok(Done::No);

@@ -30,6 +30,7 @@ fn full() -> Headers {
         first_failed_at: Some(at(2)),
         generation: 4,
         held_at: Some(at(3)),
+        create_only: true,
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
         death: None,
     }
@@ -57,6 +58,7 @@ fn bare() -> Headers {
         first_failed_at: None,
         generation: 0,
         held_at: None,
+        create_only: false,
         traceparent: None,
         death: None,
     }

@@ -26,6 +26,31 @@ async fn only_its_owner_can_read_the_file() {
 }
 
 #[tokio::test]
+async fn a_file_of_the_first_release_is_taken_over_with_everything_in_it() {
+    let relay = Embedded::start().await;
+    relay.store(&SHARD, events(0..3)).await;
+    relay.queue.close().await;
+    let version = || relay.connection().pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).unwrap();
+    let now = version();
+    let first = "ALTER TABLE event DROP COLUMN create_only; PRAGMA user_version = 1;";
+    relay.connection().execute_batch(first).unwrap();
+
+    // Several at once, as when everything is started again.
+    let instances: Vec<_> = (0..3).map(|_| begin(&relay.path())).collect();
+
+    for instance in &instances {
+        instance.until_up().await;
+        assert_eq!(instance.depth(&SHARD).await, 3);
+    }
+    assert_eq!(version(), now);
+    let mut owned = instances[0].own(&SHARD).await;
+    let taken = take(&mut owned, 3).await;
+    assert_eq!(bodies(&taken), numbers(0..3));
+    assert!(taken.iter().all(|delivery| !delivery.message.headers.create_only), "they may do what they could before");
+    owned.release().await;
+}
+
+#[tokio::test]
 async fn a_file_that_is_deleted_is_noticed_and_goes_on_when_it_is_back() {
     let relay = Embedded::start().await;
     relay.store(&SHARD, events(0..3)).await;

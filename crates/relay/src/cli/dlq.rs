@@ -23,6 +23,9 @@ pub(crate) enum DlqCommand {
     Show(ShowArgs),
     /// Send dead letters to the work queues again. Shows a plan; acts only with --yes.
     ///
+    /// Letters of class unverified ask for what their senders had no right to. They are left out unless that class, or the
+    /// letter's id, is named.
+    ///
     /// Passes over each letter of the class once, so it takes as long as the class is large. What is not meant goes to the
     /// tail, and so keeps its order.
     #[command(after_help = REPLAY_EXAMPLES)]
@@ -180,7 +183,13 @@ impl FilterArgs {
             dead_before: self.older_than.map(back),
             dead_after: self.newer_than.map(back),
         };
-        Selection { classes: classes(&self.class), filter }
+        Selection { classes: classes(&self.class), filter, spares_unverified: false }
+    }
+
+    /// The same for what sends letters again: those whose senders had no right are meant only where their class is named.
+    pub(crate) fn selection_to_send(&self, now: SystemTime) -> Selection {
+        let spares_unverified = !self.class.contains(&Class::Unverified);
+        Selection { spares_unverified, ..self.selection(now) }
     }
 
     /// Whether nothing was said, which means every letter there is.

@@ -43,6 +43,7 @@ pub(super) struct Running {
     queue: Arc<dyn Queue>,
     known: watch::Sender<BTreeSet<AccountName>>,
     access: Option<watch::Sender<Arc<Access>>>,
+    metrics: Metrics,
     roster: Option<Arc<Roster>>,
     tasks: TaskTracker,
     ops_stop: tokio_util::sync::CancellationToken,
@@ -98,13 +99,14 @@ pub(super) async fn start(
         queue: queue.clone(),
         known: watch::Sender::new(parts::names(&settings.accounts).into_iter().collect()),
         access: None,
+        metrics: metrics.clone(),
         roster: None,
         tasks: tasks.clone(),
         ops_stop: tokio_util::sync::CancellationToken::new(),
     };
     if let Some(listener) = ingest_listener {
         running.ingest = Some(listener.local_addr().map_err(Exit::failed)?);
-        let access = watch::Sender::new(Arc::new(parts::access(&settings.accounts)));
+        let access = watch::Sender::new(Arc::new(parts::access(&settings.accounts, &metrics)));
         let (queue, metrics) = (queue.clone(), metrics.clone());
         let protection = Protection::new(settings.bounds.clone(), metrics.clone());
         let ingest = Ingest { queue, access: access.subscribe(), metrics, protection: protection.clone() };
@@ -151,6 +153,7 @@ impl Running {
             queue: self.queue.clone(),
             known: self.known.clone(),
             access: self.access.clone(),
+            metrics: self.metrics.clone(),
             roster: self.roster.clone(),
         }
     }

@@ -3,8 +3,8 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use super::load::{ConfigError, alone, merge, read};
-use super::raw::RawSettings;
-use super::settings::Settings;
+use super::raw::{RawSecret, RawSettings};
+use super::settings::{Settings, nth};
 
 /// The configuration as `check` wants it: whole even where secrets cannot be read, and with a word about each secret.
 #[derive(Debug)]
@@ -56,6 +56,12 @@ impl Examined {
     /// Whether it is known by what way Refersion is reached: that need not be configured.
     pub(crate) fn knows_way(&self) -> bool {
         self.secrets.iter().all(|secret| secret.key != PROXY || !secret.is_lost())
+    }
+
+    /// Every secret of a list.
+    pub(crate) fn listed(&self, key: &str) -> impl Iterator<Item = &Secret> {
+        let begin = format!("{key}[");
+        self.secrets.iter().filter(move |secret| secret.key.starts_with(&begin))
     }
 
     /// The file of a secret, if it comes from one.
@@ -132,6 +138,26 @@ pub(super) fn slots(raw: &mut RawSettings) -> Vec<Slot<'_>> {
             file: &mut account.webhook_secret_file,
             stand_in: None,
         });
+        let lists = [
+            ("write_keys", &mut account.write_keys),
+            ("write_key_files", &mut account.write_key_files),
+            ("webhook_secrets", &mut account.webhook_secrets),
+            ("webhook_secret_files", &mut account.webhook_secret_files),
+        ];
+        for (list, secrets) in lists {
+            slots.extend(secrets.iter_mut().enumerate().map(|(index, RawSecret { value, file })| Slot {
+                key: nth(&format!("account {}: {list}", account.name), index),
+                value,
+                file,
+                stand_in: None,
+            }));
+        }
+        slots.extend(account.former_keys.iter_mut().enumerate().map(|(index, keys)| Slot {
+            key: format!("{}.secret_key", nth(&format!("account {}: former_keys", account.name), index)),
+            value: &mut keys.secret_key,
+            file: &mut keys.secret_key_file,
+            stand_in: Some(format!("unknown-{number}-{index}")),
+        }));
     }
     slots
 }

@@ -138,8 +138,22 @@ pub(super) struct RawAccount {
     pub(super) secret_key_file: Option<PathBuf>,
     pub(super) write_key: Option<String>,
     pub(super) write_key_file: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) write_keys: Vec<RawSecret>,
+    #[serde(default, deserialize_with = "files")]
+    pub(super) write_key_files: Vec<RawSecret>,
+    #[serde(default)]
+    pub(super) write_key_may_delete: bool,
+    #[serde(default)]
+    pub(super) write_key_may_update: bool,
     pub(super) webhook_secret: Option<String>,
     pub(super) webhook_secret_file: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) webhook_secrets: Vec<RawSecret>,
+    #[serde(default, deserialize_with = "files")]
+    pub(super) webhook_secret_files: Vec<RawSecret>,
+    #[serde(default)]
+    pub(super) former_keys: Vec<RawKeys>,
     #[serde(default)]
     pub(super) webhook_unsigned: bool,
     #[serde(default)]
@@ -154,6 +168,34 @@ pub(super) struct RawAccount {
     pub(super) on_existing: String,
     #[serde(default)]
     pub(super) max_calls_per_second: u32,
+}
+
+/// One of several secrets: itself, or the file that has it.
+#[derive(Default, Deserialize)]
+#[serde(from = "String")]
+pub(super) struct RawSecret {
+    pub(super) value: Option<String>,
+    pub(super) file: Option<PathBuf>,
+}
+
+impl From<String> for RawSecret {
+    fn from(value: String) -> Self {
+        Self { value: Some(value), file: None }
+    }
+}
+
+fn files<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RawSecret>, D::Error> {
+    let files = Vec::<PathBuf>::deserialize(deserializer)?;
+    Ok(files.into_iter().map(|file| RawSecret { value: None, file: Some(file) }).collect())
+}
+
+/// Refersion keys that an account had before.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawKeys {
+    pub(super) public_key: String,
+    pub(super) secret_key: Option<String>,
+    pub(super) secret_key_file: Option<PathBuf>,
 }
 
 /// An amount of memory as people write it: `"256 MiB"`.

@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use refersion_relay_ingest::{Bounds, Network};
+use refersion_relay_ingest::{Bounds, Network, Trust};
 use refersion_relay_model::{AccountName, KeyPair};
 use refersion_relay_queue::{BrokerUrl, InvalidSqlitePath, ManagementUrl, SqlitePath};
 use refersion_relay_refersion::{Existing, NewAffiliateDefaults, ProxyUrl, Status};
@@ -15,7 +15,7 @@ use refersion_relay_worker::RetryPolicy;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::load::ConfigError;
-use super::raw::{RawAccount, RawIngest, RawQueue, RawRefersion, RawRetry, RawSettings, RawWorker};
+use super::raw::{RawAccount, RawIngest, RawKeys, RawQueue, RawRefersion, RawRetry, RawSecret, RawSettings, RawWorker};
 use super::shard_list::ShardList;
 
 /// The configuration, with every value checked.
@@ -73,14 +73,16 @@ const EMBEDDED: &str = "sqlite:relay.db";
 pub(crate) struct AccountSettings {
     pub(crate) name: AccountName,
     pub(crate) keys: KeyPair,
-    /// For the doors that do not take the Refersion keys. Kept as a secret from the moment it is read.
-    pub(crate) write_key: Option<SecretString>,
+    /// Those it had before, which only its door still takes.
+    pub(crate) former_keys: Vec<KeyPair>,
+    /// For the doors that do not take the Refersion keys. Kept as secrets from the moment they are read.
+    pub(crate) write_keys: Vec<SecretString>,
     /// What Segment's Webhooks destination signs with.
-    pub(crate) webhook_secret: Option<SecretString>,
+    pub(crate) webhook_secrets: Vec<SecretString>,
     /// Whether a webhook needs no signature.
     pub(crate) webhook_unsigned: bool,
-    /// Whether what no signature covers may delete.
-    pub(crate) webhook_trust_batches: bool,
+    /// What is trusted beyond what is safe.
+    pub(crate) trust: Trust,
     /// At the doors; zero: any number.
     pub(crate) max_requests_per_second: u32,
     pub(crate) defaults: NewAffiliateDefaults,
@@ -94,29 +96,35 @@ impl PartialEq for AccountSettings {
         let Self {
             name,
             keys,
-            write_key,
-            webhook_secret,
+            former_keys,
+            write_keys,
+            webhook_secrets,
             webhook_unsigned,
-            webhook_trust_batches,
+            trust,
             max_requests_per_second,
             defaults,
             existing,
             max_calls_per_second,
         } = self;
-        let secret = |key: &Option<SecretString>| key.as_ref().map(|key| key.expose_secret().to_owned());
+        let pair = |keys: &KeyPair| (keys.expose_public().to_owned(), keys.expose_secret().to_owned());
+        let pairs = |list: &[KeyPair]| list.iter().map(pair).collect::<Vec<_>>();
+        let secrets = |list: &[SecretString]| list.iter().map(|key| key.expose_secret().to_owned()).collect::<Vec<_>>();
         *name == other.name
-            && keys.expose_public() == other.keys.expose_public()
-            && keys.expose_secret() == other.keys.expose_secret()
-            && secret(write_key) == secret(&other.write_key)
-            && secret(webhook_secret) == secret(&other.webhook_secret)
+            && pair(keys) == pair(&other.keys)
+            && pairs(former_keys) == pairs(&other.former_keys)
+            && secrets(write_keys) == secrets(&other.write_keys)
+            && secrets(webhook_secrets) == secrets(&other.webhook_secrets)
             && *webhook_unsigned == other.webhook_unsigned
-            && *webhook_trust_batches == other.webhook_trust_batches
+            && *trust == other.trust
             && *max_requests_per_second == other.max_requests_per_second
             && *defaults == other.defaults
             && *existing == other.existing
             && *max_calls_per_second == other.max_calls_per_second
     }
 }
+
+/// Keys of one kind that an account can have in a list: enough to change them, and few enough to try each.
+const MAX_KEYS: usize = 8;
 
 /// How many shards there can be.
 const SHARDS: RangeInclusive<u16> = 1..=1_024;
@@ -309,16 +317,11 @@ fn accounts(raw: Vec<RawAccount>) -> Result<Vec<AccountSettings>, ConfigError> {
         return Err(invalid("account", "is missing: there has to be at least one [[account]]"));
     }
     let accounts = raw.into_iter().map(account).collect::<Result<Vec<_>, _>>()?;
-    let (mut names, mut keys, mut write_keys) = (HashSet::new(), HashSet::new(), HashSet::new());
+    let mut names = HashSet::new();
     for account in &accounts {
         check("account.name", names.insert(&account.name), "different for each account")?;
-        let joined = account.keys.expose_joined().expose_secret().to_owned();
-        check("account.public_key", keys.insert(joined), "different for each account")?;
-        if let Some(key) = &account.write_key {
-            let unique = write_keys.insert(key.expose_secret().to_owned());
-            check("account.write_key", unique, "different for each account")?;
-        }
     }
+    check_door_keys(&accounts)?;
     Ok(accounts)
 }
 
@@ -331,6 +334,13 @@ fn account(raw: RawAccount) -> Result<AccountSettings, ConfigError> {
     };
     let write_key = secret(&key("write_key"), raw.write_key.as_ref(), raw.write_key_file.as_ref())?;
     let webhook_secret = secret(&key("webhook_secret"), raw.webhook_secret.as_ref(), raw.webhook_secret_file.as_ref())?;
+    let (write_keys, more_write_keys) =
+        (several(&key("write_keys"), &raw.write_keys)?, several(&key("write_key_files"), &raw.write_key_files)?);
+    let (secrets, more_secrets) = (
+        several(&key("webhook_secrets"), &raw.webhook_secrets)?,
+        several(&key("webhook_secret_files"), &raw.webhook_secret_files)?,
+    );
+    let former_keys = former_keys(&key("former_keys"), &raw.former_keys)?;
     check_rate(&key("max_requests_per_second"), raw.max_requests_per_second)?;
     check(&key("public_key"), !raw.public_key.trim().is_empty(), "not empty")?;
     let status = match raw.status.as_str() {
@@ -350,15 +360,80 @@ fn account(raw: RawAccount) -> Result<AccountSettings, ConfigError> {
     Ok(AccountSettings {
         name,
         keys,
-        write_key,
-        webhook_secret,
+        former_keys,
+        write_keys: write_key.into_iter().chain(write_keys).chain(more_write_keys).collect(),
+        webhook_secrets: webhook_secret.into_iter().chain(secrets).chain(more_secrets).collect(),
         webhook_unsigned: raw.webhook_unsigned,
-        webhook_trust_batches: raw.webhook_trust_batches,
+        trust: Trust {
+            unsigned: raw.webhook_trust_batches,
+            write_key_deletes: raw.write_key_may_delete,
+            write_key_updates: raw.write_key_may_update,
+        },
         max_requests_per_second: raw.max_requests_per_second,
         defaults,
         existing,
         max_calls_per_second: NonZeroU32::new(raw.max_calls_per_second),
     })
+}
+
+/// One secret from each place of a list; none from where `check` could not read one.
+fn several(key: &str, list: &[RawSecret]) -> Result<Vec<SecretString>, ConfigError> {
+    check(key, list.len() <= MAX_KEYS, "a list of at most 8")?;
+    let one = |(number, raw): (usize, &RawSecret)| {
+        secret(&nth(key, number), raw.value.as_ref(), raw.file.as_ref()).transpose()
+    };
+    list.iter().enumerate().filter_map(one).collect()
+}
+
+fn former_keys(key: &str, list: &[RawKeys]) -> Result<Vec<KeyPair>, ConfigError> {
+    check(key, list.len() <= MAX_KEYS, "a list of at most 8")?;
+    let pair = |(number, raw): (usize, &RawKeys)| {
+        let key = nth(key, number);
+        check(&format!("{key}.public_key"), !raw.public_key.trim().is_empty(), "not empty")?;
+        let secret = secret(&format!("{key}.secret_key"), raw.secret_key.as_ref(), raw.secret_key_file.as_ref())?;
+        let secret =
+            secret.ok_or_else(|| invalid(&format!("{key}.secret_key"), "is missing: give it, or secret_key_file"))?;
+        Ok(KeyPair::new(raw.public_key.trim(), secret.expose_secret()))
+    };
+    list.iter().enumerate().map(pair).collect()
+}
+
+/// What messages call one place of a list.
+pub(super) fn nth(key: &str, index: usize) -> String {
+    format!("{key}[{index}]")
+}
+
+/// Nobody can tell whose events come with a key that two accounts have; and who knows a public key must not know a secret by it.
+fn check_door_keys(accounts: &[AccountSettings]) -> Result<(), ConfigError> {
+    let mut seen = HashMap::new();
+    for account in accounts {
+        let name = &account.name;
+        let text = |secret: &SecretString| secret.expose_secret().to_owned();
+        let pairs = [&account.keys]
+            .into_iter()
+            .chain(&account.former_keys)
+            .map(|pair| ("key pair", text(&pair.expose_joined())));
+        let write_keys = account.write_keys.iter().map(|key| ("write key", text(key)));
+        let webhook_secrets = account.webhook_secrets.iter().map(|key| ("webhook secret", text(key)));
+        for (kind, key) in pairs.chain(write_keys).chain(webhook_secrets) {
+            if let Some((other, as_what)) = seen.insert(key, (name, kind)) {
+                let why = format!(
+                    "has a {kind} that is also a {as_what} of account {other}: each has to be different from all others"
+                );
+                return Err(invalid(&format!("account {name}"), &why));
+            }
+        }
+        for key in &account.write_keys {
+            let mut pairs = accounts.iter().flat_map(|other| [&other.keys].into_iter().chain(&other.former_keys));
+            let is_secret = pairs.any(|pair| pair.expose_secret() == key.expose_secret());
+            check(
+                &format!("account {name}: write_key"),
+                !is_secret,
+                "another text than the secret of Refersion keys: write keys may be public",
+            )?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes a secret from its key or from its file, but not from both.

@@ -1,4 +1,4 @@
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::Group;
 
@@ -17,7 +17,9 @@ pub(crate) struct Counts {
     /// Publishes and acknowledgements of which nobody knows whether they happened.
     pub(crate) uncertain: u64,
     /// By [`Group::index`].
+    #[serde(deserialize_with = "by_group")]
     pub(crate) entered: [u64; GROUPS],
+    #[serde(deserialize_with = "by_group")]
     pub(crate) left: [u64; GROUPS],
 }
 
@@ -56,14 +58,25 @@ impl Counts {
     }
 }
 
+/// Reads one number for each kind of places. Who counted before a kind was there has written fewer, and nothing was there then.
+pub(crate) fn by_group<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u64; GROUPS], D::Error> {
+    let numbers = Vec::<u64>::deserialize(deserializer)?;
+    if GROUPS < numbers.len() {
+        return Err(de::Error::custom("more kinds of places than there are"));
+    }
+    let mut groups = [0; GROUPS];
+    groups[..numbers.len()].copy_from_slice(&numbers);
+    Ok(groups)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn counts_add_up_and_can_be_told_apart_again() {
-        let first = Counts { accepted: 2, uncertain: 1, entered: [2, 0, 0, 0, 0, 0, 0, 0], ..Counts::default() };
-        let second = Counts { delivered: 1, left: [1, 0, 0, 0, 0, 0, 0, 0], ..Counts::default() };
+        let first = Counts { accepted: 2, uncertain: 1, entered: [2, 0, 0, 0, 0, 0, 0, 0, 0], ..Counts::default() };
+        let second = Counts { delivered: 1, left: [1, 0, 0, 0, 0, 0, 0, 0, 0], ..Counts::default() };
         let both = first.plus(&second);
         assert_eq!((both.accepted, both.delivered, both.uncertain, both.movements()), (2, 1, 1, 3));
         assert_eq!((both.since(&second), both.since(&first)), (first, second));

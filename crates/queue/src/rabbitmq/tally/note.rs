@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::counts::Counts;
+use super::counts::{Counts, by_group};
 use super::ledger::State;
 use crate::Group;
 
@@ -26,6 +26,7 @@ pub(crate) struct Note {
     /// How much of that is the writer's.
     pub(crate) own: Counts,
     /// What the writer has in hand.
+    #[serde(deserialize_with = "by_group")]
     pub(crate) in_hand: [u64; Group::ALL.len()],
     /// The most that a writer of this slot has counted between two notes.
     pub(crate) largest_step: u64,
@@ -125,7 +126,7 @@ mod tests {
         assert_eq!((second.total.delivered, second.deaths, second.lost), (501, 1, 1_000));
         let third = second.next("c", &state(1), &BTreeSet::new(), &none, false);
         assert_eq!((third.deaths, third.lost), (2, 2_000), "it could have had as much to do as the one before");
-        assert_eq!(third.clone().abandoned().in_hand, [0; 8]);
+        assert_eq!(third.clone().abandoned().in_hand, [0; 9]);
     }
 
     #[test]
@@ -139,6 +140,23 @@ mod tests {
         let elsewhere = Note::default().next("a", &state(8), &BTreeSet::new(), &state(6).counts, false);
         assert_eq!((elsewhere.total.delivered, elsewhere.own.delivered), (2, 8));
         assert_eq!(elsewhere.next("a", &state(9), &BTreeSet::new(), &none, true).total.delivered, 3);
+    }
+
+    #[test]
+    fn a_note_from_before_there_was_the_last_kind_of_places_counts_nothing_there() {
+        let mut now = Note::default().next("a", &state(5), &BTreeSet::new(), &Counts::default(), false);
+        let mut before = serde_json::to_value(&now).unwrap();
+        now.total.entered[1] = 7;
+        for place in ["/in_hand", "/total/entered", "/total/left", "/own/entered", "/own/left"] {
+            let numbers = before.pointer_mut(place).unwrap().as_array_mut().unwrap();
+            numbers.truncate(8);
+            if place == "/total/entered" {
+                numbers[1] = 7.into();
+            }
+        }
+        assert_eq!(Note::parse(before.to_string().as_bytes()), Some(now));
+        before["in_hand"] = vec![0; 10].into();
+        assert_eq!(Note::parse(before.to_string().as_bytes()), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@ use refersion_relay_refersion::{Client, ClockReading, Failure, KeyCheck};
 
 use super::finding::Finding;
 use crate::config::{AccountSettings, Examined};
+use crate::parts;
 
 /// How many accounts are asked for at once. Each takes `refersion.timeout_ms` at most.
 const AT_ONCE: usize = 8;
@@ -28,6 +29,16 @@ pub(super) async fn ask(examined: &Examined, client: &Client) -> Asked {
         }
     }
     asked
+}
+
+/// Which keys the doors take of each account, by what the metric of their last use calls them.
+pub(super) fn door_keys(examined: &Examined) -> impl Iterator<Item = Finding> {
+    let knows = |account: &&AccountSettings| examined.knows(&format!("account {}: secret_key", account.name));
+    examined.settings.accounts.iter().filter(knows).map(|account| {
+        let keys = parts::account_access(account).key_names();
+        let said: Vec<_> = keys.iter().map(|(kind, key)| format!("{} {key}", kind.as_str())).collect();
+        Finding::ok(format!("account {}: keys of the doors", account.name), said.join(", "))
+    })
 }
 
 async fn one(examined: &Examined, client: &Client, account: &AccountSettings) -> (Finding, Option<KeyCheck>) {

@@ -72,13 +72,29 @@ fn account(examined: &Examined, account: &AccountSettings) -> Value {
     json!({
         "name": account.name, "public_key": "***",
         "secret_key": examined.knows(&key("secret_key")).then_some("***"), "secret_key_file": examined.file_of(&key("secret_key")),
-        "write_key": account.write_key.as_ref().map(|_| "***"), "write_key_file": examined.file_of(&key("write_key")),
-        "webhook_secret": account.webhook_secret.as_ref().map(|_| "***"),
+        "write_key": examined.knows(&key("write_key")).then_some("***"), "write_key_file": examined.file_of(&key("write_key")),
+        "write_keys": hidden(examined, &key("write_keys")), "write_key_files": files(examined, &key("write_key_files")),
+        "write_key_may_delete": account.trust.write_key_deletes, "write_key_may_update": account.trust.write_key_updates,
+        "webhook_secret": examined.knows(&key("webhook_secret")).then_some("***"),
         "webhook_secret_file": examined.file_of(&key("webhook_secret")),
-        "webhook_unsigned": account.webhook_unsigned, "webhook_trust_batches": account.webhook_trust_batches,
+        "webhook_secrets": hidden(examined, &key("webhook_secrets")),
+        "webhook_secret_files": files(examined, &key("webhook_secret_files")),
+        "webhook_unsigned": account.webhook_unsigned, "webhook_trust_batches": account.trust.unsigned,
+        "former_keys": examined.listed(&key("former_keys")).map(|keys| json!({
+            "public_key": "***", "secret_key": (!keys.is_lost()).then_some("***"), "secret_key_file": keys.file,
+        })).collect::<Vec<_>>(),
         "max_requests_per_second": account.max_requests_per_second,
         "status": account.defaults.status.as_str(), "send_welcome": account.defaults.send_welcome,
         "on_existing": account.existing.as_str(),
         "max_calls_per_second": account.max_calls_per_second.map_or(0, NonZeroU32::get),
     })
+}
+
+/// How many there are in a list of secrets.
+fn hidden(examined: &Examined, key: &str) -> Vec<Value> {
+    examined.listed(key).map(|secret| if secret.is_lost() { Value::Null } else { "***".into() }).collect()
+}
+
+fn files(examined: &Examined, key: &str) -> Vec<Value> {
+    examined.listed(key).map(|secret| json!(secret.file)).collect()
 }

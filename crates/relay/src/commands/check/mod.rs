@@ -48,6 +48,7 @@ pub(super) async fn run(path: Option<&Path>, args: &CheckArgs) -> Result<(), Exi
     findings.extend(looked.findings);
     let asked = accounts::ask(&examined, &client).await;
     findings.extend(asked.findings);
+    findings.extend(accounts::door_keys(&examined));
     findings.push(clock::judge(SystemTime::now(), &asked.readings, asked.answered));
 
     let fine = findings.iter().all(|finding| finding.level != Level::Failed);

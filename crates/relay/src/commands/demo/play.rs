@@ -50,7 +50,7 @@ impl<'a> Play<'a> {
         let page = self.settled_page().await?;
         let mut letters = Vec::new();
         let mut visit = |letter: Letter| letters.push(Entry::new(&letter, Bodies::Hidden));
-        let selection = Selection { classes: Class::ALL.to_vec(), filter: Filter::default() };
+        let selection = Selection { classes: Class::ALL.to_vec(), filter: Filter::default(), spares_unverified: false };
         let all = parts::dead_letters(&self.stage.settings, self.stage.queue.clone());
         all.list(&selection, Scan { letters: 1_000 }, &mut visit).await.map_err(Exit::failed)?;
         Ok(Observed {

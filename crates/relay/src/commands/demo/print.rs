@@ -94,7 +94,7 @@ impl Report {
         writeln!(f, "\nDEAD LETTERS, for a person to look at\n")?;
         for letter in &self.dead_letters {
             let id = &letter.message_id;
-            let begin = format!("  {}  {:<8}  {:<15}  ", letter.id, letter.class, shortened(id, 15));
+            let begin = format!("  {}  {:<10}  {:<15}  ", letter.id, letter.class, shortened(id, 15));
             wrapped(f, &begin, letter.error.as_deref().unwrap_or(&letter.reason))?;
         }
         Ok(())

@@ -95,5 +95,5 @@ pub(super) fn joined(account: &AccountSettings) -> String {
 
 /// The same at the door for batches.
 pub(super) fn write_key(account: &AccountSettings) -> String {
-    account.write_key.as_ref().map(|key| key.expose_secret().to_owned()).unwrap_or_default()
+    account.write_keys.first().map(|key| key.expose_secret().to_owned()).unwrap_or_default()
 }

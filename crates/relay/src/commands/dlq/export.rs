@@ -14,8 +14,13 @@ use crate::progress::Progress;
 use crate::signals::Stop;
 
 pub(super) async fn export(letters: &DeadLetters, args: &ExportArgs) -> Result<(), Exit> {
-    let selection = args.filter.selection(SystemTime::now());
-    let lines = if args.events { Lines::Events } else { Lines::Letters };
+    let now = SystemTime::now();
+    // Events alone can be sent again like any other; letters say what they are.
+    let (lines, selection) = if args.events {
+        (Lines::Events, args.filter.selection_to_send(now))
+    } else {
+        (Lines::Letters, args.filter.selection(now))
+    };
     let stop = Stop::on_signals().map_err(Exit::failed)?;
     let mut output = output(args.output.as_deref()).await?;
     let on_terminal = args.output.is_none() && io::stdout().is_terminal();
@@ -28,6 +33,9 @@ pub(super) async fn export(letters: &DeadLetters, args: &ExportArgs) -> Result<(
     progress.end();
     let (done, _) = &walked;
     eprintln!("{} dead letters were written, {} of {} were looked at", done.acted, done.seen, done.total);
+    if 0 < done.left_out {
+        eprintln!("{} unverified ones were left out: name --class unverified to have them", done.left_out);
+    }
     if 0 < done.not_json {
         eprintln!("{} are no JSON, and so no events; they are exported without --events", done.not_json);
     }

@@ -29,7 +29,7 @@ fn print(entry: &Entry) {
     let account = entry.account.as_deref().unwrap_or("-");
     let (class, reason) = (entry.class, &entry.reason);
     say!(
-        "{}  {class:<9} {reason:<15} {account:<12} {:<8} {}  {}",
+        "{}  {class:<10} {reason:<15} {account:<12} {:<8} {}  {}",
         entry.id,
         entry.kind,
         entry.dead_at.as_deref().unwrap_or("-"),

@@ -9,6 +9,12 @@ pub(super) fn print(plan: &Survey, would: &str) {
     for line in counts(plan) {
         say!("{line}");
     }
+    if 0 < plan.left_out {
+        say!(
+            "  {} more are left out: nothing shows that their senders may do what they ask for; name --class unverified, or their ids",
+            plan.left_out
+        );
+    }
     if 0 < plan.without_account {
         say!("  {} of them name no account", plan.without_account);
     }

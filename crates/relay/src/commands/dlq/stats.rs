@@ -19,9 +19,9 @@ pub(super) async fn stats(letters: &DeadLetters, args: &StatsArgs) -> Result<(),
         return Ok(());
     }
     for class in &survey.classes {
-        say!("{:<9} {:>10}  looked at {}, of which {} match", class.class, class.total, class.scanned, class.selected);
+        say!("{:<10} {:>10}  looked at {}, of which {} match", class.class, class.total, class.scanned, class.selected);
     }
-    say!("{:<9} {:>10}  looked at {}, of which {} match", "all", survey.total, survey.scanned, survey.selected);
+    say!("{:<10} {:>10}  looked at {}, of which {} match", "all", survey.total, survey.scanned, survey.selected);
     for line in counts(&survey) {
         say!("{line}");
     }

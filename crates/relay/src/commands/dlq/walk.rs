@@ -1,7 +1,7 @@
 use std::time::SystemTime;
 
 use anyhow::anyhow;
-use refersion_relay_deadletter::{DeadLetters, Deed, Done, Orders, Survey, WalkError, WhenBusy};
+use refersion_relay_deadletter::{DeadLetters, Deed, Done, Orders, Selection, Survey, WalkError, WhenBusy};
 use refersion_relay_model::MAX_EVENT_BYTES;
 use serde_json::{Value, json};
 
@@ -24,16 +24,22 @@ struct Words {
 
 pub(super) async fn replay(letters: &DeadLetters, args: &ActArgs) -> Result<(), Exit> {
     let words = Words { verb: "replay", acted: "replayed", done: "sent again" };
-    act(letters, Deed::Replay, words, args).await
+    let selection = args.filter.selection_to_send(SystemTime::now());
+    act(letters, Deed::Replay, words, args, selection).await
 }
 
 pub(super) async fn drop(letters: &DeadLetters, args: &ActArgs) -> Result<(), Exit> {
     let words = Words { verb: "drop", acted: "dropped", done: "deleted" };
-    act(letters, Deed::Drop, words, args).await
+    act(letters, Deed::Drop, words, args, args.filter.selection(SystemTime::now())).await
 }
 
-async fn act(letters: &DeadLetters, deed: Deed<'_>, words: Words, args: &ActArgs) -> Result<(), Exit> {
-    let selection = args.filter.selection(SystemTime::now());
+async fn act(
+    letters: &DeadLetters,
+    deed: Deed<'_>,
+    words: Words,
+    args: &ActArgs,
+    selection: Selection,
+) -> Result<(), Exit> {
     let plan = letters.survey(&selection, args.scan.scan(), WhenBusy::Fail).await.map_err(Exit::failed)?;
     if !args.yes || !args.json {
         if args.json {
@@ -110,6 +116,9 @@ fn print_done(plan: &Survey, done: &Done, words: Words, json: bool) {
         return;
     }
     say!("{} dead letters were {}, {} of {} were looked at", done.acted, words.done, done.seen, done.total);
+    if 0 < done.left_out {
+        say!("{} unverified ones were left out and stayed", done.left_out);
+    }
     if 0 < done.without_account {
         say!("{} name no account and stayed", done.without_account);
     }

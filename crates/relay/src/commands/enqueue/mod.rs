@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use refersion_relay_deadletter::Pace;
-use refersion_relay_ingest::{AccountDoor, Received, Sorted};
+use refersion_relay_ingest::{AccountDoor, Credential, Received, Sorted};
 use refersion_relay_model::{DeadReason, ParseError};
 use refersion_relay_queue::{Backoff, BrokerState, Message, Place, Queue};
 use refersion_relay_telemetry::Metrics;
@@ -120,7 +120,7 @@ fn account(settings: &Settings, args: &EnqueueArgs) -> Result<Arc<AccountDoor>, 
         Some(name) => Exit::Usage(anyhow!("there is no account {name} (there are {listed})")),
         None => Exit::Usage(anyhow!("--account has to say whose the events are ({listed})")),
     })?;
-    let access = parts::access(&settings.accounts);
+    let access = parts::access(&settings.accounts, &Metrics::new());
     Ok(access.by_name(name).expect("it is configured").clone())
 }
 
@@ -175,7 +175,7 @@ impl Enqueue {
                 return (Fate::Bad { why: TOO_LONG.to_owned(), text: BadText::Spooled(spool) }, None);
             }
         };
-        match self.account.sort(text.clone(), received) {
+        match self.account.sort(Credential::Operator, text.clone(), received) {
             Sorted::Work(place, message) => (Fate::Stored, Some((place, message))),
             Sorted::Dead(DeadReason::Incomplete, message) => {
                 (Fate::StoredIncomplete, Some((Place::Dead(DeadReason::Incomplete.class()), message)))

@@ -1,0 +1,120 @@
+use refersion_relay_model::CommandKind;
+
+/// What showed who sent an event. The one rule of what that permits is [`Credential::rights`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// The account's Refersion keys, which only the merchant and Segment have.
+    KeyPair,
+    /// A signature of the account's Webhooks destination that covers the event.
+    Signed,
+    /// The event came to the account's webhook, and no signature covers it.
+    Unsigned,
+    /// The account's write key, which stands in every page that sends events.
+    WriteKey,
+    /// The account's exchange on RabbitMQ, to which only those can publish whom the broker lets.
+    Exchange,
+    /// An operator at the command line.
+    Operator,
+}
+
+/// What an account trusts beyond what is safe for everybody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// Whether webhook elements that no signature covers count as signed.
+    pub unsigned: bool,
+    /// Whether the write key may delete.
+    pub write_key_deletes: bool,
+    /// Whether the write key may change affiliates that exist.
+    pub write_key_updates: bool,
+}
+
+/// What an event may do. Whoever is let in may create.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rights {
+    /// Deactivate an affiliate.
+    pub(crate) delete: bool,
+    /// Change an affiliate that exists.
+    pub(crate) update: bool,
+}
+
+impl Credential {
+    /// The rule of who may do what: every credential at every door is judged here and nowhere else.
+    pub(crate) fn rights(self, trust: Trust) -> Rights {
+        match self {
+            Self::KeyPair | Self::Signed | Self::Exchange | Self::Operator => Rights { delete: true, update: true },
+            Self::Unsigned => Rights { delete: trust.unsigned, update: trust.unsigned },
+            Self::WriteKey => Rights { delete: trust.write_key_deletes, update: trust.write_key_updates },
+        }
+    }
+
+    /// Why a delete to which it gives no right is a dead letter.
+    pub(crate) fn objection(self) -> &'static str {
+        match self {
+            Self::Unsigned => {
+                "the signature does not cover this delete, so anybody can have sent it; replay it if it is meant, or let \
+                 the account trust batches"
+            }
+            Self::WriteKey => {
+                "this delete came with a write key, which may be public, so anybody can have sent it; replay it if it is \
+                 meant, or set write_key_may_delete for the account"
+            }
+            Self::KeyPair | Self::Signed | Self::Exchange | Self::Operator => "its sender may not delete",
+        }
+    }
+}
+
+impl Rights {
+    /// Whether a command may be carried out at all.
+    pub(crate) fn permit(self, command: CommandKind) -> bool {
+        match command {
+            CommandKind::Create => true,
+            CommandKind::Deactivate => self.delete,
+        }
+    }
+
+    /// Whether a command may create and change nothing.
+    pub(crate) fn only_creates(self, command: CommandKind) -> bool {
+        match command {
+            CommandKind::Create => !self.update,
+            CommandKind::Deactivate => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a credential may delete and update where nothing is trusted, and with this trust.
+    #[track_caller]
+    fn check(credential: Credential, trust: Trust, untrusted: (bool, bool), trusted: (bool, bool)) {
+        let rights = |trust| {
+            let Rights { delete, update } = credential.rights(trust);
+            (delete, update)
+        };
+        assert_eq!(rights(Trust::default()), untrusted, "{credential:?}");
+        assert_eq!(rights(trust), trusted, "{credential:?} {trust:?}");
+    }
+
+    #[test]
+    fn what_anybody_can_have_sent_only_creates_unless_its_account_says_otherwise() {
+        let (none, all) = ((false, false), (true, true));
+        let everything = Trust { unsigned: true, write_key_deletes: true, write_key_updates: true };
+        for credential in [Credential::KeyPair, Credential::Signed, Credential::Exchange, Credential::Operator] {
+            check(credential, everything, all, all);
+        }
+        check(Credential::Unsigned, everything, none, all);
+        check(Credential::Unsigned, Trust { unsigned: false, ..everything }, none, none);
+        check(Credential::WriteKey, Trust { write_key_deletes: true, ..Trust::default() }, none, (true, false));
+        check(Credential::WriteKey, Trust { write_key_updates: true, ..Trust::default() }, none, (false, true));
+        check(Credential::WriteKey, Trust { unsigned: true, ..Trust::default() }, none, none);
+    }
+
+    #[test]
+    fn whoever_is_let_in_may_create() {
+        let none = Credential::WriteKey.rights(Trust::default());
+        assert!(none.permit(CommandKind::Create) && none.only_creates(CommandKind::Create));
+        assert!(!none.permit(CommandKind::Deactivate));
+        assert!(!Credential::KeyPair.rights(Trust::default()).only_creates(CommandKind::Create));
+    }
+}

@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use refersion_relay_model::{AccountName, Fingerprint, KeyPair};
+use refersion_relay_model::{AccountName, Fingerprint, KeyPair, MissingLastName};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
@@ -29,6 +29,8 @@ pub struct AccountDoor {
     pub name: AccountName,
     /// Makes the ids of its messages and subjects.
     pub fingerprint: Fingerprint,
+    /// What it wants of people without a last name.
+    pub missing_last_name: MissingLastName,
     pub(crate) webhook: Option<Webhook>,
     /// Its limit of requests. A new one begins when the accounts change.
     pub(crate) requests: Option<Arc<Bucket>>,
@@ -71,10 +73,11 @@ impl Access {
         write_key: Option<&SecretString>,
         webhook: Option<&WebhookAccess>,
         max_requests_per_second: u32,
+        missing_last_name: MissingLastName,
     ) {
         let (fingerprint, webhook) = (Fingerprint::new(keys), webhook.map(Webhook::from));
         let requests = Bucket::new(max_requests_per_second).map(Arc::new);
-        let door = Arc::new(AccountDoor { name: name.clone(), fingerprint, webhook, requests });
+        let door = Arc::new(AccountDoor { name: name.clone(), fingerprint, missing_last_name, webhook, requests });
         self.key_pairs.insert(digest(keys.expose_joined().expose_secret()), door.clone());
         if let Some(key) = write_key {
             self.write_keys.insert(digest(key.expose_secret()), door.clone());
@@ -132,7 +135,7 @@ mod tests {
     fn access() -> Access {
         let mut access = Access::default();
         let (name, write_key) = (AccountName::try_from("acme").unwrap(), SecretString::from("write_1"));
-        access.admit(name, &KeyPair::new("pub_1", "sec_1"), Some(&write_key), None, 0);
+        access.admit(name, &KeyPair::new("pub_1", "sec_1"), Some(&write_key), None, 0, MissingLastName::Refuse);
         access
     }
 

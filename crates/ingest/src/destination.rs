@@ -59,7 +59,7 @@ async fn receive(ingest: &Ingest, request: Request) -> Reply {
     let received = Received::by_http(request.headers());
     let settings = segment_settings(request.headers());
     let sender = if account.is_some() { Sender::Known } else { Sender::Nobody };
-    let body = read(&ingest.protection, request, MAX_BATCH_BYTES, sender).await;
+    let body = read(&ingest.protection, request, MAX_BATCH_BYTES, sender).await.map(Body::unmarked);
     match (body, account) {
         (Err(BodyError::TooLarge), _) => Reply::TooLarge,
         (Err(BodyError::Slow), _) => Reply::Slow,
@@ -101,7 +101,7 @@ async fn accept(ingest: &Ingest, account: &AccountDoor, received: Received, body
         Ok(event) => event,
         Err(error) => return Reply::Malformed(error),
     };
-    match judge(&event) {
+    match judge(&event, account.missing_last_name) {
         Judgement::Work(_) => {}
         Judgement::Ignore(Ignored::UnsupportedType(kind)) => return Reply::UnsupportedType(kind),
         Judgement::Ignore(why) => {

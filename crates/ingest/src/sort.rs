@@ -63,7 +63,7 @@ impl AccountDoor {
             Ok(event) => event,
             Err(error) => return self.dead(None, body, received, error.dead_reason(), error.to_string()),
         };
-        match judge_in(&event, envelope) {
+        match judge_in(&event, envelope, self.missing_last_name) {
             Judgement::Work(_) => {
                 let (_, place, message) = self.address(&event, body, received);
                 Sorted::Work(place, message)
@@ -143,14 +143,20 @@ pub(crate) fn traceparent(value: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use refersion_relay_model::{AccountName, Class, Fingerprint, KeyPair, Shard};
+    use refersion_relay_model::{AccountName, Class, Fingerprint, KeyPair, MissingLastName, Shard};
 
     use super::*;
 
     fn sorted(body: &str) -> Sorted {
         let name = AccountName::try_from("acme").unwrap();
         let fingerprint = Fingerprint::new(&KeyPair::new("pub_1", "sec_1"));
-        let door = AccountDoor { name, fingerprint, webhook: None, requests: None };
+        let door = AccountDoor {
+            name,
+            fingerprint,
+            missing_last_name: MissingLastName::Refuse,
+            webhook: None,
+            requests: None,
+        };
         door.sort(Bytes::copy_from_slice(body.as_bytes()), &Received { at: SystemTime::UNIX_EPOCH, traceparent: None })
     }
 

@@ -99,7 +99,7 @@ async fn accept(ingest: &Ingest, call: Call, request: Request) -> Result<BatchRe
             Sender::Known
         }
     };
-    let Body { bytes, mut loan } = body(&ingest.protection, request, limit, sender).await?;
+    let Body { bytes, mut loan } = body(&ingest.protection, request, limit, sender).await?.unmarked();
     if sender == Sender::Nobody {
         return Err(BatchReply::Unauthorized);
     }
@@ -234,7 +234,7 @@ fn account(access: &Access, keys: [Option<String>; 3]) -> Result<Arc<AccountDoor
 
 #[cfg(test)]
 mod tests {
-    use refersion_relay_model::{AccountName, KeyPair};
+    use refersion_relay_model::{AccountName, KeyPair, MissingLastName};
     use secrecy::SecretString;
 
     use super::*;
@@ -245,7 +245,7 @@ mod tests {
         for n in ["1", "2"] {
             let name = AccountName::try_from(format!("shop{n}")).unwrap();
             let write_key = SecretString::from(format!("write_{n}"));
-            access.admit(name, &KeyPair::new(n, n), Some(&write_key), None, 0);
+            access.admit(name, &KeyPair::new(n, n), Some(&write_key), None, 0, MissingLastName::Refuse);
         }
         let opened = open(&access, user.map(str::to_owned), &Bytes::copy_from_slice(body.as_bytes()))?;
         Ok((opened.items, opened.account))

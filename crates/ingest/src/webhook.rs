@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::access::Webhook;
 use crate::batch_reply::BatchReply;
-use crate::body::{Body, Sender};
+use crate::body::{Body, Sender, unmarked};
 use crate::door::Ingest;
 use crate::elements::{NoElements, elements, is_array};
 use crate::signature::Covered;
@@ -64,7 +64,8 @@ struct Signed {
 }
 
 /// Reads the events of a body, once it is known who sent them.
-fn open(webhook: &Webhook, signature: Option<&str>, body: &Bytes) -> Result<Signed, BatchReply> {
+fn open(webhook: &Webhook, signature: Option<&str>, sent: &Bytes) -> Result<Signed, BatchReply> {
+    let body = &unmarked(sent);
     let events = if is_array(body) {
         elements(body).map_err(|error| match error {
             NoElements::Malformed(error) => malformed(&error),
@@ -76,7 +77,11 @@ fn open(webhook: &Webhook, signature: Option<&str>, body: &Bytes) -> Result<Sign
     // Whether it is signed comes before whether it can be read.
     let first = events.as_ref().ok().and_then(|events| events.first()).map(Bytes::as_ref);
     let covered = match (&webhook.secret, signature) {
-        (Some(secret), Some(signature)) => secret.covered(signature, body, first).ok_or(BatchReply::BadSignature)?,
+        (Some(secret), Some(signature)) => {
+            // Whoever writes a mark before the text may have signed it or not.
+            let covered = secret.covered(signature, body, first).or_else(|| secret.covered(signature, sent, None));
+            covered.ok_or(BatchReply::BadSignature)?
+        }
         (Some(_) | None, _) if webhook.unsigned => Covered::Nothing,
         _ => return Err(BatchReply::BadSignature),
     };
@@ -108,7 +113,7 @@ fn malformed(error: &serde_json::Error) -> BatchReply {
 mod tests {
     use std::sync::Arc;
 
-    use refersion_relay_model::{DeadReason, KeyPair};
+    use refersion_relay_model::{DeadReason, KeyPair, MissingLastName};
     use secrecy::SecretString;
 
     use super::*;
@@ -119,12 +124,13 @@ mod tests {
     const IDENTIFY: &str = r#"{"type":"identify","traits":{"name":"A B","email":"a@example.com"}}"#;
     /// `printf … | openssl dgst -sha1 -hmac secret`
     const DELETE_SIGNED: &str = "d27be7ed8887dc37426457396b1c57a9a70a23b6";
+    const MARKED_DELETE_SIGNED: &str = "e9e87cf5c676333d737108ed62dfc22f40103a77";
     const IDENTIFY_SIGNED: &str = "ff96049c0a2c37a7666eeaf9267793e77329d136";
 
     fn account() -> Arc<AccountDoor> {
         let mut access = Access::default();
         let name = AccountName::try_from("acme").unwrap();
-        access.admit(name.clone(), &KeyPair::new("p", "s"), None, None, 0);
+        access.admit(name.clone(), &KeyPair::new("p", "s"), None, None, 0, MissingLastName::Refuse);
         access.by_name(&name).unwrap().clone()
     }
 
@@ -151,6 +157,19 @@ mod tests {
             assert_eq!(opened(&webhook, refused, DELETE), Err(BatchReply::BadSignature), "{refused:?}");
         }
         assert_eq!(opened(&webhook, None, "[{"), Err(BatchReply::BadSignature), "before it is read");
+    }
+
+    #[test]
+    fn a_byte_order_mark_may_be_signed_or_not() {
+        let (webhook, marked) = (webhook(|_| ()), format!("\u{feff}{DELETE}"));
+        // `printf … | openssl dgst -sha1 -hmac secret`, with the mark.
+        for signature in [DELETE_SIGNED, MARKED_DELETE_SIGNED] {
+            assert_eq!(opened(&webhook, Some(signature), &marked), Ok(vec!["work"]), "{signature}");
+        }
+        assert_eq!(opened(&webhook, Some(MARKED_DELETE_SIGNED), DELETE), Err(BatchReply::BadSignature));
+        let batch = format!("\u{feff}[{IDENTIFY},{DELETE}]");
+        let fates = vec!["work", DeadReason::Unsigned.as_str()];
+        assert_eq!(opened(&webhook, Some(IDENTIFY_SIGNED), &batch), Ok(fates));
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub(crate) fn access(accounts: &[AccountSettings]) -> Access {
             trust_batches: account.webhook_trust_batches,
         };
         let (write_key, rate) = (account.write_key.as_ref(), account.max_requests_per_second);
-        access.admit(account.name.clone(), &account.keys, write_key, Some(&webhook), rate);
+        access.admit(account.name.clone(), &account.keys, write_key, Some(&webhook), rate, account.missing_last_name);
     }
     access
 }
@@ -87,6 +87,7 @@ pub(crate) fn worker_accounts(accounts: &[AccountSettings]) -> Vec<Account> {
         keys: account.keys.clone(),
         defaults: account.defaults,
         existing: account.existing,
+        missing_last_name: account.missing_last_name,
         max_calls_per_second: account.max_calls_per_second,
         fingerprint: Fingerprint::new(&account.keys),
     };

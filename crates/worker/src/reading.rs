@@ -60,9 +60,10 @@ pub(crate) fn read(
     let message_id = desk.account().fingerprint.message_id(&event, &message.body);
     let subject = Subject::of(&event, message_id.as_str());
     let (kind, generation) = (event.kind(), message.headers.generation);
+    let judgement = judge(&event, desk.account().missing_last_name);
     let identity = Identity { account: &desk.name, kind, subject: &subject, message_id: &message_id, generation };
     let mark = marks.of(identity, message.headers.received_at);
-    Reading::Job(Box::new(Job { desk, subject, source, mark, kind, judgement: judge(&event) }))
+    Reading::Job(Box::new(Job { desk, subject, source, mark, kind, judgement }))
 }
 
 impl Job {

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http_body_util::BodyExt;
-use refersion_relay_model::{AccountName, KeyPair};
+use refersion_relay_model::{AccountName, KeyPair, MissingLastName};
 use refersion_relay_telemetry::Metrics;
 use secrecy::SecretString;
 use serde_json::Value;
@@ -28,7 +28,14 @@ fn doors(per_second: u32) -> (Ingest, Arc<FakeQueue>) {
     let name = AccountName::try_from("acme").unwrap();
     let webhook = WebhookAccess { secret: None, unsigned: true, trust_batches: false };
     let write_key = SecretString::from("write_1");
-    access.admit(name, &KeyPair::new("pub_1", "sec_1"), Some(&write_key), Some(&webhook), per_second);
+    access.admit(
+        name,
+        &KeyPair::new("pub_1", "sec_1"),
+        Some(&write_key),
+        Some(&webhook),
+        per_second,
+        MissingLastName::Refuse,
+    );
     fake::ingest(access)
 }
 

@@ -3,7 +3,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use refersion_relay_model::{AccountName, Fingerprint, KeyPair};
+use refersion_relay_model::{AccountName, Fingerprint, KeyPair, MissingLastName};
 use refersion_relay_telemetry::{DoorKey, LastUse, Metrics};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
@@ -50,6 +50,8 @@ pub struct AccountAccess {
     pub webhook_unsigned: bool,
     /// What it trusts beyond what is safe.
     pub trust: Trust,
+    /// What it wants of people without a last name.
+    pub missing_last_name: MissingLastName,
     /// Zero: any number.
     pub max_requests_per_second: u32,
 }
@@ -61,6 +63,8 @@ pub struct AccountDoor {
     pub name: AccountName,
     /// Makes the ids of its messages and subjects.
     pub fingerprint: Fingerprint,
+    /// What it wants of people without a last name.
+    pub missing_last_name: MissingLastName,
     /// What it trusts beyond what is safe.
     pub(crate) trust: Trust,
     webhook: Webhook,
@@ -87,6 +91,7 @@ impl AccountAccess {
             webhook_secrets: Vec::new(),
             webhook_unsigned: false,
             trust: Trust::default(),
+            missing_last_name: MissingLastName::default(),
             max_requests_per_second: 0,
         }
     }
@@ -123,10 +128,11 @@ impl Access {
             }
         }
         self.most_secrets = self.most_secrets.max(secrets.len());
-        let AccountAccess { name, webhook_unsigned, trust, max_requests_per_second, .. } = account;
+        let AccountAccess { name, webhook_unsigned, trust, missing_last_name, max_requests_per_second, .. } = account;
         let webhook = Webhook { secrets, unsigned: webhook_unsigned };
         let requests = Bucket::new(max_requests_per_second).map(Arc::new);
-        let door = Arc::new(AccountDoor { name: name.clone(), fingerprint, trust, webhook, requests });
+        let door =
+            Arc::new(AccountDoor { name: name.clone(), fingerprint, missing_last_name, trust, webhook, requests });
         let entry = |(digest, last_use)| (digest, Entry { door: door.clone(), last_use });
         self.key_pairs.extend(pairs.into_iter().map(entry));
         self.write_keys.extend(write_keys.into_iter().map(entry));

@@ -6,6 +6,7 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, EXPECT};
 use http_body_util::{LengthLimitError, Limited};
 use hyper::body::Body as _;
+use refersion_relay_model::without_byte_order_mark;
 use tokio::time::timeout;
 
 use crate::gzip::gunzip;
@@ -64,6 +65,18 @@ pub(crate) struct Body {
 struct Incoming {
     bytes: Bytes,
     loan: Loan,
+}
+
+impl Body {
+    /// The same without a byte order mark before it, which is no part of what it says.
+    pub(crate) fn unmarked(self) -> Self {
+        Self { bytes: unmarked(&self.bytes), ..self }
+    }
+}
+
+/// The bytes behind a byte order mark, if there is one. They are not copied.
+pub(crate) fn unmarked(bytes: &Bytes) -> Bytes {
+    bytes.slice_ref(without_byte_order_mark(bytes))
 }
 
 /// Reads a body of at most `limit` bytes, and unpacks it to at most as many. That of nobody comes out empty.

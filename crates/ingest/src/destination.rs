@@ -63,7 +63,7 @@ async fn receive(ingest: &Ingest, request: Request) -> Reply {
     let received = Received::by_http(request.headers());
     let settings = segment_settings(request.headers());
     let sender = if account.is_some() { Sender::Known } else { Sender::Nobody };
-    let body = read(&ingest.protection, request, MAX_BATCH_BYTES, sender).await;
+    let body = read(&ingest.protection, request, MAX_BATCH_BYTES, sender).await.map(Body::unmarked);
     match (body, account) {
         (Err(BodyError::TooLarge | BodyError::UnpackedTooLarge), _) => Reply::TooLarge,
         (Err(BodyError::Slow), _) => Reply::Slow,
@@ -105,7 +105,7 @@ async fn accept(ingest: &Ingest, account: &AccountDoor, received: Received, body
         Ok(event) => event,
         Err(error) => return Reply::Malformed(error),
     };
-    let command = match judge(&event) {
+    let command = match judge(&event, account.missing_last_name) {
         Judgement::Work(command) => command.kind(),
         Judgement::Ignore(Ignored::UnsupportedType(kind)) => return Reply::UnsupportedType(kind),
         Judgement::Ignore(why) => {

@@ -14,6 +14,7 @@ use url::form_urlencoded;
 
 use crate::basic::KeyForm;
 use crate::batch_reply::BatchReply;
+use crate::body::unmarked;
 use crate::door::Ingest;
 use crate::sort::Received;
 use crate::store::Sheaf;
@@ -63,7 +64,7 @@ fn event(query: &str) -> Option<Bytes> {
     let (_, data) = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "data")?;
     // A plus that was not escaped reads as a space.
     let data = data.trim().replace(' ', "+");
-    STANDARD.decode(&data).or_else(|_| URL_SAFE.decode(&data)).ok().map(Bytes::from)
+    STANDARD.decode(&data).or_else(|_| URL_SAFE.decode(&data)).ok().map(|event| unmarked(&Bytes::from(event)))
 }
 
 impl IntoResponse for Picture {
@@ -90,6 +91,8 @@ mod tests {
         for data in [PLAIN.encode(event_), escaped, URL_SAFE_NO_PAD.encode(event_)] {
             assert_eq!(event(&format!("x=1&data={data}")).as_deref(), Some(event_), "{data}");
         }
+        let marked = [b"\xef\xbb\xbf", event_].concat();
+        assert_eq!(event(&format!("data={}", URL_SAFE_NO_PAD.encode(marked))).as_deref(), Some(event_));
         for nothing in ["", "data=", "data=!!!", "other=e30="] {
             assert!(event(nothing).is_none_or(|event| event.is_empty()), "{nothing}");
         }

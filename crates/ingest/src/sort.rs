@@ -72,7 +72,7 @@ impl AccountDoor {
             Ok(event) => event,
             Err(error) => return self.dead(None, body, received, error.dead_reason(), error.to_string()),
         };
-        match judge_in(&event, envelope) {
+        match judge_in(&event, envelope, self.missing_last_name) {
             Judgement::Work(command) => {
                 let (_, place, message) = self.address(credential, &event, command.kind(), body, received);
                 match place {

@@ -110,7 +110,8 @@ async fn accept(ingest: &Ingest, call: Call, request: Request) -> Result<BatchRe
         Sender::Known => read?,
         Sender::Stranger => read.map_err(|_| UNAUTHORIZED)?,
         Sender::Nobody => return Err(UNAUTHORIZED),
-    };
+    }
+    .unmarked();
     let admit = |account: &AccountDoor| match sender {
         Sender::Known | Sender::Nobody => Ok(()),
         Sender::Stranger => {

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::access::Access;
 use crate::batch_reply::BatchReply;
-use crate::body::{Body, Sender};
+use crate::body::{Body, Sender, unmarked};
 use crate::credential::Credential;
 use crate::door::Ingest;
 use crate::elements::{NoElements, elements, is_array};
@@ -71,8 +71,9 @@ fn open(
     access: &Access,
     account: Option<&AccountDoor>,
     signature: Option<&str>,
-    body: &Bytes,
+    sent: &Bytes,
 ) -> Result<Signed, BatchReply> {
+    let body = &unmarked(sent);
     let events = if is_array(body) {
         elements(body).map_err(|error| match error {
             NoElements::Malformed(error) => malformed(&error),
@@ -83,7 +84,11 @@ fn open(
     };
     // Whether it is signed comes before whether it can be read.
     let first = events.as_ref().ok().and_then(|events| events.first()).map(Bytes::as_ref);
-    let covered = access.covered(account, signature, body, first).ok_or(BatchReply::BadSignature)?;
+    // Whoever writes a mark before the text may have signed it or not.
+    let is_marked = body.len() < sent.len();
+    let with_mark = || is_marked.then(|| access.covered(account, signature, sent, None)).flatten();
+    let covered = access.covered(account, signature, body, first).or_else(with_mark);
+    let covered = covered.ok_or(BatchReply::BadSignature)?;
     Ok(Signed { events: events?, covered })
 }
 
@@ -119,6 +124,7 @@ mod tests {
     const IDENTIFY: &str = r#"{"type":"identify","traits":{"name":"A B","email":"a@example.com"}}"#;
     /// `printf … | openssl dgst -sha1 -hmac secret`
     const DELETE_SIGNED: &str = "d27be7ed8887dc37426457396b1c57a9a70a23b6";
+    const MARKED_DELETE_SIGNED: &str = "e9e87cf5c676333d737108ed62dfc22f40103a77";
     const IDENTIFY_SIGNED: &str = "ff96049c0a2c37a7666eeaf9267793e77329d136";
 
     fn webhook(change: impl FnOnce(&mut AccountAccess)) -> AccountAccess {
@@ -148,6 +154,19 @@ mod tests {
             assert_eq!(opened(&webhook, refused, DELETE), Err(BatchReply::BadSignature), "{refused:?}");
         }
         assert_eq!(opened(&webhook, None, "[{"), Err(BatchReply::BadSignature), "before it is read");
+    }
+
+    #[test]
+    fn a_byte_order_mark_may_be_signed_or_not() {
+        let (webhook, marked) = (webhook(|_| ()), format!("\u{feff}{DELETE}"));
+        // `printf … | openssl dgst -sha1 -hmac secret`, with the mark.
+        for signature in [DELETE_SIGNED, MARKED_DELETE_SIGNED] {
+            assert_eq!(opened(&webhook, Some(signature), &marked), Ok(vec!["work"]), "{signature}");
+        }
+        assert_eq!(opened(&webhook, Some(MARKED_DELETE_SIGNED), DELETE), Err(BatchReply::BadSignature));
+        let batch = format!("\u{feff}[{IDENTIFY},{DELETE}]");
+        let fates = vec!["work", DeadReason::Unsigned.as_str()];
+        assert_eq!(opened(&webhook, Some(IDENTIFY_SIGNED), &batch), Ok(fates));
     }
 
     #[test]

@@ -43,11 +43,11 @@ pub struct NewAffiliate {
     pub country: Option<&'static str>,
     /// The merchant's own id of this person; letters and digits only.
     pub unique_merchant_id: Option<Personal>,
-    /// What the event had and Refersion would not take.
+    /// What the event had and could not be used.
     pub omitted: Vec<OmittedField>,
 }
 
-/// A field that was left out because Refersion would refuse the whole affiliate for it.
+/// A field that was left out because Refersion would refuse the whole affiliate for it, or because it could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OmittedField {
     /// Names no country that Refersion lists.
@@ -56,6 +56,12 @@ pub enum OmittedField {
     UniqueMerchantId,
     /// Is not two or three letters, which an update wants and a creation does not.
     State,
+    /// All of it or a part is no text, or is several addresses.
+    Address,
+    /// Is no text.
+    Phone,
+    /// Is neither a text nor an object with a name.
+    Company,
 }
 
 impl NewAffiliate {
@@ -109,7 +115,8 @@ impl CommandKind {
 
 impl OmittedField {
     /// Every field that can be left out.
-    pub const ALL: [Self; 3] = [Self::Country, Self::UniqueMerchantId, Self::State];
+    pub const ALL: [Self; 6] =
+        [Self::Country, Self::UniqueMerchantId, Self::State, Self::Address, Self::Phone, Self::Company];
 
     /// Refersion's name of the field.
     #[must_use]
@@ -118,6 +125,9 @@ impl OmittedField {
             Self::Country => "country",
             Self::UniqueMerchantId => "unique_merchant_id",
             Self::State => "state",
+            Self::Address => "address",
+            Self::Phone => "phone",
+            Self::Company => "company",
         }
     }
 }

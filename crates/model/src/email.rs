@@ -1,6 +1,9 @@
+use std::borrow::Cow;
 use std::fmt;
 
-/// An e-mail address as its owner writes it, trimmed. `Debug` hides it; there is no `Display`.
+use crate::text::{is_blank, is_invisible};
+
+/// An e-mail address as its owner writes it. `Debug` hides it; there is no `Display`.
 ///
 /// Only what cannot be an address at all is refused here (no `@` between two parts, white space, control characters):
 /// whether it is a good one is Refersion's decision.
@@ -13,14 +16,28 @@ pub struct Email(String);
 pub struct InvalidEmail;
 
 impl Email {
-    /// Reads an address, ignoring white space around it.
+    /// Reads an address, without the blanks around it and without characters that cannot be seen, wherever they stand: no
+    /// address has any. `<ann@example.com>`, `Ann <ann@example.com>` and `mailto:ann@example.com` are the address in them.
     pub fn parse(text: &str) -> Result<Self, InvalidEmail> {
-        let text = text.trim();
-        let (local, domain) = text.rsplit_once('@').ok_or(InvalidEmail)?;
-        if local.is_empty() || domain.is_empty() || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        let address = bare(&visible(text)).ok_or(InvalidEmail)?.to_owned();
+        let (local, domain) = address.rsplit_once('@').ok_or(InvalidEmail)?;
+        // Between quotes everything may stand.
+        let is_bracketed = address.contains(['<', '>']) && !local.starts_with('"');
+        if local.is_empty() || domain.is_empty() || is_bracketed || address.contains(is_blank) {
             return Err(InvalidEmail);
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(address))
+    }
+
+    /// Whether a text that need not be an address at all, such as an id, is meant as one: the domain has two parts, and
+    /// nothing stands in it that only an address between quotes could have.
+    pub(crate) fn is_meant_by(id: &str) -> bool {
+        let Ok(Self(address)) = Self::parse(id) else { return false };
+        let Some((local, domain)) = address.rsplit_once('@') else { return false };
+        let in_domain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-');
+        domain.split_once('.').is_some_and(|(name, rest)| !name.is_empty() && !rest.is_empty())
+            && domain.chars().all(in_domain)
+            && !local.contains(['@', '|', ':', '/', '\\', ',', ';', '"', '(', ')', '<', '>', '[', ']'])
     }
 
     /// The address, for building a request only.
@@ -29,7 +46,7 @@ impl Email {
         &self.0
     }
 
-    /// The address in the form under which two spellings are the same person: trimmed and lower-cased.
+    /// The address in the form under which two spellings are the same person: lower-cased.
     #[must_use]
     pub fn folded(&self) -> String {
         self.0.to_lowercase()
@@ -38,8 +55,41 @@ impl Email {
     /// Whether `other`, as Refersion answered it, is this address.
     #[must_use]
     pub fn is(&self, other: &str) -> bool {
-        other.trim().to_lowercase() == self.folded()
+        self.0.eq_ignore_ascii_case(other) || Self::parse(other).is_ok_and(|other| other.folded() == self.folded())
     }
+}
+
+/// The text without what cannot be seen in it and without blanks around it.
+fn visible(text: &str) -> Cow<'_, str> {
+    if text.contains(is_invisible) {
+        let text: String = text.chars().filter(|c| !is_invisible(*c)).collect();
+        Cow::Owned(text.trim_matches(is_blank).to_owned())
+    } else {
+        Cow::Borrowed(text.trim_matches(is_blank))
+    }
+}
+
+/// The address in what a mail program writes around it. `None` where there might be two.
+fn bare(text: &str) -> Option<&str> {
+    let text = without_scheme(text);
+    let Some(text) = text.strip_suffix('>') else { return Some(text) };
+    let (name, address) = text.rsplit_once('<')?;
+    let (name, address) =
+        (name.trim_matches(|c| is_blank(c) || c == '"'), without_scheme(address.trim_matches(is_blank)));
+    // A name may be an address only if it is the same one.
+    let is_one = !name.contains('<') && (!name.contains('@') || name.eq_ignore_ascii_case(address));
+    (is_one && !address.contains('>')).then_some(address)
+}
+
+/// What a link to an address has around it: `mailto:`, and a question mark before what is to be written.
+fn without_scheme(text: &str) -> &str {
+    let mut rest = text;
+    while let Some((scheme, address)) = rest.split_at_checked("mailto:".len())
+        && scheme.eq_ignore_ascii_case("mailto:")
+    {
+        rest = address.split('?').next().unwrap_or_default().trim_matches(is_blank);
+    }
+    rest
 }
 
 impl fmt::Debug for Email {
@@ -52,20 +102,95 @@ impl fmt::Debug for Email {
 mod tests {
     use super::*;
 
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        assert_eq!(Email::parse(text).as_ref().map(Email::expose), Ok(expected), "{text:?}");
+    }
+
     #[test]
     fn an_address_has_two_parts_and_no_white_space() {
-        for good in ["peter@example.com", "  Peter@Example.com\n", "a+b@c", "\"a@b\"@c.de", "jürgen@bücher.example"] {
-            assert!(Email::parse(good).is_ok(), "{good}");
+        for good in ["peter@example.com", "a+b@c", "\"a@b\"@c.de", "jürgen@bücher.example", "\"a<b\"@c.de"] {
+            check(good, good);
         }
-        for bad in ["", "peter", "@example.com", "peter@", "peter gibbons@example.com", "a@b\u{0}"] {
+        for bad in
+            ["", "peter", "@example.com", "peter@", "peter gibbons@example.com", "a\0b@c", "a@b\nc", "a@\u{200b}"]
+        {
+            assert_eq!(Email::parse(bad), Err(InvalidEmail), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_no_part_of_an_address() {
+        for c in
+            ['\u{200b}', '\u{feff}', '\u{200d}', '\u{2060}', '\u{ad}', '\u{202a}', '\u{180e}', '\u{fe0f}', '\u{2800}']
+        {
+            check(&format!("{c}ann{c}@exa{c}mple.com{c}"), "ann@example.com");
+        }
+        for blank in ["\0", "\n", "\t", "\r\n", " ", "\u{a0}", "\u{3000}"] {
+            check(&format!("{blank}Ann@example.com{blank}"), "Ann@example.com");
+        }
+    }
+
+    #[test]
+    fn what_a_mail_program_writes_around_an_address_is_no_part_of_it() {
+        for text in [
+            "<ann@example.com>",
+            " < ann@example.com > ",
+            "Ann <ann@example.com>",
+            "\"Ford, Ann\" <ann@example.com>",
+            "Ford, Ann<ann@example.com>",
+            "ann@example.com <ann@example.com>",
+            "mailto:ann@example.com",
+            "MailTo: ann@example.com",
+            "<mailto:ann@example.com>",
+            "mailto:ann@example.com?subject=Hello",
+            "Ann\u{200b} <mailto:ann@example.com\u{feff}>",
+        ] {
+            check(text, "ann@example.com");
+        }
+        for bad in [
+            "<>",
+            "Ann <>",
+            "Ann <ann>",
+            "mailto:",
+            "ann@example.com>",
+            "<ann@example.com",
+            "<<ann@example.com>",
+            "<ann@example.com>>",
+            "Ann <ann@example.com>, Bob <bob@example.com>",
+            "ann@example.com <bob@example.com>",
+        ] {
             assert_eq!(Email::parse(bad), Err(InvalidEmail), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_meant_as_an_address_only_if_it_is_plainly_one() {
+        for id in ["ann@example.com", " Ann.Ford+x@mail.example.co.uk\n", "<ann@example.com>", "jürgen@bücher.example"]
+        {
+            assert!(Email::is_meant_by(id), "{id}");
+        }
+        for id in [
+            "",
+            "u1",
+            "@handle",
+            "ann@tenant",
+            "auth0|ann@example.com",
+            "a@b@example.com",
+            "ann@.com",
+            "ann@example.",
+            "git@example.com:x/y",
+        ] {
+            assert!(!Email::is_meant_by(id), "{id}");
         }
     }
 
     #[test]
     fn two_spellings_are_one_person() {
         let email = Email::parse(" Peter@Example.COM ").unwrap();
-        assert!(email.is("peter@example.com "));
+        for other in ["peter@example.com ", "PETER@EXAMPLE.COM", "<peter@example.com>", "peter@example.com\u{200b}"] {
+            assert!(email.is(other), "{other}");
+        }
         assert!(!email.is("xpeter@example.com"));
         assert_eq!(format!("{email:?}"), "Email(***)");
     }

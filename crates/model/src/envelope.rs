@@ -2,6 +2,7 @@ use serde_json::{Map, Value};
 
 use crate::EventType;
 use crate::fields::Fields;
+use crate::traits::opened;
 
 /// What is known of an event beside its own bytes: how it came in, and what stood around it.
 ///
@@ -52,8 +53,12 @@ impl Envelope {
     /// What a batch says about all of its events, as far as they do not say it themselves.
     #[must_use]
     pub fn with_batch(self, integrations: Option<&Value>, context: Option<&Value>) -> Self {
-        let integrations = integrations.and_then(Value::as_object).cloned().unwrap_or_default();
-        Self { integrations, is_computed: is_computed(context), ..self }
+        let read = |value: &Value| value.as_str().and_then(opened).unwrap_or_else(|| value.clone());
+        let integrations = match integrations.map(read) {
+            Some(Value::Object(integrations)) => integrations,
+            _ => Map::new(),
+        };
+        Self { integrations, is_computed: is_computed(context.map(read).as_ref()), ..self }
     }
 
     pub(crate) fn kind(&self) -> Option<EventType> {
@@ -81,7 +86,7 @@ impl Envelope {
 
 /// Segment's Engage says `context.personas` of what it computed.
 fn is_computed(context: Option<&Value>) -> bool {
-    Fields::of(context).get(&["personas"]).is_some()
+    Fields::of(context).has(&["personas"])
 }
 
 impl std::fmt::Debug for Envelope {
@@ -124,6 +129,14 @@ mod tests {
         check(&json!({}), &json!({"All": false, "Refersion": {"key": 1}}), false, false);
         check(&json!({}), &json!({"all": false}), false, false);
         check(&json!({}), &json!({"All": false, "Refersion": null}), false, true);
+    }
+
+    #[test]
+    fn what_a_batch_says_as_json_text_is_read() {
+        check(&json!("{\"Refersion\": false}"), &json!({}), true, true);
+        check(&json!("Refersion"), &json!({}), false, false);
+        let computed = |context: Value| Envelope::default().with_batch(None, Some(&context)).is_computed(None);
+        assert!(computed(json!("{\"personas\": {}}")) && !computed(json!("personas")));
     }
 
     #[test]

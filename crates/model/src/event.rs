@@ -1,10 +1,13 @@
+use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::fields::{Fields, scalar};
+use crate::fields::{Fields, NoText, scalar};
 use crate::surrogates::mended;
-use crate::{DeadReason, Envelope};
+use crate::text::without_byte_order_mark;
+use crate::traits::Traits;
+use crate::{DeadReason, Email, Envelope, InvalidEmail};
 
 /// One Segment message, read tolerantly: unknown fields are ignored, and every scalar may be a string, a number or null.
 ///
@@ -13,6 +16,7 @@ use crate::{DeadReason, Envelope};
 pub struct Event {
     kind: EventType,
     root: Map<String, Value>,
+    traits: Traits,
 }
 
 /// What a Segment message is. Only the first two mean something to Refersion.
@@ -106,11 +110,7 @@ impl Event {
     /// Reads one event from its bytes and what is known beside them: a type that is known needs not stand in the event,
     /// and is right where another one stands there.
     pub fn parse_in(body: &[u8], envelope: &Envelope) -> Result<Self, ParseError> {
-        let read = serde_json::from_slice(body).or_else(|error| match mended(body) {
-            Some(body) => serde_json::from_slice(&body),
-            None => Err(error),
-        });
-        let root = match read {
+        let mut root = match read_json(without_byte_order_mark(body)) {
             Ok(Value::Object(root)) => root,
             Ok(_) => return Err(ParseError::NotAnObject),
             Err(error) => return Err(ParseError::NotJson { line: error.line(), column: error.column() }),
@@ -118,7 +118,8 @@ impl Event {
         // Old libraries say `action` where the specification says `type`.
         let said = || Fields::of_map(&root).text(&["type", "action"]).map(|kind| EventType::read(&kind));
         let kind = envelope.kind().or_else(said).ok_or(ParseError::NoType)?;
-        Ok(Self { kind, root })
+        let traits = Traits::settle(&mut root);
+        Ok(Self { kind, root, traits })
     }
 
     /// What the event is.
@@ -130,7 +131,7 @@ impl Event {
     /// The key that some of Segment's libraries put into every event: a secret of its sender.
     #[must_use]
     pub fn write_key(&self) -> Option<String> {
-        self.root().text(&["writeKey", "write_key"])
+        self.root().text(&["writeKey", "write_key"]).map(Cow::into_owned)
     }
 
     pub(crate) fn root(&self) -> Fields<'_> {
@@ -138,31 +139,45 @@ impl Event {
     }
 
     pub(crate) fn traits(&self) -> Fields<'_> {
-        self.root().object(&["traits"])
+        match self.traits {
+            Traits::Own => self.root().object(&["traits"]),
+            Traits::Context => self.root().object(&["context"]).object(&["traits"]),
+            Traits::Unreadable => Fields::default(),
+        }
+    }
+
+    /// Whether what should be its traits is something else than an object, and not nothing.
+    pub(crate) fn has_unreadable_traits(&self) -> bool {
+        self.traits == Traits::Unreadable
     }
 
     /// The id its sender gave, as text, whatever its length and shape.
-    pub(crate) fn sender_message_id(&self) -> Option<String> {
+    pub(crate) fn sender_message_id(&self) -> Option<Cow<'_, str>> {
         self.root().text(&["messageId", "message_id"])
     }
 
-    pub(crate) fn user_id(&self) -> Option<String> {
+    pub(crate) fn user_id(&self) -> Option<Cow<'_, str>> {
         self.root().text(&["userId", "user_id"])
     }
 
-    pub(crate) fn anonymous_id(&self) -> Option<String> {
+    pub(crate) fn anonymous_id(&self) -> Option<Cow<'_, str>> {
         self.root().text(&["anonymousId", "anonymous_id"])
     }
 
-    /// The address that the command for this event will use, as it was written.
+    /// The address that the command for this event will use; `None` if there is none at all.
     ///
     /// An identify means its trait: Segment's documented example has another address at the top. A delete has no
-    /// traits, so there it is the other way round.
-    pub(crate) fn email_text(&self) -> Option<String> {
-        let (top, trait_) = (self.root().text(&["email"]), self.traits().text(&["email"]));
-        match self.kind {
-            EventType::Delete => top.or(trait_),
-            _ => trait_.or(top),
+    /// traits, so there it is the other way round. Where both say nothing, the user's id may be an address.
+    pub(crate) fn email(&self) -> Option<Result<Email, InvalidEmail>> {
+        let (top, trait_) = (|| self.root().read(&["email"]), || self.traits().read(&["email"]));
+        let said = match self.kind {
+            EventType::Delete => first(top(), trait_),
+            _ => first(trait_(), top),
+        };
+        match said {
+            Ok(Some(text)) => Some(Email::parse(&text)),
+            Ok(None) => self.user_id().filter(|id| Email::is_meant_by(id)).map(|id| Email::parse(&id)),
+            Err(NoText) => Some(Err(InvalidEmail)),
         }
     }
 
@@ -177,10 +192,36 @@ impl Event {
     }
 
     /// `traits.company` is a name in some libraries and an object with a `name` in others.
-    pub(crate) fn company(&self) -> Option<String> {
-        let company = self.traits().get(&["company"])?;
-        scalar(company).or_else(|| Fields::of(Some(company)).text(&["name"]))
+    pub(crate) fn company(&self) -> Result<Option<Cow<'_, str>>, NoText> {
+        match self.traits().get(&["company"]) {
+            None => Ok(None),
+            Some(company) => {
+                let name = scalar(company).or_else(|| Fields::of(Some(company)).text(&["name"]));
+                name.map(Some).ok_or(NoText)
+            }
+        }
     }
+}
+
+/// What is said first; what says nothing leaves it to the next.
+fn first<'a>(
+    one: Result<Option<Cow<'a, str>>, NoText>,
+    next: impl FnOnce() -> Result<Option<Cow<'a, str>>, NoText>,
+) -> Result<Option<Cow<'a, str>>, NoText> {
+    match one {
+        Ok(Some(text)) => Ok(Some(text)),
+        Ok(None) => next(),
+        // A text in the other place is better than something else in this one.
+        Err(NoText) => next().and_then(|text| text.map(Some).ok_or(NoText)),
+    }
+}
+
+/// Reads JSON, also with half of an emoji in it.
+pub(crate) fn read_json(json: &[u8]) -> Result<Value, serde_json::Error> {
+    serde_json::from_slice(json).or_else(|error| match mended(json) {
+        Some(json) => serde_json::from_slice(&json),
+        None => Err(error),
+    })
 }
 
 impl fmt::Debug for Event {
@@ -209,7 +250,7 @@ mod tests {
     #[test]
     fn half_of_an_emoji_hides_nothing() {
         let cut = br#"{"type":"identify","traits":{"bio":"party \ud83c","email":"a@example.com"}}"#;
-        assert_eq!(Event::parse(cut).unwrap().email_text().as_deref(), Some("a@example.com"));
+        assert_eq!(Event::parse(cut).unwrap().email(), Some(Email::parse("a@example.com")));
     }
 
     #[test]

@@ -1,7 +1,11 @@
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
+use crate::text::{clean, is_invisible};
+
 /// Looks up fields of a JSON object the way Segment's customers write them: any casing, and scalars of any type.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Fields<'a>(Option<&'a Map<String, Value>>);
 
 impl<'a> Fields<'a> {
@@ -14,49 +18,78 @@ impl<'a> Fields<'a> {
         Self(Some(map))
     }
 
-    /// The first usable value: the names as given first, then any other casing of the same name.
+    /// The first value that is something: the names as given first, then any other spelling of the same name.
     pub(crate) fn get(self, names: &[&str]) -> Option<&'a Value> {
-        let map = self.0?;
-        let exact = names.iter().filter_map(|name| map.get(*name)).find(|value| !value.is_null());
-        exact.or_else(|| {
-            let wanted: Vec<String> = names.iter().map(|name| plain(name)).collect();
-            map.iter().find(|(key, value)| !value.is_null() && wanted.contains(&plain(key))).map(|(_, value)| value)
-        })
+        self.find(names, |value| (!is_nothing(value)).then_some(value))
     }
 
-    /// A non-empty scalar as trimmed text: a string, or a number as it is written without a fraction of zero.
-    pub(crate) fn text(self, names: &[&str]) -> Option<String> {
-        let map = self.0?;
-        let exact = names.iter().filter_map(|name| map.get(*name)).find_map(scalar);
-        exact.or_else(|| {
-            let wanted: Vec<String> = names.iter().map(|name| plain(name)).collect();
-            map.iter().filter(|(key, _)| wanted.contains(&plain(key))).find_map(|(_, value)| scalar(value))
-        })
+    /// The first scalar as text: a string without blanks around it, or a number as it is written without a fraction of
+    /// zero.
+    pub(crate) fn text(self, names: &[&str]) -> Option<Cow<'a, str>> {
+        self.find(names, scalar)
+    }
+
+    /// The same as [`Self::text`]; or `Err` if all that stands there is something else.
+    pub(crate) fn read(self, names: &[&str]) -> Result<Option<Cow<'a, str>>, NoText> {
+        match self.text(names) {
+            None if self.get(names).is_some() => Err(NoText),
+            text => Ok(text),
+        }
+    }
+
+    /// Whether a field is there, and not null.
+    pub(crate) fn has(self, names: &[&str]) -> bool {
+        self.find(names, |value| (!value.is_null()).then_some(())).is_some()
     }
 
     pub(crate) fn object(self, names: &[&str]) -> Self {
         Self::of(self.get(names))
     }
+
+    fn find<T>(self, names: &[&str], usable: impl Fn(&'a Value) -> Option<T>) -> Option<T> {
+        let map = self.0?;
+        let exact = names.iter().filter_map(|name| map.get(*name)).find_map(&usable);
+        exact.or_else(|| {
+            let is_meant = |key: &str| names.iter().any(|name| is_same(name, key));
+            map.iter().filter(|(key, _)| is_meant(key)).find_map(|(_, value)| usable(value))
+        })
+    }
 }
 
-/// `first_name`, `firstName`, `First Name` and `FIRSTNAME` are one field.
-fn plain(key: &str) -> String {
-    key.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
+/// Something stands where a text should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoText;
+
+/// `first_name`, `firstName`, `First Name`, `FIRSTNAME` and `$first_name` are one field, and so are `address.city` and
+/// `address_city`.
+pub(crate) fn is_same(one: &str, other: &str) -> bool {
+    let letters = |name| str::chars(name).filter(|c| !matches!(c, '_' | '-' | ' ' | '.' | '$') && !is_invisible(*c));
+    let folded = |name| letters(name).flat_map(char::to_lowercase);
+    folded(one).eq(folded(other))
 }
 
-pub(crate) fn scalar(value: &Value) -> Option<String> {
+/// Whether a value says as little as one that is missing. PHP writes `[]` for an object without fields, and `false` for
+/// what it does not have.
+pub(crate) fn is_nothing(value: &Value) -> bool {
     match value {
-        Value::String(text) => {
-            let text = text.trim();
-            (!text.is_empty()).then(|| text.to_owned())
-        }
-        Value::Number(number) => Some(match number.as_f64() {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) | Value::Number(_) => false,
+        Value::String(text) => clean(text).is_none(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+    }
+}
+
+pub(crate) fn scalar(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::String(text) => clean(text),
+        Value::Number(number) => Some(Cow::Owned(match number.as_f64() {
             // 94103.0 is how some languages write the integer 94103; every integer below 2^53 is exact.
             Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0 => {
                 format!("{float:.0}")
             }
             _ => number.to_string(),
-        }),
+        })),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
 }
@@ -83,12 +116,36 @@ mod tests {
     }
 
     #[test]
+    fn one_field_has_many_spellings() {
+        for key in
+            ["firstName", "first_name", "First Name", "FIRST-NAME", "$first_name", "first.name", "\u{feff}firstName"]
+        {
+            assert!(is_same("firstName", key), "{key}");
+        }
+        assert!(!is_same("firstName", "firstNames") && !is_same("firstName", "first") && !is_same("name", "firstName"));
+    }
+
+    #[test]
+    fn what_is_there_and_no_text_is_told_from_what_is_missing() {
+        let value =
+            json!({"a": ["x"], "b": [], "c": {}, "d": true, "e": false, "f": "\u{200b}", "g": "undefined", "h": "x"});
+        let fields = Fields::of(Some(&value));
+        for something in ["a", "d"] {
+            assert_eq!(fields.read(&[something]), Err(NoText), "{something}");
+        }
+        for nothing in ["b", "c", "e", "f", "g", "z"] {
+            assert_eq!(fields.read(&[nothing]), Ok(None), "{nothing}");
+        }
+        assert_eq!(fields.read(&["a", "h"]), Ok(Some(Cow::Borrowed("x"))));
+    }
+
+    #[test]
     fn scalars_are_text_and_the_rest_is_nothing() {
         let value = json!({"a": 94103, "b": 94103.0, "c": 1.5, "d": true, "e": {}, "f": [], "g": " x "});
         let fields = Fields::of(Some(&value));
         let texts: Vec<_> = ["a", "b", "c", "d", "e", "f", "g"].iter().map(|key| fields.text(&[key])).collect();
         let expected = [Some("94103"), Some("94103"), Some("1.5"), None, None, None, Some("x")];
-        assert_eq!(texts, expected.map(|text| text.map(str::to_owned)));
+        assert_eq!(texts, expected.map(|text| text.map(Cow::Borrowed)));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use crate::text::without_byte_order_mark;
 use crate::{Event, KeyPair, Subject};
 
 /// The longest id, in characters, that is shown as its sender wrote it. Segment's own limit.
@@ -46,7 +47,7 @@ impl Fingerprint {
     #[must_use]
     pub fn message_id(&self, event: &Event, body: &[u8]) -> MessageId {
         match event.sender_message_id() {
-            Some(id) if may_be_shown(&id) => MessageId { text: id, minted: false },
+            Some(id) if may_be_shown(&id) => MessageId { text: id.into_owned(), minted: false },
             Some(id) => {
                 MessageId { text: format!("hashed-{}", self.token(b"message id", id.as_bytes())), minted: false }
             }
@@ -54,9 +55,10 @@ impl Fingerprint {
         }
     }
 
-    /// An id for bytes that carry none.
+    /// An id for bytes that carry none, with or without a byte order mark.
     #[must_use]
     pub fn minted(&self, body: &[u8]) -> MessageId {
+        let body = without_byte_order_mark(body);
         MessageId { text: format!("minted-{}", self.token(b"body", body)), minted: true }
     }
 

@@ -5,9 +5,10 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use crate::surrogates::mended;
+use crate::text::{clean, is_invisible};
 use crate::{
-    AccountName, Command, Envelope, Event, EventType, Fingerprint, Judgement, KeyPair, MAX_PLAIN_ID, ParseError,
-    Subject, judge, judge_in,
+    AccountName, Command, Email, Envelope, Event, EventType, Fingerprint, Judgement, KeyPair, MAX_PLAIN_ID, Missing,
+    MissingLastName, ParseError, Subject, judge, judge_in, without_byte_order_mark,
 };
 
 /// Stands for what is personal: where it is in the input, it is in nothing that may be shown.
@@ -15,20 +16,23 @@ const MARKER: &str = "Vqx7Personal";
 
 static FINGERPRINT: LazyLock<Fingerprint> = LazyLock::new(|| Fingerprint::new(&KeyPair::new("public", "secret")));
 
+const REFUSE: MissingLastName = MissingLastName::Refuse;
+
 /// Reads `body` as every door and every worker might, and checks what comes of it.
 ///
 /// # Panics
 /// When something does not hold.
 pub fn event(body: &[u8]) {
-    let root = object(body);
+    let unmarked = without_byte_order_mark(body);
+    let root = object(unmarked);
     for envelope in envelopes(root.as_ref()) {
         match (Event::parse_in(body, &envelope), Event::parse_in(body, &envelope)) {
             (Err(error), Err(again)) => {
                 assert_eq!(error, again);
-                check_refusal(error, body, root.as_ref(), &envelope);
+                check_refusal(error, unmarked, root.as_ref(), &envelope);
             }
             (Ok(event), Ok(again)) => {
-                assert_eq!(judge_in(&event, &envelope), judge_in(&again, &envelope));
+                assert_eq!(judge_in(&event, &envelope, REFUSE), judge_in(&again, &envelope, REFUSE));
                 assert!(root.is_some(), "nothing but a JSON object is an event");
                 check_event(&event, body, &envelope);
             }
@@ -82,10 +86,12 @@ fn check_event(event: &Event, body: &[u8], envelope: &Envelope) {
     assert!(!subject.expose().is_empty() && subject == Subject::of(event, id.as_str()));
     check_place(&subject, fingerprint);
 
-    let judgement = judge_in(event, envelope);
+    check_mark(event, body, envelope, &subject);
+    let judgement = judge_in(event, envelope, REFUSE);
+    check_last_name(event, envelope, &judgement);
     match &judgement {
         Judgement::Work(command) => {
-            assert_eq!(judge(event), judgement, "a worker does what the door saw");
+            assert_eq!(judge(event, REFUSE), judgement, "a worker does what the door saw");
             assert_eq!(subject.expose(), command.email().folded(), "events about one address are one subject");
             check_command(command, event.kind());
         }
@@ -97,6 +103,36 @@ fn check_event(event: &Event, body: &[u8], envelope: &Envelope) {
     if body.windows(MARKER.len()).any(|part| part == MARKER.as_bytes()) {
         let shown = format!("{event:?} {envelope:?} {judgement:?} {subject:?} {}", fingerprint.subject(&subject));
         assert!(!shown.contains(MARKER), "{shown}");
+    }
+}
+
+/// A byte order mark before the bytes changes nothing.
+fn check_mark(event: &Event, body: &[u8], envelope: &Envelope, subject: &Subject) {
+    let marked = [b"\xef\xbb\xbf", body].concat();
+    let read = Event::parse_in(&marked, envelope).expect("it is the same event");
+    assert_eq!(judge_in(&read, envelope, REFUSE), judge_in(event, envelope, REFUSE));
+    let id = FINGERPRINT.message_id(&read, &marked);
+    assert_eq!((&id, Subject::of(&read, id.as_str())), (&FINGERPRINT.message_id(event, body), subject.clone()));
+}
+
+/// What stands for a missing last name decides nothing else.
+fn check_last_name(event: &Event, envelope: &Envelope, refusing: &Judgement) {
+    for policy in [MissingLastName::Repeat, MissingLastName::Dash] {
+        let judged = judge_in(event, envelope, policy);
+        if judged != *refusing {
+            let lacked = match refusing {
+                Judgement::Refuse(missing) => {
+                    missing.contains(&Missing::LastName) && !missing.contains(&Missing::FirstName)
+                }
+                // What Segment computed is taken if it is a whole person.
+                Judgement::Ignore(_) => envelope.is_computed(None) || event.is_computed(envelope),
+                Judgement::Work(_) => false,
+            };
+            assert!(lacked, "{refusing:?} became {judged:?}");
+        }
+        if let Judgement::Work(command) = &judged {
+            check_command(command, event.kind());
+        }
     }
 }
 
@@ -113,12 +149,17 @@ fn check_place(subject: &Subject, fingerprint: &Fingerprint) {
 fn check_command(command: &Command, kind: EventType) {
     let email = command.email();
     assert!(email.is(email.expose()) && email.expose().contains('@'));
+    assert_eq!(Email::parse(email.expose()).as_ref(), Ok(email), "what was read reads as itself");
+    assert!(!email.expose().contains(is_invisible), "no address has what cannot be seen");
     assert!(!email.expose().contains(|c: char| c.is_whitespace() || c.is_control()));
     match command {
         Command::Create(affiliate) => {
             assert_eq!(kind, EventType::Identify);
             let names = [&affiliate.first_name, &affiliate.last_name];
-            assert!(names.iter().all(|name| !name.expose().trim().is_empty()), "Refersion wants both");
+            assert!(names.iter().all(|name| clean(name.expose()).is_some()), "Refersion wants both");
+            assert!(!names.iter().any(|name| name.expose().contains(char::is_control)), "a name is one line");
+            let omitted = &affiliate.omitted;
+            assert!(omitted.iter().enumerate().all(|(n, one)| !omitted[..n].contains(one)), "each is said once");
             let id = affiliate.unique_merchant_id.as_ref();
             assert!(id.is_none_or(|id| id.expose().chars().all(|c| c.is_ascii_alphanumeric())));
         }

@@ -1,7 +1,7 @@
+use crate::address::{Address, omit};
 use crate::event::{Event, EventType};
-use crate::fields::{Fields, scalar};
 use crate::name::PersonName;
-use crate::{Command, Email, Envelope, NewAffiliate, OmittedField, Personal, refersion_country};
+use crate::{Command, Email, Envelope, MissingLastName, NewAffiliate, OmittedField, Personal};
 
 /// What is to be done about an event. Every door and the worker ask the same function, so that none contradicts another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub enum Missing {
     Email,
     /// An address that cannot be one.
     ValidEmail,
+    /// Traits that are an object. Nothing is known of the person then.
+    Traits,
     /// No first name.
     FirstName,
     /// No last name; a one-word `name` has none.
@@ -43,18 +45,19 @@ pub enum Missing {
 /// Decides what is to be done about an event that stands alone and that Segment has let through, or that a door has judged
 /// before: a worker never sees what stood around an event, and need not.
 #[must_use]
-pub fn judge(event: &Event) -> Judgement {
-    judge_in(event, &Envelope::default())
+pub fn judge(event: &Event, missing_last_name: MissingLastName) -> Judgement {
+    judge_in(event, &Envelope::default(), missing_last_name)
 }
 
-/// Decides what is to be done about `event`, with what is known beside it. Says everything that is missing at once.
+/// Decides what is to be done about `event`, with what is known beside it and what its account wants. Says everything that
+/// is missing at once.
 #[must_use]
-pub fn judge_in(event: &Event, envelope: &Envelope) -> Judgement {
+pub fn judge_in(event: &Event, envelope: &Envelope, missing_last_name: MissingLastName) -> Judgement {
     if event.is_excluded(envelope) {
         return Judgement::Ignore(Ignored::OptedOut);
     }
     match event.kind() {
-        EventType::Identify => match judge_identify(event) {
+        EventType::Identify => match judge_identify(event, missing_last_name) {
             // Segment sends these to whoever takes identifies, one for each person of an audience; there is nobody who
             // could complete them.
             Judgement::Refuse(_) | Judgement::Ignore(Ignored::Anonymous) if event.is_computed(envelope) => {
@@ -75,11 +78,16 @@ pub fn judge_in(event: &Event, envelope: &Envelope) -> Judgement {
     }
 }
 
-fn judge_identify(event: &Event) -> Judgement {
-    let (email, name) = (email(event), PersonName::of(event.traits()));
-    if email == Err(Missing::Email) && name.is_empty() {
+fn judge_identify(event: &Event, missing_last_name: MissingLastName) -> Judgement {
+    if event.has_unreadable_traits() {
+        return Judgement::Refuse(vec![Missing::Traits]);
+    }
+    let traits = event.traits();
+    let (email, name) = (email(event), PersonName::of(traits));
+    if email == Err(Missing::Email) && name.is_empty() && !PersonName::is_unreadable(traits) {
         return Judgement::Ignore(Ignored::Anonymous);
     }
+    let name = missing_last_name.complete(name);
     match (email, name) {
         (Ok(email), PersonName { first: Some(first), last: Some(last) }) => {
             Judgement::Work(Command::Create(Box::new(affiliate(event, email, first, last))))
@@ -98,26 +106,23 @@ fn judge_identify(event: &Event) -> Judgement {
 }
 
 fn email(event: &Event) -> Result<Email, Missing> {
-    let text = event.email_text().ok_or(Missing::Email)?;
-    Email::parse(&text).map_err(|_| Missing::ValidEmail)
+    event.email().ok_or(Missing::Email)?.map_err(|_| Missing::ValidEmail)
 }
 
 fn affiliate(event: &Event, email: Email, first: String, last: String) -> NewAffiliate {
-    let traits = event.traits();
-    let place = traits.get(&["address"]);
-    let address = Fields::of(place);
-    let mut omitted = Vec::new();
-    let country = address.text(&["country"]).and_then(|text| {
-        let code = refersion_country(&text);
-        if code.is_none() {
-            omitted.push(OmittedField::Country);
-        }
-        code
+    let Address { address1, city, state, zip, country, mut omitted } = Address::of(event.traits());
+    let company = event.company().unwrap_or_else(|_| {
+        omit(&mut omitted, OmittedField::Company);
+        None
+    });
+    let phone = event.traits().read(&["phone"]).unwrap_or_else(|_| {
+        omit(&mut omitted, OmittedField::Phone);
+        None
     });
     let unique_merchant_id = event.user_id().and_then(|id| {
         let fits = id.chars().all(|c| c.is_ascii_alphanumeric());
         if !fits {
-            omitted.push(OmittedField::UniqueMerchantId);
+            omit(&mut omitted, OmittedField::UniqueMerchantId);
         }
         fits.then_some(id)
     });
@@ -125,13 +130,12 @@ fn affiliate(event: &Event, email: Email, first: String, last: String) -> NewAff
         email,
         first_name: Personal::new(first),
         last_name: Personal::new(last),
-        company: event.company().map(Personal::new),
-        phone: traits.text(&["phone"]).map(Personal::new),
-        // Some libraries send the whole address as one line.
-        address1: address.text(&["street"]).or_else(|| place.and_then(scalar)).map(Personal::new),
-        city: address.text(&["city"]).map(Personal::new),
-        state: address.text(&["state"]).map(Personal::new),
-        zip: address.text(&["postalCode", "postal_code"]).map(Personal::new),
+        company: company.map(Personal::new),
+        phone: phone.map(Personal::new),
+        address1,
+        city,
+        state,
+        zip,
         country,
         unique_merchant_id: unique_merchant_id.map(Personal::new),
         omitted,
@@ -168,6 +172,7 @@ impl Missing {
         match self {
             Self::Email => "missing_email",
             Self::ValidEmail => "invalid_email",
+            Self::Traits => "invalid_traits",
             Self::FirstName => "missing_first_name",
             Self::LastName => "missing_last_name",
         }
@@ -181,8 +186,11 @@ impl Missing {
             (Self::Email, _) => "`traits.email`",
             (Self::ValidEmail, EventType::Delete) => "an `email` that is an e-mail address",
             (Self::ValidEmail, _) => "a `traits.email` that is an e-mail address",
+            (Self::Traits, _) => "`traits` (or `context.traits`) that are a JSON object",
             (Self::FirstName, _) => "`traits.firstName` (or `first_name`, or `name`)",
-            (Self::LastName, _) => "`traits.lastName` (or `last_name`, or a `name` of two words)",
+            (Self::LastName, _) => {
+                "`traits.lastName` (or `last_name`, or a `name` of two words; or set `account.missing_last_name` at the relay)"
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! queue and no HTTP, and it never puts personal data into a `Debug` or `Display` output.
 
 mod account;
+mod address;
 mod command;
 mod country;
 mod dead;
@@ -15,10 +16,13 @@ mod fingerprint;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod judge;
+mod last_name;
 mod name;
 mod personal;
 mod subject;
 mod surrogates;
+mod text;
+mod traits;
 
 pub use account::{AccountName, InvalidAccountName, KeyPair};
 pub use command::{Command, CommandKind, NewAffiliate, OmittedField};
@@ -29,8 +33,10 @@ pub use envelope::Envelope;
 pub use event::{Event, EventType, ParseError};
 pub use fingerprint::{Fingerprint, MAX_PLAIN_ID, MessageId};
 pub use judge::{Ignored, Judgement, Missing, judge, judge_in};
+pub use last_name::{MissingLastName, UnknownMissingLastName};
 pub use personal::Personal;
 pub use subject::{Shard, Subject};
+pub use text::without_byte_order_mark;
 
 /// The largest event that is accepted anywhere, in bytes of its body. Bounds what a worker holds in memory.
 pub const MAX_EVENT_BYTES: usize = 512 * 1024;

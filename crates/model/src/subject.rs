@@ -1,12 +1,13 @@
+use std::borrow::Cow;
 use std::fmt;
 
 use xxhash_rust::xxh64::xxh64;
 
-use crate::{AccountName, Email, Event};
+use crate::{AccountName, Event};
 
 /// Whom an event is about, by what Refersion knows people by. Events of one subject are worked in order.
 ///
-/// The e-mail address the command will use (trimmed, lower-cased), else `userId`, else `anonymousId`, else the message
+/// The e-mail address the command will use (bare, lower-cased), else `userId`, else `anonymousId`, else the message
 /// id. Personal data, so `Debug` hides it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Subject(String);
@@ -24,9 +25,9 @@ impl Subject {
     /// Reads the subject of `event`; `message_id` stands in where the event names nobody.
     #[must_use]
     pub fn of(event: &Event, message_id: &str) -> Self {
-        let email = event.email_text().and_then(|text| Email::parse(&text).ok()).map(|email| email.folded());
+        let email = event.email().and_then(Result::ok).map(|email| Cow::Owned(email.folded()));
         let id = email.or_else(|| event.user_id()).or_else(|| event.anonymous_id());
-        Self(id.unwrap_or_else(|| message_id.to_owned()))
+        Self(id.map_or_else(|| message_id.to_owned(), Cow::into_owned))
     }
 
     /// The subject of bytes that are no event: nobody but the message itself.

@@ -81,6 +81,7 @@ pub(crate) fn account_access(account: &AccountSettings) -> AccountAccess {
         webhook_secrets: account.webhook_secrets.clone(),
         webhook_unsigned: account.webhook_unsigned,
         trust: account.trust,
+        missing_last_name: account.missing_last_name,
         max_requests_per_second: account.max_requests_per_second,
     }
 }
@@ -105,6 +106,7 @@ pub(crate) fn worker_accounts(accounts: &[AccountSettings]) -> Vec<Account> {
         keys: account.keys.clone(),
         defaults: account.defaults,
         existing: account.existing,
+        missing_last_name: account.missing_last_name,
         max_calls_per_second: account.max_calls_per_second,
         fingerprint: Fingerprint::new(&account.keys),
     };

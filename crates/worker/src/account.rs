@@ -1,6 +1,6 @@
 use std::num::NonZeroU32;
 
-use refersion_relay_model::{AccountName, Fingerprint, KeyPair};
+use refersion_relay_model::{AccountName, Fingerprint, KeyPair, MissingLastName};
 use refersion_relay_refersion::{Existing, NewAffiliateDefaults};
 
 /// One Refersion merchant, as the worker needs it.
@@ -14,6 +14,8 @@ pub struct Account {
     pub defaults: NewAffiliateDefaults,
     /// What to do with an affiliate that exists already.
     pub existing: Existing,
+    /// What it wants of people without a last name.
+    pub missing_last_name: MissingLastName,
     /// How many calls may begin in a second, if that is bounded.
     pub max_calls_per_second: Option<NonZeroU32>,
     /// Makes the ids of its messages and subjects.

@@ -64,10 +64,11 @@ pub(crate) fn read(
     let message_id = desk.account().fingerprint.message_id(&event, &message.body);
     let subject = Subject::of(&event, message_id.as_str());
     let (kind, generation, create_only) = (event.kind(), message.headers.generation, message.headers.create_only);
+    let judgement = judge(&event, desk.account().missing_last_name);
     let account = &desk.name;
     let identity = Identity { account, kind, subject: &subject, message_id: &message_id, generation, create_only };
     let mark = marks.of(identity, message.headers.received_at);
-    Reading::Job(Box::new(Job { desk, subject, source, mark, kind, create_only, judgement: judge(&event) }))
+    Reading::Job(Box::new(Job { desk, subject, source, mark, kind, create_only, judgement }))
 }
 
 impl Job {

@@ -144,7 +144,7 @@ impl Roster {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
-    use refersion_relay_model::{Fingerprint, KeyPair};
+    use refersion_relay_model::{Fingerprint, KeyPair, MissingLastName};
     use refersion_relay_refersion::{Existing, NewAffiliateDefaults};
 
     use super::*;
@@ -158,6 +158,7 @@ mod tests {
             keys,
             defaults: NewAffiliateDefaults::default(),
             existing: Existing::Keep,
+            missing_last_name: MissingLastName::Refuse,
             max_calls_per_second: None,
         }
     }

@@ -106,6 +106,7 @@ pub(super) const PLAIN: &[Key] = &[
     key("account.status", r#""ACTIVE""#, r#""ACTIVE""#, &[r#""DENIED""#]),
     key("account.send_welcome", "true", "true", &[r#""true""#]),
     key("account.max_calls_per_second", "25", "25", &["-1", "100001", "0.5", r#""many""#]),
+    key("account.missing_last_name", r#""repeat""#, r#""repeat""#, &[r#""--""#, "1"]),
     key("account.on_existing", r#""update""#, r#""update""#, &[r#""merge""#]),
 ];
 

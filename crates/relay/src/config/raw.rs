@@ -167,6 +167,8 @@ pub(super) struct RawAccount {
     #[serde(default = "keep")]
     pub(super) on_existing: String,
     #[serde(default)]
+    pub(super) missing_last_name: Option<String>,
+    #[serde(default)]
     pub(super) max_calls_per_second: u32,
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use refersion_relay_ingest::{Bounds, Network, Trust};
-use refersion_relay_model::{AccountName, KeyPair};
+use refersion_relay_model::{AccountName, KeyPair, MissingLastName};
 use refersion_relay_queue::{BrokerUrl, InvalidSqlitePath, ManagementUrl, SqlitePath};
 use refersion_relay_refersion::{Existing, NewAffiliateDefaults, ProxyUrl, Status};
 use refersion_relay_telemetry::{LogFormat, is_log_filter};
@@ -87,6 +87,8 @@ pub(crate) struct AccountSettings {
     pub(crate) max_requests_per_second: u32,
     pub(crate) defaults: NewAffiliateDefaults,
     pub(crate) existing: Existing,
+    /// Of people without a last name.
+    pub(crate) missing_last_name: MissingLastName,
     /// Calls in a second, if they are bounded.
     pub(crate) max_calls_per_second: Option<NonZeroU32>,
 }
@@ -104,6 +106,7 @@ impl PartialEq for AccountSettings {
             max_requests_per_second,
             defaults,
             existing,
+            missing_last_name,
             max_calls_per_second,
         } = self;
         let pair = |keys: &KeyPair| (keys.expose_public().to_owned(), keys.expose_secret().to_owned());
@@ -119,6 +122,7 @@ impl PartialEq for AccountSettings {
             && *max_requests_per_second == other.max_requests_per_second
             && *defaults == other.defaults
             && *existing == other.existing
+            && *missing_last_name == other.missing_last_name
             && *max_calls_per_second == other.max_calls_per_second
     }
 }
@@ -353,6 +357,9 @@ fn account(raw: RawAccount) -> Result<AccountSettings, ConfigError> {
         "update" => Existing::Update,
         _ => return Err(invalid(&key("on_existing"), "has to be keep or update")),
     };
+    let missing_last_name = raw.missing_last_name.as_deref().map_or(Ok(MissingLastName::default()), str::parse);
+    let missing_last_name =
+        missing_last_name.map_err(|error| invalid(&key("missing_last_name"), &error.to_string()))?;
     let fine = raw.max_calls_per_second <= MAX_CALLS_PER_SECOND;
     check(&key("max_calls_per_second"), fine, "a number from 0, for no bound, to 100000")?;
     let keys = KeyPair::new(raw.public_key.trim(), secret_key.expose_secret());
@@ -372,6 +379,7 @@ fn account(raw: RawAccount) -> Result<AccountSettings, ConfigError> {
         max_requests_per_second: raw.max_requests_per_second,
         defaults,
         existing,
+        missing_last_name,
         max_calls_per_second: NonZeroU32::new(raw.max_calls_per_second),
     })
 }

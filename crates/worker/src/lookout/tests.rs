@@ -1,7 +1,7 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use refersion_relay_model::{AccountName, Command, Fingerprint, KeyPair};
+use refersion_relay_model::{AccountName, Command, Fingerprint, KeyPair, MissingLastName};
 use refersion_relay_refersion::{Applied, Calls, Ended, Existing, NewAffiliateDefaults, Operation};
 use tokio_util::sync::DropGuard;
 
@@ -108,6 +108,7 @@ fn account(name: &str) -> Account {
         keys,
         defaults: NewAffiliateDefaults::default(),
         existing: Existing::Keep,
+        missing_last_name: MissingLastName::Refuse,
         max_calls_per_second: None,
     }
 }

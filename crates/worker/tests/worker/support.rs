@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use refersion_relay_model::{AccountName, Event, Fingerprint, KeyPair, Shard, Subject};
+use refersion_relay_model::{AccountName, Event, Fingerprint, KeyPair, MissingLastName, Shard, Subject};
 use refersion_relay_queue::{
     BrokerState, BrokerUrl, GatePace, Headers, Message, Place, Queue, RabbitMq, RabbitMqSettings, Room,
 };
@@ -114,6 +114,7 @@ pub(crate) fn account() -> Account {
         keys,
         defaults: NewAffiliateDefaults::default(),
         existing: Existing::Keep,
+        missing_last_name: MissingLastName::Refuse,
         max_calls_per_second: None,
     }
 }

@@ -85,7 +85,7 @@ fn account(examined: &Examined, account: &AccountSettings) -> Value {
         })).collect::<Vec<_>>(),
         "max_requests_per_second": account.max_requests_per_second,
         "status": account.defaults.status.as_str(), "send_welcome": account.defaults.send_welcome,
-        "on_existing": account.existing.as_str(),
+        "on_existing": account.existing.as_str(), "missing_last_name": account.missing_last_name.as_str(),
         "max_calls_per_second": account.max_calls_per_second.map_or(0, NonZeroU32::get),
     })
 }

@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
-use refersion_relay_model::MAX_EVENT_BYTES;
+use refersion_relay_model::{MAX_EVENT_BYTES, without_byte_order_mark};
 
 /// The longest line that is kept in memory: longer ones are no events, whatever they say.
 const MAX_LINE_BYTES: usize = MAX_EVENT_BYTES + 1;
 /// The first two bytes of everything gzip has packed (RFC 1952, section 2.3.1).
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The lines of a file or of standard input, unpacked if they are packed. Memory is bounded whatever is in them.
 pub(super) struct Lines {
@@ -115,9 +114,8 @@ impl Lines {
         if text.ends_with(b"\r") {
             text.truncate(text.len() - 1);
         }
-        if self.number == 1 && text.starts_with(BYTE_ORDER_MARK) {
-            text = text.slice(BYTE_ORDER_MARK.len()..);
-        }
+        // One stands before every part of what was put together from files that begin with one.
+        text = text.slice_ref(without_byte_order_mark(&text));
         Ok(Some(Line { number: self.number, text: Text::Whole(text) }))
     }
 }
@@ -191,6 +189,7 @@ mod tests {
         assert_eq!(all(b"a").0, whole(&["a"]));
         assert_eq!(all(b"a\n").0, whole(&["a"]));
         assert_eq!(all(b"\xef\xbb\xbfa \r\n\n{\"b\": 1}\nc").0, whole(&["a ", "", "{\"b\": 1}", "c"]));
+        assert_eq!(all(b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n\xef\xbb\xbf\n").0, whole(&["a", "b", ""]));
     }
 
     #[test]

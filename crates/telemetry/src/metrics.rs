@@ -210,7 +210,7 @@ impl Metrics {
             ),
             account_paused: add.gauges(
                 "account_paused",
-                "1 while Refersion's Retry-After pauses an account, by account.",
+                "1 while an account pauses because Refersion asked for fewer calls, by account.",
                 &["account"],
             ),
             in_hand: add.gauge("worker_in_hand", "Events taken and not yet settled."),

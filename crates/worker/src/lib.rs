@@ -23,6 +23,7 @@ mod mark;
 mod order;
 mod outage;
 mod pace;
+mod past;
 mod reading;
 mod refusals;
 mod roster;

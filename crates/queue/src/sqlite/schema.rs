@@ -54,7 +54,6 @@ const TABLES: &str = "
         body BLOB NOT NULL
     ) STRICT;
     CREATE INDEX event_by_place ON event (place, number);
-    CREATE INDEX event_by_due_at ON event (due_at) WHERE due_at IS NOT NULL;
 ";
 
 /// What a file turned out to be.

@@ -116,7 +116,7 @@ mod tests {
         connection.execute("INSERT INTO place VALUES (7, ?1, 0, 0, 0)", [tier]).unwrap();
         for (number, time) in (0_i64..).zip(times) {
             let insert = "INSERT INTO event (number, place, due_at, due_place, deliveries, message_id, type, received_at, \
-                          attempts, generation, body) VALUES (?1, 7, ?2, 8, 0, '', '', 0, 0, 0, '')";
+                          attempts, generation, body) VALUES (?1, 7, ?2, 8, 0, '', '', 0, 0, 0, x'')";
             connection.execute(insert, params![number, millis(NOW + Duration::from_secs(*time))]).unwrap();
         }
         let due = find(&connection, NOW + MINUTE * 60, 100).unwrap();

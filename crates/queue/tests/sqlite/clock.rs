@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use refersion_relay_model::Shard;
-use refersion_relay_queue::{Ahead, Place, Queue};
+use refersion_relay_queue::{Ahead, Place};
 
 use crate::support::events::{DELIVERED, TIER, account, bodies, event, events, numbers};
 use crate::support::sqlite::Embedded;

@@ -31,7 +31,7 @@ pub use rabbitmq::{
     ManagementUrl, PolicyHarm, PolicyReport, RabbitMq, RabbitMqSettings, TopologyReport,
 };
 pub use shards::{Gate, ShardSet, Shards};
-pub use sqlite::{InvalidSqlitePath, Ledger, Sqlite, SqlitePath, SqliteSettings};
+pub use sqlite::{Ahead, InvalidSqlitePath, Ledger, Sqlite, SqlitePath, SqliteSettings};
 pub use stuck::Stuck;
 pub use sweep::{Action, Fate, InFlight, InvalidInFlight, Judge, Swept};
 pub use terms::Terms;

@@ -23,6 +23,7 @@ mod mark;
 mod order;
 mod outage;
 mod pace;
+mod past;
 mod pauses;
 mod reading;
 mod refusals;

@@ -4,6 +4,7 @@ use refersion_relay_model::{AccountName, Subject};
 use refersion_relay_queue::{Death, Ending, Headers, Place, Settle};
 use refersion_relay_telemetry::{Parked, Wait};
 
+use crate::past::past;
 use crate::verdict::{Aside, Retry, Verdict};
 use crate::work::Context;
 
@@ -44,7 +45,7 @@ impl Context {
                 Some(Settle::Move(place, headers))
             }
             Verdict::Hold => {
-                let held_at = headers.held_at.or(Some(now));
+                let held_at = past(headers.held_at, now).or(Some(now));
                 Some(Settle::Move(Place::Held(account?.clone()), Box::new(Headers { held_at, ..*headers })))
             }
             Verdict::DeadLetter { reason, status, error } => {

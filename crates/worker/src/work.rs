@@ -19,6 +19,7 @@ use crate::lookout::Lookout;
 use crate::mark::Marks;
 use crate::order::{Order, Standing};
 use crate::outage::Known;
+use crate::past::{past, since};
 use crate::reading::Job;
 use crate::refusals::Refused;
 use crate::roster::{Desk, Roster};
@@ -54,6 +55,7 @@ pub(crate) struct Context {
     pub(crate) metrics: Metrics,
     /// How many may ask at a time whether events are held: that takes a connection.
     pub(crate) asking: Semaphore,
+    pub(crate) began: Instant,
 }
 
 /// Whether an event may call.
@@ -315,7 +317,7 @@ impl Context {
         if charged(&verdict) {
             self.metrics.attempt_charged();
             headers.attempts = attempts.saturating_add(1);
-            headers.first_failed_at = first_failed_at.or(Some(now));
+            headers.first_failed_at = past(first_failed_at, now).or(Some(now));
         }
         verdict
     }
@@ -373,7 +375,7 @@ impl Context {
 
     fn held_too_long(&self, headers: &Headers, source: Source) -> Option<Verdict> {
         let held_at = headers.held_at.filter(|_| source == Source::Held)?;
-        let held = SystemTime::now().duration_since(held_at).unwrap_or_default();
+        let held = since(held_at, SystemTime::now(), self.began.elapsed());
         (self.retry.max_held <= held).then(|| Verdict::DeadLetter {
             reason: DeadReason::Held,
             status: None,

@@ -6,6 +6,7 @@ use refersion_relay_model::Shard;
 use refersion_relay_queue::{Owned, Place, Queue, Terms};
 use refersion_relay_telemetry::Metrics;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -80,7 +81,7 @@ impl Worker {
         let (retry, longest_stay) = (settings.retry.clone(), settings.longest_stay);
         let lookout = Arc::new(Lookout::new(settings.outage, roster.clone(), metrics.clone()));
         let (marks, ended, order) = (Marks::new(), Ended::new(), Arc::new(Order::new(metrics.clone())));
-        let (roster_of, asking) = (roster.clone(), Semaphore::new(ASKING));
+        let (roster_of, asking, began) = (roster.clone(), Semaphore::new(ASKING), Instant::now());
         let context = Context {
             queue,
             destination,
@@ -93,6 +94,7 @@ impl Worker {
             order,
             metrics,
             asking,
+            began,
         };
         let progress = Progress { looked_after: AtomicUsize::new(0), wanted: settings.shards.len() };
         Self { context: Arc::new(context), roster, settings, progress: Arc::new(progress) }

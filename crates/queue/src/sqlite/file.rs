@@ -96,7 +96,7 @@ impl File {
 
     /// SQLite follows a link, and with it the log lies elsewhere; through a second name others use the file with another log.
     fn is_what_it_seems(path: &SqlitePath) -> Result<(), Fault> {
-        let files = [path.as_path().to_owned(), path.beside("wal"), path.beside("shm")];
+        let files = [path.as_path().to_owned(), path.beside("wal"), path.beside("shm"), path.beside("journal")];
         let objection = files.iter().find_map(|file| Some((file, beside::objection_to(file)?)));
         let fault = |(file, why): (&PathBuf, _)| Fault::new(Cause::Unusable, format!("{} {why}", file.display()));
         objection.map_or(Ok(()), |objection| Err(fault(objection)))

@@ -7,6 +7,7 @@
 
 mod beside;
 mod change;
+mod due;
 mod fault;
 mod file;
 mod gates;
@@ -27,6 +28,7 @@ mod turn;
 mod work;
 mod writer;
 
+pub use due::Ahead;
 pub use ledger::Ledger;
 pub use path::{InvalidSqlitePath, SqlitePath};
 pub use queue::{Sqlite, SqliteSettings};

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -18,6 +19,11 @@ pub(crate) fn name(place: &Place) -> String {
         Place::Held(account) => format!("{HELD}{account}"),
         Place::Dead(class) => format!("dead.{class}"),
     }
+}
+
+/// The delay of a tier, by what it is called in the file.
+pub(crate) fn delay(name: &str) -> Option<Duration> {
+    humantime::parse_duration(name.strip_prefix("retry.")?).ok()
 }
 
 /// Why nothing can be put there, wherever it comes from.

@@ -16,7 +16,7 @@ use super::owner::{Owners, SqliteOwned};
 use super::path::SqlitePath;
 use super::rights::Rights;
 use super::writer::{Writer, answer};
-use super::{change, gates, letters, places, work};
+use super::{change, due, gates, letters, places, work};
 use crate::waves::chains;
 use crate::{
     BrokerState, Browsed, Conservation, Depth, InFlight, Judge, Letter, Message, Owned, Place, PublishError, Queue,
@@ -100,6 +100,11 @@ impl Sqlite {
     pub async fn left_behind(&self) -> Result<Vec<(u16, u64)>, QueueError> {
         let configured = self.configured.clone();
         Ok(self.reader.read(move |connection| gates::left_behind(connection, &configured)).await?)
+    }
+
+    /// Events whose times lie ahead of what this machine's clock can have written, by place: it was set back since.
+    pub async fn ahead(&self) -> Result<Vec<due::Ahead>, QueueError> {
+        Ok(self.reader.read(|connection| due::ahead(connection, SystemTime::now())).await?)
     }
 
     /// Stores a batch whole or not at all, also if its sender goes away meanwhile.

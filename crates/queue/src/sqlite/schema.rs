@@ -59,7 +59,6 @@ const TABLES: &str = "
         create_only INTEGER NOT NULL DEFAULT 0
     ) STRICT;
     CREATE INDEX event_by_place ON event (place, number);
-    CREATE INDEX event_by_due_at ON event (due_at) WHERE due_at IS NOT NULL;
 ";
 
 /// What a file turned out to be.

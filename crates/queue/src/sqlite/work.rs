@@ -1,9 +1,10 @@
 use std::collections::{BTreeSet, HashMap};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use refersion_relay_model::{Class, DeadReason, Shard};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::due::{self, Due};
 use super::gates;
 use super::lease::Held;
 use super::places::{self, Places};
@@ -288,24 +289,19 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Puts what has waited long enough behind what is on its shard.
-    pub(crate) fn let_due(&mut self, now: SystemTime) -> rusqlite::Result<()> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT number, place, due_place FROM event WHERE due_at <= ?1 ORDER BY due_at, number LIMIT ?2",
-        )?;
-        let due = statement
-            .query_map(params![millis(now), DUE_AT_ONCE], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-            .collect::<rusqlite::Result<Vec<(i64, i64, i64)>>>()?;
+    /// Puts what has waited long enough behind what is on its shard. Returns how many would have waited for too long.
+    pub(crate) fn let_due(&mut self, now: SystemTime) -> rusqlite::Result<usize> {
+        let due = due::find(self.connection, now, DUE_AT_ONCE)?;
         let mut update = self.connection.prepare_cached(
             "UPDATE event SET number = ?2, place = ?3, due_at = NULL, due_place = NULL WHERE number = ?1",
         )?;
-        for (number, from, to) in due {
+        for Due { number, from, to, .. } in &due {
             let next = self.next();
             update.execute(params![number, next, to])?;
-            self.change(from).events -= 1;
-            self.change(to).events += 1;
+            self.change(*from).events -= 1;
+            self.change(*to).events += 1;
         }
-        Ok(())
+        Ok(due.iter().filter(|due| due.is_ahead).count())
     }
 
     /// Takes the lease, if nobody has it who could still use it. `locked`: whether the lock that goes with it is ours,
@@ -386,14 +382,6 @@ fn refusal(shards: &Shards, place: &Place) -> Option<String> {
     })
 }
 
-/// In how long the next event becomes due, if one waits for that.
-pub(crate) fn next_due(connection: &Connection, now: SystemTime) -> rusqlite::Result<Option<Duration>> {
-    let at: Option<i64> = connection
-        .prepare_cached("SELECT min(due_at) FROM event WHERE due_at IS NOT NULL")?
-        .query_row([], |row| row.get(0))?;
-    Ok(at.map(|at| Duration::from_millis(u64::try_from(at - millis(now)).unwrap_or(0))))
-}
-
 /// How many events are at a place, and how many of those are in hand.
 pub(crate) fn depth(connection: &Connection, place: &Place) -> rusqlite::Result<(u64, u64)> {
     let counts: Option<(i64, i64)> = connection
@@ -406,6 +394,8 @@ pub(crate) fn depth(connection: &Connection, place: &Place) -> rusqlite::Result<
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use refersion_relay_model::AccountName;
 
     use super::*;

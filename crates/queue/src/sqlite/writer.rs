@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot::{self, error::RecvError};
 use tokio::sync::watch;
 
+use super::due;
 use super::fault::{Cause, Fault};
 use super::file::{BUSY_PATIENCE, File, Mode};
 use super::gates;
@@ -21,7 +22,7 @@ use super::pulse::Pulse;
 use super::rights::Rights;
 use super::status::Status;
 use super::turn::{Lock, Turnstile};
-use super::work::{Work, next_due};
+use super::work::Work;
 use crate::{Backoff, BrokerState, Shards};
 
 /// What goes into one transaction, in events: more would only make those who came first wait.
@@ -364,6 +365,7 @@ impl Thread {
         begin(&file.connection, turnstile)?;
         let mut doing = Work::begin(&file.connection, &mut self.places, &self.configured)?;
         if self.gates == GateLook::Never {
+            due::prepare(&file.connection)?;
             gates::prepare(&file.connection, &self.configured)?;
             let shards = gates::read(&file.connection, &self.configured, SystemTime::now())?;
             if let Some(why) = shards.given_up() {
@@ -540,8 +542,18 @@ impl Thread {
     fn look_at_due(&mut self) {
         let now = SystemTime::now();
         let Some(open) = &self.open else { return };
-        if next_due(&open.file.connection, now).is_ok_and(|wait| wait == Some(Duration::ZERO)) {
-            let _ = self.commit(|work| work.let_due(now));
+        if due::is_anything(&open.file.connection, now).is_ok_and(|is| is) {
+            let mut ahead = 0;
+            let moved = self.commit(|work| {
+                ahead = work.let_due(now)?;
+                Ok(())
+            });
+            if moved.is_ok() && 0 < ahead {
+                tracing::warn!(
+                    events = ahead,
+                    "the clock was set back: what would have waited longer than its delay is worked now"
+                );
+            }
         }
     }
 }

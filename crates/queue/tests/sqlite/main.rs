@@ -8,6 +8,7 @@ mod process;
 #[expect(dead_code, reason = "shared with the binaries of the contract and the other backend")]
 mod support;
 
+mod clock;
 mod counts;
 mod crash;
 mod damage;

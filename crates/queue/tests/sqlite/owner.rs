@@ -154,7 +154,7 @@ async fn check(name: &str, why: &str, make: impl Fn(&Path, &Path)) {
 
 #[tokio::test]
 async fn no_name_in_the_folder_leads_anywhere_else() {
-    for name in ["relay.db", "relay.db-wal", "relay.db-shm", "relay.db-turn", "relay.db-worker"] {
+    for name in ["relay.db", "relay.db-wal", "relay.db-shm", "relay.db-journal", "relay.db-turn", "relay.db-worker"] {
         check(name, "is a link", |theirs, planted| symlink(theirs, planted).unwrap()).await;
         check(name, "second name", |theirs, planted| fs::hard_link(theirs, planted).unwrap()).await;
     }
@@ -162,7 +162,7 @@ async fn no_name_in_the_folder_leads_anywhere_else() {
 
 #[tokio::test]
 async fn nothing_is_made_where_a_name_in_the_folder_leads() {
-    for name in ["relay.db-wal", "relay.db-shm", "relay.db-turn", "relay.db-worker"] {
+    for name in ["relay.db-wal", "relay.db-shm", "relay.db-journal", "relay.db-turn", "relay.db-worker"] {
         check(name, "is a link", |theirs, planted| {
             symlink(theirs.with_file_name("nowhere"), planted).unwrap();
         })

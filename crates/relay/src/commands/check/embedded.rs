@@ -1,7 +1,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use refersion_relay_queue::{BrokerState, Ledger, Queue, Sqlite, SqlitePath};
+use refersion_relay_queue::{Ahead, BrokerState, Ledger, Queue, Sqlite, SqlitePath};
 use refersion_relay_telemetry::Metrics;
 use tokio::time::timeout;
 
@@ -20,6 +20,7 @@ pub(super) async fn look(path: &SqlitePath, examined: &Examined, args: &CheckArg
     findings.extend(drain::look(&queue, &examined.settings).await);
     let left = queue.left_behind().await.unwrap_or_default().into_iter();
     findings.extend(left.map(|(shards, events)| Finding::failed("shards", left_behind::says(shards, events))));
+    findings.extend(queue.ahead().await.unwrap_or_default().into_iter().map(ahead));
     let ledger = queue.ledger().await.ok();
     findings.extend(ledger.map(adds_up));
     if args.new_baseline {
@@ -56,6 +57,17 @@ fn permissions(path: &SqlitePath) -> Option<Finding> {
     let shown = path.as_path().display();
     (mode & 0o004 != 0)
         .then(|| Finding::warning("queue", format!("every user of this machine can read {shown}: chmod o-r")))
+}
+
+/// What waits for a time that the clock has not written as it is now.
+fn ahead(Ahead { place, events }: Ahead) -> Finding {
+    let events = if events == 1 { "1 event".to_owned() } else { format!("{events} events") };
+    let says = if place.starts_with("held.") {
+        "were held at a time that lies ahead, so the clock was set back: they count as held since the worker began"
+    } else {
+        "wait for longer than its delay, so the clock was set back: a worker takes them for due at once"
+    };
+    Finding::warning("clock", format!("{events} at {place} {says}"))
 }
 
 fn adds_up(ledger: Ledger) -> Finding {

@@ -4,7 +4,7 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context;
@@ -189,6 +189,23 @@ impl PrivateBroker {
             anyhow::bail!("rabbitmqctl {args:?} failed with {}: {}", output.status, complaint.trim());
         }
         Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Everything that the node has logged: asks it for a line of ours and waits for that, as it writes a moment later than it
+    /// answers.
+    pub async fn log(&self) -> anyhow::Result<String> {
+        let mark = format!("the log was read here, at {} ns", SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos());
+        self.ctl(&["eval", &format!("logger:notice({mark:?}).")]).await?;
+        let written = async {
+            loop {
+                match self.folder.log() {
+                    Ok(log) if log.contains(&mark) => return Ok(log),
+                    Ok(_) => sleep(POLL).await,
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        Ok(timeout(CTL, written).await.context("the node writes nothing into its log")??)
     }
 
     fn vm(&self) -> &Process {

@@ -111,6 +111,12 @@ impl Folder {
         File::options().create(true).append(true).open(self.path.join("log/output"))
     }
 
+    /// What the node has logged so far. It writes a moment later than it answers.
+    pub(crate) fn log(&self) -> io::Result<String> {
+        fs::read(self.path.join(format!("log/{}.log", self.member.name)))
+            .map(|text| String::from_utf8_lossy(&text).into_owned())
+    }
+
     /// The last lines of every file in the log folder.
     pub(crate) fn log_tail(&self) -> String {
         let mut tail = String::new();

@@ -27,8 +27,8 @@ pub use message::{Death, Headers, Message};
 pub use owned::{Delivery, Ending, Owned, Settle, SettleError};
 pub use port::{BrokerState, Depth, Place, PublishError, Queue, QueueError, Room};
 pub use rabbitmq::{
-    BrokerUrl, BrokerVersion, GatePace, Gravity, InvalidBrokerUrl, InvalidManagementUrl, ManagementError,
-    ManagementUrl, PolicyHarm, PolicyReport, RabbitMq, RabbitMqSettings, TopologyReport,
+    BrokerUrl, BrokerVersion, GatePace, Gravity, InvalidBrokerUrl, InvalidManagementUrl, Limits, ManagementError,
+    ManagementUrl, Needs, PolicyHarm, PolicyReport, RabbitMq, RabbitMqSettings, TopologyReport,
 };
 pub use shards::{Gate, ShardSet, Shards};
 pub use sqlite::{Ahead, InvalidSqlitePath, Ledger, Sqlite, SqlitePath, SqliteSettings};

@@ -41,7 +41,8 @@ impl Terms {
                     self.backoff.reset();
                     return owned;
                 }
-                Err(error) => tracing::warn!(place = ?self.place, "cannot take up a place: {error}"),
+                // The queue says that too, once for all places that it is in the way of.
+                Err(error) => tracing::debug!(place = ?self.place, "cannot take up a place: {error}"),
             }
         }
     }

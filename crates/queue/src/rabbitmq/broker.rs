@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
-use lapin::Connection;
+use lapin::{Connection, Event};
 use refersion_relay_model::{AccountName, Class};
 use refersion_relay_telemetry::Metrics;
 use tokio::sync::watch;
@@ -11,14 +11,16 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::broker_version::BrokerVersion;
+use super::cause::Cause;
 use super::gates::GatePace;
-use super::management::{ManagementError, PolicyReport};
+use super::management::{Limits, ManagementError, PolicyReport};
 use super::management_url::ManagementUrl;
+use super::marks::Marks;
 use super::names::Names;
 use super::publisher::{Publisher, PublisherSettings};
 use super::reader::Reader;
 use super::tally::{self, Storing};
-use super::topology::{Accounts, DeclareError, Topology, TopologyReport};
+use super::topology::{Accounts, DeclareError, Needs, Topology, TopologyReport};
 use super::url::BrokerUrl;
 use super::{connection, consumer, reader, sweep, switch};
 use crate::waves::chains;
@@ -112,12 +114,33 @@ impl RabbitMq {
         let topology = &self.publisher.topology;
         let report = async {
             let mut report = topology.check(&connection).await?;
-            report.differences.extend(topology.silent(&connection).await);
+            report.differences.extend(topology.silent(&self.url, &connection).await);
             Ok::<_, lapin::Error>(report)
         };
         let report = report.await;
         connection::close(&connection).await;
         Ok(report?)
+    }
+
+    /// Why the broker takes no messages now, in its own words, if it does not. It says so only to a connection that publishes,
+    /// so this publishes to nobody.
+    pub async fn alarm(&self) -> Result<Option<String>, QueueError> {
+        let connection =
+            connection::connect(&self.url, "check").await.map_err(|error| QueueError::Away(error.to_string()))?;
+        let alarm = alarm(&connection, &self.publisher.topology.names).await;
+        connection::close(&connection).await;
+        Ok(alarm?)
+    }
+
+    /// How many queues, connections and channels are needed, about.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        self.publisher.topology.needs()
+    }
+
+    /// Asks for the limits that are set for the vhost and the user. Needs no connection to the broker.
+    pub async fn limits(&self, api: &ManagementUrl) -> Result<Limits, ManagementError> {
+        api.limits(&self.url).await
     }
 
     /// Looks at the policies in force on our queues, which AMQP does not show. Needs no connection to the broker.
@@ -128,7 +151,7 @@ impl RabbitMq {
     /// Takes for right what [`Queue::conservation`] says now: differences and tolerances count from here on.
     pub async fn set_baseline(&self) -> Result<(), QueueError> {
         let connection = self.tally_connection().await?;
-        let set = tally::baseline(&connection, &self.publisher.topology).await;
+        let set = tally::baseline(&self.url, &connection, &self.publisher.topology).await;
         connection::close(&connection).await;
         set
     }
@@ -146,6 +169,32 @@ impl RabbitMq {
     /// Asks for the broker's version, which lapin does not show. Needs no connection to the broker.
     pub async fn version(&self, api: &ManagementUrl) -> Result<BrokerVersion, ManagementError> {
         api.version(&self.url).await
+    }
+}
+
+async fn alarm(connection: &Connection, names: &Names) -> Result<Option<String>, lapin::Error> {
+    let mut events = std::pin::pin!(connection.events_listener());
+    let blocked = async {
+        loop {
+            match events.next().await {
+                Some(Event::ConnectionBlocked(why)) => return why,
+                Some(_) => {}
+                None => std::future::pending().await,
+            }
+        }
+    };
+    let publishing = async {
+        let marks = Marks::ask(connection, names).await?;
+        // The first publish is what a broker in need takes still; then it says so, and reads nothing more.
+        for _ in 0..2 {
+            marks.has("alarm").await?;
+        }
+        marks.end().await
+    };
+    tokio::select! {
+        biased;
+        why = blocked => Ok(Some(why)),
+        published = publishing => published.map(|()| None),
     }
 }
 
@@ -196,7 +245,23 @@ impl Queue for RabbitMq {
 
     async fn own(&self, place: Place, room: Room) -> Result<Owned, QueueError> {
         self.registered().await;
-        Ok(consumer::own(&self.url, self.publisher.clone(), &place, room).await?)
+        let (untaken, queue) = (&self.publisher.untaken, self.publisher.topology.names.queue(&place));
+        match consumer::own(&self.url, self.publisher.clone(), &place, room).await {
+            Ok(owned) => {
+                if untaken.is_last(&queue) {
+                    tracing::info!("every place can be taken up again");
+                }
+                Ok(owned)
+            }
+            Err(error) => {
+                let error = QueueError::from(error);
+                // That the broker is away is said already.
+                if self.publisher.state().borrow().is_up() && untaken.is_new(&queue, &error.to_string()) {
+                    tracing::warn!(place = queue, "a place cannot be taken up, trying again until it works: {error}");
+                }
+                Err(error)
+            }
+        }
     }
 
     async fn admit(&self, accounts: &[AccountName]) -> Result<(), QueueError> {
@@ -216,10 +281,8 @@ impl Queue for RabbitMq {
                 link.held.lock().await.retain(|account| !left(account));
                 Ok(())
             }
-            Err(DeclareError::Mismatch(why)) => Err(QueueError::Mismatch(why)),
-            Err(DeclareError::Broker(error)) if reader::is(&error, reader::ACCESS_REFUSED) => {
-                Err(QueueError::Forbidden(error.to_string()))
-            }
+            Err(DeclareError::Refused { cause: Cause::NoRight(_), why }) => Err(QueueError::Forbidden(why)),
+            Err(DeclareError::Differs(why) | DeclareError::Refused { why, .. }) => Err(QueueError::Mismatch(why)),
             Err(DeclareError::Broker(error)) => Err(error.into()),
         }
     }

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::cause::Cause;
 use super::url::BrokerUrl;
 
 /// How long reaching one host may take: TCP, TLS and the AMQP handshake. lapin has no bound of its own here, and a peer
@@ -19,35 +20,39 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an orderly close may take before the connection is simply dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Why there is no connection. Says nothing of the URL but the host.
+/// Why there is no connection: what is the matter with the host that was tried last. Says nothing else of the URL.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct ConnectError(pub(crate) String);
+#[error("{}", cause.with(host))]
+pub(crate) struct ConnectError {
+    host: String,
+    cause: Cause,
+}
 
 /// Opens a connection without lapin's own recovery, which can leave consumers and confirms waiting for ever.
 /// Tries each host once, in random order, so that many clients spread over a cluster.
 pub(crate) async fn connect(url: &BrokerUrl, purpose: &str) -> Result<Connection, ConnectError> {
     let mut hosts = url.hosts().to_vec();
     hosts.shuffle(&mut rand::rng());
-    let mut failure = String::new();
+    let mut failure = ConnectError { host: "the broker".to_owned(), cause: Cause::Silent };
     for uri in hosts {
         let host = format!("{}:{}", uri.authority.host, uri.authority.port);
         let properties =
             ConnectionProperties::default().with_connection_name(format!("refersion-relay {purpose}").into());
-        let silent = format!("{host} did not answer within {} s", CONNECT_TIMEOUT.as_secs());
+        let within = CONNECT_TIMEOUT.as_secs();
+        let silent = Cause::Said(format!("{host} did not answer within {within} s"));
         if was_silent(&host) && !timeout(CONNECT_TIMEOUT, answers(&uri)).await.unwrap_or(false) {
-            failure = silent;
+            failure = ConnectError { host, cause: silent };
             continue;
         }
         let connecting = timeout(CONNECT_TIMEOUT, Connection::connect_uri(uri, properties)).await;
         remember(&host, connecting.is_err());
         match connecting {
             Ok(Ok(connection)) => return Ok(connection),
-            Ok(Err(error)) => failure = format!("{host}: {error}"),
-            Err(_) => failure = silent,
+            Ok(Err(error)) => failure = ConnectError { host, cause: Cause::of(&error) },
+            Err(_) => failure = ConnectError { host, cause: silent },
         }
     }
-    Err(ConnectError(failure))
+    Err(failure)
 }
 
 /// Hosts that accepted a connection and then said nothing. lapin keeps a thread for each attempt that is abandoned for as
@@ -111,10 +116,10 @@ pub(crate) async fn watch(connection: &Connection, stop: &CancellationToken, tel
             Some(Event::ConnectionUnblocked) => tell(Notice::Unblocked),
             Some(Event::Error(error)) => {
                 if !connection.status().connected() {
-                    tell(Notice::Broken(error.to_string()));
+                    tell(Notice::Broken(Cause::of(&error).to_string()));
                     return;
                 }
-                tell(Notice::Error(error.to_string()));
+                tell(Notice::Error(Cause::of(&error).to_string()));
             }
             Some(_) => {}
             None => {

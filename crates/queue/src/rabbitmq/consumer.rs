@@ -8,13 +8,17 @@ use lapin::Acker;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, Consumer};
+use refersion_relay_model::AccountName;
 use refersion_relay_telemetry::{self as telemetry, Counted};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::cause::Cause;
 use super::connection::{self, Notice};
+use super::marks::{Marks, lock};
+use super::names::Names;
 use super::publisher::Publisher;
-use super::tally::{InHand, lock};
+use super::tally::InHand;
 use super::url::BrokerUrl;
 use super::{arrival, priority, properties, reader};
 use crate::owned::{Ownership, Settler};
@@ -35,12 +39,12 @@ pub(crate) async fn own(
     let queue = publisher.topology.names.queue(place);
     let connection = match connection::connect(url, &queue).await {
         Ok(connection) => connection,
-        Err(error) => return Err(io_error(error.to_string())),
+        Err(error) => return Err(reader::io_error(error.to_string())),
     };
     let priority = priority::priority(publisher.topology.worker, place);
     let consuming = async {
         if let Place::Held(account) = place {
-            until_alone(&connection, &queue, &publisher.topology.names.held_holder(account)).await?;
+            until_alone(&connection, &publisher.topology.names, &queue, account).await?;
         }
         let consuming = reader::answer(consume(&connection, &queue, room, priority)).await;
         consuming.map_err(|error| reader::of_queue(error, &queue))
@@ -88,7 +92,13 @@ pub(crate) async fn own(
 
 /// Waits until nobody else works a place, and has its `holder`, which keeps others out. A consumer that only stands by is
 /// not told so, and the broker counts it nowhere: its silence would say nothing.
-async fn until_alone(connection: &Connection, queue: &str, holder: &str) -> Result<(), lapin::Error> {
+async fn until_alone(
+    connection: &Connection,
+    names: &Names,
+    queue: &str,
+    account: &AccountName,
+) -> Result<(), lapin::Error> {
+    let holder = &names.held_holder(account);
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
     let mut is_holder = false;
     loop {
@@ -98,8 +108,8 @@ async fn until_alone(connection: &Connection, queue: &str, holder: &str) -> Resu
         if is_free && is_holder {
             return Ok(());
         }
-        if is_free {
-            match lock(connection, holder).await {
+        if is_free && !Marks::has_one(connection, names, holder).await? {
+            match lock(connection, names, holder).await {
                 Ok(()) => {
                     is_holder = true;
                     continue;
@@ -128,13 +138,9 @@ async fn consume(
     channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), arguments).await
 }
 
-fn io_error(why: String) -> lapin::Error {
-    std::io::Error::other(why).into()
-}
-
 impl From<lapin::Error> for QueueError {
     fn from(error: lapin::Error) -> Self {
-        Self::Away(error.to_string())
+        Self::Away(Cause::of(&error).to_string())
     }
 }
 
@@ -238,7 +244,7 @@ impl RabbitSettler {
         tokio::select! {
             biased;
             acknowledged = self.acker.ack(BasicAckOptions::default()) => acknowledged,
-            () = self.ended.cancelled() => Err(io_error("the connection broke before this was acknowledged".to_owned())),
+            () = self.ended.cancelled() => Err(reader::io_error("the connection broke before this was acknowledged".to_owned())),
         }
     }
 

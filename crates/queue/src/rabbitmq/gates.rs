@@ -10,11 +10,12 @@ use refersion_relay_telemetry::Metrics;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::cause::Cause;
 use super::link::OpenError;
+use super::marks::mark;
 use super::names::Names;
 use super::reader::{Count, answer, exists};
 use super::seed;
-use super::tally::mark;
 use super::topology::Topology;
 use super::url::BrokerUrl;
 use crate::{Gate, Shards};
@@ -64,6 +65,8 @@ impl Default for GatePace {
 
 /// How many shards are asked for at a time.
 const ASKED: usize = 32;
+/// How long it may take until it is known which shards are in use. Each answer has its own bound.
+const PREPARED_IN: Duration = Duration::from_secs(5);
 /// How soon a gate is looked at again that says nothing.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -158,6 +161,7 @@ impl Gates {
         let channel = answer(connection.create_channel()).await?;
         topology.declare_gates(&channel).await?;
         let mut were_used = HashMap::new();
+        let (begin, mut why) = (Instant::now(), "the broker does not say which shards are in use".to_owned());
         loop {
             let began = Instant::now();
             let seen = see(&channel, topology).await?;
@@ -173,12 +177,16 @@ impl Gates {
                 were_used.insert(count, was_used);
                 if let Err(error) = seed::begin(url, &topology.names, count, was_used).await {
                     tracing::debug!(queue.error = %error, "the gate of {count} shards is not known");
+                    why = Cause::of(&error).to_string();
                 }
             }
             sleep(AGAIN).await;
             let began = Instant::now();
             if self.saw(&see(&channel, topology).await?, began) {
                 break;
+            }
+            if PREPARED_IN <= begin.elapsed() {
+                return Err(OpenError::Away(why));
             }
         }
         answer(channel.close(200, "done".into())).await?;
@@ -205,7 +213,7 @@ impl Gates {
                 if !are_marked && topology.settles_in <= since.elapsed() && seen.iter().all(Option::is_some) {
                     are_marked = true; // once: what cannot be marked is no reason to give up what works
                     for queue in topology.gate_names() {
-                        mark(&open, &queue).await?;
+                        mark(&open, &topology.names, &queue).await?;
                     }
                 }
                 Ok::<_, lapin::Error>((open, is_known))

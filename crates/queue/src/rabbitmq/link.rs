@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::cause::Cause;
 use super::connection;
 use super::gates::Gates;
 use super::names::Address;
@@ -200,14 +201,14 @@ pub(super) enum OpenError {
 
 impl From<lapin::Error> for OpenError {
     fn from(error: lapin::Error) -> Self {
-        Self::Away(error.to_string())
+        Self::Away(Cause::of(&error).to_string())
     }
 }
 
 impl From<DeclareError> for OpenError {
     fn from(error: DeclareError) -> Self {
         match error {
-            DeclareError::Mismatch(why) => Self::Mismatch(why),
+            DeclareError::Differs(why) | DeclareError::Refused { why, .. } => Self::Mismatch(why),
             DeclareError::Broker(error) => error.into(),
         }
     }

@@ -29,6 +29,17 @@ pub struct PolicyReport {
     pub left_behind: BTreeMap<u16, u64>,
 }
 
+/// What a broker allows at most, as far as something is set and shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Queues in the vhost.
+    pub queues: Option<u64>,
+    /// Connections to the vhost, or of the user.
+    pub connections: Option<u64>,
+    /// Channels of the user.
+    pub channels: Option<u64>,
+}
+
 /// Why the policies could not be seen. Never has the URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManagementError {
@@ -63,6 +74,13 @@ const POLL: Duration = Duration::from_millis(500);
 struct Page {
     items: Vec<Listed>,
     page_count: u32,
+}
+
+/// The limits of one vhost, or of one user.
+#[derive(Deserialize)]
+struct Limited {
+    #[serde(default)]
+    value: BTreeMap<String, i64>,
 }
 
 /// What the API says about the broker.
@@ -128,6 +146,26 @@ impl ManagementUrl {
         let request = self.identified(client()?.get(self.overview()), broker)?;
         let Overview { rabbitmq_version } = ask(request).await?;
         Ok(BrokerVersion::new(rabbitmq_version))
+    }
+
+    /// Asks for the limits of the vhost and of the user. Who may not see those of the user is told none.
+    pub(super) async fn limits(&self, broker: &BrokerUrl) -> Result<Limits, ManagementError> {
+        let client = client()?;
+        let of = async |url| {
+            let limited: Vec<Limited> = ask(self.identified(client.get(url), broker)?).await?;
+            Ok::<_, ManagementError>(limited)
+        };
+        let vhost = of(self.vhost_limits(broker)).await?;
+        let user = of(self.user_limits(broker)).await.unwrap_or_default();
+        let least = |of: &[&Vec<Limited>], key: &str| {
+            let values = of.iter().copied().flatten().filter_map(|limited| limited.value.get(key));
+            values.filter_map(|value| u64::try_from(*value).ok()).min() // a negative one is none
+        };
+        Ok(Limits {
+            queues: least(&[&vhost], "max-queues"),
+            connections: least(&[&vhost, &user], "max-connections"),
+            channels: least(&[&user], "max-channels"),
+        })
     }
 
     fn identified(&self, request: RequestBuilder, broker: &BrokerUrl) -> Result<RequestBuilder, ManagementError> {

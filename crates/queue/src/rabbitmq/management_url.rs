@@ -71,6 +71,24 @@ impl ManagementUrl {
         url
     }
 
+    /// What is allowed in the vhost. Has the user only if it is the URL's own.
+    pub(super) fn vhost_limits(&self, broker: &BrokerUrl) -> Url {
+        self.path(&["api", "vhost-limits", broker.virtual_host_and_user().0])
+    }
+
+    /// What the broker's user is allowed. Has the user only if it is the URL's own.
+    pub(super) fn user_limits(&self, broker: &BrokerUrl) -> Url {
+        self.path(&["api", "user-limits", broker.virtual_host_and_user().1])
+    }
+
+    fn path(&self, segments: &[&str]) -> Url {
+        let mut url = self.0.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        url
+    }
+
     /// The list of queues, one page of it. Has the user only if it is the URL's own.
     pub(super) fn queues(&self, broker: &BrokerUrl, prefix: &str, page: u32) -> Url {
         let mut url = self.0.clone();

@@ -114,6 +114,16 @@ impl Names {
         self.name("notes")
     }
 
+    /// Where marks lead to that stay, see [`super::marks`].
+    pub(crate) fn marks(&self) -> String {
+        self.name("marks")
+    }
+
+    /// Where whoever asks for marks listens.
+    pub(crate) fn asking(&self, number: u64) -> String {
+        self.name(&format!("marks.asking.{number:016x}"))
+    }
+
     /// What has one note of what was counted in it.
     pub(crate) fn tally(&self, slot: u16) -> String {
         self.name(&format!("tally.{slot}"))

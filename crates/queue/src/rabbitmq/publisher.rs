@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::cause::Cause;
 use super::gates::{GatePace, Gates, Lease};
 use super::link::{Confirming, Link};
 use super::moves::Moves;
@@ -17,6 +18,7 @@ use super::properties;
 use super::supervisor::Supervisor;
 use super::tally::Tally;
 use super::topology::Topology;
+use super::untaken::Untaken;
 use super::upkeep::Upkeep;
 use super::url::BrokerUrl;
 use crate::{BrokerState, Message, Place, PublishError, Shards};
@@ -30,6 +32,7 @@ pub(crate) struct Publisher {
     pub(crate) tally: Arc<Tally>,
     pub(crate) moves: Arc<Moves>,
     pub(crate) gates: Arc<Gates>,
+    pub(crate) untaken: Untaken,
     upkeep: Arc<Upkeep>,
     link: watch::Receiver<Option<Arc<Link>>>,
     state: watch::Receiver<BrokerState>,
@@ -80,7 +83,8 @@ impl Publisher {
         let supervisor = Mutex::new(Some(tokio::spawn(supervisor.run())));
         let moves = Arc::new(Moves::new(metrics.clone()));
         let tally = Arc::default();
-        Self { topology, confirm_timeout, metrics, tally, moves, gates, upkeep, link, state, stop, supervisor }
+        let untaken = Untaken::default();
+        Self { topology, confirm_timeout, metrics, tally, moves, gates, untaken, upkeep, link, state, stop, supervisor }
     }
 
     /// Closes the connection in an orderly way; nothing can be published afterwards.
@@ -200,9 +204,9 @@ impl Publisher {
                 Err(PublishError::Unknown(link.why()))
             }
             // A channel that was replaced is closed, whether or not everything that went over it is confirmed.
-            Ok(Err(error)) if !link.is_current(&confirming) => Err(PublishError::Unknown(error.to_string())),
+            Ok(Err(error)) if !link.is_current(&confirming) => Err(PublishError::Unknown(Cause::of(&error).to_string())),
             Ok(Err(error)) => {
-                link.fail(&error.to_string());
+                link.fail(&Cause::of(&error).to_string());
                 Err(PublishError::Unknown(link.why()))
             }
             Err(_) => {

@@ -2,12 +2,13 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{BasicConsumeOptions, BasicGetOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, Consumer, ErrorKind};
 use refersion_relay_model::Class;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::cause::Cause;
 use super::names::Names;
 use super::url::BrokerUrl;
 use super::{arrival, connection};
@@ -21,8 +22,6 @@ pub(super) const RESOURCE_LOCKED: u16 = 405;
 pub(super) const NOT_FOUND: u16 = 404;
 /// How long one answer of the broker may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// A queue that says nothing for so long has nobody who leads it, or nobody who can be reached.
-pub(super) const SILENT_AFTER: Duration = Duration::from_secs(5);
 /// How long to wait for another reader, and for letters to be back.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -76,25 +75,6 @@ pub(super) async fn count(connection: &Connection, queue: &str) -> Result<Count,
         Ok(queue) => Ok(queue.into()),
         Err(error) if is(&error, NOT_FOUND) => Ok(Count::default()),
         Err(error) => Err(error),
-    }
-}
-
-/// Whether nobody leads a queue that counts as empty: a count does not need a leader. Changes nothing, but may cost the channel
-/// it is asked over, so that is its own.
-pub(super) async fn is_silent(connection: &Connection, queue: &str, patience: Duration) -> Result<bool, lapin::Error> {
-    if 0 < count(connection, queue).await?.ready {
-        return Ok(false);
-    }
-    let channel = answer(connection.create_channel()).await?;
-    let got = timeout(patience, channel.basic_get(queue.into(), BasicGetOptions::default())).await;
-    match got {
-        // With the channel goes back what has come just now.
-        Ok(Ok(_)) => answer(channel.close(200, "done".into())).await.map(|()| false),
-        // Where only one at a time consumes its leader says no; and somebody may have deleted it just now.
-        // And who may not read it is told so by others.
-        Ok(Err(error)) if [RESOURCE_LOCKED, NOT_FOUND, ACCESS_REFUSED].iter().any(|id| is(&error, *id)) => Ok(false),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Ok(true),
     }
 }
 
@@ -215,13 +195,18 @@ pub(super) fn is_silence(error: &lapin::Error) -> bool {
     matches!(error.kind(), ErrorKind::IOError(error) if error.kind() == std::io::ErrorKind::TimedOut)
 }
 
-/// Says which queue does not answer.
+/// Says which queue does not answer: one without a leader says nothing, or ends the connection with an internal error.
 pub(super) fn of_queue(error: lapin::Error, queue: &str) -> lapin::Error {
-    if is_silence(&error) { silence_of(queue) } else { error }
+    if is_silence(&error) || matches!(Cause::of(&error), Cause::Internal(_)) { silence_of(queue) } else { error }
 }
 
 pub(super) fn silence_of(queue: &str) -> lapin::Error {
     std::io::Error::new(std::io::ErrorKind::TimedOut, format!("the queue {queue} does not answer")).into()
+}
+
+/// An error in words of ours.
+pub(super) fn io_error(why: String) -> lapin::Error {
+    std::io::Error::other(why).into()
 }
 
 pub(super) fn is(error: &lapin::Error, id: u16) -> bool {

@@ -2,9 +2,10 @@ use lapin::options::{BasicGetOptions, ConfirmSelectOptions};
 use lapin::{Channel, Connection};
 
 use super::connection;
+use super::marks::{Marks, lock};
 use super::names::Names;
-use super::reader::{RESOURCE_LOCKED, answer, is};
-use super::tally::{lock, remove_unfinished, store};
+use super::reader::{RESOURCE_LOCKED, answer, io_error, is, of_queue};
+use super::tally::{remove_unfinished, store};
 use super::url::BrokerUrl;
 
 /// Puts into the gate of a set of shards what it begins with, if really nothing is in it: it is new, or whoever wanted to
@@ -14,21 +15,33 @@ use super::url::BrokerUrl;
 /// Over a connection of its own: RabbitMQ 3.10 ends one that gets from a quorum queue which is just being made.
 pub(super) async fn begin(url: &BrokerUrl, names: &Names, shards: u16, was_used: bool) -> Result<(), lapin::Error> {
     let connection = connection::connect(url, "shards").await;
-    let connection = connection.map_err(|error| std::io::Error::other(error.to_string()))?;
-    let begun = begin_over(&connection, names, shards, was_used).await;
+    let connection = connection.map_err(|error| io_error(error.to_string()))?;
+    let begun = begin_over(url, &connection, names, shards, was_used).await;
+    let is_blocked = connection.status().blocked();
     // What was got is back then.
     connection::close(&connection).await;
-    begun
+    let blocked = |_| io_error("the broker takes no messages: it is short of memory or disk".to_owned());
+    if is_blocked { begun.map_err(blocked) } else { begun }
 }
 
-async fn begin_over(connection: &Connection, names: &Names, shards: u16, was_used: bool) -> Result<(), lapin::Error> {
+async fn begin_over(
+    url: &BrokerUrl,
+    connection: &Connection,
+    names: &Names,
+    shards: u16,
+    was_used: bool,
+) -> Result<(), lapin::Error> {
     // Nobody closes the set meanwhile.
-    match lock(connection, &names.gate_holder(shards)).await {
+    let holder = names.gate_holder(shards);
+    if Marks::has_one(connection, names, &holder).await? {
+        return Ok(());
+    }
+    match lock(connection, names, &holder).await {
         Err(error) if is(&error, RESOURCE_LOCKED) => return Ok(()),
         locked => locked?,
     }
     for queue in [names.gate(shards), names.closed(shards)] {
-        remove_unfinished(connection, &queue).await?;
+        remove_unfinished(url, connection, names, &queue).await?;
     }
     let channel = answer(connection.create_channel()).await?;
     // Unlike a count, getting needs the leader of the queue.
@@ -40,7 +53,8 @@ async fn begin_over(connection: &Connection, names: &Names, shards: u16, was_use
 }
 
 async fn has_something(channel: &Channel, queue: &str) -> Result<bool, lapin::Error> {
-    Ok(answer(channel.basic_get(queue.into(), BasicGetOptions::default())).await?.is_some())
+    let got = answer(channel.basic_get(queue.into(), BasicGetOptions::default())).await;
+    Ok(got.map_err(|error| of_queue(error, queue))?.is_some())
 }
 
 /// Opens a set, on a channel with confirms.

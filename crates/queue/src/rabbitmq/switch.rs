@@ -9,11 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection;
 use super::gates::{self, GatePace};
+use super::marks::{Marks, lock};
 use super::publisher::Publisher;
 use super::reader::{RESOURCE_LOCKED, answer, count, is};
 use super::seed;
 use super::sweep::acknowledge;
-use super::tally::lock;
 use super::topology::Topology;
 use super::url::BrokerUrl;
 use crate::{Gate, Place, QueueError};
@@ -118,7 +118,11 @@ async fn close(
     sign: &mut Option<(Channel, Consumer)>,
 ) -> Result<Outcome, QueueError> {
     let names = &topology.names;
-    match lock(connection, &names.gate_holder(shards)).await {
+    let holder = names.gate_holder(shards);
+    if Marks::has_one(connection, names, &holder).await? {
+        return Ok(Outcome::Elsewhere);
+    }
+    match lock(connection, names, &holder).await {
         Ok(()) => {}
         Err(error) if is(&error, RESOURCE_LOCKED) => return Ok(Outcome::Elsewhere),
         Err(error) => return Err(error.into()),

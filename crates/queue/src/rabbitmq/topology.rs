@@ -1,14 +1,16 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 use refersion_relay_model::{AccountName, Class, Shard};
 
+use super::cause::Cause;
 use super::names::{DIED_AT_INTAKE, Names};
-use super::reader::{NOT_FOUND, SILENT_AFTER, answer, is, is_silent};
+use super::reader::{NOT_FOUND, answer, is};
+use super::silence::{self, Asked};
+use super::url::BrokerUrl;
 
 /// How often a work queue delivers an event before the broker gives up on it. Up to RabbitMQ 4.2 every lost connection
 /// counts, so this is far above what crashes explain; it has to be a positive number, since -1 means 0 on old brokers.
@@ -17,10 +19,6 @@ const DELIVERY_LIMIT: i32 = 100;
 const BROWSE_LIMIT: i32 = 1_000_000;
 /// The same for what says whether a set of shards takes new events, which must never be given up.
 const NO_LIMIT: i32 = i32::MAX;
-/// So many queues are asked at a time.
-const ASKED: usize = 256;
-/// AMQP's `PRECONDITION_FAILED`: what exists has other arguments.
-const PRECONDITION_FAILED: u16 = 406;
 
 /// What has to exist on the broker. All queues are durable quorum queues, because a classic queue loses messages that
 /// are being dead-lettered when the broker dies; all dead-lettering is at-least-once, which needs `reject-publish`.
@@ -70,10 +68,27 @@ pub struct TopologyReport {
     pub differences: Vec<String>,
 }
 
+/// How many queues, connections and channels are needed, about: where a broker allows fewer, something does not work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// Queues in the vhost.
+    pub queues: u64,
+    /// Connections to it.
+    pub connections: u64,
+    /// Channels of the user, over all connections.
+    pub channels: u64,
+}
+
 /// Why the topology could not be declared.
 #[derive(Debug)]
 pub(crate) enum DeclareError {
-    Mismatch(String),
+    /// What exists has other arguments, as the broker has found when it compared them.
+    Differs(String),
+    /// It does not make what was asked for, whatever exists. Only a person can change that.
+    Refused {
+        cause: Cause,
+        why: String,
+    },
     Broker(lapin::Error),
 }
 
@@ -82,7 +97,7 @@ impl DeclareError {
     fn go_on(&self) -> Result<(), lapin::Error> {
         match self {
             Self::Broker(error) if !matches!(error.kind(), ErrorKind::ProtocolError(_)) => Err(error.clone()),
-            Self::Broker(_) | Self::Mismatch(_) => Ok(()),
+            Self::Broker(_) | Self::Differs(_) | Self::Refused { .. } => Ok(()),
         }
     }
 }
@@ -136,7 +151,12 @@ impl Topology {
         for result in results {
             match result {
                 Ok(()) => report.in_order += 1,
-                Err(DeclareError::Mismatch(why)) => report.differences.push(why),
+                // A limit, say, is the same for all that it keeps from being made.
+                Err(DeclareError::Differs(why) | DeclareError::Refused { why, .. }) => {
+                    if !report.differences.contains(&why) {
+                        report.differences.push(why);
+                    }
+                }
                 Err(DeclareError::Broker(error)) => return Err(error),
             }
         }
@@ -145,13 +165,28 @@ impl Topology {
     }
 
     /// What is wrong with queues that count as empty and do not answer.
-    pub(crate) async fn silent(&self, connection: &Connection) -> Vec<String> {
-        let asked = self.queue_names().map(async |name| match is_silent(connection, &name, SILENT_AFTER).await {
-            Ok(false) => None,
-            Ok(true) => Some(does_not_answer(&name)),
-            Err(error) => Some(format!("queue {name} could not be asked: {error}")),
+    pub(crate) async fn silent(&self, url: &BrokerUrl, connection: &Connection) -> Vec<String> {
+        let asked = self.queues().into_iter().map(|queue| Asked {
+            is_single_active: queue.arguments.contains_key("x-single-active-consumer"),
+            name: queue.name,
         });
-        stream::iter(asked).buffered(ASKED).filter_map(async |found| found).collect().await
+        let silent = silence::silent(url, connection, asked).await;
+        let says = silent.into_iter().map(|(name, found)| match found {
+            Ok(()) => does_not_answer(&name),
+            Err(error) => format!("queue {name} could not be asked: {}", Cause::of(&error)),
+        });
+        says.collect()
+    }
+
+    /// How much of everything that a broker may limit has to be there at once, for one process that does all of it and one
+    /// command beside it.
+    pub(crate) fn needs(&self) -> Needs {
+        let (shards, accounts) = (self.shards().count() as u64, self.accounts.get().len() as u64);
+        // Besides: what both have counted in with what stands for them, what a person took for right, and what is asked with.
+        let queues = self.queues().len() as u64 + 2 * 2 + 1 + 2;
+        // A shard and an account's held events are worked over one each; and both publish, count and look.
+        let connections = shards + accounts + 1 + 2 * 3;
+        Needs { queues, connections, channels: 2 * connections + silence::ASKED as u64 }
     }
 
     /// The names of what does not exist, `more` held accounts included. Changes nothing.
@@ -364,20 +399,23 @@ impl QueueSpec {
         for (exchange, key) in &self.bindings {
             let (queue, exchange, key) = (self.name.as_str().into(), exchange.as_str().into(), key.as_str().into());
             let bound = channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default());
-            answer(bound).await.map_err(DeclareError::Broker)?;
+            answer(bound).await.map_err(|error| differs("the bindings of queue", &self.name, error))?;
         }
         Ok(())
     }
 }
 
-/// Arguments of a queue cannot be changed, so a difference needs a person: the broker's own words say what differs.
+/// Arguments of a queue cannot be changed, so a difference needs a person: the broker's own words say what differs. To delete
+/// something is advised only where the broker has found such a difference.
 fn differs(what: &str, name: &str, error: lapin::Error) -> DeclareError {
-    match error.kind() {
-        ErrorKind::ProtocolError(amqp) if amqp.get_id() == PRECONDITION_FAILED => DeclareError::Mismatch(format!(
-            "{what} {name} exists and differs from what is configured ({}): set the configuration back, or let it run \
+    match Cause::of(&error) {
+        Cause::Differs(words) => DeclareError::Differs(format!(
+            "{what} {name} exists and differs from what is configured ({words}): set the configuration back, or let it run \
              empty, delete it on the broker and start again",
-            amqp.get_message()
         )),
+        // The same sentence, whatever is not made for it.
+        cause @ Cause::Limit(_) => DeclareError::Refused { why: cause.to_string(), cause },
+        cause if cause.needs_a_person() => DeclareError::Refused { why: format!("{what} {name}: {cause}"), cause },
         _ => DeclareError::Broker(error),
     }
 }

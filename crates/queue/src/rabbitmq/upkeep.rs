@@ -8,6 +8,7 @@ use refersion_relay_telemetry::Metrics;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, sleep};
 
+use super::cause::Cause;
 use super::topology::{DeclareError, Topology};
 
 /// The shortest time between two looks, however often somebody asks for one.
@@ -73,7 +74,7 @@ impl Upkeep {
             }
             match report.differences.first() {
                 None => Ok(()),
-                Some(difference) => Err(DeclareError::Mismatch(difference.clone())),
+                Some(difference) => Err(DeclareError::Differs(difference.clone())),
             }
         };
         let failure = match declaring.await {
@@ -82,8 +83,8 @@ impl Upkeep {
                 tracing::warn!("gone from the broker, and declared again: {names}; what was in a queue is lost");
                 return self.say(None);
             }
-            Err(DeclareError::Mismatch(why)) => why,
-            Err(DeclareError::Broker(error)) => error.to_string(),
+            Err(DeclareError::Differs(why) | DeclareError::Refused { why, .. }) => why,
+            Err(DeclareError::Broker(error)) => Cause::of(&error).to_string(),
         };
         self.say(Some(format!("gone from the broker, and cannot be declared again: {names}: {failure}")));
     }

@@ -12,8 +12,14 @@ pub struct BrokerUrl {
 
 /// The URL cannot be used. Never quotes it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the queue's URL is not of the form amqp(s)://user:password@host[:port][,host…]/vhost")]
-pub struct InvalidBrokerUrl;
+pub enum InvalidBrokerUrl {
+    /// It is none of a broker's.
+    #[error("the queue's URL is not of the form amqp(s)://user:password@host[:port][,host…]/vhost")]
+    Form,
+    /// A character of the user or the password ends it, or begins something else.
+    #[error("the user or the password in the queue's URL has a raw {0}: percent-encode it, as %{code:02X}", code = *.0 as u32)]
+    Reserved(char),
+}
 
 /// Seconds between heartbeats unless the URL says otherwise. A silent peer is noticed after two of them.
 const HEARTBEAT: u16 = 10;
@@ -21,16 +27,19 @@ const HEARTBEAT: u16 = 10;
 impl BrokerUrl {
     /// Reads a URL.
     pub fn parse(text: &str) -> Result<Self, InvalidBrokerUrl> {
-        let (scheme, rest) = text.trim().split_once("://").ok_or(InvalidBrokerUrl)?;
+        let (scheme, rest) = text.trim().split_once("://").ok_or(InvalidBrokerUrl::Form)?;
+        if let Some(reserved) = reserved(rest) {
+            return Err(InvalidBrokerUrl::Reserved(reserved));
+        }
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, tail) = rest.split_at(end);
         let (user, hosts) = authority.rsplit_once('@').map_or((None, authority), |(user, hosts)| (Some(user), hosts));
         let user = user.map(|user| format!("{user}@")).unwrap_or_default();
         let parse = |host: &str| {
             let host = host.trim();
-            let mut uri: AMQPUri = format!("{scheme}://{user}{host}{tail}").parse().map_err(|_| InvalidBrokerUrl)?;
+            let mut uri: AMQPUri = format!("{scheme}://{user}{host}{tail}").parse().map_err(|_| InvalidBrokerUrl::Form)?;
             uri.query.heartbeat = uri.query.heartbeat.or(Some(HEARTBEAT));
-            (!host.is_empty()).then_some(uri).ok_or(InvalidBrokerUrl)
+            (!host.is_empty()).then_some(uri).ok_or(InvalidBrokerUrl::Form)
         };
         let hosts = hosts.split(',').map(parse).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { hosts })
@@ -45,6 +54,17 @@ impl BrokerUrl {
         let first = &self.hosts[0];
         let user = &first.authority.userinfo;
         (&first.vhost, &user.username, &user.password)
+    }
+}
+
+/// A character of the user or the password that has a meaning in a URL: a second `@`, or what ends the part with the hosts before
+/// there was an `@` at all.
+fn reserved(rest: &str) -> Option<char> {
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, tail) = rest.split_at(end);
+    match authority.rsplit_once('@') {
+        Some((user, _)) => user.chars().find(|c| matches!(c, '@' | '[' | ']' | ' ')),
+        None => tail.chars().next().filter(|_| tail.contains('@')),
     }
 }
 
@@ -83,6 +103,12 @@ mod tests {
         assert!(!format!("{url:?}").contains("s3cret"));
         let error = BrokerUrl::parse("http://relay:s3cret@broker").unwrap_err();
         assert!(!error.to_string().contains("s3cret"));
+        for (raw, code) in [('@', "%40"), ('/', "%2F"), ('?', "%3F"), ('#', "%23"), (' ', "%20")] {
+            let error = BrokerUrl::parse(&format!("amqp://relay:s3c{raw}ret@broker:5672/%2f")).unwrap_err();
+            assert_eq!(error, InvalidBrokerUrl::Reserved(raw));
+            assert!(error.to_string().contains(code) && !error.to_string().contains("s3c"), "{error}");
+        }
+        assert!(BrokerUrl::parse("amqp://relay:s3cret@broker/a@b").is_ok(), "a vhost may have one");
         for bad in ["", "broker", "amqp://", "amqp://a,,b", "redis://a"] {
             assert!(BrokerUrl::parse(bad).is_err(), "{bad}");
         }

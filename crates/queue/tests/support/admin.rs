@@ -3,7 +3,7 @@
 use futures_util::StreamExt;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions,
-    ConfirmSelectOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
+    ConfirmSelectOptions, ExchangeDeleteOptions, ExchangeUnbindOptions, QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
@@ -48,6 +48,15 @@ impl Admin {
     pub(crate) async fn delete_exchange(&self, name: &str) {
         let channel = self.channel().await;
         channel.exchange_delete(name.into(), ExchangeDeleteOptions::default()).await.unwrap();
+        channel.close(200, "done".into()).await.unwrap();
+    }
+
+    /// Takes away the mark of a queue under a prefix.
+    pub(crate) async fn unmark(&self, prefix: &str, queue: &str) {
+        let channel = self.channel().await;
+        let (to, from, key) = (format!("{prefix}.marks"), format!("{prefix}.notes"), format!("{queue}.made"));
+        let options = ExchangeUnbindOptions::default();
+        channel.exchange_unbind(to.into(), from.into(), key.into(), options, FieldTable::default()).await.unwrap();
         channel.close(200, "done".into()).await.unwrap();
     }
 
@@ -122,7 +131,7 @@ impl Admin {
         let name = |rest: &str| format!("{}.{rest}", settings.prefix);
         let mut queues = vec![name("intake"), name("unrouted"), name("tally.baseline")];
         queues.extend((0..4).map(|slot| name(&format!("tally.{slot}"))));
-        let mut exchanges = vec![name("events"), name("dead"), name("unrouted")];
+        let mut exchanges = vec![name("events"), name("dead"), name("unrouted"), name("notes"), name("marks")];
         for shards in settings.drain.iter().chain([&settings.shards]) {
             queues.extend((0..*shards).map(|index| name(&format!("events.n{shards}.{index}"))));
             queues.extend(["gate", "closed"].map(|which| name(&format!("events.n{shards}.{which}"))));
@@ -139,7 +148,6 @@ impl Admin {
             exchanges.extend([name(&format!("intake.{account}")), name(&format!("held.{account}"))]);
             queues.push(name(&format!("held.{account}")));
         }
-        exchanges.extend(queues.iter().map(|queue| format!("{queue}.made"))); // whichever has such a mark
         for queue in queues {
             self.delete_queue(&queue).await; // deleting what does not exist succeeds
         }

@@ -4,18 +4,20 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use lapin::options::{
-    BasicGetOptions, BasicPublishOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions,
-    QueueDeclareOptions, QueueDeleteOptions,
+    BasicGetOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ExchangeKind};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
 use crate::Backoff;
+use crate::rabbitmq::marks::{Marks, mark, unmark};
 use crate::rabbitmq::names::Names;
-use crate::rabbitmq::reader::{NOT_FOUND, SILENT_AFTER, answer, exists, is, is_silent, of_queue, silence_of};
+use crate::rabbitmq::reader::{answer, exists, of_queue, silence_of};
+use crate::rabbitmq::silence::{Asked, SILENT_AFTER, is_silent};
 use crate::rabbitmq::topology::Topology;
+use crate::rabbitmq::url::BrokerUrl;
 
 /// How often a note can be looked at: up to RabbitMQ 4.2 each time counts as a failed delivery.
 const LOOKS: i32 = i32::MAX;
@@ -28,28 +30,39 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// RabbitMQ 3.10 writes down which files are a new queue's up to a second after it has confirmed it, and later while other
 /// queues are made. If it dies before, or before the queue is made wholly, it has a queue ever after that is there, counts as
 /// empty and answers nobody: its new member waits to be told to vote. One without a mark is made again then.
-pub(super) async fn make(connection: &Connection, topology: &Topology, queue: &str) -> Result<bool, lapin::Error> {
-    let is_there = exists(connection, queue).await?;
-    let is_marked = is_there && is_marked(connection, queue).await?;
-    if !is_marked {
-        unmark(connection, queue).await?; // what is left of one that somebody has deleted
+pub(super) async fn make(
+    url: &BrokerUrl,
+    connection: &Connection,
+    topology: &Topology,
+    queue: &str,
+) -> Result<bool, lapin::Error> {
+    let names = &topology.names;
+    let is_marked = Marks::has_one(connection, names, queue).await?;
+    let is_made = is_marked && exists(connection, queue).await?;
+    let channel = answer(connection.create_channel()).await?;
+    if is_marked && !is_made {
+        unmark(&channel, names, queue).await?; // what is left of one that somebody has deleted
     }
     // Somebody may also have deleted what binds it.
-    declare(connection, &topology.names, queue).await?;
-    let is_silent = is_there && is_silent(connection, queue, PATIENCE).await?;
-    if is_marked {
+    declare(connection, names, queue).await?;
+    let is_silent = is_silent(url, &asked(queue), PATIENCE).await?;
+    if is_made {
+        answer(channel.close(200, "done".into())).await?;
         return if is_silent { Err(silence_of(queue)) } else { Ok(true) };
     }
     if is_silent {
         remove(connection, queue).await?;
-        declare(connection, &topology.names, queue).await?;
+        declare(connection, names, queue).await?;
     }
     sleep(topology.settles_in).await;
     // Over the same connection: the broker has lived since.
-    let channel = answer(connection.create_channel()).await?;
-    mark(&channel, queue).await?;
+    mark(&channel, names, queue).await?;
     answer(channel.close(200, "done".into())).await?;
     Ok(false)
+}
+
+fn asked(queue: &str) -> Asked {
+    Asked { name: queue.to_owned(), is_single_active: false }
 }
 
 async fn declare(connection: &Connection, names: &Names, queue: &str) -> Result<(), lapin::Error> {
@@ -64,8 +77,15 @@ async fn declare(connection: &Connection, names: &Names, queue: &str) -> Result<
 }
 
 /// Deletes a queue that has no mark and does not answer; the error says so.
-pub(in crate::rabbitmq) async fn remove_unfinished(connection: &Connection, queue: &str) -> Result<(), lapin::Error> {
-    if is_marked(connection, queue).await? || !is_silent(connection, queue, SILENT_AFTER).await? {
+pub(in crate::rabbitmq) async fn remove_unfinished(
+    url: &BrokerUrl,
+    connection: &Connection,
+    names: &Names,
+    queue: &str,
+) -> Result<(), lapin::Error> {
+    let is_unfinished = !Marks::has_one(connection, names, queue).await?
+        && is_silent(url, &asked(queue), SILENT_AFTER).await?;
+    if !is_unfinished {
         return Ok(());
     }
     remove(connection, queue).await?;
@@ -77,38 +97,6 @@ async fn remove(connection: &Connection, queue: &str) -> Result<(), lapin::Error
     let channel = answer(connection.create_channel()).await?;
     answer(channel.queue_delete(queue.into(), QueueDeleteOptions::default())).await?;
     answer(channel.close(200, "done".into())).await
-}
-
-/// An exchange that is never used: the one thing that a broker remembers, says at once, and does not need a leader for.
-fn mark_of(queue: &str) -> String {
-    format!("{queue}.made")
-}
-
-/// Marks a queue that the broker will not lose any more.
-pub(in crate::rabbitmq) async fn mark(channel: &Channel, queue: &str) -> Result<(), lapin::Error> {
-    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    answer(channel.exchange_declare(mark_of(queue).into(), ExchangeKind::Direct, options, FieldTable::default())).await
-}
-
-async fn unmark(connection: &Connection, queue: &str) -> Result<(), lapin::Error> {
-    let channel = answer(connection.create_channel()).await?;
-    answer(channel.exchange_delete(mark_of(queue).into(), ExchangeDeleteOptions::default())).await?;
-    answer(channel.close(200, "done".into())).await
-}
-
-async fn is_marked(connection: &Connection, queue: &str) -> Result<bool, lapin::Error> {
-    let asked = answer(async {
-        let channel = connection.create_channel().await?;
-        let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
-        let arguments = FieldTable::default();
-        channel.exchange_declare(mark_of(queue).into(), ExchangeKind::Direct, options, arguments).await?;
-        channel.close(200, "done".into()).await
-    });
-    match asked.await {
-        Ok(()) => Ok(true),
-        Err(error) if is(&error, NOT_FOUND) => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 /// Stores bytes in a queue of notes, and resolves when they are durable.
@@ -140,11 +128,12 @@ pub(super) fn is_unrouted(error: &lapin::Error) -> bool {
 /// just now, so an empty queue is looked at for some time.
 pub(super) async fn last<T: DeserializeOwned>(
     connection: &Connection,
+    names: &Names,
     queue: &str,
     number: impl Fn(&T) -> u64,
 ) -> Result<Option<T>, lapin::Error> {
     // One without a mark may not answer, or is just being made: RabbitMQ 3.10 ends the connection that gets from it then.
-    if !exists(connection, queue).await? || !is_marked(connection, queue).await? {
+    if !Marks::has_one(connection, names, queue).await? || !exists(connection, queue).await? {
         return Ok(None);
     }
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));

@@ -1,17 +1,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, ConfirmSelectOptions, QueueDeclareOptions};
-use lapin::types::FieldTable;
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, ConfirmSelectOptions};
 use lapin::{Channel, Connection};
 use tokio::time::{Instant, sleep};
 
 use super::note::Note;
 use super::notes::{PATIENCE, last, make, store};
 use crate::Backoff;
+use crate::rabbitmq::marks::{Marks, lock};
 use crate::rabbitmq::names::Names;
 use crate::rabbitmq::reader::{ACCESS_REFUSED, RESOURCE_LOCKED, answer, is};
 use crate::rabbitmq::topology::Topology;
+use crate::rabbitmq::url::BrokerUrl;
 
 /// How many processes can count at once.
 const MOST: u16 = 1_000;
@@ -31,15 +32,23 @@ impl Slot {
     /// Takes the first slot that is nobody's, `preferred` before all others. An error comes with the slot that is at fault, if
     /// one is: the nodes that have its queue may be away.
     pub(crate) async fn claim(
+        url: &BrokerUrl,
         connection: &Connection,
         topology: &Topology,
         preferred: Option<u16>,
         unusable: &BTreeMap<u16, Instant>,
     ) -> Result<Self, (Option<u16>, lapin::Error)> {
+        let names = &topology.names;
+        let marks = Marks::ask(connection, names).await.map_err(|error| (None, error))?;
         for index in preferred.into_iter().chain(0..MOST).filter(|index| !unusable.contains_key(index)) {
-            match lock(connection, &topology.names.tally_holder(index)).await {
+            let holder = names.tally_holder(index);
+            if marks.has(&holder).await.map_err(|error| (None, error))? {
+                continue;
+            }
+            match lock(connection, names, &holder).await {
                 Ok(()) => {
-                    let opened = Self::open(connection, topology, index).await;
+                    marks.end().await.map_err(|error| (None, error))?;
+                    let opened = Self::open(url, connection, topology, index).await;
                     return opened.map_err(|error| (is_at_fault(&error).then_some(index), error));
                 }
                 Err(error) if is(&error, RESOURCE_LOCKED) => {}
@@ -49,12 +58,12 @@ impl Slot {
         Err((None, std::io::Error::other("no slot is free").into()))
     }
 
-    async fn open(connection: &Connection, topology: &Topology, index: u16) -> Result<Self, lapin::Error> {
+    async fn open(url: &BrokerUrl, connection: &Connection, topology: &Topology, index: u16) -> Result<Self, lapin::Error> {
         let names = &topology.names;
         let queue = names.tally(index);
         // Its note may be in somebody's hand just now, and without it the slot would lose its history.
-        let has_notes = make(connection, topology, &queue).await?;
-        let found = if has_notes { last(connection, &queue, |note: &Note| note.number).await? } else { None };
+        let has_notes = make(url, connection, topology, &queue).await?;
+        let found = if has_notes { last(connection, names, &queue, |note: &Note| note.number).await? } else { None };
         let note = found.unwrap_or_default();
         let channel = answer(connection.create_channel()).await?;
         answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
@@ -143,15 +152,4 @@ impl Slot {
 /// Whether another slot may do where this one failed. The right to use one is missing for all of them.
 pub(super) fn is_at_fault(error: &lapin::Error) -> bool {
     !is(error, ACCESS_REFUSED)
-}
-
-/// Makes a queue that is this connection's for as long as it lives; `RESOURCE_LOCKED` where it is another one's.
-pub(in crate::rabbitmq) async fn lock(connection: &Connection, holder: &str) -> Result<(), lapin::Error> {
-    answer(async {
-        let channel = connection.create_channel().await?;
-        let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
-        channel.queue_declare(holder.into(), options, FieldTable::default()).await?;
-        channel.close(200, "done".into()).await
-    })
-    .await
 }

@@ -284,7 +284,7 @@ impl Keeping {
         self.unusable.retain(|_, since| since.elapsed() < AVOID_FOR);
         let connection = connection::connect(&self.url, "tally").await;
         let connection = connection.map_err(|error| std::io::Error::other(error.to_string()))?;
-        match Slot::claim(&connection, &self.publisher.topology, self.last, &self.unusable).await {
+        match Slot::claim(&self.url, &connection, &self.publisher.topology, self.last, &self.unusable).await {
             Ok(slot) => {
                 self.is_refused = false;
                 self.last = Some(slot.index);

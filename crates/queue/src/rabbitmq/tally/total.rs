@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::counts::Counts;
 use super::note::Note;
 use super::notes::{last, make, store};
+use crate::rabbitmq::marks::Marks;
 use crate::rabbitmq::names::Names;
-use crate::rabbitmq::reader::{answer, depth, exists};
+use crate::rabbitmq::reader::{answer, depth};
 use crate::rabbitmq::topology::Topology;
+use crate::rabbitmq::url::BrokerUrl;
 use crate::{Conservation, Group, Place, QueueError, Stock, Tolerance};
 
 /// So many slots in a row that are not there mean that there are no more.
@@ -64,7 +66,11 @@ pub(crate) async fn sample(connection: &Connection, topology: &Topology) -> Resu
 }
 
 /// Takes the sum as it is now for right.
-pub(crate) async fn baseline(connection: &Connection, topology: &Topology) -> Result<(), QueueError> {
+pub(crate) async fn baseline(
+    url: &BrokerUrl,
+    connection: &Connection,
+    topology: &Topology,
+) -> Result<(), QueueError> {
     let names = &topology.names;
     let found = sample(connection, topology).await?;
     let before = last_baseline(connection, names).await?.unwrap_or_default();
@@ -77,7 +83,7 @@ pub(crate) async fn baseline(connection: &Connection, topology: &Topology) -> Re
         lost: found.tolerance.lost + before.lost,
     };
     let queue = names.tally_baseline();
-    make(connection, topology, &queue).await?;
+    make(url, connection, topology, &queue).await?;
     let channel = answer(connection.create_channel()).await?;
     answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
     store(&channel, names, &queue, &serde_json::to_vec(&next).expect("numbers are JSON")).await?;
@@ -85,15 +91,16 @@ pub(crate) async fn baseline(connection: &Connection, topology: &Topology) -> Re
 }
 
 async fn last_baseline(connection: &Connection, names: &Names) -> Result<Option<Baseline>, QueueError> {
-    Ok(last(connection, &names.tally_baseline(), |baseline: &Baseline| baseline.number).await?)
+    Ok(last(connection, names, &names.tally_baseline(), |baseline: &Baseline| baseline.number).await?)
 }
 
 async fn notes(connection: &Connection, names: &Names) -> Result<Notes, QueueError> {
     let mut notes = Notes::default();
     let mut missing = 0;
+    let marks = Marks::ask(connection, names).await?;
     for slot in 0.. {
-        // Slots are made one after the other and stay, but for one that could not be used or that somebody has deleted.
-        if !exists(connection, &names.tally(slot)).await? {
+        // Slots are made one after the other and stay, but for one that could not be used.
+        if !marks.has(&names.tally(slot)).await? {
             missing += 1;
             if missing == MISSING {
                 break;
@@ -101,15 +108,16 @@ async fn notes(connection: &Connection, names: &Names) -> Result<Notes, QueueErr
             continue;
         }
         missing = 0;
-        let last = last(connection, &names.tally(slot), |note: &Note| note.number).await?;
+        let last = last(connection, names, &names.tally(slot), |note: &Note| note.number).await?;
         let Some(note) = last else { continue };
-        let note = if exists(connection, &names.tally_holder(slot)).await? { note } else { note.abandoned() };
+        let note = if marks.has(&names.tally_holder(slot)).await? { note } else { note.abandoned() };
         notes.total = notes.total.plus(&note.total);
         notes.in_hand = std::array::from_fn(|at| notes.in_hand[at].saturating_add(note.in_hand[at]));
         notes.deaths = notes.deaths.saturating_add(note.deaths);
         notes.lost = notes.lost.saturating_add(note.lost);
         notes.held.extend(note.held);
     }
+    marks.end().await?;
     Ok(notes)
 }
 

@@ -28,12 +28,14 @@ async fn a_broker_without_memory_blocks_refuses_and_recovers() {
     stays("blocked", 3 * CONFIRM, blocked).await;
     let refused = relay.queue.publish(vec![(SHARD, events(2..3).remove(0))]).await;
     assert!(matches!(&refused[..], [Err(PublishError::Refused(why))] if why.contains("memory")), "{refused:?}");
+    assert_eq!(relay.queue.alarm().await.unwrap().as_deref(), Some("low on memory"), "a new connection hears it too");
     assert!(relay.metrics.render().contains("queue_blocked 1"));
     assert_eq!(relay.metrics.connections_lost(Connection::Publish), 0, "an alarm is no lost connection");
 
     node.ctl(&["set_vm_memory_high_watermark", "0.6"]).await.unwrap();
 
     relay.until_up().await;
+    assert_eq!(relay.queue.alarm().await.unwrap(), None);
     relay.store(&SHARD, events(3..4)).await;
     assert!(relay.metrics.render().contains("queue_blocked 0"));
     eventually("what was confirmed, and perhaps what was caught", async || {

@@ -6,6 +6,8 @@ mod cluster;
 mod crash;
 mod frozen;
 mod full;
+mod limits;
+mod quiet;
 mod rights;
 mod sweeping;
 mod unfinished;

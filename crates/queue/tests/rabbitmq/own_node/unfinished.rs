@@ -76,7 +76,7 @@ async fn a_relay_starts_though_the_broker_died_while_a_gate_was_made() {
     let relay = Relay::start_on(&node.url()).await;
     for gate in ["events.n2.gate", "events.n2.closed"] {
         let name = relay.name(gate);
-        relay.admin.delete_exchange(&format!("{name}.made")).await;
+        relay.admin.unmark(&relay.settings.prefix, &name).await;
         leave_unfinished(&node, &name).await;
 
         let next = another(&node, &relay).await;
@@ -109,6 +109,19 @@ async fn a_queue_that_answers_nobody_is_named_and_works_once_it_was_deleted() {
     let mut owned = relay.own(&SHARD).await;
     take(&mut owned, 5).await;
     owned.release().await;
+}
+
+#[tokio::test]
+async fn a_gate_that_answers_nobody_is_named_in_the_state() {
+    let node = node().await;
+    let relay = Relay::start_on(&node.url()).await;
+    let gate = relay.name("events.n2.gate");
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await; // until it is marked: what is in it may be worth something
+    leave_unfinished(&node, &gate).await;
+
+    let next = Relay::begin(&node.url(), relay.settings.clone()).await;
+
+    next.until("away for it", |state| state.to_string().contains(&gate)).await;
 }
 
 #[tokio::test]

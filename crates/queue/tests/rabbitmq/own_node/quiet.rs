@@ -1,0 +1,53 @@
+//! What is asked of a broker by a relay in good health is no error, and every connection is closed.
+
+use refersion_relay_model::Class;
+use refersion_relay_private_broker::PrivateBroker;
+use refersion_relay_queue::{Place, Queue};
+
+use super::node;
+use crate::support::events::{DELIVERED, SHARD, account, crowd, events};
+use crate::support::rabbitmq::{Relay, settings};
+use crate::support::waiting::take;
+
+/// The lines of the broker's log that a person would look into.
+async fn complaints(node: &PrivateBroker) -> Vec<String> {
+    let log = node.log().await.unwrap();
+    log.lines().filter(|line| line.contains("[error]") || line.contains("[warning]")).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_healthy_relay_writes_no_error_into_the_brokers_log() {
+    let node = node().await;
+    let before = complaints(&node).await.len();
+    let settings = settings(&node.url());
+    let first = Relay::start_with(&node.url(), settings.clone()).await;
+    first.store(&SHARD, crowd(0..5)).await;
+    first.store(&Place::Dead(Class::Rejected), events(0..3)).await;
+    let second = Relay::start_with(&node.url(), settings.clone()).await;
+    let mut owned = second.own(&SHARD).await;
+    let mut held = second.own(&Place::Held(account("acme"))).await;
+    for delivery in take(&mut owned, 5).await {
+        delivery.settle(DELIVERED).await.unwrap();
+    }
+    second.store(&Place::Held(account("acme")), events(0..1)).await;
+    take(&mut held, 1).await;
+    for relay in [&first, &second] {
+        assert_eq!(relay.queue.check().await.unwrap().differences, [""; 0]);
+        assert_eq!(relay.queue.alarm().await.unwrap(), None);
+        relay.queue.conservation().await.unwrap();
+        assert_eq!(relay.bodies(Class::Rejected).await.len(), 3);
+    }
+    first.queue.set_baseline().await.unwrap();
+    owned.release().await;
+    held.release().await;
+    let idle = Relay::start_with(&node.url(), settings).await;
+    idle.queue.check().await.unwrap();
+    idle.queue.conservation().await.unwrap();
+    for relay in [&idle, &second, &first] {
+        relay.queue.close().await;
+    }
+
+    let found = complaints(&node).await.split_off(before);
+
+    assert!(found.is_empty(), "{found:#?}");
+}

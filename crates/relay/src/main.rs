@@ -9,6 +9,7 @@ mod config;
 mod counted;
 mod descriptors;
 mod exit;
+mod flow;
 mod left_behind;
 mod look;
 mod ops;

@@ -10,6 +10,7 @@ mod register;
 
 pub use logging::{LogFormat, LoggingError, init_logging, is_log_filter};
 pub use metrics::{
-    Connection, ConnectionRefused, Counted, Door, Metrics, MoveTo, OrderGivenUp, Parked, PublishOutcome, Refused, Wait,
+    Connection, ConnectionRefused, Counted, Door, Flow, Metrics, MoveTo, OrderGivenUp, Parked, PublishOutcome, Refused,
+    Wait,
 };
 pub use refersion::RefersionState;

@@ -8,9 +8,11 @@ use refersion_relay_model::{AccountName, Class, DeadReason, Ignored, OmittedFiel
 use crate::refersion::RefersionMetrics;
 use crate::register::Register;
 
+mod flow;
 mod order;
 mod whole;
 
+pub use flow::Flow;
 pub use order::{OrderGivenUp, Parked};
 pub use whole::MoveTo;
 

@@ -61,7 +61,7 @@ impl Format {
             Self::Nul => {
                 "text with NUL bytes in it: find out what wrote them; `tr -d '\\000' <FILE | refersion-relay enqueue -` leaves them out"
             }
-            Self::Binary => "no text: unpack it, or write it as JSON, one event on each line",
+            Self::Binary => "binary data: unpack it, or write it as JSON, one event on each line",
             Self::Array => "a JSON array: `jq -c '.[]' FILE | refersion-relay enqueue -` reads what is in it",
             Self::Batch => {
                 "a batch of Segment's API: `jq -c '.batch[]' FILE | refersion-relay enqueue -` reads what is in it"
@@ -76,7 +76,7 @@ impl Format {
                 "a sequence of JSON texts: `jq -c --seq . FILE | tr -d '\\036' | refersion-relay enqueue -` reads it"
             }
             Self::OldMac => {
-                "lines that end as on an old Mac (CR): `tr '\\r' '\\n' <FILE | refersion-relay enqueue -` reads them"
+                "text with line ends of an old Mac (CR): `tr '\\r' '\\n' <FILE | refersion-relay enqueue -` reads them"
             }
             Self::Csv => {
                 "CSV: make one line of JSON of each row, such as {\"type\":\"identify\",\"traits\":{\"email\":…,\"firstName\":…,\"lastName\":…}}"

@@ -47,9 +47,12 @@ pub(super) enum Unusable {
     #[error("cannot be read")]
     Unreadable(#[from] io::Error),
     /// It has no events on lines.
-    #[error("looks like {}", .0.says())]
-    Other(Format),
+    #[error("looks like {}{}", .0.says(), if *.1 { ", once `gzip -d` has unpacked it" } else { "" })]
+    Other(Format, Packed),
 }
+
+/// Whether it was found in what gzip has packed.
+type Packed = bool;
 
 impl Lines {
     /// Opens a file, or standard input for `-`. `begins`: whether its first line is to be looked at, and not left out.
@@ -72,11 +75,9 @@ impl Lines {
         let read = Arc::new(AtomicU64::new(0));
         let raw = BufReader::with_capacity(BUFFER_BYTES, Counted { raw, read: read.clone() });
         let raw = Headed::new(raw, |head, whole| gunzip::MAGIC.len() <= head.len() || whole);
-        let input: Box<dyn BufRead + Send> = if raw.head().starts_with(&gunzip::MAGIC) {
-            Box::new(BufReader::with_capacity(BUFFER_BYTES, Gunzip::new(raw)))
-        } else {
-            Box::new(raw)
-        };
+        let packed = raw.head().starts_with(&gunzip::MAGIC);
+        let input: Box<dyn BufRead + Send> =
+            if packed { Box::new(BufReader::with_capacity(BUFFER_BYTES, Gunzip::new(raw))) } else { Box::new(raw) };
         let mut found = None;
         let input = Headed::new(input, |head, whole| {
             let look = match format::magic(head) {
@@ -94,7 +95,7 @@ impl Lines {
             true
         });
         match found {
-            Some(format) => Err(Unusable::Other(format)),
+            Some(format) => Err(Unusable::Other(format, packed)),
             None => Ok(Self { input: Box::new(input), read, size, number: 0 }),
         }
     }
@@ -363,14 +364,14 @@ mod tests {
     fn what_has_no_events_on_lines_is_said_before_anything_is_read() {
         let array = b"[{},\n{}]\n";
         let look = |bytes: &[u8], begins| Lines::over(Box::new(io::Cursor::new(bytes.to_vec())), None, begins).err();
-        assert!(matches!(look(array, true), Some(Unusable::Other(Format::Array))));
+        assert!(matches!(look(array, true), Some(Unusable::Other(Format::Array, false))));
         assert!(look(array, false).is_none(), "its first line is left out, so that can be told to");
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(array).unwrap();
         let packed = encoder.finish().unwrap();
-        assert!(matches!(look(&packed, true), Some(Unusable::Other(Format::Array))), "packed or not");
+        assert!(matches!(look(&packed, true), Some(Unusable::Other(Format::Array, true))), "packed or not");
         let mut again = GzEncoder::new(Vec::new(), Compression::fast());
         again.write_all(&packed).unwrap();
-        assert!(matches!(look(&again.finish().unwrap(), false), Some(Unusable::Other(Format::Gzip))));
+        assert!(matches!(look(&again.finish().unwrap(), false), Some(Unusable::Other(Format::Gzip, true))));
     }
 }

@@ -43,7 +43,7 @@ const TOO_LONG: &str = "an event has at most 512 KiB, and this line is longer";
 
 pub(super) async fn run(settings: &Settings, args: &EnqueueArgs) -> Result<(), Exit> {
     let account = account(settings, args)?;
-    let name = args.file.display();
+    let name = name(args);
     let lines = Lines::open(&args.file, args.skip == 0).map_err(|error| unusable(args, error)).map_err(Exit::Failed)?;
     let rejects = Rejects::open(args.rejects.as_deref()).map_err(Exit::Failed)?;
     let stop = Stop::on_signals().map_err(Exit::failed)?;
@@ -112,12 +112,16 @@ pub(super) async fn run(settings: &Settings, args: &EnqueueArgs) -> Result<(), E
     ended.and(said)
 }
 
+fn name(args: &EnqueueArgs) -> String {
+    if args.file.as_os_str() == "-" { "standard input".to_owned() } else { args.file.display().to_string() }
+}
+
 /// Why nothing of a file was read, and what to do.
 fn unusable(args: &EnqueueArgs, why: Unusable) -> anyhow::Error {
-    let name = args.file.display();
+    let name = name(args);
     match why {
         Unusable::Unreadable(error) => anyhow!(error).context(format!("cannot read {name}")),
-        Unusable::Other(_) => anyhow!("{name} {why} (nothing was stored; enqueue reads one JSON event on each line)"),
+        Unusable::Other(..) => anyhow!("{name} {why} (nothing was stored; enqueue reads one JSON event on each line)"),
     }
 }
 
@@ -131,7 +135,7 @@ enum Failure {
 
 /// Why a file was not read to its end, and what to do.
 fn unread(args: &EnqueueArgs, fault: Fault, durable: u64) -> anyhow::Error {
-    let (name, skip) = (args.file.display(), args.skip);
+    let (name, skip) = (name(args), args.skip);
     match fault {
         Fault::Short { lines } => {
             let (lines, skip) = (counted(lines, "line"), counted(skip, "line"));

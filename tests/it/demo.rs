@@ -120,7 +120,7 @@ async fn what_it_keeps_works_with_the_commands_it_prints() {
         letters.as_array().expect("an array").iter().map(|letter| letter["id"].clone()).collect()
     };
     assert_eq!((ids(&letters).len(), ids(&letters)), (3, ids(&report["dead_letters"])));
-    let letter = json(&machine.shell(&line(" dlq show ")).await);
+    let letter = json(&machine.shell(&format!("{} --json", line(" dlq show "))).await);
     assert_eq!((&letter["message_id"], &letter["class"]), (&"demo-lumbergh-1".into(), &"rejected".into()));
     // Refersion is gone, or somebody else's.
     let check = machine.shell(&line(" check ")).await;
@@ -129,7 +129,7 @@ async fn what_it_keeps_works_with_the_commands_it_prints() {
     }
     assert!(!check.stdout.contains("WARN configuration"), "others can read it: {}", check.stdout);
     let replay = machine.shell(&line(" dlq replay ")).await;
-    assert!(replay.code == Some(0) && replay.stdout.contains("1 dead letters were sent again"), "{replay:?}");
+    assert!(replay.code == Some(0) && replay.stdout.contains("1 dead letter was sent again"), "{replay:?}");
 }
 
 #[tokio::test]

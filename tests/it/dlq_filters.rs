@@ -76,7 +76,7 @@ async fn a_listing_says_how_much_it_looked_at() {
     let some = config.command(&["dlq", "list", "--scan", "2", "--type", "identify"]).await;
     let all = config.command(&["dlq", "list"]).await;
 
-    assert_eq!(some.stdout.lines().count(), 3, "{some:?}");
+    assert_eq!(some.stdout.lines().count(), 1 + 3, "a header, and the letters: {some:?}");
     assert!(some.stderr.contains("4 of 5 dead letters were looked at, 3 match (--scan looks at more)"), "{some:?}");
     assert!(all.stderr.contains("5 of 5 dead letters were looked at, 5 match\n"), "{all:?}");
 }

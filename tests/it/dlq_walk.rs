@@ -82,9 +82,9 @@ async fn a_letter_without_an_account_is_counted_and_kept() {
     let done = config.command(&["dlq", "replay", "--class", "rejected", "--yes"]).await;
 
     assert_eq!(done.code, Some(0), "{done:?}");
-    assert!(done.stdout.contains("1 of them name no account"), "{done:?}");
-    assert!(done.stdout.contains("1 dead letters were sent again, 2 of 2 were looked at"), "{done:?}");
-    assert!(done.stdout.contains("1 name no account and stayed"), "{done:?}");
+    assert!(done.stdout.contains("1 of them names no account"), "{done:?}");
+    assert!(done.stdout.contains("1 dead letter was sent again, 2 of 2 were looked at"), "{done:?}");
+    assert!(done.stdout.contains("1 names no account and stayed"), "{done:?}");
     assert_eq!(admin.drain("dead.rejected").await, ["nobodys"]);
 }
 
@@ -99,11 +99,11 @@ async fn a_letter_that_is_too_large_for_a_shard_is_counted_and_kept() {
     let done = config.command(&["dlq", "replay", "--class", "rejected", "--yes", "--json"]).await;
     let again = config.command(&["dlq", "replay", "--class", "rejected", "--yes"]).await;
 
-    assert!(plan.stdout.contains("1 of them are larger than 512 KiB"), "{plan:?}");
+    assert!(plan.stdout.contains("1 of them is larger than 512 KiB"), "{plan:?}");
     let json: Value = serde_json::from_str(&done.stdout).expect("one JSON document");
     assert_eq!((&json["plan"]["too_large"], &json["done"]["too_large"]), (&1.into(), &1.into()), "{json}");
     assert_eq!(json["done"]["replayed"], 1, "{json}");
-    assert!(again.stdout.contains("1 are larger than 512 KiB and stayed"), "{again:?}");
+    assert!(again.stdout.contains("1 is larger than 512 KiB and stayed"), "{again:?}");
     assert_eq!((done.code, again.code), (Some(0), Some(0)));
     assert_eq!((admin.drain("dead.rejected").await.len(), admin.replayed().await), (1, 1));
 }

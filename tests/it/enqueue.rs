@@ -1,4 +1,5 @@
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -250,4 +251,85 @@ async fn an_interrupted_run_counts_exactly_the_lines_that_need_not_be_repeated()
     let ignored = done["tally"]["ignored"]["unsupported_type"].as_u64().unwrap_or(0);
     assert_eq!(count("durable"), count("stored") + ignored, "{done}");
     assert!(done["complete"] == false && 0 < ignored, "{done}");
+}
+
+/// What an embedded queue has stored of a file, and what the command said.
+async fn stored(config: &Config, bytes: &[u8], more: &[&str]) -> (u64, Output) {
+    let before = config.ledger().await["accepted"].as_u64().expect("a number");
+    let (_folder, path) = file(bytes);
+    let arguments = ["enqueue", path.to_str().expect("UTF-8"), "--account", "acme"];
+    let output = config.command(&[&arguments, more].concat()).await;
+    (config.ledger().await["accepted"].as_u64().expect("a number") - before, output)
+}
+
+#[tokio::test]
+async fn what_was_read_before_a_fault_is_stored_and_where_to_go_on_is_said() {
+    let config = Config::embedded("http://127.0.0.1:1/v2", &[]);
+    let (one, other) = (gzip(&events(2)), gzip(&events(3)));
+
+    let (padded, output) = stored(&config, &[&one[..], &[0; 700], &other, &[0; 512]].concat(), &[]).await;
+    assert_eq!((padded, output.code, durable(&output.stderr)), (5, Some(0), 5), "{output:?}");
+
+    let followed = [&one[..], b"no gzip"].concat();
+    let cut_off = [&one[..], &other[..other.len() - 9]].concat();
+    let in_the_middle = [events(2), identify("third@example.com")[..20].to_vec()].concat();
+    for (bytes, least, part) in [(followed, 2, "no gzip data"), (cut_off, 2, "cut off"), (in_the_middle, 2, "middle")] {
+        let (there, output) = stored(&config, &bytes, &[]).await;
+        assert!(least <= there && durable(&output.stderr) == there, "{output:?}");
+        assert_eq!(output.code, Some(1), "{output:?}");
+        for part in [part, &format!("beyond line {there}: "), &format!("go on with --skip {there}")] {
+            assert!(output.stderr.contains(part), "{part}: {output:?}");
+        }
+    }
+    let mended = [events(2), identify("third@example.com")].concat();
+    let (rest, output) = stored(&config, &mended, &["--skip", "2"]).await;
+    assert_eq!((rest, output.code), (1, Some(0)), "{output:?}");
+    let (none, output) = stored(&config, &cut_off_at_once(&one), &["--skip", "7"]).await;
+    assert_eq!((none, output.code), (0, Some(1)), "{output:?}");
+    assert!(output.stderr.contains("7 lines cannot be skipped") && !output.stderr.contains("go on"), "{output:?}");
+}
+
+fn cut_off_at_once(packed: &[u8]) -> Vec<u8> {
+    packed[..packed.len() / 2].to_vec()
+}
+
+#[tokio::test]
+async fn a_file_of_another_format_is_named_once_with_what_to_do_and_nothing_is_stored() {
+    let config = Config::embedded("http://127.0.0.1:1/v2", &[]);
+    let event = String::from_utf8(identify("one@example.com")).expect("text");
+    let utf16: Vec<_> = "\u{feff}".chars().chain(event.chars()).flat_map(|c| (c as u16).to_le_bytes()).collect();
+    for (bytes, part) in [
+        (utf16, "UTF-16"),
+        (b"\x28\xb5\x2f\xfd\x04\0".to_vec(), "zstd -dc"),
+        (format!("[{event},\n{event}]\n").into_bytes(), "jq -c '.[]'"),
+        (gzip(format!("[{event},\n{event}]\n").as_bytes()), "jq -c '.[]'"),
+        (event.replace(',', ",\n").repeat(2).into_bytes(), "jq -c ."),
+        (format!("{event}\r{event}\r").into_bytes(), "old Mac"),
+        (b"email,name\none@example.com,One\n".to_vec(), "CSV"),
+    ] {
+        let (there, output) = stored(&config, &bytes, &[]).await;
+        assert_eq!((there, output.code, output.stdout.as_str()), (0, Some(1), ""), "{output:?}");
+        assert!(output.stderr.lines().count() == 1 && output.stderr.contains(part), "{part}: {output:?}");
+        assert!(!output.stderr.contains("example.com"), "{output:?}");
+    }
+    let (there, output) = stored(&config, format!("\u{feff}{event}\r\n{event}\r\n").as_bytes(), &[]).await;
+    assert_eq!((there, output.code), (2, Some(0)), "a byte order mark and CRLF are fine: {output:?}");
+    let (there, output) = stored(&config, b"", &[]).await;
+    assert!(there == 0 && output.code == Some(0) && output.stderr.contains("is empty"), "{output:?}");
+}
+
+#[tokio::test]
+async fn rejected_lines_are_for_their_owner_only() {
+    let config = Config::embedded("http://127.0.0.1:1/v2", &[]);
+    let rejects = config.folder().join("rejects");
+    std::fs::write(&rejects, "before\n").expect("written");
+    std::fs::set_permissions(&rejects, std::fs::Permissions::from_mode(0o644)).expect("changed");
+    let bytes = [&events(1)[..], b"oops\n"].concat();
+
+    let (_, output) = stored(&config, &bytes, &["--rejects", rejects.to_str().expect("UTF-8")]).await;
+
+    assert!(output.code == Some(1) && output.stderr.contains("1 line is no event"), "{output:?}");
+    assert!(output.stderr.contains("was open to others (644)"), "{output:?}");
+    assert_eq!(rejects.metadata().expect("there").permissions().mode() & 0o777, 0o600);
+    assert_eq!(std::fs::read_to_string(&rejects).expect("there"), "before\noops\n");
 }

@@ -26,6 +26,7 @@ mod limits;
 mod openapi;
 mod order;
 mod outage;
+mod outputs;
 mod pacing;
 mod payloads;
 mod privacy;

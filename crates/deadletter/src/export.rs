@@ -4,12 +4,13 @@ use refersion_relay_queue::Letter;
 use serde_json::Value;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use crate::{Bodies, Entry};
+use crate::{Bodies, Entry, visible};
 
 /// Writes dead letters, one JSON document a line. Personal data.
 pub struct Export<'a> {
     output: &'a mut (dyn AsyncWrite + Send + Unpin),
     lines: Lines,
+    for_terminal: bool,
 }
 
 /// What stands on a line.
@@ -24,7 +25,13 @@ pub enum Lines {
 impl<'a> Export<'a> {
     /// Writes to `output`.
     pub fn new(output: &'a mut (dyn AsyncWrite + Send + Unpin), lines: Lines) -> Self {
-        Self { output, lines }
+        Self { output, lines, for_terminal: false }
+    }
+
+    /// A person looks at it: what a terminal would act on is written as an escape of JSON, which says the same.
+    #[must_use]
+    pub fn for_terminal(self, is_terminal: bool) -> Self {
+        Self { for_terminal: is_terminal, ..self }
     }
 
     /// Writes a letter. Says whether there was anything to write: bytes that are no JSON are no event.
@@ -34,6 +41,10 @@ impl<'a> Export<'a> {
             Lines::Events => event(&letter.message.body),
         };
         let Some(mut line) = line else { return Ok(false) };
+        if self.for_terminal {
+            // A tab in JSON stands where a space can.
+            line = visible(&String::from_utf8_lossy(&line).replace('\t', " ")).into_owned().into_bytes();
+        }
         line.push(b'\n');
         self.output.write_all(&line).await?;
         Ok(true)
@@ -53,6 +64,24 @@ fn event(body: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::letter;
+
+    #[tokio::test]
+    async fn on_a_terminal_nothing_is_written_that_it_would_act_on() {
+        let mut foreign = letter("m1", |headers| headers.kind = "\u{202e}".to_owned());
+        foreign.message.body = "{\"a\":\t\"\u{9b}31m\u{7f}\"}".into();
+        for lines in [Lines::Letters, Lines::Events] {
+            let mut output = Vec::new();
+            Export::new(&mut output, lines).for_terminal(true).write(&foreign).await.unwrap();
+            let line = String::from_utf8(output).unwrap();
+            let seen = line.strip_suffix('\n').unwrap();
+            assert_eq!(visible(seen), seen, "it is as a person may see it");
+            assert!(serde_json::from_str::<Value>(seen).is_ok(), "{seen}");
+        }
+        let mut output = Vec::new();
+        Export::new(&mut output, Lines::Events).write(&foreign).await.unwrap();
+        assert_eq!(output, [&foreign.message.body[..], b"\n"].concat(), "a file gets the event as it is");
+    }
 
     #[test]
     fn an_event_is_one_line_and_says_the_same() {

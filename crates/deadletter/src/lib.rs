@@ -8,6 +8,7 @@ mod export;
 mod filter;
 mod pace;
 mod survey;
+mod visible;
 mod walk;
 
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ pub use export::{Export, Lines};
 pub use filter::{Filter, Selection};
 pub use pace::Pace;
 pub use survey::{Age, ClassSurvey, Survey, WhenBusy};
+pub use visible::visible;
 pub use walk::{Deed, Done, Orders, WalkError};
 
 /// The dead letters of one queue.

@@ -56,7 +56,7 @@ mod tests {
     }
 
     samples!(replies: Reply {
-        Reply::Accepted = Reply::Accepted => &[At::Destination],
+        Reply::Accepted(_) = Reply::Accepted("m1".to_owned()) => &[At::Destination],
         Reply::AcceptedAll(_) = Reply::AcceptedAll(Counts::default()) => &[At::Destination],
         Reply::Ignored(_) = Reply::Ignored("it is a test") => &[At::Destination],
         Reply::TooLarge = Reply::TooLarge => &[At::Destination],

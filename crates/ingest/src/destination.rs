@@ -35,7 +35,7 @@ pub(crate) async fn answer(ingest: &Ingest, request: Request) -> Reply {
         Reply::OverLimit(_) => Refused::OverLimit,
         Reply::Busy => Refused::Busy,
         Reply::Unavailable => Refused::Unavailable,
-        Reply::Accepted
+        Reply::Accepted(_)
         | Reply::AcceptedAll(_)
         | Reply::Ignored(_)
         | Reply::NoSuchPath
@@ -133,7 +133,7 @@ async fn accept(ingest: &Ingest, account: &AccountDoor, received: Received, body
                     metrics.dead_lettered_at_door(reason);
                 }
                 tracing::debug!(message.id = message_id.as_str(), account = %account, "accepted an event");
-                Reply::Accepted
+                Reply::Accepted(message_id.as_str().to_owned())
             }
             Some(Err(error)) => {
                 tracing::debug!(message.id = message_id.as_str(), account = %account, "not accepted: {error}");

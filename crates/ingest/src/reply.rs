@@ -22,7 +22,8 @@ pub(crate) const PACKED: &str = "the body is packed with gzip: send the header C
 /// it says what to do, and has no secret and nothing of the event in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
-    Accepted,
+    /// With the message id under which the log and `dlq` show it.
+    Accepted(String),
     /// An array.
     AcceptedAll(Counts),
     Ignored(&'static str),
@@ -50,7 +51,7 @@ pub(crate) enum Reply {
 impl Reply {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::Accepted | Self::AcceptedAll(_) => StatusCode::ACCEPTED,
+            Self::Accepted(_) | Self::AcceptedAll(_) => StatusCode::ACCEPTED,
             Self::Ignored(_) => StatusCode::OK,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
@@ -72,7 +73,7 @@ impl Reply {
 
     fn message(&self) -> String {
         match self {
-            Self::Accepted => "accepted".to_owned(),
+            Self::Accepted(_) => "accepted".to_owned(),
             Self::AcceptedAll(Counts { accepted, dead, ignored }) => format!(
                 "accepted {accepted} events, {dead} of them cannot be used as they are and wait for the relay's operator; {ignored} \
                  are nothing for Refersion"
@@ -129,7 +130,11 @@ impl From<Away> for Reply {
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
         // Segment reads a body only when it is declared as JSON.
-        let body = serde_json::json!({ "message": self.message() }).to_string();
+        let mut body = serde_json::json!({ "message": self.message() });
+        if let Self::Accepted(message_id) = &self {
+            body["message_id"] = message_id.as_str().into();
+        }
+        let body = body.to_string();
         let response = Response::builder().status(self.status()).header(CONTENT_TYPE, "application/json");
         let response = match &self {
             Self::Busy | Self::Unavailable => response.header(RETRY_AFTER, RETRY_AFTER_SECONDS),

@@ -110,7 +110,7 @@ pub(crate) struct EnqueueArgs {
     /// Lines at the beginning that are left out, because they are durable already.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) skip: u64,
-    /// Where lines that are no events are kept, as they are; added to what is there.
+    /// Where lines that are no events are kept, as they are; added to what is there. Only its owner may read it then.
     #[arg(long, value_name = "FILE")]
     pub(crate) rejects: Option<PathBuf>,
     /// Print what was done as one JSON document.
@@ -123,7 +123,8 @@ An interrupted run says how far the file is durable, and --skip goes on from the
   refersion-relay enqueue events.ndjson.gz --account acme
   refersion-relay enqueue events.ndjson.gz --account acme --skip 420000
 
-Exit code 1 when it was interrupted, or when a line is no event (--rejects keeps such lines).";
+Exit code 1 when it was interrupted, when the file cannot be read to its end (what is before is stored, and where to go on \
+is said), or when a line is no event (--rejects keeps such lines).";
 
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {

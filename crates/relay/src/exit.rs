@@ -1,5 +1,7 @@
 use std::process::ExitCode;
 
+use crate::output::tell;
+
 /// Why a command did not do what it was asked to.
 #[derive(Debug)]
 pub(crate) enum Exit {
@@ -24,11 +26,11 @@ impl Exit {
     pub(crate) fn report(self) -> ExitCode {
         match self {
             Self::Failed(error) => {
-                eprintln!("refersion-relay: {error:#}");
+                tell!("refersion-relay: {error:#}");
                 ExitCode::from(1)
             }
             Self::Usage(error) => {
-                eprintln!("refersion-relay: {error:#}");
+                tell!("refersion-relay: {error:#}");
                 ExitCode::from(2)
             }
             Self::Said => ExitCode::from(1),

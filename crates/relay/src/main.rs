@@ -1,17 +1,23 @@
 //! `refersion-relay`: the Refersion destination for Twilio Segment, as one program with a role for each command.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)] // `output` does, and says when it cannot
+
 mod certificates;
 mod cli;
 mod commands;
 mod config;
+mod counted;
 mod descriptors;
 mod exit;
+mod flow;
 mod left_behind;
 mod look;
 mod ops;
+mod output;
 mod parts;
 mod policies;
 mod poll;
+mod private_file;
 mod progress;
 mod reload;
 mod signals;
@@ -26,7 +32,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => match usage::mistake(&error, std::env::args_os()) {
             Some(mistake) => return exit::Exit::usage(anyhow::Error::msg(mistake)).report(),
-            None => error.exit(),
+            None => return output::help(&error).map_or_else(exit::Exit::report, |()| ExitCode::SUCCESS),
         },
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

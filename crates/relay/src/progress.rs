@@ -1,7 +1,10 @@
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use refersion_relay_deadletter::visible;
+
+use crate::output::tell;
 
 /// How far a long command is, on stderr: a bar on a terminal, elsewhere a line now and then.
 pub(crate) struct Progress {
@@ -56,8 +59,7 @@ impl Progress {
             Shown::Lines { last } if EVERY <= last.elapsed() => {
                 *last = Instant::now();
                 let line = line(self.what, done, self.before, self.total, self.begin.elapsed(), &message());
-                // Nobody may be reading any more.
-                let _ = writeln!(io::stderr(), "{line}");
+                tell!("{line}");
             }
             Shown::Lines { .. } => {}
         }
@@ -92,9 +94,8 @@ impl Progress {
     /// Says something else beside it.
     pub(crate) fn line(&self, line: &str) {
         match &self.shown {
-            Shown::Bar(bar) => bar.println(line),
-            // Nobody may be reading any more.
-            Shown::Lines { .. } => drop(writeln!(io::stderr(), "{line}")),
+            Shown::Bar(bar) => bar.println(visible(line)),
+            Shown::Lines { .. } => tell!("{line}"),
         }
     }
 

@@ -10,7 +10,7 @@ mod register;
 
 pub use logging::{LogFormat, LoggingError, init_logging, is_log_filter};
 pub use metrics::{
-    Connection, ConnectionRefused, Counted, Door, DoorKey, LastUse, Metrics, MoveTo, OrderGivenUp, Parked,
+    Connection, ConnectionRefused, Counted, Door, DoorKey, Flow, LastUse, Metrics, MoveTo, OrderGivenUp, Parked,
     PublishOutcome, Refused, Wait,
 };
 pub use refersion::RefersionState;

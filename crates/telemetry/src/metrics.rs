@@ -8,10 +8,12 @@ use refersion_relay_model::{AccountName, Class, DeadReason, Ignored, OmittedFiel
 use crate::refersion::RefersionMetrics;
 use crate::register::Register;
 
+mod flow;
 mod keys;
 mod order;
 mod whole;
 
+pub use flow::Flow;
 pub use keys::{DoorKey, LastUse};
 pub use order::{OrderGivenUp, Parked};
 pub use whole::MoveTo;

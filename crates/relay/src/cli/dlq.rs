@@ -162,7 +162,7 @@ pub(crate) struct ExportArgs {
     /// Only the events themselves, one a line, as they can be enqueued again.
     #[arg(long)]
     pub(crate) events: bool,
-    /// Write to this file, which only its owner may read if it is new; otherwise to stdout.
+    /// Write to this file, which only its owner may read then; otherwise to stdout.
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]

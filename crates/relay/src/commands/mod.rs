@@ -7,15 +7,6 @@ mod enqueue;
 mod role;
 mod simulate;
 
-/// Prints a line of what was asked for. A reader that has seen enough, such as `head`, is no failure.
-macro_rules! say {
-    ($($what:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($what)*);
-    }};
-}
-pub(crate) use say;
-
 use std::path::Path;
 use std::time::Duration;
 

@@ -21,7 +21,7 @@ use crate::exit::Exit;
 use crate::ops::{self, Ops};
 use crate::reload::{Reload, Shared};
 use crate::signals::Stop;
-use crate::{left_behind, parts, policies, poll};
+use crate::{flow, left_behind, parts, policies, poll};
 
 /// What this process does.
 #[derive(Clone, Copy, Debug)]
@@ -130,6 +130,8 @@ pub(super) async fn start(
         tasks.spawn(async move { changing.change_shards(&|| !watched.is_out(), &until).await });
         tasks.spawn(worker.run(stop.stop.clone(), stop.abort.clone()));
     }
+    let here = flow::Here { doors: roles.ingest, worker: roles.worker };
+    tasks.spawn(flow::every_minute(here, metrics.clone(), stop.stop.clone(), |line| tracing::info!("{line}")));
     tasks.spawn(poll::depths(
         queue.clone(),
         settings.clone(),

@@ -6,6 +6,7 @@ use tokio::net::TcpListener;
 
 use crate::cli::SimulateArgs;
 use crate::exit::Exit;
+use crate::output::say;
 use crate::signals::Stop;
 
 pub(super) async fn run(args: SimulateArgs) -> Result<(), Exit> {
@@ -23,6 +24,6 @@ pub(super) async fn run(args: SimulateArgs) -> Result<(), Exit> {
     let listener = listener.with_context(|| format!("cannot listen at {}", args.listen)).map_err(Exit::Failed)?;
     let address = listener.local_addr().map_err(Exit::failed)?;
     let stop = Stop::on_signals().map_err(Exit::failed)?;
-    println!("a simulated Refersion listens at http://{address}/v2");
+    say!("a simulated Refersion listens at http://{address}/v2")?;
     simulator.serve(listener, stop.stop).await.map_err(Exit::failed)
 }

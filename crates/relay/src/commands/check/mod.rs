@@ -23,10 +23,9 @@ use tokio::time::timeout;
 use crate::cli::CheckArgs;
 use crate::config::{self, Examined};
 use crate::exit::Exit;
+use crate::output::say;
 use crate::parts;
 use finding::Level;
-
-use super::say;
 
 /// How long reading the configuration and its files may take: one may be on a share that does not answer.
 const READING: Duration = Duration::from_secs(10);
@@ -57,11 +56,11 @@ pub(super) async fn run(path: Option<&Path>, args: &CheckArgs) -> Result<(), Exi
         say!(
             "{}",
             json!({"fine": fine, "findings": findings, "ledger": looked.ledger, "conservation": looked.conservation, "effective": effective})
-        );
+        )?;
     } else {
-        say!("{}", serde_json::to_string_pretty(&effective).map_err(Exit::failed)?);
+        say!("{}", serde_json::to_string_pretty(&effective).map_err(Exit::failed)?)?;
         for finding in &findings {
-            say!("{finding}");
+            say!("{finding}")?;
         }
     }
     if fine { Ok(()) } else { Err(Exit::Said) }

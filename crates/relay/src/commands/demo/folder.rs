@@ -1,12 +1,12 @@
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use tempfile::TempDir;
 
 use crate::exit::Exit;
+use crate::private_file;
 
 /// The configuration as it is kept. The demo itself takes other ports.
 pub(super) const CONFIGURATION: &str = include_str!("relay.toml");
@@ -55,7 +55,7 @@ impl Folder {
 
 /// Only its owner can read it, as with any configuration that has secrets in it.
 fn write(path: &Path) -> io::Result<()> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(CONFIGURATION.as_bytes())
+    private_file::create(path)?.write_all(CONFIGURATION.as_bytes())
 }
 
 fn temporary() -> Result<TempDir, Exit> {

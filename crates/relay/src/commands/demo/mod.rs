@@ -11,14 +11,12 @@ mod report;
 mod script;
 mod stage;
 
-use std::io::Write as _;
-
 use anyhow::anyhow;
 use refersion_relay_model::DeadReason;
 
-use super::say;
 use crate::cli::DemoArgs;
 use crate::exit::Exit;
+use crate::output::{say, tell};
 use crate::signals::Stop;
 use folder::Folder;
 use next::Next;
@@ -40,9 +38,9 @@ pub(super) async fn run(args: &DemoArgs) -> Result<(), Exit> {
     folder.end()?;
     let report = report?;
     if args.json {
-        say!("{}", serde_json::to_string(&report).map_err(Exit::failed)?);
+        say!("{}", serde_json::to_string(&report).map_err(Exit::failed)?)?;
     } else {
-        say!("{}", report.to_string().trim_end());
+        say!("{}", report.to_string().trim_end())?;
     }
     verdict(&report)
 }
@@ -54,9 +52,7 @@ fn verdict(report: &Report) -> Result<(), Exit> {
 
 /// Plays the script, and clears everything away however that ends. Also returns the keys that Refersion knows.
 async fn show(script: &Script, folder: &Folder, stop: &Stop) -> Result<(Observed, Vec<String>), Exit> {
-    let starting = "starting the doors, a worker, an embedded queue and a simulated Refersion";
-    // Nobody may be reading.
-    let _ = writeln!(std::io::stderr(), "{starting}");
+    tell!("starting the doors, a worker, an embedded queue and a simulated Refersion");
     let stage = Stage::set(folder.path(), &script.faults, stop).await?;
     let play = Play::new(&stage, script)?;
     let observed = tokio::select! {

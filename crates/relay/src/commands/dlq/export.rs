@@ -3,13 +3,16 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::Context;
-use refersion_relay_deadletter::{DeadLetters, Deed, Done, Export, Lines};
-use tokio::fs::OpenOptions;
-use tokio::io::{AsyncWrite, BufWriter};
+use refersion_relay_deadletter::{DeadLetters, Deed, Done, Export, Lines, WalkError};
+use tokio::fs::File;
+use tokio::io::BufWriter;
 
 use super::walk::{ended, orders, run};
 use crate::cli::ExportArgs;
+use crate::counted::{counted, form};
 use crate::exit::Exit;
+use crate::output::{self, tell};
+use crate::private_file::{self, Present};
 use crate::progress::Progress;
 use crate::signals::Stop;
 
@@ -28,28 +31,44 @@ pub(super) async fn export(letters: &DeadLetters, args: &ExportArgs) -> Result<(
     let progress = if on_terminal { Progress::in_lines } else { Progress::start };
     let mut progress = progress("export", Some(total));
     let mut watch = |done: &Done| progress.at(done.seen, || format!("{} written", done.acted));
-    let deed = Deed::Export(Export::new(&mut output, lines));
+    let deed = Deed::Export(Export::new(&mut output, lines).for_terminal(on_terminal));
     let walked = run(letters.walk(deed, &selection, &orders(&args.walk, &stop), &mut watch), &stop).await?;
     progress.end();
-    let (done, _) = &walked;
-    eprintln!("{} dead letters were written, {} of {} were looked at", done.acted, done.seen, done.total);
-    if 0 < done.left_out {
-        eprintln!("{} unverified ones were left out: name --class unverified to have them", done.left_out);
+    let walked = match walked {
+        // Whoever read it has seen enough, and what of it was read nobody knows.
+        (_, Err(WalkError::Output(error))) if output::unread(&error) => return Ok(()),
+        walked => walked,
+    };
+    let done = &walked.0;
+    let Done { acted, seen, not_json, left_out, .. } = *done;
+    tell!(
+        "{} {} written, {seen} of {} {} looked at",
+        counted(acted, "dead letter"),
+        form(acted, "was", "were"),
+        done.total,
+        form(seen, "was", "were")
+    );
+    if 0 < left_out {
+        let (were, them) = (form(left_out, "one was", "ones were"), form(left_out, "it", "them"));
+        tell!("{left_out} unverified {were} left out: name --class unverified to have {them}");
     }
-    if 0 < done.not_json {
-        eprintln!("{} are no JSON, and so no events; they are exported without --events", done.not_json);
+    if 0 < not_json {
+        let (is, they) = (form(not_json, "is", "are"), form(not_json, "it is", "they are"));
+        tell!(
+            "{not_json} {is} no JSON, and so no {}; {they} exported without --events",
+            form(not_json, "event", "events")
+        );
     }
     ended(walked, &stop)?.all_found()
 }
 
-async fn output(path: Option<&Path>) -> Result<BufWriter<Box<dyn AsyncWrite + Send + Unpin>>, Exit> {
-    let output: Box<dyn AsyncWrite + Send + Unpin> = match path {
-        None => Box::new(tokio::io::stdout()),
+async fn output(path: Option<&Path>) -> Result<BufWriter<File>, Exit> {
+    let file = match path.map(Path::to_owned) {
+        None => output::stdout().context("cannot write to standard output").map_err(Exit::Failed)?,
         Some(path) => {
-            // Personal data.
-            let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).await;
-            Box::new(file.with_context(|| format!("cannot write {}", path.display())).map_err(Exit::Failed)?)
+            let opening = tokio::task::spawn_blocking(move || private_file::open(&path, Present::Replaced));
+            opening.await.context("cannot write").and_then(|opened| opened).map_err(Exit::Failed)?
         }
     };
-    Ok(BufWriter::with_capacity(64 * 1024, output))
+    Ok(BufWriter::with_capacity(64 * 1024, File::from_std(file)))
 }

@@ -5,9 +5,13 @@ use refersion_relay_queue::Letter;
 use serde_json::json;
 
 use super::bodies;
+use super::text::{body, table};
 use crate::cli::ListArgs;
-use crate::commands::say;
+use crate::counted::{counted, form};
 use crate::exit::Exit;
+use crate::output::{say, tell};
+
+const HEADER: [&str; 8] = ["ID", "CLASS", "REASON", "ACCOUNT", "TYPE", "DEAD SINCE", "MESSAGE ID", "ERROR"];
 
 pub(super) async fn list(letters: &DeadLetters, args: &ListArgs) -> Result<(), Exit> {
     let selection = args.filter.selection(SystemTime::now());
@@ -16,26 +20,35 @@ pub(super) async fn list(letters: &DeadLetters, args: &ListArgs) -> Result<(), E
     let mut visit = |letter: Letter| entries.push(Entry::new(&letter, bodies(args.show_body)));
     let looked = letters.list(&selection, args.scan.scan(), &mut visit).await.map_err(Exit::failed)?;
     if args.json {
-        say!("{}", json!(entries));
-    } else {
-        entries.iter().for_each(print);
+        say!("{}", json!(entries))?;
+    } else if !entries.is_empty() {
+        say!("{}", text(&entries).join("\n"))?;
     }
     let more = if looked.seen < looked.total { " (--scan looks at more)" } else { "" };
-    eprintln!("{} of {} dead letters were looked at, {} match{more}", looked.seen, looked.total, entries.len());
+    let (seen, matching) = (looked.seen, entries.len());
+    let total = counted(looked.total, "dead letter");
+    let (were, matches) = (form(seen, "was", "were"), form(matching as u64, "matches", "match"));
+    tell!("{seen} of {total} {were} looked at, {matching} {matches}{more}");
     Ok(())
 }
 
-fn print(entry: &Entry) {
-    let account = entry.account.as_deref().unwrap_or("-");
-    let (class, reason) = (entry.class, &entry.reason);
-    say!(
-        "{}  {class:<10} {reason:<15} {account:<12} {:<8} {}  {}",
-        entry.id,
-        entry.kind,
-        entry.dead_at.as_deref().unwrap_or("-"),
-        entry.message_id
-    );
-    if let Some(body) = entry.body.as_ref().or(entry.body_base64.as_ref()) {
-        say!("    {body}");
-    }
+/// A line for each letter, and its event below it where that is to be seen.
+fn text(entries: &[Entry]) -> Vec<String> {
+    let rows = entries.iter().map(|entry| {
+        let or_none = |text: &Option<String>| text.clone().unwrap_or_default();
+        [
+            entry.id.clone(),
+            entry.class.to_owned(),
+            entry.reason.clone(),
+            or_none(&entry.account),
+            entry.kind.clone(),
+            or_none(&entry.dead_at),
+            entry.message_id.clone(),
+            or_none(&entry.error),
+        ]
+    });
+    let mut lines = table(&HEADER, rows).into_iter();
+    let header = lines.next();
+    let letters = lines.zip(entries).flat_map(|(line, entry)| std::iter::once(line).chain(body(entry)));
+    header.into_iter().chain(letters).collect()
 }

@@ -5,6 +5,7 @@ mod list;
 mod plan;
 mod show;
 mod stats;
+mod text;
 mod walk;
 
 use anyhow::anyhow;

@@ -1,13 +1,17 @@
-use refersion_relay_deadletter::{Age, Survey};
+use refersion_relay_deadletter::{Age, Survey, visible};
 use refersion_relay_model::MAX_EVENT_BYTES;
 
-use crate::commands::say;
+use crate::counted::{counted, form};
+use crate::exit::Exit;
+use crate::output::say;
 
 /// Says what would be done.
-pub(super) fn print(plan: &Survey, would: &str) {
-    say!("of {} dead letters, {} were looked at and {} would be {would}", plan.total, plan.scanned, plan.selected);
+pub(super) fn print(plan: &Survey, would: &str) -> Result<(), Exit> {
+    let (total, scanned) = (counted(plan.total, "dead letter"), plan.scanned);
+    let were = form(scanned, "was", "were");
+    say!("of {total}, {scanned} {were} looked at and {} would be {would}", plan.selected)?;
     for line in counts(plan) {
-        say!("{line}");
+        say!("{line}")?;
     }
     if 0 < plan.left_out {
         say!(
@@ -16,14 +20,16 @@ pub(super) fn print(plan: &Survey, would: &str) {
         );
     }
     if 0 < plan.without_account {
-        say!("  {} of them name no account", plan.without_account);
+        say!("  {} of them {} no account", plan.without_account, form(plan.without_account, "names", "name"))?;
     }
     if 0 < plan.too_large {
-        say!("  {} of them are larger than {} KiB", plan.too_large, MAX_EVENT_BYTES / 1024);
+        let are = form(plan.too_large, "is", "are");
+        say!("  {} of them {are} larger than {} KiB", plan.too_large, MAX_EVENT_BYTES / 1024)?;
     }
     for id in &plan.not_found {
-        say!("  {id} is not among the letters looked at (--scan looks at more)");
+        say!("  {id} is not among the letters looked at (--scan looks at more)")?;
     }
+    Ok(())
 }
 
 /// The counts of a survey, a line for each kind.
@@ -37,7 +43,7 @@ pub(super) fn counts(survey: &Survey) -> impl Iterator<Item = String> {
     ];
     let named = named.map(|(what, counts)| (what, counts.iter().map(|(key, count)| (key.as_str(), count)).collect()));
     named.into_iter().chain([("age", by_age)]).map(|(what, counts): (_, Vec<(&str, &u64)>)| {
-        let counts: Vec<_> = counts.into_iter().map(|(key, count)| format!("{} {count}", name(key))).collect();
+        let counts: Vec<_> = counts.into_iter().map(|(key, count)| format!("{} {count}", visible(name(key)))).collect();
         format!("  by {what}: {}", if counts.is_empty() { "-".to_owned() } else { counts.join(", ") })
     })
 }

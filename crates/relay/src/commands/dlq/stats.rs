@@ -5,25 +5,26 @@ use serde_json::json;
 
 use super::plan::counts;
 use crate::cli::StatsArgs;
-use crate::commands::say;
+use crate::counted::form;
 use crate::exit::Exit;
+use crate::output::{say, tell};
 
 pub(super) async fn stats(letters: &DeadLetters, args: &StatsArgs) -> Result<(), Exit> {
     let selection = args.filter.selection(SystemTime::now());
     let survey = letters.survey(&selection, args.scan.scan(), WhenBusy::CountOnly).await.map_err(Exit::failed)?;
     for class in survey.classes.iter().filter(|class| class.busy) {
-        eprintln!("another command is working on the dead letters of class {}: they are only counted", class.class);
+        tell!("another command is working on the dead letters of class {}: they are only counted", class.class);
     }
     if args.json {
-        say!("{}", json!(survey));
-        return Ok(());
+        return say!("{}", json!(survey));
     }
-    for class in &survey.classes {
-        say!("{:<10} {:>10}  looked at {}, of which {} match", class.class, class.total, class.scanned, class.selected);
+    let classes = survey.classes.iter().map(|class| (class.class, class.total, class.scanned, class.selected));
+    for (class, total, scanned, selected) in classes.chain([("all", survey.total, survey.scanned, survey.selected)]) {
+        let matches = form(selected, "matches", "match");
+        say!("{class:<10} {total:>10}  looked at {scanned}, of which {selected} {matches}")?;
     }
-    say!("{:<10} {:>10}  looked at {}, of which {} match", "all", survey.total, survey.scanned, survey.selected);
     for line in counts(&survey) {
-        say!("{line}");
+        say!("{line}")?;
     }
     Ok(())
 }

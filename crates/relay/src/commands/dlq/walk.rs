@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use super::plan;
 use crate::cli::{ActArgs, WalkArgs};
-use crate::commands::say;
+use crate::counted::{counted, form};
 use crate::exit::Exit;
+use crate::output::{say, tell};
 use crate::progress::Progress;
 use crate::signals::Stop;
 
@@ -43,13 +44,13 @@ async fn act(
     let plan = letters.survey(&selection, args.scan.scan(), WhenBusy::Fail).await.map_err(Exit::failed)?;
     if !args.yes || !args.json {
         if args.json {
-            say!("{}", json!({"plan": plan, "done": null}));
+            say!("{}", json!({"plan": plan, "done": null}))?;
         } else {
-            plan::print(&plan, words.done);
+            plan::print(&plan, words.done)?;
         }
     }
     if !args.yes {
-        eprintln!("nothing is done without --yes");
+        tell!("nothing is done without --yes");
         return Ok(());
     }
     let stop = Stop::on_signals().map_err(Exit::failed)?;
@@ -59,8 +60,13 @@ async fn act(
     let walked = run(letters.walk(deed, &selection, &orders, &mut watch), &stop).await?;
     progress.end();
     let (done, _) = &walked;
-    print_done(&plan, done, words, args.json);
-    ended(walked, &stop)?.all_found()
+    let printed = print_done(&plan, done, words, args.json);
+    if printed.is_err() {
+        // It is done, and has to be known.
+        tell!("{} {} {}", counted(done.acted, "dead letter"), form(done.acted, "was", "were"), words.done);
+    }
+    ended(walked, &stop)?.all_found()?;
+    printed
 }
 
 /// The first signal ends a walk in good order. The second one does not wait for that.
@@ -85,7 +91,8 @@ pub(super) fn ended((done, result): (Done, Result<(), WalkError>), stop: &Stop) 
     }
     if done.seen < done.total {
         let Done { seen, total, .. } = done;
-        return Err(Exit::Failed(anyhow!("only {seen} of {total} letters were looked at: try again")));
+        let (letters, were) = (counted(total, "letter"), form(seen, "was", "were"));
+        return Err(Exit::Failed(anyhow!("only {seen} of {letters} {were} looked at: try again")));
     }
     Ok(Complete(done))
 }
@@ -104,7 +111,7 @@ impl Complete {
     }
 }
 
-fn print_done(plan: &Survey, done: &Done, words: Words, json: bool) {
+fn print_done(plan: &Survey, done: &Done, words: Words, json: bool) -> Result<(), Exit> {
     if json {
         let mut numbers = json!(done);
         if let Value::Object(numbers) = &mut numbers {
@@ -112,17 +119,21 @@ fn print_done(plan: &Survey, done: &Done, words: Words, json: bool) {
             numbers.insert(words.acted.to_owned(), acted);
             numbers.remove("not_json");
         }
-        say!("{}", json!({"plan": plan, "done": numbers}));
-        return;
+        return say!("{}", json!({"plan": plan, "done": numbers}));
     }
-    say!("{} dead letters were {}, {} of {} were looked at", done.acted, words.done, done.seen, done.total);
-    if 0 < done.left_out {
-        say!("{} unverified ones were left out and stayed", done.left_out);
+    let Done { acted, seen, total, without_account, too_large, left_out, .. } = done;
+    let (letters, were, looked) =
+        (counted(*acted, "dead letter"), form(*acted, "was", "were"), form(*seen, "was", "were"));
+    say!("{letters} {were} {}, {seen} of {total} {looked} looked at", words.done)?;
+    if 0 < *left_out {
+        say!("{left_out} unverified {} left out and stayed", form(*left_out, "one was", "ones were"))?;
     }
-    if 0 < done.without_account {
-        say!("{} name no account and stayed", done.without_account);
+    if 0 < *without_account {
+        say!("{without_account} {} no account and stayed", form(*without_account, "names", "name"))?;
     }
-    if 0 < done.too_large {
-        say!("{} are larger than {} KiB and stayed", done.too_large, MAX_EVENT_BYTES / 1024);
+    if 0 < *too_large {
+        let are = form(*too_large, "is", "are");
+        say!("{too_large} {are} larger than {} KiB and stayed", MAX_EVENT_BYTES / 1024)?;
     }
+    Ok(())
 }

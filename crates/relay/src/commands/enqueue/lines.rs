@@ -1,17 +1,19 @@
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use flate2::bufread::MultiGzDecoder;
 use refersion_relay_model::{MAX_EVENT_BYTES, without_byte_order_mark};
+use serde::de::IgnoredAny;
+
+use super::format::{self, Format, Look};
+use super::gunzip::{self, Gunzip};
 
 /// The longest line that is kept in memory: longer ones are no events, whatever they say.
 const MAX_LINE_BYTES: usize = MAX_EVENT_BYTES + 1;
-/// The first two bytes of everything gzip has packed (RFC 1952, section 2.3.1).
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+const BUFFER_BYTES: usize = 256 * 1024;
 
 /// The lines of a file or of standard input, unpacked if they are packed. Memory is bounded whatever is in them.
 pub(super) struct Lines {
@@ -37,33 +39,64 @@ pub(super) enum Text {
     TooLong(Option<File>),
 }
 
+/// Why there are no lines.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unusable {
+    /// It cannot be opened or read.
+    #[error("cannot be read")]
+    Unreadable(#[from] io::Error),
+    /// It has no events on lines.
+    #[error("looks like {}{}", .0.says(), if *.1 { ", once `gzip -d` has unpacked it" } else { "" })]
+    Other(Format, Packed),
+}
+
+/// Whether it was found in what gzip has packed.
+type Packed = bool;
+
 impl Lines {
-    /// Opens a file, or standard input for `-`.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    /// Opens a file, or standard input for `-`. `begins`: whether its first line is to be looked at, and not left out.
+    pub(super) fn open(path: &Path, begins: bool) -> Result<Self, Unusable> {
         let (raw, size): (Box<dyn Read + Send>, _) = if path.as_os_str() == "-" {
             (Box::new(io::stdin()), None)
         } else {
             let file = File::open(path)?;
             let metadata = file.metadata()?;
             if metadata.is_dir() {
-                return Err(io::ErrorKind::IsADirectory.into());
+                return Err(Unusable::Unreadable(io::ErrorKind::IsADirectory.into()));
             }
             // A pipe has no size.
             (Box::new(file), Some(metadata.len()).filter(|_| metadata.is_file()))
         };
-        Self::over(raw, size)
+        Self::over(raw, size, begins)
     }
 
-    fn over(raw: Box<dyn Read + Send>, size: Option<u64>) -> io::Result<Self> {
+    fn over(raw: Box<dyn Read + Send>, size: Option<u64>, begins: bool) -> Result<Self, Unusable> {
         let read = Arc::new(AtomicU64::new(0));
-        let mut raw = BufReader::with_capacity(256 * 1024, Counted { raw, read: read.clone() });
-        let packed = raw.fill_buf()?.starts_with(&GZIP_MAGIC);
-        let input: Box<dyn BufRead + Send> = if packed {
-            Box::new(BufReader::with_capacity(256 * 1024, MultiGzDecoder::new(raw)))
-        } else {
-            Box::new(raw)
-        };
-        Ok(Self { input, read, size, number: 0 })
+        let raw = BufReader::with_capacity(BUFFER_BYTES, Counted { raw, read: read.clone() });
+        let raw = Headed::new(raw, |head, whole| gunzip::MAGIC.len() <= head.len() || whole);
+        let packed = raw.head().starts_with(&gunzip::MAGIC);
+        let input: Box<dyn BufRead + Send> =
+            if packed { Box::new(BufReader::with_capacity(BUFFER_BYTES, Gunzip::new(raw))) } else { Box::new(raw) };
+        let mut found = None;
+        let input = Headed::new(input, |head, whole| {
+            let look = match format::magic(head) {
+                Some(format) => Look::Other(format),
+                None if begins => format::shape(head, whole),
+                // Enough for any magic but that of a tar archive, which has no line in its first bytes.
+                None if 8 <= head.len() || whole => Look::Lines,
+                None => Look::Unclear,
+            };
+            match look {
+                Look::Other(format) => found = Some(format),
+                Look::Lines => {}
+                Look::Unclear => return whole,
+            }
+            true
+        });
+        match found {
+            Some(format) => Err(Unusable::Other(format, packed)),
+            None => Ok(Self { input: Box::new(input), read, size, number: 0 }),
+        }
     }
 
     /// The size of the file as it is on disk.
@@ -76,10 +109,15 @@ impl Lines {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// The next line. One that is too long is kept on disk, or not at all.
+    /// How many lines were read whole.
+    pub(super) fn whole(&self) -> u64 {
+        self.number
+    }
+
+    /// The next line. One that is too long is kept on disk, or not at all. What a file that is cut off ends with is no line.
     pub(super) fn next(&mut self, keep: bool) -> io::Result<Option<Line>> {
         let mut line = Vec::new();
-        let (mut begun, mut too_long) = (false, None);
+        let (mut begun, mut ended, mut too_long) = (false, false, None);
         loop {
             let buffer = self.input.fill_buf()?;
             if buffer.is_empty() {
@@ -100,11 +138,15 @@ impl Lines {
             let used = part.len() + usize::from(end.is_some());
             self.input.consume(used);
             if end.is_some() {
+                ended = true;
                 break;
             }
         }
         if !begun {
             return Ok(None);
+        }
+        if !ended && too_long.is_none() && is_cut_off(&line) {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ends in the middle of an event"));
         }
         self.number += 1;
         if let Some(spool) = too_long {
@@ -117,6 +159,74 @@ impl Lines {
         // One stands before every part of what was put together from files that begin with one.
         text = text.slice_ref(without_byte_order_mark(&text));
         Ok(Some(Line { number: self.number, text: Text::Whole(text) }))
+    }
+}
+
+/// Whether a text is the beginning of JSON, and no more.
+fn is_cut_off(text: &[u8]) -> bool {
+    let text = without_byte_order_mark(text).trim_ascii();
+    !text.is_empty() && serde_json::from_slice::<IgnoredAny>(text).is_err_and(|error| error.is_eof())
+}
+
+/// Bytes of which the first ones were looked at already.
+struct Headed<R> {
+    head: Cursor<Vec<u8>>,
+    /// Why no more than the head could be read.
+    fault: Option<io::Error>,
+    rest: R,
+}
+
+impl<R: BufRead> Headed<R> {
+    /// Reads until `enough` says so of the first bytes; its second argument says whether there are no more.
+    fn new(mut rest: R, mut enough: impl FnMut(&[u8], bool) -> bool) -> Self {
+        let (mut head, mut fault) = (Vec::new(), None);
+        loop {
+            let more = match rest.fill_buf() {
+                Ok(more) => more,
+                Err(error) => {
+                    fault = Some(error);
+                    &[]
+                }
+            };
+            let (read, whole) = (more.len(), more.is_empty());
+            head.extend_from_slice(more);
+            rest.consume(read);
+            if enough(&head, whole) || whole {
+                return Self { head: Cursor::new(head), fault, rest };
+            }
+        }
+    }
+
+    fn head(&self) -> &[u8] {
+        self.head.get_ref()
+    }
+}
+
+impl<R: BufRead> Read for Headed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(buffer)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+impl<R: BufRead> BufRead for Headed<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if (self.head.get_ref().len() as u64) == self.head.position() {
+            return match self.fault.take() {
+                Some(fault) => Err(fault),
+                None => self.rest.fill_buf(),
+            };
+        }
+        self.head.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        if (self.head.get_ref().len() as u64) == self.head.position() {
+            self.rest.consume(amount);
+        } else {
+            self.head.consume(amount);
+        }
     }
 }
 
@@ -151,7 +261,12 @@ struct Counted {
 
 impl Read for Counted {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.raw.read(buffer)?;
+        let read = loop {
+            match self.raw.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         self.read.fetch_add(read as u64, Ordering::Relaxed);
         Ok(read)
     }
@@ -165,7 +280,7 @@ mod tests {
     use super::*;
 
     fn all(bytes: &[u8]) -> (Vec<(u64, Option<String>)>, Vec<u8>) {
-        let mut lines = Lines::over(Box::new(io::Cursor::new(bytes.to_vec())), None).unwrap();
+        let mut lines = Lines::over(Box::new(io::Cursor::new(bytes.to_vec())), None, true).unwrap();
         let (mut found, mut spooled) = (Vec::new(), Vec::new());
         while let Some(line) = lines.next(true).unwrap() {
             found.push(match line.text {
@@ -190,6 +305,7 @@ mod tests {
         assert_eq!(all(b"a\n").0, whole(&["a"]));
         assert_eq!(all(b"\xef\xbb\xbfa \r\n\n{\"b\": 1}\nc").0, whole(&["a ", "", "{\"b\": 1}", "c"]));
         assert_eq!(all(b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n\xef\xbb\xbf\n").0, whole(&["a", "b", ""]));
+        assert_eq!(all(b"{}\n\xef\xbb\xbf{}").0, whole(&["{}", "{}"]), "two files that were put together");
     }
 
     #[test]
@@ -211,19 +327,49 @@ mod tests {
         assert!(spooled == long.as_bytes());
     }
 
+    /// How many lines are whole, and why there are no more.
+    fn until_fault(bytes: &[u8]) -> (u64, Option<String>) {
+        let mut lines = Lines::over(Box::new(io::Cursor::new(bytes.to_vec())), None, true).unwrap();
+        loop {
+            match lines.next(false) {
+                Ok(Some(line)) => assert_eq!(line.number, lines.whole()),
+                Ok(None) => return (lines.whole(), None),
+                Err(error) => return (lines.whole(), Some(error.to_string())),
+            }
+        }
+    }
+
     #[test]
-    fn a_broken_archive_is_an_error() {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    fn a_file_that_is_cut_off_is_not_simply_shorter_and_keeps_what_is_whole() {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::none());
         encoder.write_all(&b"line\n".repeat(10_000)).unwrap();
         let mut packed = encoder.finish().unwrap();
         packed.truncate(packed.len() / 2);
-        let mut lines = Lines::over(Box::new(io::Cursor::new(packed)), None).unwrap();
-        let failed = loop {
-            match lines.next(false) {
-                Ok(Some(_)) => {}
-                other => break other.is_err(),
-            }
-        };
-        assert!(failed, "an archive that is cut off is not simply shorter");
+        let (whole, why) = until_fault(&packed);
+        assert!((4_000..10_000).contains(&whole) && why.as_ref().is_some_and(|why| why.contains("cut off")), "{why:?}");
+        packed.truncate(20);
+        assert!(until_fault(&packed).1.is_some(), "cut off before its first line has ended");
+
+        let (whole, why) = until_fault(b"{}\n{}\n{\"type\":\"ident");
+        assert!(whole == 2 && why.as_ref().is_some_and(|why| why.contains("middle")), "{why:?}");
+        for ends in [b"{}\n{}".as_slice(), b"{}\n{\"type\"\n", b"{}\noops"] {
+            let (whole, why) = until_fault(ends);
+            assert!((1..=2).contains(&whole) && why.is_none(), "{why:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_events_on_lines_is_said_before_anything_is_read() {
+        let array = b"[{},\n{}]\n";
+        let look = |bytes: &[u8], begins| Lines::over(Box::new(io::Cursor::new(bytes.to_vec())), None, begins).err();
+        assert!(matches!(look(array, true), Some(Unusable::Other(Format::Array, false))));
+        assert!(look(array, false).is_none(), "its first line is left out, so that can be told to");
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(array).unwrap();
+        let packed = encoder.finish().unwrap();
+        assert!(matches!(look(&packed, true), Some(Unusable::Other(Format::Array, true))), "packed or not");
+        let mut again = GzEncoder::new(Vec::new(), Compression::fast());
+        again.write_all(&packed).unwrap();
+        assert!(matches!(look(&again.finish().unwrap(), false), Some(Unusable::Other(Format::Gzip, true))));
     }
 }

@@ -1,5 +1,7 @@
 //! `enqueue`: events from a file into the queue.
 
+mod format;
+mod gunzip;
 mod lines;
 mod reader;
 mod rejects;
@@ -22,16 +24,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::EnqueueArgs;
 use crate::config::Settings;
+use crate::counted::{counted, form};
 use crate::exit::Exit;
+use crate::output::{say, tell};
 use crate::parts;
 use crate::progress::Progress;
 use crate::signals::Stop;
-use lines::{Line, Lines, Text};
-use reader::Chunk;
+use lines::{Line, Lines, Text, Unusable};
+use reader::{Chunk, Fault};
 use rejects::{BadText, Rejects};
 use tally::{Fate, Tally};
 
-use super::{say, up};
+use super::up;
 
 /// A guess at the length of a line, until some were read.
 const BYTES_PER_LINE: u64 = 400;
@@ -39,8 +43,8 @@ const TOO_LONG: &str = "an event has at most 512 KiB, and this line is longer";
 
 pub(super) async fn run(settings: &Settings, args: &EnqueueArgs) -> Result<(), Exit> {
     let account = account(settings, args)?;
-    let name = args.file.display();
-    let lines = Lines::open(&args.file).with_context(|| format!("cannot read {name}")).map_err(Exit::Failed)?;
+    let name = name(args);
+    let lines = Lines::open(&args.file, args.skip == 0).map_err(|error| unusable(args, error)).map_err(Exit::Failed)?;
     let rejects = Rejects::open(args.rejects.as_deref()).map_err(Exit::Failed)?;
     let stop = Stop::on_signals().map_err(Exit::failed)?;
     let metrics = Metrics::new();
@@ -71,12 +75,12 @@ pub(super) async fn run(settings: &Settings, args: &EnqueueArgs) -> Result<(), E
         match chunk {
             Ok(chunk) => {
                 if let Err(error) = enqueue.chunk(chunk, &stop.stop).await {
-                    failed = Some(error);
+                    failed = Some(Failure::Stored(error));
                     break;
                 }
             }
-            Err(error) => {
-                failed = Some(anyhow!(error).context(format!("cannot read {name}")));
+            Err(fault) => {
+                failed = Some(Failure::Read(fault));
                 break;
             }
         }
@@ -86,23 +90,72 @@ pub(super) async fn run(settings: &Settings, args: &EnqueueArgs) -> Result<(), E
     queue.close().await;
     let stopped = stop.stop.is_cancelled();
     let complete = !stopped && failed.is_none();
-    eprintln!("{}", tally.sentence(begin.elapsed()));
-    if args.json {
-        say!("{}", json!({"complete": complete, "tally": tally}));
+    tell!("{}", tally.sentence(begin.elapsed()));
+    let (durable, bad) = (tally.durable, tally.bad);
+    if complete && durable == 0 {
+        tell!("{name} is empty");
     }
-    let durable = tally.durable;
-    match failed {
-        Some(error) => Err(Exit::Failed(error.context(format!("stopped; go on with --skip {durable}")))),
+    let ended = match failed {
+        Some(Failure::Stored(error)) => {
+            Err(Exit::Failed(error.context(format!("stopped; go on with --skip {durable}"))))
+        }
+        Some(Failure::Read(fault)) => Err(Exit::Failed(unread(args, fault, durable))),
         None if stopped => Err(Exit::Failed(anyhow!("interrupted; go on with --skip {durable}"))),
-        None if 0 < tally.bad => Err(Exit::Failed(anyhow!("lines that are no events: {}{}", tally.bad, kept(args)))),
+        None if 0 < bad => {
+            let (lines, are) = (counted(bad, "line"), form(bad, "is no event", "are no events"));
+            Err(Exit::Failed(anyhow!("{lines} {are}{}", kept(args))))
+        }
         None => Ok(()),
+    };
+    let said = if args.json { say!("{}", json!({"complete": complete, "tally": tally})) } else { Ok(()) };
+    // What became of the events is the more important of the two.
+    ended.and(said)
+}
+
+fn name(args: &EnqueueArgs) -> String {
+    if args.file.as_os_str() == "-" { "standard input".to_owned() } else { args.file.display().to_string() }
+}
+
+/// Why nothing of a file was read, and what to do.
+fn unusable(args: &EnqueueArgs, why: Unusable) -> anyhow::Error {
+    let name = name(args);
+    match why {
+        Unusable::Unreadable(error) => anyhow!(error).context(format!("cannot read {name}")),
+        Unusable::Other(..) => anyhow!("{name} {why} (nothing was stored; enqueue reads one JSON event on each line)"),
+    }
+}
+
+/// Why it ended early.
+enum Failure {
+    /// What was read could not be dealt with.
+    Stored(anyhow::Error),
+    /// No more could be read.
+    Read(Fault),
+}
+
+/// Why a file was not read to its end, and what to do.
+fn unread(args: &EnqueueArgs, fault: Fault, durable: u64) -> anyhow::Error {
+    let (name, skip) = (name(args), args.skip);
+    match fault {
+        Fault::Short { lines } => {
+            let (lines, skip) = (counted(lines, "line"), counted(skip, "line"));
+            anyhow!("{name} has {lines}, so {skip} cannot be skipped")
+        }
+        Fault::Unread { after, why } if after < skip => {
+            let skip = counted(skip, "line");
+            anyhow!("cannot read {name} beyond line {after}, so {skip} cannot be skipped: {why}")
+        }
+        Fault::Unread { after, why } => anyhow!(
+            "cannot read {name} beyond line {after}: {why}; what is before is stored, so mend the file and go on with --skip \
+             {durable}"
+        ),
     }
 }
 
 fn kept(args: &EnqueueArgs) -> String {
     match &args.rejects {
-        Some(path) => format!("; they are in {}", path.display()),
-        None => "; --rejects FILE keeps them".to_owned(),
+        Some(path) => format!("; see {}", path.display()),
+        None => "; --rejects FILE keeps what is none".to_owned(),
     }
 }
 
@@ -258,6 +311,7 @@ impl Enqueue {
 /// Why a line is no event, as its line alone can say it.
 fn why(text: &Bytes) -> String {
     match refersion_relay_model::Event::parse(text) {
+        Err(ParseError::NotJson { .. }) if text.contains(&0) => "not valid JSON (NUL bytes)".to_owned(),
         Err(ParseError::NotJson { column, .. }) => format!("not valid JSON (column {column})"),
         Err(error) => error.to_string(),
         Ok(_) => TOO_LONG.to_owned(),

@@ -1,9 +1,10 @@
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use anyhow::Context;
 use bytes::Bytes;
+
+use crate::private_file::{self, Present};
 
 /// Where bad lines are kept. Without a file they are not.
 pub(super) struct Rejects(Option<File>);
@@ -18,11 +19,7 @@ pub(super) enum BadText {
 impl Rejects {
     /// Opens a file, and adds to it where it exists: a command that was interrupted is run again.
     pub(super) fn open(path: Option<&Path>) -> anyhow::Result<Self> {
-        let open = |path: &Path| {
-            let file = OpenOptions::new().create(true).append(true).open(path);
-            file.with_context(|| format!("cannot write to {}", path.display()))
-        };
-        Ok(Self(path.map(open).transpose()?))
+        Ok(Self(path.map(|path| private_file::open(path, Present::Kept)).transpose()?))
     }
 
     /// Whether bad lines are wanted.

@@ -5,6 +5,7 @@ use refersion_relay_model::Ignored;
 use serde::Serialize;
 
 use super::rejects::BadText;
+use crate::counted::{counted, form};
 
 /// Bad lines that are named; further ones are only counted.
 const NAMED: u64 = 1_000;
@@ -78,14 +79,16 @@ impl Tally {
     pub(super) fn sentence(&self, took: Duration) -> String {
         let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
         let rate = self.stored.saturating_mul(1_000) / millis;
-        let Self { durable, stored, incomplete, bad, .. } = self;
+        let Self { durable, incomplete, .. } = self;
+        let (stored, bad) = (counted(self.stored, "event"), counted(self.bad, "bad line"));
+        let letters = form(*incomplete, "a dead letter", "dead letters");
         let ignored: u64 = self.ignored.values().sum();
         let reasons: Vec<_> = self.ignored.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
         let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
         let seconds = took.as_secs_f64();
         format!(
-            "durable up to line {durable}: {stored} events stored, {incomplete} of them as dead letters (invalid), \
-             {ignored} ignored{reasons}, {bad} bad lines; {seconds:.1} s, {rate}/s"
+            "durable up to line {durable}: {stored} stored, {incomplete} of them as {letters} (invalid), \
+             {ignored} ignored{reasons}, {bad}; {seconds:.1} s, {rate}/s"
         )
     }
 }
@@ -100,8 +103,8 @@ mod tests {
         for fate in [Fate::Ignored(Ignored::Anonymous), Fate::StoredIncomplete, Fate::Ignored(Ignored::Anonymous)] {
             tally.count(&fate);
         }
-        let expected = "durable up to line 12: 9 events stored, 1 of them as dead letters (invalid), 2 ignored (anonymous \
-                        2), 1 bad lines; 3.0 s, 3/s";
+        let expected = "durable up to line 12: 9 events stored, 1 of them as a dead letter (invalid), 2 ignored \
+                        (anonymous 2), 1 bad line; 3.0 s, 3/s";
         assert_eq!(tally.sentence(Duration::from_secs(3)), expected);
     }
 

@@ -16,6 +16,7 @@ mod progress;
 mod reload;
 mod signals;
 mod usage;
+mod words;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,12 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => match usage::mistake(&error, std::env::args_os()) {
             Some(mistake) => return exit::Exit::usage(anyhow::Error::msg(mistake)).report(),
+            // Help that was not asked for is an answer, and no success: a unit or a container that forgot the command
+            // must not look as if it had done its work.
+            None if usage::lacks_command(&error) => {
+                commands::say!("{}", error.render().to_string().trim_end());
+                return ExitCode::from(2);
+            }
             None => error.exit(),
         },
     };

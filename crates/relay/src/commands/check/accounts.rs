@@ -32,9 +32,10 @@ pub(super) async fn ask(examined: &Examined, client: &Client) -> Asked {
 
 async fn one(examined: &Examined, client: &Client, account: &AccountSettings) -> (Finding, Option<KeyCheck>) {
     let what = format!("account {}", account.name);
-    if !examined.knows(&format!("{what}: secret_key")) {
+    let secret = format!("{what}: secret_key");
+    if !examined.knows(&secret) {
         let says = "its keys were not tried: mend its secret_key_file and check again";
-        return (Finding::warning(what, says), None);
+        return (Finding::warning(what, says).following(secret), None);
     }
     let check = client.check_keys_and_clock(&account.keys).await;
     let finding = match &check.keys {

@@ -61,7 +61,8 @@ async fn policies(queue: &RabbitMq, examined: &Examined) -> Vec<Finding> {
         } else {
             format!("were not looked at: AMQP does not show them; set {key} to RabbitMQ's management API")
         };
-        return vec![Finding::warning(what, says)];
+        // Where it is configured and not known, its secret could not be read.
+        return vec![Finding::warning(what, says).following(key)];
     };
     let report = match timeout(POLICY_PATIENCE, queue.policies(api)).await {
         Ok(Ok(report)) => report,
@@ -112,7 +113,8 @@ async fn sharing(queue: &RabbitMq, examined: &Examined) -> Finding {
         );
         Finding::warning(what, says)
     };
-    let Some(api) = &settings.management_url else { return unknown("set queue.management_url") };
+    let key = "queue.management_url";
+    let Some(api) = &settings.management_url else { return unknown(&format!("set {key}")).following(key) };
     let version = match timeout(PATIENCE, queue.version(api)).await {
         Ok(Ok(version)) => version,
         Ok(Err(error)) => return unknown(&error.to_string()),

@@ -29,6 +29,7 @@ mod outage;
 mod pacing;
 mod payloads;
 mod privacy;
+mod readme;
 mod reload;
 mod reshard;
 mod sdks;

@@ -65,7 +65,8 @@ impl Mistakes {
     fn origin(&self, key: &str) -> Option<&Origin> {
         let above =
             |key: &str| key.rsplit_once(": ").or_else(|| key.rsplit_once('.')).map(|(above, _)| above.to_owned());
-        self.origins.get(key).or_else(|| self.origins.get(&above(key)?))
+        let file = format!("{key}_file");
+        self.origins.get(key).or_else(|| self.origins.get(&file)).or_else(|| self.origins.get(&above(key)?))
     }
 
     /// Says what is wrong with a key, where it stands.

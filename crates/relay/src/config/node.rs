@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::value::{MapDeserializer, SeqDeserializer, StrDeserializer};
+use serde::de::value::{MapDeserializer, StrDeserializer};
 use serde::de::{self, Deserializer, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
@@ -83,7 +83,7 @@ impl<'de> Deserializer<'de> for &'de Node {
             Value::Float(number) => visitor.visit_f64(*number),
             Value::Boolean(yes) => visitor.visit_bool(*yes),
             Value::Date => Err(Unfit(None)),
-            Value::List(nodes) => visitor.visit_seq(SeqDeserializer::new(nodes.iter())),
+            Value::List(nodes) => visitor.visit_seq(Elements(nodes.iter())),
             Value::Table(table) => {
                 visitor.visit_map(MapDeserializer::new(table.iter().map(|(key, node)| (key.as_str(), node))))
             }
@@ -132,6 +132,18 @@ impl<'de> IntoDeserializer<'de, Unfit> for &'de Node {
 
     fn into_deserializer(self) -> Self {
         self
+    }
+}
+
+/// Each element is told where it is, whoever refuses it.
+struct Elements<'de>(std::slice::Iter<'de, Node>);
+
+impl<'de> de::SeqAccess<'de> for Elements<'de> {
+    type Error = Unfit;
+
+    fn next_element_seed<T: de::DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Unfit> {
+        let read = |node: &'de Node| seed.deserialize(node).map_err(|unfit| unfit.at(&node.origin));
+        self.0.next().map(read).transpose()
     }
 }
 

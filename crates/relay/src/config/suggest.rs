@@ -3,6 +3,8 @@ use strsim::damerau_levenshtein;
 /// The name that is most likely meant: one that differs by a slip, or by how its words are put together.
 pub(super) fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
     let word = normal(word);
+    // Files are what a path is asked for.
+    let word = word.strip_suffix("path").map(|begin| format!("{begin}file")).unwrap_or(word);
     let slips = |name: &&str| damerau_levenshtein(&word, &normal(name));
     let close = names.clone().filter(|name| slips(name) <= (word.len().max(normal(name).len()) / 3).clamp(1, 3));
     let begun = |name: &&str| 4 <= word.len() && (normal(name).starts_with(&word) || word.starts_with(&normal(name)));

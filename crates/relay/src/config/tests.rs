@@ -132,7 +132,7 @@ fn what_is_wrong_with_an_account_is_said_with_its_name() {
         (format!("[[account]]\n{keys}"), "relay.toml:1: account number 1: name is missing: give it one, like \"acme\""),
         (
             "[[account]]\nname = \"acme\"\npublic_key = \"pub_hidden\"\nsecret_kee = \"sec_hidden\"\n".to_owned(),
-            "relay.toml:4: there is no key account acme: secret_kee: did you mean secret_key?",
+            "relay.toml:4: account acme: there is no key secret_kee: did you mean secret_key?",
         ),
         (
             "[[account]]\nname = \"acme\"\npublic_key = \"pub_hidden\"\n".to_owned(),
@@ -238,7 +238,7 @@ status = \"WAITING\"
     let said = said(text, &[("RELAY__OPS__LISTEN", "here")]);
     let lines: Vec<_> = said.lines().collect();
     let expected = [
-        "8 mistakes in the configuration",
+        "9 mistakes in the configuration",
         "  relay.toml:2: there is no key queue.prefx: did you mean queue.prefix?",
         "  relay.toml:3: not TOML: string values must be quoted, expected literal string",
         "  relay.toml:4: queue.confirm_timeout has to be a duration, like \"4s\"",

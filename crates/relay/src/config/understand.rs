@@ -249,7 +249,12 @@ impl Reader {
             format!(" (there are {})", known.join(", "))
         };
         let name = join(key);
-        self.say(origin, &name, &format!("there is no key {name}{hint}"));
+        let says = if section == ACCOUNT {
+            format!("{shown}: there is no key {key}{hint}")
+        } else {
+            format!("there is no key {name}{hint}")
+        };
+        self.say(origin, &name, &says);
     }
 
     fn did_you_mean(&self, origin: &Origin, section: &str) -> String {

@@ -1,3 +1,5 @@
+use std::os::unix::fs::PermissionsExt;
+
 use refersion_relay_tests::{Config, Output, Refersion, Relay, program, shared_broker};
 use tokio::process::Command;
 
@@ -49,7 +51,7 @@ async fn a_mistake_in_the_configuration_is_named_in_one_line_without_its_secrets
         (format!("{url}shards = \"many\"\n{account}"), "queue.shards"),
         (format!("{url}[retry]\nin_hand = \"soon\"\n{account}"), "retry.in_hand"),
         (format!("{url}[retry]\ntiers = []\n{account}"), "retry.tiers"),
-        (format!("{url}{account}{account}"), "account number 2: name"),
+        (format!("{url}{account}{}", account.replace("pub_x", "pub_y")), "account number 2: name"),
         (format!("{url}{account}on_existing = \"merge\"\n"), "on_existing has to be keep or update"),
         (format!("{url}{account}secret_key_file = \"/nowhere\"\n"), "given twice"),
         (url.to_owned(), "account"),
@@ -167,6 +169,7 @@ async fn check_prints_what_has_failed_first_counts_and_leaves_out_what_only_foll
     let refersion = Refersion::start().await;
     let config = Config::embedded(refersion.url(), &[]);
     config.edit("secret_key = \"sec_1\"", "secret_key_file = \"/nowhere/secret\"");
+    std::fs::set_permissions(config.path(), std::fs::Permissions::from_mode(0o600)).expect("it is ours");
 
     let mut command = Command::new(program());
     command.args(["check", "--config"]).arg(config.path()).env("RELAY_INGEST_LISTEN", "127.0.0.1:1");

@@ -203,7 +203,7 @@ fn check_exposed(ingest: &RawIngest, listen: Option<SocketAddr>, tls: Option<&Op
     if is_exposed && is_known && tls.is_none_or(Option::is_none) && !ingest.behind_tls_proxy {
         found.of(
             "ingest.listen",
-            "would take events and keys unencrypted from other machines: listen on a loopback address, give the \
+            "is no loopback address, and events and keys must not travel unencrypted: listen on one, give the \
              listener a certificate (ingest.tls_certificate_file), or put a TLS proxy before it and set \
              ingest.behind_tls_proxy = true",
         );

@@ -146,7 +146,12 @@ fn what_is_wrong_with_an_account_is_said_with_its_name() {
             format!("{}secret_key_file = \"/nowhere\"\n", ACCOUNT.replace("secret_key", "#")),
             "relay.toml:5: account acme: secret_key cannot be read from /nowhere: No such file or directory (os error 2)",
         ),
-        (format!("{ACCOUNT}\n{ACCOUNT}"), "relay.toml:7: account number 2: name has to be different for each account"),
+        (
+            format!("{ACCOUNT}\n{ACCOUNT}"),
+            "2 mistakes in the configuration\n  \
+             relay.toml:7: account number 2: name has to be different for each account\n  \
+             relay.toml:8: account number 2: public_key has to be different for each account",
+        ),
         (
             format!("{ACCOUNT}status = \"ACTVE\"\n"),
             "relay.toml:5: account acme: status has to be PENDING or ACTIVE: did you mean \"ACTIVE\"?",

@@ -1,3 +1,6 @@
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -12,24 +15,59 @@ pub(super) struct File {
     pub(super) is_torn: bool,
 }
 
+/// How often a file is read again, each time without what was broken in it.
+const ROUNDS: usize = 20;
+
 impl File {
-    /// Reads all of it, also beyond what is wrong.
+    /// Reads all of it, also beyond what is wrong: what is behind a broken line shows when that line is out of the way.
     pub(super) fn parse(text: &str) -> Self {
-        let (table, errors) = DeTable::parse_recoverable(text);
-        let lines = Lines::of(text);
-        let mut broken: Vec<_> = errors
-            .iter()
-            .map(|error| (lines.at(error.span().map_or(0, |span| span.start)), error.message().replace('\n', " ")))
-            .collect();
-        // The first that is said of a line is the cause of the others.
-        broken.sort_by_key(|(line, _)| *line);
-        broken.dedup_by_key(|(line, _)| *line);
-        let is_torn = broken.iter().any(|(line, why)| {
-            let text = text.lines().nth(line - 1).unwrap_or_default().trim_start();
-            text.starts_with('[') && !why.starts_with("duplicate key")
-        });
-        Self { table: self::table(table.get_ref(), &lines), broken, is_torn }
+        let mut mended: Vec<_> = text.split('\n').map(str::to_owned).collect();
+        let mut broken = BTreeMap::new();
+        let mut is_torn = false;
+        let mut table = Table::new();
+        for _ in 0..ROUNDS {
+            let text = mended.join("\n");
+            let (read, errors) = DeTable::parse_recoverable(&text);
+            let lines = Lines::of(&text);
+            table = self::table(read.get_ref(), &lines);
+            let mut is_new = false;
+            for error in errors {
+                let line = lines.at(error.span().map_or(0, |span| span.start));
+                // The first that is said of a line is the cause of the others.
+                let Entry::Vacant(place) = broken.entry(line) else { continue };
+                let why = place.insert(said(&error));
+                is_new = true;
+                is_torn |= !mend(&mut mended[line - 1], why);
+            }
+            if !is_new || is_torn {
+                break;
+            }
+        }
+        Self { table, broken: broken.into_iter().collect(), is_torn }
     }
+}
+
+/// In words that say something to whoever wrote the file.
+fn said(error: &toml::de::Error) -> String {
+    let said = error.message().replace('\n', " ");
+    let said = said.trim_end_matches(", expected literal string").trim_end_matches(", expected nothing");
+    said.to_owned()
+}
+
+/// Takes what is broken out of a line, and leaves its key. `false`: what stands below it may belong somewhere else.
+fn mend(line: &mut String, why: &str) -> bool {
+    let text = line.trim_start();
+    let is_double = why.starts_with("duplicate key");
+    if text.starts_with('[') {
+        return is_double;
+    }
+    if why.starts_with("unclosed") {
+        return false;
+    }
+    let key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let key: String = text.chars().take_while(|c| key(*c)).collect();
+    *line = if is_double || key.is_empty() { String::new() } else { format!("{key} = 0") };
+    true
 }
 
 /// Where the lines begin.
@@ -102,6 +140,12 @@ mod tests {
         let lines: Vec<_> = file.broken.iter().map(|(line, _)| *line).collect();
         assert_eq!(lines, [2, 4, 5], "{:?}", file.broken);
         assert!(!file.is_torn && file.table.contains_key("log"));
-        assert!(File::parse("[queue\nshards = 8\n").is_torn);
+        // A line that ends what can be read by itself ends nothing here.
+        let file = File::parse("[log]\nformat: json\n[ops]\nlisten = here\n[ops]\n\"x = 1\n[retry]\nmax_age 1d\n");
+        let lines: Vec<_> = file.broken.iter().map(|(line, _)| *line).collect();
+        assert_eq!(lines, [2, 4, 5, 6, 8], "{:?}", file.broken);
+        for torn in ["[queue\nshards = 8\n", "[retry]\ntiers = [\"1m\",\n[log]\nformat = \"json\"\n"] {
+            assert!(File::parse(torn).is_torn, "{torn}");
+        }
     }
 }

@@ -89,6 +89,13 @@ impl Mistakes {
         }
     }
 
+    /// Goes on with what was said of a place.
+    pub(super) fn add(&mut self, origin: &Origin, more: &str) {
+        if let Some(mistake) = self.found.iter_mut().find(|mistake| mistake.origin.as_ref() == Some(origin)) {
+            mistake.says.push_str(more);
+        }
+    }
+
     /// Takes it that enough was said about a key.
     pub(super) fn settle(&mut self, key: &str) {
         self.settled.insert(key.to_owned());

@@ -419,7 +419,7 @@ pub(super) fn why(error: &io::Error) -> String {
 }
 
 fn address(key: &str, text: &str) -> Result<SocketAddr, Invalid> {
-    text.parse().map_err(|_| invalid(key, "has to be an IP address and a port, as 127.0.0.1:8080"))
+    text.parse().map_err(|_| invalid(key, "has to be an IP address and a port, like \"127.0.0.1:8080\""))
 }
 
 fn check_rate(key: &str, per_second: u32, found: &mut Mistakes) {

@@ -245,14 +245,14 @@ status = \"WAITING\"
     let expected = [
         "9 mistakes in the configuration",
         "  relay.toml:2: there is no key queue.prefx: did you mean queue.prefix?",
-        "  relay.toml:3: not TOML: string values must be quoted, expected literal string",
+        "  relay.toml:3: not TOML: string values must be quoted; queue.shards has to be a number from 1 to 1024, like 8",
         "  relay.toml:4: queue.confirm_timeout has to be a duration, like \"4s\"",
         "  relay.toml:5: queue.drain has to be a list of different numbers",
         "  relay.toml:6: not TOML: duplicate key",
         "  relay.toml:10: ingest.behind_tls_proxy has to be true or false, without quotes",
-        "  relay.toml:15: not TOML: invalid literal string, expected `'`",
+        "  relay.toml:15: not TOML: invalid literal string, expected `'`; account acme: secret_key has to be text: the merchant's secret key at Refersion, in quotes",
         "  relay.toml:16: account acme: status has to be PENDING or ACTIVE",
-        "  environment RELAY__OPS__LISTEN: ops.listen has to be an IP address and a port, as 127.0.0.1:8080",
+        "  environment RELAY__OPS__LISTEN: ops.listen has to be an IP address and a port, like \"127.0.0.1:8080\"",
     ];
     assert_eq!(lines, expected, "{said}");
 }

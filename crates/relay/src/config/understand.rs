@@ -204,6 +204,10 @@ impl Reader {
             self.found.stands(&name, &node.origin);
             if self.is_broken(&node.origin) {
                 self.found.settle(&name);
+                if known.contains(&key.as_str()) {
+                    let form = form(&format!("{section}.{key}"));
+                    self.found.add(&node.origin, &format!("; {name} has to be {form}"));
+                }
                 continue;
             }
             if !known.contains(&key.as_str()) {

@@ -9,7 +9,7 @@ use super::queue::{Looked, PATIENCE, reached};
 use super::{conservation, drain};
 use crate::cli::CheckArgs;
 use crate::config::{Examined, ShardList};
-use crate::{left_behind, parts};
+use crate::{left_behind, parts, words};
 
 /// How long looking at the policies may take. The management API hears of a new queue's some seconds late.
 const POLICY_PATIENCE: Duration = Duration::from_secs(30);
@@ -122,13 +122,15 @@ async fn sharing(queue: &RabbitMq, examined: &Examined) -> Finding {
     };
     match version.spreads_shards() {
         Some(true) => {
-            Finding::ok(what, format!("RabbitMQ {version} shares the {count} shards among all workers by itself"))
+            let shards = words::count(count.into(), "shard");
+            Finding::ok(what, format!("RabbitMQ {version} shares {shards} among all workers by itself"))
         }
         Some(false) => Finding::ok(
             what,
             format!(
-                "RabbitMQ {version} gives all {count} shards to the first worker, and the others stand by: with several \
-                 workers, assign them with worker.shards"
+                "RabbitMQ {version} gives {} to the first worker, and the others stand by: with several workers, assign \
+                 them with worker.shards",
+                words::count(count.into(), "shard")
             ),
         ),
         None => unknown(&format!("its version is {version}")),

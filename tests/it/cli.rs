@@ -1,3 +1,5 @@
+use std::os::unix::fs::PermissionsExt;
+
 use refersion_relay_tests::{Config, Output, Refersion, Relay, program, shared_broker};
 use tokio::process::Command;
 
@@ -16,8 +18,6 @@ async fn wrong_usage_ends_with_2_and_says_what_is_wrong() {
     for (arguments, says) in [
         (&["frobnicate"][..], "'frobnicate'"),
         (&["chek"], "'check'"),
-        (&[], "subcommands: demo, run"),
-        (&["dlq"], "subcommands: stats, list"),
         (&["dlq", "drop", "--yes"], "which letters to drop"),
         (&["dlq", "replay"], "`refersion-relay dlq replay --help`"),
         (&["run", "--nonsense"], "`refersion-relay run --help`"),
@@ -51,7 +51,7 @@ async fn a_mistake_in_the_configuration_is_named_in_one_line_without_its_secrets
         (format!("{url}shards = \"many\"\n{account}"), "queue.shards"),
         (format!("{url}[retry]\nin_hand = \"soon\"\n{account}"), "retry.in_hand"),
         (format!("{url}[retry]\ntiers = []\n{account}"), "retry.tiers"),
-        (format!("{url}{account}{account}"), "account.name"),
+        (format!("{url}{account}{}", account.replace("pub_x", "pub_y")), "account number 2: name"),
         (format!("{url}{account}on_existing = \"merge\"\n"), "on_existing has to be keep or update"),
         (format!("{url}{account}secret_key_file = \"/nowhere\"\n"), "given twice"),
         (url.to_owned(), "account"),
@@ -109,13 +109,82 @@ async fn check_names_what_is_wrong_and_fails() {
 
 #[tokio::test]
 async fn each_command_explains_itself() {
-    for command in ["demo", "run", "ingest", "worker", "dlq", "check", "simulate"] {
-        let output = bare(&[command, "--help"]).await;
-        assert_eq!(output.code, Some(0), "{output:?}");
-        assert!(output.stdout.contains("Usage: refersion-relay") && output.stderr.is_empty(), "{output:?}");
+    for command in ["demo", "run", "ingest", "worker", "dlq", "check", "init", "simulate"] {
+        for arguments in [[command, "--help"], ["help", command]] {
+            let output = bare(&arguments).await;
+            assert_eq!(output.code, Some(0), "{output:?}");
+            let usage = format!("Usage: refersion-relay {command}");
+            assert!(output.stdout.contains(&usage) && output.stderr.is_empty(), "{output:?}");
+        }
     }
-    let version = bare(&["--version"]).await;
-    assert_eq!((version.code, version.stdout.as_str()), (Some(0), "refersion-relay 0.1.0\n"), "{version:?}");
+    for arguments in ["--version", "version"] {
+        let version = bare(&[arguments]).await;
+        assert_eq!((version.code, version.stdout.as_str()), (Some(0), "refersion-relay 0.1.0\n"), "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_command_the_help_is_printed_and_that_is_no_success() {
+    let help = bare(&["--help"]).await;
+    assert_eq!((help.code, bare(&["help"]).await.stdout), (Some(0), help.stdout.clone()));
+    for (arguments, says) in [(&[][..], "Usage: refersion-relay"), (&["dlq"], "Usage: refersion-relay dlq")] {
+        let output = bare(arguments).await;
+        assert_eq!(output.code, Some(2), "{output:?}");
+        assert!(output.stdout.contains(says) && output.stderr.is_empty(), "{output:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_mistake_in_the_configuration_is_said_at_once_with_its_line() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let path = folder.path().join("relay.toml");
+    let text = "[queue]\nprefx = \"a\"\nshards = \"8\"\n[[account]]\nname = \"acme\"\npublic_key = \"pub_hidden\"\n\
+                secret_key_file = \"/nowhere/secret\"\nstatus = \"ACTVE\"\n";
+    std::fs::write(&path, text).expect("written");
+    let mut command = Command::new(program());
+    command.args(["dlq", "list", "--config"]).arg(&path).env("RELAY_QUEUE__URL", "amqp://u:hidden@h");
+    let output: Output = command.output().await.expect("the program starts").into();
+
+    let file = path.display();
+    let expected = format!(
+        "\
+refersion-relay: warning: the environment's RELAY_QUEUE__URL is not read: did you mean RELAY__QUEUE__URL, with two underscores?
+refersion-relay: 4 mistakes in the configuration
+  {file}:2: there is no key queue.prefx: did you mean queue.prefix?
+  {file}:3: queue.shards has to be a number from 1 to 1024, like 8, without quotes
+  {file}:7: account acme: secret_key cannot be read from /nowhere/secret: No such file or directory (os error 2)
+  {file}:8: account acme: status has to be PENDING or ACTIVE: did you mean \"ACTIVE\"?
+"
+    );
+    assert_eq!((output.code, output.stderr), (Some(2), expected));
+    for (arguments, why) in [(&["check"][..], "no configuration"), (&["check", "--config", "/nowhere"], "No such file")]
+    {
+        let output = bare(arguments).await;
+        assert!(output.stderr.contains(why) && output.stderr.contains("`refersion-relay init`"), "{output:?}");
+    }
+}
+
+#[tokio::test]
+async fn check_prints_what_has_failed_first_counts_and_leaves_out_what_only_follows() {
+    let refersion = Refersion::start().await;
+    let config = Config::embedded(refersion.url(), &[]);
+    config.edit("secret_key = \"sec_1\"", "secret_key_file = \"/nowhere/secret\"");
+    std::fs::set_permissions(config.path(), std::fs::Permissions::from_mode(0o600)).expect("it is ours");
+
+    let mut command = Command::new(program());
+    command.args(["check", "--config"]).arg(config.path()).env("RELAY_INGEST_LISTEN", "127.0.0.1:1");
+    let output: Output = command.output().await.expect("the program starts").into();
+
+    let lines: Vec<_> = output.stdout.lines().collect();
+    assert!(lines[0].starts_with("FAIL account acme: secret_key: /nowhere/secret"), "{output:?}");
+    assert!(lines[1].starts_with("WARN environment: RELAY_INGEST_LISTEN is not read"), "{output:?}");
+    assert!(lines[2..lines.len() - 1].iter().all(|line| line.starts_with("ok   ")), "{output:?}");
+    let fine = lines.len() - 3;
+    assert_eq!(lines[lines.len() - 1], format!("1 failed, 1 warning, {fine} fine"), "{output:?}");
+    assert!(!output.stdout.contains("not tried"), "that follows from the secret: {output:?}");
+
+    let values = config.command(&["check", "--values"]).await;
+    assert!(values.stdout.starts_with("{\n") && values.stdout.contains("\"shards\": 4"), "{values:?}");
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ mod pacing;
 mod payloads;
 mod privacy;
 mod proxy;
+mod readme;
 mod reload;
 mod reshard;
 mod rights;

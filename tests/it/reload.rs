@@ -124,8 +124,11 @@ async fn a_mistake_in_the_file_changes_nothing_and_is_said_without_secrets() {
     let config = Config::new(&shared_broker(), refersion.url(), &[]);
     let relay = Relay::start("run", &config).await;
 
-    config.edit("secret_key = \"sec_2\"", "secret_key = \"sec_2\nname = 5");
+    config.edit("secret_key = \"sec_2\"", "secret_key = \"sec_2\nstatus = 5");
     said(&relay, "the configuration was not reloaded").await;
+    let log = relay.log();
+    let line = log.lines().find(|line| line.contains("was not reloaded")).expect("it was said");
+    assert!(line.contains("not TOML") && line.contains("status has to be"), "all in one line: {line}");
 
     assert_eq!(relay.post(1, identify("still@example.com")).await.status, 202);
     eventually("it is delivered", || async { refersion.with_email("still@example.com").len() == 1 }).await;

@@ -10,8 +10,8 @@ pub(crate) use dlq::{ActArgs, DlqCommand, ExportArgs, ListArgs, ShowArgs, StatsA
 
 /// The Refersion destination for Twilio Segment: events in, affiliates out, nothing lost on the way.
 #[derive(Debug, Parser)]
-#[command(name = "refersion-relay", version, disable_help_subcommand = true)]
-#[command(arg_required_else_help = false, after_help = EXAMPLES)]
+#[command(name = "refersion-relay", version, subcommand_required = true)]
+#[command(arg_required_else_help = true, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     /// The configuration, a TOML file.
     #[arg(long, global = true, env = "RELAY_CONFIG", hide_env_values = true, value_name = "FILE")]
@@ -23,6 +23,7 @@ pub(crate) struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   refersion-relay demo                       see it work; needs nothing else
+  refersion-relay init                       make relay.toml and the files of its secrets
   refersion-relay check --config relay.toml  is everything as it should be?
   refersion-relay run --config relay.toml
   refersion-relay dlq list --config relay.toml
@@ -40,10 +41,19 @@ Examples:
 Exit codes: 0 every expectation of the report held, 1 one did not, or it was interrupted.";
 
 const CHECK_MORE: &str = "\
-Prints the values in force, without any secret, and then a line for each finding: ok, WARN (allowed, or could not be \
-looked at) or FAIL. Queues and exchanges that are missing on the broker are declared.
+Prints a line for each finding: FAIL first, then WARN (allowed, or could not be looked at), then ok; what only follows \
+from a FAIL is left out. The last line counts them. Queues and exchanges that are missing on the broker are declared.
 
 Exit codes: 0 nothing has failed, 1 something has, 2 the configuration cannot be used.";
+
+const INIT_MORE: &str = "\
+Writes the file that --config or RELAY_CONFIG names, or relay.toml: every key with its default. The secrets are in files \
+beside it that only you can read, in the folder secrets. A write key is made up. Nothing is overwritten.
+
+Examples:
+  refersion-relay init
+  refersion-relay init --account acme --public-key pub_0123 --secret-key-file - < secret-key
+  refersion-relay init --account acme --public-key pub_0123 --secret-key-file /run/secrets/acme --config /etc/relay.toml";
 
 const DLQ_EXAMPLES: &str = "\
 Examples:
@@ -75,7 +85,7 @@ pub(crate) enum Command {
     /// Put events from a file into the queue.
     Enqueue(EnqueueArgs),
     /// Count, read, send again, drop and export dead letters: events that could not be delivered.
-    #[command(arg_required_else_help = false, after_help = DLQ_EXAMPLES)]
+    #[command(arg_required_else_help = true, after_help = DLQ_EXAMPLES)]
     Dlq {
         #[command(subcommand)]
         command: DlqCommand,
@@ -83,9 +93,28 @@ pub(crate) enum Command {
     /// Check the configuration, its files, the broker, its policies, the keys and the clock.
     #[command(after_help = CHECK_MORE)]
     Check(CheckArgs),
+    /// Write a configuration and the files of its secrets. Asks at a terminal; elsewhere it takes options.
+    #[command(after_help = INIT_MORE)]
+    Init(InitArgs),
     /// Serve a simulated Refersion, with faults on demand.
     #[command(after_help = SIMULATE_EXAMPLES)]
     Simulate(SimulateArgs),
+    /// Print the version.
+    Version,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// What the account is called here: a-z, 0-9, - and _.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) account: Option<String>,
+    /// The merchant's public key at Refersion.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) public_key: Option<String>,
+    /// A file that has the merchant's secret key at Refersion, which is then read from there; - is standard input, which
+    /// is kept in a file of its own.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secret_key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -139,6 +168,9 @@ pub(crate) struct DemoArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
+    /// Print the values in force as well, without any secret.
+    #[arg(long)]
+    pub(crate) values: bool,
     /// Print the values and findings as one JSON document.
     #[arg(long)]
     pub(crate) json: bool,

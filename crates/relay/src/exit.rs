@@ -22,7 +22,7 @@ impl Exit {
         Self::Usage(error.into())
     }
 
-    /// Says it in one line on stderr.
+    /// Says it on stderr, in one line; several mistakes in a configuration have a line each.
     pub(crate) fn report(self) -> ExitCode {
         match self {
             Self::Failed(error) => {

@@ -22,6 +22,7 @@ mod progress;
 mod reload;
 mod signals;
 mod usage;
+mod words;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,11 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => match usage::mistake(&error, std::env::args_os()) {
             Some(mistake) => return exit::Exit::usage(anyhow::Error::msg(mistake)).report(),
+            // Help that was not asked for is an answer, and no success: a unit or a container that forgot the command
+            // must not look as if it had done its work.
+            None if usage::lacks_command(&error) => {
+                return output::help(&error).map_or_else(exit::Exit::report, |()| ExitCode::from(2));
+            }
             None => return output::help(&error).map_or_else(exit::Exit::report, |()| ExitCode::SUCCESS),
         },
     };

@@ -221,5 +221,6 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         text.push_str(&error.to_string());
         source = error.source();
     }
-    text
+    // Several mistakes in the configuration have lines of their own.
+    text.replace("\n  ", "; ")
 }

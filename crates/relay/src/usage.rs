@@ -7,13 +7,19 @@ use crate::cli::Cli;
 
 /// Says what is wrong with the arguments in one line: clap's message, its suggestions, and which help to read.
 ///
-/// `None` for `--help` and `--version`, which are no mistakes.
+/// `None` for `--help` and `--version`, which are no mistakes, and where a command is left out: the help says which there
+/// are.
 pub(crate) fn mistake(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> Option<String> {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) || lacks_command(error) {
         return None;
     }
     let command = command(arguments.skip(1));
     Some(format!("{} (see `{command} --help`)", one_line(&error.to_string())))
+}
+
+/// Whether what clap has to say is the help, because no command was given.
+pub(crate) fn lacks_command(error: &clap::Error) -> bool {
+    error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
 }
 
 /// What clap says before its usage and its own hint at the help, in one line. Only laid out anew: nothing is decided by it.
@@ -89,9 +95,14 @@ mod tests {
     fn what_is_missing_is_named() {
         let id = mistake_of("refersion-relay dlq show").unwrap();
         assert!(id.contains("<ID>") && id.contains("dlq show --help"), "{id}");
-        for (arguments, commands) in [("refersion-relay", "check"), ("refersion-relay dlq", "replay")] {
-            let none = mistake_of(arguments).unwrap();
-            assert!(none.contains(commands) && none.ends_with(&format!("(see `{arguments} --help`)")), "{none}");
+    }
+
+    #[test]
+    fn without_a_command_the_help_is_what_there_is_to_say() {
+        for (arguments, command) in [("refersion-relay", "check"), ("refersion-relay dlq", "replay")] {
+            let error = Cli::try_parse_from(arguments.split(' ')).expect_err("there is no command");
+            assert!(lacks_command(&error) && error.to_string().contains(command), "{error}");
+            assert_eq!(mistake_of(arguments), None);
         }
     }
 

@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod dlq;
 mod enqueue;
+mod init;
 mod role;
 mod simulate;
 
@@ -16,8 +17,9 @@ use refersion_relay_telemetry::{LogFormat, init_logging};
 use tokio::time::timeout;
 
 use crate::cli::{Cli, Command};
-use crate::config::{self, Settings};
+use crate::config::{self, ConfigError, Settings};
 use crate::exit::Exit;
+use crate::output::{say, tell};
 use role::Roles;
 
 pub(crate) async fn run(cli: Cli) -> Result<(), Exit> {
@@ -37,6 +39,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Exit> {
             dlq::run(&quiet(config)?, command).await
         }
         Command::Check(args) => check::run(config, &args).await,
+        Command::Init(args) => init::run(config, &args),
+        Command::Version => say!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")),
         Command::Simulate(args) => {
             init_logging(LogFormat::Text, "info").map_err(Exit::usage)?;
             simulate::run(args).await
@@ -61,14 +65,32 @@ async fn up(queue: &dyn Queue) -> Result<(), Exit> {
 }
 
 fn settings(path: Option<&Path>) -> Result<Settings, Exit> {
-    let settings = config::load(path).map_err(Exit::usage)?;
+    let settings = understood(config::load(path))?;
     init_logging(settings.log_format, &settings.log_filter).map_err(Exit::usage)?;
+    for (variable, why) in config::strays() {
+        tracing::warn!("the environment's {variable} {why}");
+    }
     Ok(settings)
 }
 
 /// For commands that a person reads the output of: what they have to say is not in the log.
 fn quiet(path: Option<&Path>) -> Result<Settings, Exit> {
-    let settings = config::load(path).map_err(Exit::usage)?;
+    let settings = understood(config::load(path))?;
     init_logging(settings.log_format, "error").map_err(Exit::usage)?;
+    warn_of_strays();
     Ok(settings)
+}
+
+/// A configuration that cannot be used may lack what a variable was meant to give.
+fn understood<T>(loaded: Result<T, ConfigError>) -> Result<T, Exit> {
+    loaded.map_err(|error| {
+        warn_of_strays();
+        Exit::usage(error)
+    })
+}
+
+fn warn_of_strays() {
+    for (variable, why) in config::strays() {
+        tell!("refersion-relay: warning: the environment's {variable} {why}");
+    }
 }

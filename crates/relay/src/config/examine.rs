@@ -1,10 +1,11 @@
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
-use super::load::{ConfigError, alone, merge, read};
+use super::load::{ConfigError, merge, read, settle};
 use super::raw::{RawSecret, RawSettings};
-use super::settings::{Settings, nth};
+use super::settings::{Settings, nth, why};
+use super::understand::understand;
 
 /// The configuration as `check` wants it: whole even where secrets cannot be read, and with a word about each secret.
 #[derive(Debug)]
@@ -81,10 +82,10 @@ impl Secret {
 pub(crate) fn examine(path: Option<&Path>) -> Result<Examined, ConfigError> {
     let path = path.ok_or(ConfigError::None)?;
     let text = read(path)?;
-    let mut raw = merge(path, &text)?;
+    let (mut raw, found) = merge(path, &text);
     let secrets = slots(&mut raw).into_iter().filter_map(Slot::settle).collect();
     let shows_secrets = has_secrets(&text) && others_may_read(path);
-    Ok(Examined { settings: raw.try_into()?, path: path.to_owned(), shows_secrets, secrets })
+    Ok(Examined { settings: settle(path, raw, found)?, path: path.to_owned(), shows_secrets, secrets })
 }
 
 /// The place of a secret in the configuration.
@@ -121,19 +122,19 @@ pub(super) fn slots(raw: &mut RawSettings) -> Vec<Slot<'_>> {
     ];
     for (number, account) in account.iter_mut().enumerate() {
         slots.push(Slot {
-            key: format!("account {}: secret_key", account.name),
+            key: format!("{}: secret_key", account.label),
             value: &mut account.secret_key,
             file: &mut account.secret_key_file,
             stand_in: Some(format!("unknown-{number}")),
         });
         slots.push(Slot {
-            key: format!("account {}: write_key", account.name),
+            key: format!("{}: write_key", account.label),
             value: &mut account.write_key,
             file: &mut account.write_key_file,
             stand_in: None,
         });
         slots.push(Slot {
-            key: format!("account {}: webhook_secret", account.name),
+            key: format!("{}: webhook_secret", account.label),
             value: &mut account.webhook_secret,
             file: &mut account.webhook_secret_file,
             stand_in: None,
@@ -146,14 +147,14 @@ pub(super) fn slots(raw: &mut RawSettings) -> Vec<Slot<'_>> {
         ];
         for (list, secrets) in lists {
             slots.extend(secrets.iter_mut().enumerate().map(|(index, RawSecret { value, file })| Slot {
-                key: nth(&format!("account {}: {list}", account.name), index),
+                key: nth(&format!("{}: {list}", account.label), index),
                 value,
                 file,
                 stand_in: None,
             }));
         }
         slots.extend(account.former_keys.iter_mut().enumerate().map(|(index, keys)| Slot {
-            key: format!("{}.secret_key", nth(&format!("account {}: former_keys", account.name), index)),
+            key: format!("{}.secret_key", nth(&format!("{}: former_keys", account.label), index)),
             value: &mut keys.secret_key,
             file: &mut keys.secret_key_file,
             stand_in: Some(format!("unknown-{number}-{index}")),
@@ -193,16 +194,9 @@ fn state(text: &str) -> SecretState {
     }
 }
 
-fn why(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::InvalidData => "it is no UTF-8 text".to_owned(),
-        _ => error.to_string(),
-    }
-}
-
 /// Whether there is a secret in the file itself. A URL is one only if it has a user, and a path is none.
 fn has_secrets(text: &str) -> bool {
-    let Some(mut raw) = alone(text) else { return true };
+    let (mut raw, _) = understand(text, &[]);
     let is_secret = |value: &String| !value.starts_with("sqlite:") && (!value.contains("://") || value.contains('@'));
     slots(&mut raw).iter().any(|slot| slot.value.as_ref().is_some_and(is_secret))
 }

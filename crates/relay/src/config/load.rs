@@ -1,46 +1,69 @@
 use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::{env, fmt, fs, io};
 
-use figment::Figment;
-use figment::providers::{Env, Format, Toml};
-
+use super::environment;
 use super::examine::slots;
+use super::mistakes::{Mistake, Mistakes};
 use super::raw::RawSettings;
-use super::settings::Settings;
+use super::settings::{Settings, why};
+use super::understand::{all_keys, understand};
 
 /// Why there are no settings. Never quotes a secret.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
-    #[error("no configuration: give it with --config FILE or in RELAY_CONFIG")]
+    #[error("no configuration: give it with --config FILE or in RELAY_CONFIG; `refersion-relay init` makes one")]
     None,
-    #[error("cannot read the configuration {}", path.display())]
-    Open { path: PathBuf, source: io::Error },
-    #[error("{origin}: {why}")]
-    Form { origin: String, why: String },
-    #[error("cannot read {key} from {}", path.display())]
-    SecretFile { key: String, path: PathBuf, source: io::Error },
-    #[error("{key} {why}")]
-    Invalid { key: String, why: String },
+    #[error("cannot read the configuration {}: {}{}", path.display(), why(error), hint(error))]
+    Open { path: PathBuf, error: io::Error },
+    /// One line for one mistake; for several, a line that counts them, and one for each.
+    #[error("{}", shown(path, mistakes))]
+    Wrong { path: PathBuf, mistakes: Vec<Mistake> },
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "; `refersion-relay init` makes one",
+        io::ErrorKind::InvalidData => ": save it as UTF-8",
+        _ => "",
+    }
+}
+
+fn shown<'a>(path: &'a Path, mistakes: &'a [Mistake]) -> impl fmt::Display + 'a {
+    fmt::from_fn(move |f| match mistakes {
+        [mistake] => write!(f, "{}", mistake.shown(path)),
+        mistakes => {
+            write!(f, "{} mistakes in the configuration", mistakes.len())?;
+            mistakes.iter().try_for_each(|mistake| write!(f, "\n  {}", mistake.shown(path)))
+        }
+    })
 }
 
 /// Reads the defaults, then `path`, then `RELAY__…` variables; later wins.
 pub(crate) fn load(path: Option<&Path>) -> Result<Settings, ConfigError> {
     let path = path.ok_or(ConfigError::None)?;
-    merge(path, &read(path)?)?.try_into()
+    let (raw, found) = merge(path, &read(path)?);
+    settle(path, raw, found)
 }
 
 /// Reads it as [`load`] does, but only files that can be read as often as one likes. May block: a file may be on a share
 /// that does not answer.
 pub(crate) fn load_again(path: &Path) -> Result<Settings, ConfigError> {
-    regular(path).map_err(|source| ConfigError::Open { path: path.into(), source })?;
-    let mut raw = merge(path, &read(path)?)?;
+    regular(path).map_err(|error| ConfigError::Open { path: path.into(), error })?;
+    let (mut raw, mut found) = merge(path, &read(path)?);
     for slot in slots(&mut raw) {
-        if let Some(file) = slot.file.as_ref() {
-            let secret = |source| ConfigError::SecretFile { key: slot.key, path: file.clone(), source };
-            regular(file).map_err(secret)?;
+        if let Some(file) = slot.file.as_ref()
+            && let Err(error) = regular(file)
+        {
+            found.of(&slot.key, &format!("cannot be read from {}: {error}", file.display()));
+            *slot.file = None;
         }
     }
-    raw.try_into()
+    settle(path, raw, found)
+}
+
+/// Variables of the environment that are meant for this program and are not read, each with a word about it.
+pub(crate) fn strays() -> Vec<(String, String)> {
+    environment::strays(&variables(), &all_keys())
 }
 
 /// A pipe gives its content once, and makes whoever opens it wait.
@@ -53,68 +76,35 @@ fn regular(path: &Path) -> io::Result<()> {
 }
 
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
-    fs::read_to_string(path).map_err(|source| ConfigError::Open { path: path.into(), source })
+    fs::read_to_string(path).map_err(|error| ConfigError::Open { path: path.into(), error })
 }
 
 /// What the file at `path` says, which is `text`, with the environment over it.
-pub(super) fn merge(path: &Path, text: &str) -> Result<RawSettings, ConfigError> {
-    let figment = Figment::new().merge(Toml::string(text)).merge(Env::prefixed("RELAY__").split("__"));
-    let raw = figment.extract::<RawSettings>().map_err(|error| form(path, &error))?;
-    Ok(RawSettings { folder: state_folder(path), ..raw })
+pub(super) fn merge(path: &Path, text: &str) -> (RawSettings, Mistakes) {
+    let (raw, found) = understand(text, &variables());
+    (RawSettings { folder: state_folder(path), ..raw }, found)
 }
 
-/// Where a relative path of the queue begins: in a container, say, the configuration's folder cannot be written.
+/// Where a relative path of the queue begins: in a container, say, the folder of the configuration cannot be written.
 fn state_folder(path: &Path) -> PathBuf {
-    let named = std::env::var_os("RELAY_STATE").filter(|folder| !folder.is_empty());
+    let named = env::var_os("RELAY_STATE").filter(|folder| !folder.is_empty());
     named.map_or_else(|| path.parent().unwrap_or(Path::new("")).to_owned(), PathBuf::from)
 }
 
-/// What a file says alone, if that is a configuration.
-pub(super) fn alone(text: &str) -> Option<RawSettings> {
-    Figment::new().merge(Toml::string(text)).extract::<RawSettings>().ok()
+pub(super) fn settle(path: &Path, raw: RawSettings, mut found: Mistakes) -> Result<Settings, ConfigError> {
+    match Settings::settle(raw, &mut found) {
+        Some(settings) if found.is_empty() => Ok(settings),
+        _ => Err(ConfigError::Wrong { path: path.to_owned(), mistakes: found.into_vec() }),
+    }
 }
 
 /// Reads settings from a text of our own, without the environment.
 pub(crate) fn from_toml(text: &str) -> Result<Settings, ConfigError> {
-    let raw = Figment::new().merge(Toml::string(text)).extract::<RawSettings>();
-    raw.map_err(|error| form(Path::new("(built in)"), &error))?.try_into()
+    let (raw, found) = understand(text, &[]);
+    settle(Path::new("(built in)"), raw, found)
 }
 
-/// The first thing that is wrong, in one line. The libraries' own texts quote the line they stumble over, which may be
-/// the one with the secret.
-fn form(path: &Path, error: &figment::Error) -> ConfigError {
-    use figment::error::Kind;
-    let error = error.clone().into_iter().next().unwrap_or_else(|| error.clone());
-    let key = error.path.join(".");
-    let from_file = error.metadata.as_ref().is_none_or(|metadata| !metadata.name.contains("environment"));
-    let origin = if from_file {
-        path.display().to_string()
-    } else {
-        format!("environment RELAY__{}", key.to_uppercase().replace('.', "__"))
-    };
-    let why = match &error.kind {
-        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => format!("{key} has to be {expected}"),
-        Kind::UnknownField(field, known) => {
-            format!("there is no key {} (there are {})", join(&key, field), known.join(", "))
-        }
-        Kind::MissingField(field) => format!("{} is missing", join(&key, field)),
-        Kind::DuplicateField(field) => format!("{} is given twice", join(&key, field)),
-        Kind::Message(message) if message.contains("TOML parse error") => {
-            message.lines().next().unwrap_or_default().to_lowercase().replace("toml parse error", "not TOML")
-        }
-        Kind::Message(message) if !key.is_empty() => format!("{key}: {}", message.lines().next().unwrap_or_default()),
-        _ => "not a configuration".to_owned(),
-    };
-    ConfigError::Form { origin, why }
-}
-
-/// The error's path has the field already where it comes from the deserialiser, and has not where it comes from us.
-fn join(path: &str, field: &str) -> String {
-    if path.is_empty() {
-        field.to_owned()
-    } else if path.ends_with(field) {
-        path.to_owned()
-    } else {
-        format!("{path}.{field}")
-    }
+fn variables() -> Vec<(String, String)> {
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
 }

@@ -1,12 +1,23 @@
 //! The configuration: one TOML file, environment variables over it, secrets from files.
 
+mod environment;
 mod examine;
+mod file;
+mod forms;
 mod load;
+mod mistakes;
+mod node;
 mod raw;
 mod settings;
 mod shard_list;
+mod suggest;
+mod understand;
+mod variable;
+
+#[cfg(test)]
+mod tests;
 
 pub(crate) use examine::{Examined, Secret, SecretState, examine, others_may_read};
-pub(crate) use load::{ConfigError, from_toml, load, load_again};
+pub(crate) use load::{ConfigError, from_toml, load, load_again, strays};
 pub(crate) use settings::{AccountSettings, QueueUrl, Settings, TlsFiles};
 pub(crate) use shard_list::ShardList;

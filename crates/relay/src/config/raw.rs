@@ -4,8 +4,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, de};
 
 /// The file as it is written. Every key but an account's name and keys has a default.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Default)]
 pub(super) struct RawSettings {
     pub(super) queue: RawQueue,
     pub(super) ingest: RawIngest,
@@ -16,7 +15,6 @@ pub(super) struct RawSettings {
     pub(super) log: RawLog,
     pub(super) account: Vec<RawAccount>,
     /// Where a relative path of the queue begins.
-    #[serde(skip)]
     pub(super) folder: PathBuf,
 }
 
@@ -132,7 +130,13 @@ pub(super) struct RawLog {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawAccount {
+    /// What messages call it: `account acme`.
+    #[serde(skip)]
+    pub(super) label: String,
+    // Each key is read by itself, so what has to be there is looked for later.
+    #[serde(default)]
     pub(super) name: String,
+    #[serde(default)]
     pub(super) public_key: String,
     pub(super) secret_key: Option<String>,
     pub(super) secret_key_file: Option<PathBuf>,
@@ -195,6 +199,7 @@ fn files<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RawSecret>, D
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawKeys {
+    #[serde(default)]
     pub(super) public_key: String,
     pub(super) secret_key: Option<String>,
     pub(super) secret_key_file: Option<PathBuf>,
@@ -217,8 +222,7 @@ impl<'de> Deserialize<'de> for Size {
             };
             number.parse::<usize>().ok()?.checked_mul(1 << shift)
         };
-        let no_size = || de::Error::custom(format!("{text:?} is no amount of memory: write it like \"256 MiB\""));
-        size().map(Self).ok_or_else(no_size)
+        size().map(Self).ok_or_else(|| de::Error::custom("no amount of memory"))
     }
 }
 
@@ -232,10 +236,7 @@ impl<'de> Deserialize<'de> for Span {
         if text == "0" {
             return Ok(Self(Duration::ZERO));
         }
-        let duration = humantime::parse_duration(&text).map_err(|error| {
-            de::Error::custom(format!("{text:?} is no duration ({error}): write it like \"30s\" or \"1h 30m\""))
-        })?;
-        Ok(Self(duration))
+        humantime::parse_duration(&text).map(Self).map_err(de::Error::custom)
     }
 }
 

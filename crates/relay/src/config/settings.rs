@@ -1,10 +1,10 @@
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
 use refersion_relay_ingest::{Bounds, Network, Trust};
 use refersion_relay_model::{AccountName, KeyPair, MissingLastName};
@@ -14,9 +14,10 @@ use refersion_relay_telemetry::{LogFormat, is_log_filter};
 use refersion_relay_worker::RetryPolicy;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::load::ConfigError;
+use super::mistakes::{Invalid, Mistakes};
 use super::raw::{RawAccount, RawIngest, RawKeys, RawQueue, RawRefersion, RawRetry, RawSecret, RawSettings, RawWorker};
 use super::shard_list::ShardList;
+use super::suggest::nearest;
 
 /// The configuration, with every value checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -141,28 +142,24 @@ const MAX_IN_HAND: Duration = Duration::from_mins(5);
 /// Far more than one process can do.
 const MAX_CALLS_PER_SECOND: u32 = 100_000;
 
-impl TryFrom<RawSettings> for Settings {
-    type Error = ConfigError;
-
-    fn try_from(raw: RawSettings) -> Result<Self, ConfigError> {
+impl Settings {
+    /// Checks every value, and says everything that is wrong. Reads the secrets' files.
+    pub(super) fn settle(raw: RawSettings, found: &mut Mistakes) -> Option<Self> {
         let RawSettings { queue, ingest, worker, ops, refersion, retry, log, account, folder } = raw;
-        let ingest_listen = address("ingest.listen", &ingest.listen)?;
-        let tls = tls(&ingest)?;
-        if !ingest_listen.ip().is_loopback() && tls.is_none() && !ingest.behind_tls_proxy {
-            return Err(invalid(
-                "ingest.listen",
-                "events and keys must not travel unencrypted: listen on a loopback address, give the listener a \
-                 certificate (ingest.tls_certificate_file), or put a TLS proxy before it and set \
-                 ingest.behind_tls_proxy = true",
-            ));
-        }
-        check("queue.prefix", valid_prefix(&queue.prefix), "1 to 100 letters, digits, dots, dashes and underscores")?;
-        check("queue.shards", SHARDS.contains(&queue.shards), "a number from 1 to 1024")?;
-        check_drain(&queue)?;
-        check("queue.confirm_timeout", !queue.confirm_timeout.0.is_zero(), "longer than zero")?;
-        check("worker.concurrency", (1..=10_000).contains(&worker.concurrency), "a number from 1 to 10000")?;
-        check("worker.prefetch", (1..=2_000).contains(&worker.prefetch), "a number from 1 to 2000")?;
-        check("refersion.timeout_ms", (1..=120_000).contains(&refersion.timeout_ms), "a number from 1 to 120000")?;
+        let ingest_listen = found.take(address("ingest.listen", &ingest.listen));
+        let tls = found.take(tls(&ingest));
+        check_exposed(&ingest, ingest_listen, tls.as_ref(), found);
+        found.check(
+            "queue.prefix",
+            valid_prefix(&queue.prefix),
+            "1 to 100 letters, digits, dots, dashes and underscores",
+        );
+        found.check("queue.shards", SHARDS.contains(&queue.shards), "a number from 1 to 1024");
+        check_drain(&queue, found);
+        found.check("queue.confirm_timeout", !queue.confirm_timeout.0.is_zero(), "longer than zero");
+        found.check("worker.concurrency", (1..=10_000).contains(&worker.concurrency), "a number from 1 to 10000");
+        found.check("worker.prefetch", (1..=2_000).contains(&worker.prefetch), "a number from 1 to 2000");
+        found.check("refersion.timeout_ms", (1..=120_000).contains(&refersion.timeout_ms), "a number from 1 to 120000");
         let base_url = url::Url::parse(&refersion.base_url).ok();
         let usable = base_url.is_some_and(|url| {
             matches!(url.scheme(), "http" | "https")
@@ -170,38 +167,62 @@ impl TryFrom<RawSettings> for Settings {
                 && url.username().is_empty()
                 && url.password().is_none()
         });
-        check("refersion.base_url", usable, "an absolute http or https URL without a user or password")?;
-        let log_format = match log.format.as_str() {
-            "text" => LogFormat::Text,
-            "json" => LogFormat::Json,
-            _ => return Err(invalid("log.format", "has to be text or json")),
-        };
-        check("log.filter", is_log_filter(&log.filter), "a level or directives, as RUST_LOG has them: \"info\"")?;
-        let queue_url = queue_url(&queue, &folder)?;
-        Ok(Self {
-            worker_shards: worker_shards(&worker, &queue, &queue_url)?,
-            queue_url,
-            management_url: management_url(&queue)?,
+        found.check("refersion.base_url", usable, "an absolute http or https URL without a user or password");
+        let log_format = found.take(match log.format.as_str() {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            other => Err(none_of("log.format", other, "text", "json")),
+        });
+        found.check("log.filter", is_log_filter(&log.filter), "a level or directives, as RUST_LOG has them: \"info\"");
+        let queue_url = found.take(queue_url(&queue, &folder));
+        let worker_shards = queue_url.as_ref().map(|url| worker_shards(&worker, &queue, url));
+        let worker_shards = worker_shards.and_then(|shards| found.take(shards));
+        let management_url = found.take(management_url(&queue));
+        let proxy = found.take(proxy(&refersion));
+        let bounds = bounds(&ingest, found);
+        let ops_listen = found.take(address("ops.listen", &ops.listen));
+        let retry = retry_policy(&retry, found);
+        let accounts = accounts(account, found);
+        Some(Self {
+            worker_shards: worker_shards?,
+            queue_url: queue_url?,
+            management_url: management_url?,
             prefix: queue.prefix,
             shards: queue.shards,
             drain: queue.drain,
             confirm_timeout: queue.confirm_timeout.0,
-            ingest_listen,
+            ingest_listen: ingest_listen?,
             behind_tls_proxy: ingest.behind_tls_proxy,
-            tls,
-            bounds: bounds(&ingest)?,
+            tls: tls?,
+            bounds: bounds?,
             concurrency: worker.concurrency,
             prefetch: worker.prefetch,
             shutdown_grace: worker.shutdown_grace.0,
-            ops_listen: address("ops.listen", &ops.listen)?,
-            proxy: proxy(&refersion)?,
+            ops_listen: ops_listen?,
+            proxy: proxy?,
             base_url: refersion.base_url,
             timeout: Duration::from_millis(refersion.timeout_ms),
-            retry: retry_policy(&retry)?,
-            log_format,
+            retry,
+            log_format: log_format?,
             log_filter: log.filter,
-            accounts: accounts(account)?,
+            accounts: accounts?,
         })
+    }
+}
+
+/// What leaves this machine has to be encrypted.
+fn check_exposed(ingest: &RawIngest, listen: Option<SocketAddr>, tls: Option<&Option<TlsFiles>>, found: &mut Mistakes) {
+    let is_exposed = listen.is_some_and(|listen| !listen.ip().is_loopback());
+    // A mistake in one of them has to be mended first.
+    let keys = ["ingest.behind_tls_proxy", "ingest.tls_certificate_file", "ingest.tls_key_file"];
+    let is_known = keys.iter().all(|key| !found.is_settled(key));
+    if is_exposed && is_known && tls.is_none_or(Option::is_none) && !ingest.behind_tls_proxy {
+        found.of(
+            "ingest.listen",
+            "is no loopback address, and events and keys must not travel unencrypted: listen on one, give the \
+             listener a certificate (ingest.tls_certificate_file), or put a TLS proxy before it and set \
+             ingest.behind_tls_proxy = true",
+        );
     }
 }
 
@@ -210,22 +231,25 @@ const MAX_RATE: u32 = 1_000_000;
 /// A webhook of the largest size, packed and unpacked, has to fit into what strangers get of it.
 const MIN_BODY_MEMORY: usize = 64 << 20;
 
-fn bounds(ingest: &RawIngest) -> Result<Bounds, ConfigError> {
+fn bounds(ingest: &RawIngest, found: &mut Mistakes) -> Option<Bounds> {
     let RawIngest { max_requests_per_second, max_body_memory, max_connections, .. } = *ingest;
-    check_rate("ingest.max_requests_per_second", max_requests_per_second)?;
-    check("ingest.max_body_memory", MIN_BODY_MEMORY <= max_body_memory.0, "at least 64 MiB")?;
+    check_rate("ingest.max_requests_per_second", max_requests_per_second, found);
+    found.check("ingest.max_body_memory", MIN_BODY_MEMORY <= max_body_memory.0, "at least 64 MiB");
     let numbers = 1..=100_000;
-    check("ingest.max_connections", numbers.contains(&max_connections), "a number from 1 to 100000")?;
+    found.check("ingest.max_connections", numbers.contains(&max_connections), "a number from 1 to 100000");
     let max_connections_per_client = ingest.max_connections_per_client.unwrap_or(max_connections.div_ceil(4));
     let key = "ingest.max_connections_per_client";
-    check(key, numbers.contains(&max_connections_per_client), "a number from 1 to 100000")?;
-    let network = |text: &String| {
+    if ingest.max_connections_per_client.is_some() {
+        found.check(key, numbers.contains(&max_connections_per_client), "a number from 1 to 100000");
+    }
+    let network = |(number, text): (usize, &String)| {
         let key = "ingest.trusted_proxies";
-        text.parse::<Network>().map_err(|error| invalid(key, &format!("{text:?} {error}")))
+        text.parse::<Network>().map_err(|error| invalid(key, &format!("has, as number {number}, what {error}")))
     };
-    let trusted_proxies = ingest.trusted_proxies.iter().map(network).collect::<Result<_, _>>()?;
+    let trusted_proxies = (1..).zip(&ingest.trusted_proxies).map(network).collect::<Result<_, _>>();
+    let trusted_proxies = found.take(trusted_proxies)?;
     let max_body_memory = max_body_memory.0;
-    Ok(Bounds {
+    Some(Bounds {
         max_requests_per_second,
         max_body_memory,
         max_connections,
@@ -234,7 +258,7 @@ fn bounds(ingest: &RawIngest) -> Result<Bounds, ConfigError> {
     })
 }
 
-fn tls(ingest: &RawIngest) -> Result<Option<TlsFiles>, ConfigError> {
+fn tls(ingest: &RawIngest) -> Result<Option<TlsFiles>, Invalid> {
     match (ingest.tls_certificate_file.clone(), ingest.tls_key_file.clone()) {
         (None, None) => Ok(None),
         (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key })),
@@ -243,7 +267,7 @@ fn tls(ingest: &RawIngest) -> Result<Option<TlsFiles>, ConfigError> {
     }
 }
 
-fn queue_url(queue: &RawQueue, folder: &Path) -> Result<QueueUrl, ConfigError> {
+fn queue_url(queue: &RawQueue, folder: &Path) -> Result<QueueUrl, Invalid> {
     let url = secret("queue.url", queue.url.as_ref(), queue.url_file.as_ref())?;
     let url = url.as_ref().map_or(EMBEDDED, |url| url.expose_secret());
     let bad = |why: String| invalid("queue.url", &why);
@@ -257,16 +281,17 @@ fn queue_url(queue: &RawQueue, folder: &Path) -> Result<QueueUrl, ConfigError> {
 }
 
 /// Each set of shards is given up for a later one, so none can be there twice.
-fn check_drain(queue: &RawQueue) -> Result<(), ConfigError> {
+fn check_drain(queue: &RawQueue, found: &mut Mistakes) {
     let key = "queue.drain";
     let (drain, mut seen) = (&queue.drain, HashSet::from([queue.shards]));
-    check(key, drain.len() <= MAX_DRAIN, "a list of at most 8 numbers")?;
-    check(key, drain.iter().all(|shards| SHARDS.contains(shards)), "a list of numbers from 1 to 1024")?;
-    check(key, !drain.contains(&queue.shards), "without the number that queue.shards is: that is what comes after")?;
-    check(key, drain.iter().all(|shards| seen.insert(*shards)), "a list of different numbers")
+    found.check(key, drain.len() <= MAX_DRAIN, "a list of at most 8 numbers");
+    found.check(key, drain.iter().all(|shards| SHARDS.contains(shards)), "a list of numbers from 1 to 1024");
+    let after = !drain.contains(&queue.shards) || found.is_settled("queue.shards");
+    found.check(key, after, "without the number that queue.shards is: that is what comes after");
+    found.check(key, drain.iter().all(|shards| seen.insert(*shards)), "a list of different numbers");
 }
 
-fn worker_shards(worker: &RawWorker, queue: &RawQueue, url: &QueueUrl) -> Result<ShardList, ConfigError> {
+fn worker_shards(worker: &RawWorker, queue: &RawQueue, url: &QueueUrl) -> Result<ShardList, Invalid> {
     let key = "worker.shards";
     match (&worker.shards, url) {
         (None, _) => Ok(ShardList::All),
@@ -280,14 +305,14 @@ fn worker_shards(worker: &RawWorker, queue: &RawQueue, url: &QueueUrl) -> Result
     }
 }
 
-fn management_url(queue: &RawQueue) -> Result<Option<ManagementUrl>, ConfigError> {
+fn management_url(queue: &RawQueue) -> Result<Option<ManagementUrl>, Invalid> {
     let key = "queue.management_url";
     let url = secret(key, queue.management_url.as_ref(), queue.management_url_file.as_ref())?;
     let url = url.map(|url| ManagementUrl::parse(url.expose_secret()));
     url.transpose().map_err(|error| invalid(key, &error.to_string()))
 }
 
-fn proxy(refersion: &RawRefersion) -> Result<Option<ProxyUrl>, ConfigError> {
+fn proxy(refersion: &RawRefersion) -> Result<Option<ProxyUrl>, Invalid> {
     let key = "refersion.proxy_url";
     let url = secret(key, refersion.proxy_url.as_ref(), refersion.proxy_url_file.as_ref())?;
     let url = url.map(|url| ProxyUrl::parse(url.expose_secret()));
@@ -299,77 +324,83 @@ fn valid_prefix(prefix: &str) -> bool {
     (1..=100).contains(&prefix.len()) && prefix.chars().all(allowed)
 }
 
-fn retry_policy(retry: &RawRetry) -> Result<RetryPolicy, ConfigError> {
+fn retry_policy(retry: &RawRetry, found: &mut Mistakes) -> RetryPolicy {
     let tiers: Vec<Duration> = retry.tiers.iter().map(|tier| tier.0).collect();
-    check("retry.in_hand", retry.in_hand.0 <= MAX_IN_HAND, "at most 5 minutes")?;
-    check("retry.tiers", (1..=16).contains(&tiers.len()), "a list of 1 to 16 delays")?;
+    found.check("retry.in_hand", retry.in_hand.0 <= MAX_IN_HAND, "at most 5 minutes");
+    found.check("retry.tiers", (1..=16).contains(&tiers.len()), "a list of 1 to 16 delays");
     let bounds = Duration::from_millis(1)..=Duration::from_hours(24);
-    check("retry.tiers", tiers.iter().all(|tier| bounds.contains(tier)), "delays from 1ms to 1day")?;
-    check("retry.max_attempts", 1 <= retry.max_attempts, "at least 1")?;
-    check("retry.max_held", !retry.max_held.0.is_zero(), "longer than zero")?;
-    Ok(RetryPolicy {
+    found.check("retry.tiers", tiers.iter().all(|tier| bounds.contains(tier)), "delays from 1ms to 1day");
+    found.check("retry.max_attempts", 1 <= retry.max_attempts, "at least 1");
+    found.check("retry.max_held", !retry.max_held.0.is_zero(), "longer than zero");
+    RetryPolicy {
         in_hand: retry.in_hand.0,
         tiers,
         max_attempts: retry.max_attempts,
         max_age: retry.max_age.0,
         max_held: retry.max_held.0,
-    })
+    }
 }
 
-fn accounts(raw: Vec<RawAccount>) -> Result<Vec<AccountSettings>, ConfigError> {
+fn accounts(raw: Vec<RawAccount>, found: &mut Mistakes) -> Option<Vec<AccountSettings>> {
     if raw.is_empty() {
-        return Err(invalid("account", "is missing: there has to be at least one [[account]]"));
+        found.lacks("account", "is missing: there has to be at least one [[account]]");
+        return None;
     }
-    let accounts = raw.into_iter().map(account).collect::<Result<Vec<_>, _>>()?;
+    let read: Vec<_> = raw.into_iter().map(|raw| (raw.label.clone(), account(raw, found))).collect();
     let mut names = HashSet::new();
-    for account in &accounts {
-        check("account.name", names.insert(&account.name), "different for each account")?;
+    for (label, account) in read.iter().filter_map(|(label, account)| Some((label, account.as_ref()?))) {
+        found.check(&format!("{label}: name"), names.insert(&account.name), "different for each account");
     }
-    check_door_keys(&accounts)?;
-    Ok(accounts)
+    check_door_keys(&read, found);
+    read.into_iter().map(|(_, account)| account).collect()
 }
 
-fn account(raw: RawAccount) -> Result<AccountSettings, ConfigError> {
-    let name = AccountName::try_from(raw.name).map_err(|error| invalid("account.name", &error.to_string()))?;
-    let key = |key: &str| format!("account {name}: {key}");
-    let secret_key = secret(&key("secret_key"), raw.secret_key.as_ref(), raw.secret_key_file.as_ref())?;
-    let Some(secret_key) = secret_key else {
-        return Err(invalid(&key("secret_key"), "is missing: give it, or secret_key_file"));
-    };
-    let write_key = secret(&key("write_key"), raw.write_key.as_ref(), raw.write_key_file.as_ref())?;
-    let webhook_secret = secret(&key("webhook_secret"), raw.webhook_secret.as_ref(), raw.webhook_secret_file.as_ref())?;
-    let (write_keys, more_write_keys) =
-        (several(&key("write_keys"), &raw.write_keys)?, several(&key("write_key_files"), &raw.write_key_files)?);
-    let (secrets, more_secrets) = (
-        several(&key("webhook_secrets"), &raw.webhook_secrets)?,
-        several(&key("webhook_secret_files"), &raw.webhook_secret_files)?,
-    );
-    let former_keys = former_keys(&key("former_keys"), &raw.former_keys)?;
-    check_rate(&key("max_requests_per_second"), raw.max_requests_per_second)?;
-    check(&key("public_key"), !raw.public_key.trim().is_empty(), "not empty")?;
-    let status = match raw.status.as_str() {
-        "PENDING" => Status::Pending,
-        "ACTIVE" => Status::Active,
-        _ => return Err(invalid(&key("status"), "has to be PENDING or ACTIVE")),
-    };
-    let existing = match raw.on_existing.as_str() {
-        "keep" => Existing::Keep,
-        "update" => Existing::Update,
-        _ => return Err(invalid(&key("on_existing"), "has to be keep or update")),
-    };
+fn account(raw: RawAccount, found: &mut Mistakes) -> Option<AccountSettings> {
+    let label = raw.label;
+    let key = |key: &str| format!("{label}: {key}");
+    let name = required(&key("name"), "give it one, like \"acme\"", found)
+        .then(|| AccountName::try_from(raw.name).map_err(|error| invalid(&key("name"), &error.to_string())))
+        .and_then(|name| found.take(name));
+    if required(&key("public_key"), "it is the merchant's public key at Refersion", found) {
+        found.check(&key("public_key"), !raw.public_key.trim().is_empty(), "not empty");
+    }
+    let secret_key = found.take(secret(&key("secret_key"), raw.secret_key.as_ref(), raw.secret_key_file.as_ref()));
+    // A mistake in the file's key has to be mended first.
+    if matches!(secret_key, Some(None)) && !found.is_settled(&key("secret_key_file")) {
+        found.lacks(&key("secret_key"), "is missing: give it, or secret_key_file");
+    }
+    let write_key = found.take(secret(&key("write_key"), raw.write_key.as_ref(), raw.write_key_file.as_ref()));
+    let webhook_secret =
+        found.take(secret(&key("webhook_secret"), raw.webhook_secret.as_ref(), raw.webhook_secret_file.as_ref()));
+    let write_keys = several(&key("write_keys"), &raw.write_keys, found);
+    let more_write_keys = several(&key("write_key_files"), &raw.write_key_files, found);
+    let secrets = several(&key("webhook_secrets"), &raw.webhook_secrets, found);
+    let more_secrets = several(&key("webhook_secret_files"), &raw.webhook_secret_files, found);
+    let former_keys = former_keys(&key("former_keys"), &raw.former_keys, found);
+    check_rate(&key("max_requests_per_second"), raw.max_requests_per_second, found);
+    let status = found.take(match raw.status.as_str() {
+        "PENDING" => Ok(Status::Pending),
+        "ACTIVE" => Ok(Status::Active),
+        other => Err(none_of(&key("status"), other, "PENDING", "ACTIVE")),
+    });
+    let existing = found.take(match raw.on_existing.as_str() {
+        "keep" => Ok(Existing::Keep),
+        "update" => Ok(Existing::Update),
+        other => Err(none_of(&key("on_existing"), other, "keep", "update")),
+    });
     let missing_last_name = raw.missing_last_name.as_deref().map_or(Ok(MissingLastName::default()), str::parse);
     let missing_last_name =
-        missing_last_name.map_err(|error| invalid(&key("missing_last_name"), &error.to_string()))?;
+        found.take(missing_last_name.map_err(|error| invalid(&key("missing_last_name"), &error.to_string())));
     let fine = raw.max_calls_per_second <= MAX_CALLS_PER_SECOND;
-    check(&key("max_calls_per_second"), fine, "a number from 0, for no bound, to 100000")?;
-    let keys = KeyPair::new(raw.public_key.trim(), secret_key.expose_secret());
-    let defaults = NewAffiliateDefaults { status, send_welcome: raw.send_welcome };
-    Ok(AccountSettings {
-        name,
+    found.check(&key("max_calls_per_second"), fine, "a number from 0, for no bound, to 100000");
+    let keys = KeyPair::new(raw.public_key.trim(), secret_key??.expose_secret());
+    let defaults = NewAffiliateDefaults { status: status?, send_welcome: raw.send_welcome };
+    Some(AccountSettings {
+        name: name?,
         keys,
         former_keys,
-        write_keys: write_key.into_iter().chain(write_keys).chain(more_write_keys).collect(),
-        webhook_secrets: webhook_secret.into_iter().chain(secrets).chain(more_secrets).collect(),
+        write_keys: write_key?.into_iter().chain(write_keys).chain(more_write_keys).collect(),
+        webhook_secrets: webhook_secret?.into_iter().chain(secrets).chain(more_secrets).collect(),
         webhook_unsigned: raw.webhook_unsigned,
         trust: Trust {
             unsigned: raw.webhook_trust_batches,
@@ -378,32 +409,34 @@ fn account(raw: RawAccount) -> Result<AccountSettings, ConfigError> {
         },
         max_requests_per_second: raw.max_requests_per_second,
         defaults,
-        existing,
-        missing_last_name,
+        existing: existing?,
+        missing_last_name: missing_last_name?,
         max_calls_per_second: NonZeroU32::new(raw.max_calls_per_second),
     })
 }
 
 /// One secret from each place of a list; none from where `check` could not read one.
-fn several(key: &str, list: &[RawSecret]) -> Result<Vec<SecretString>, ConfigError> {
-    check(key, list.len() <= MAX_KEYS, "a list of at most 8")?;
+fn several(key: &str, list: &[RawSecret], found: &mut Mistakes) -> Vec<SecretString> {
+    found.check(key, list.len() <= MAX_KEYS, "a list of at most 8");
     let one = |(number, raw): (usize, &RawSecret)| {
-        secret(&nth(key, number), raw.value.as_ref(), raw.file.as_ref()).transpose()
+        found.take(secret(&nth(key, number), raw.value.as_ref(), raw.file.as_ref())).flatten()
     };
     list.iter().enumerate().filter_map(one).collect()
 }
 
-fn former_keys(key: &str, list: &[RawKeys]) -> Result<Vec<KeyPair>, ConfigError> {
-    check(key, list.len() <= MAX_KEYS, "a list of at most 8")?;
+fn former_keys(key: &str, list: &[RawKeys], found: &mut Mistakes) -> Vec<KeyPair> {
+    found.check(key, list.len() <= MAX_KEYS, "a list of at most 8");
     let pair = |(number, raw): (usize, &RawKeys)| {
         let key = nth(key, number);
-        check(&format!("{key}.public_key"), !raw.public_key.trim().is_empty(), "not empty")?;
-        let secret = secret(&format!("{key}.secret_key"), raw.secret_key.as_ref(), raw.secret_key_file.as_ref())?;
-        let secret =
-            secret.ok_or_else(|| invalid(&format!("{key}.secret_key"), "is missing: give it, or secret_key_file"))?;
-        Ok(KeyPair::new(raw.public_key.trim(), secret.expose_secret()))
+        found.check(&format!("{key}.public_key"), !raw.public_key.trim().is_empty(), "there, and not empty");
+        let secret_key = format!("{key}.secret_key");
+        let secret = found.take(secret(&secret_key, raw.secret_key.as_ref(), raw.secret_key_file.as_ref()))?;
+        if secret.is_none() {
+            found.lacks(&secret_key, "is missing: give it, or secret_key_file");
+        }
+        Some(KeyPair::new(raw.public_key.trim(), secret?.expose_secret()))
     };
-    list.iter().enumerate().map(pair).collect()
+    list.iter().enumerate().filter_map(pair).collect()
 }
 
 /// What messages call one place of a list.
@@ -412,67 +445,79 @@ pub(super) fn nth(key: &str, index: usize) -> String {
 }
 
 /// Nobody can tell whose events come with a key that two accounts have; and who knows a public key must not know a secret by it.
-fn check_door_keys(accounts: &[AccountSettings]) -> Result<(), ConfigError> {
+fn check_door_keys(accounts: &[(String, Option<AccountSettings>)], found: &mut Mistakes) {
+    let accounts: Vec<_> = accounts.iter().filter_map(|(label, account)| Some((label, account.as_ref()?))).collect();
     let mut seen = HashMap::new();
-    for account in accounts {
-        let name = &account.name;
+    for (label, account) in &accounts {
         let text = |secret: &SecretString| secret.expose_secret().to_owned();
-        let pairs = [&account.keys]
-            .into_iter()
-            .chain(&account.former_keys)
-            .map(|pair| ("key pair", text(&pair.expose_joined())));
-        let write_keys = account.write_keys.iter().map(|key| ("write key", text(key)));
-        let webhook_secrets = account.webhook_secrets.iter().map(|key| ("webhook secret", text(key)));
-        for (kind, key) in pairs.chain(write_keys).chain(webhook_secrets) {
-            if let Some((other, as_what)) = seen.insert(key, (name, kind)) {
-                let why = format!(
-                    "has a {kind} that is also a {as_what} of account {other}: each has to be different from all others"
-                );
-                return Err(invalid(&format!("account {name}"), &why));
+        let pairs = [&account.keys].into_iter().chain(&account.former_keys);
+        let pairs = pairs.map(|pair| ("public_key", "key pair", text(&pair.expose_joined())));
+        let write_keys = account.write_keys.iter().map(|key| ("write_key", "write key", text(key)));
+        let webhook_secrets = account.webhook_secrets.iter().map(|key| ("webhook_secret", "webhook secret", text(key)));
+        for (key, kind, secret) in pairs.chain(write_keys).chain(webhook_secrets) {
+            if let Some((other, as_what)) = seen.insert(secret, (*label, kind)) {
+                let why =
+                    format!("is also a {as_what} of {other}: each {kind} has to be different from all other keys");
+                found.of(&format!("{label}: {key}"), &why);
             }
         }
         for key in &account.write_keys {
-            let mut pairs = accounts.iter().flat_map(|other| [&other.keys].into_iter().chain(&other.former_keys));
+            let mut pairs = accounts.iter().flat_map(|(_, other)| [&other.keys].into_iter().chain(&other.former_keys));
             let is_secret = pairs.any(|pair| pair.expose_secret() == key.expose_secret());
-            check(
-                &format!("account {name}: write_key"),
-                !is_secret,
-                "another text than the secret of Refersion keys: write keys may be public",
-            )?;
+            let expected = "another text than the secret of Refersion keys: write keys may be public";
+            found.check(&format!("{label}: write_key"), !is_secret, expected);
         }
     }
-    Ok(())
+}
+
+/// Whether a key is there that has no default.
+fn required(key: &str, what: &str, found: &mut Mistakes) -> bool {
+    let is_there = found.stands_at(key).is_some();
+    if !is_there {
+        found.lacks(key, &format!("is missing: {what}"));
+    }
+    is_there && !found.is_settled(key)
 }
 
 /// Takes a secret from its key or from its file, but not from both.
-fn secret(key: &str, value: Option<&String>, file: Option<&PathBuf>) -> Result<Option<SecretString>, ConfigError> {
+fn secret(key: &str, value: Option<&String>, file: Option<&PathBuf>) -> Result<Option<SecretString>, Invalid> {
     let value = match (value, file) {
         (Some(_), Some(_)) => return Err(invalid(key, "is given twice: keep it, or its …_file")),
         (Some(value), None) => value.clone(),
-        (None, Some(path)) => fs::read_to_string(path).map_err(|source| ConfigError::SecretFile {
-            key: key.to_owned(),
-            path: path.clone(),
-            source,
-        })?,
+        (None, Some(path)) => fs::read_to_string(path)
+            .map_err(|error| invalid(key, &format!("cannot be read from {}: {}", path.display(), why(&error))))?,
         (None, None) => return Ok(None),
     };
     let value = value.trim();
-    check(key, !value.is_empty(), "not empty")?;
+    if value.is_empty() {
+        return Err(invalid(key, "has to be not empty"));
+    }
     Ok(Some(SecretString::from(value.to_owned())))
 }
 
-fn address(key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
-    text.parse().map_err(|_| invalid(key, "has to be an IP address and a port, as 127.0.0.1:8080"))
+/// Why a file gives no text.
+pub(super) fn why(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::InvalidData => "it is no UTF-8 text".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
-fn check(key: &str, fine: bool, expected: &str) -> Result<(), ConfigError> {
-    if fine { Ok(()) } else { Err(invalid(key, &format!("has to be {expected}"))) }
+fn address(key: &str, text: &str) -> Result<SocketAddr, Invalid> {
+    text.parse().map_err(|_| invalid(key, "has to be an IP address and a port, like \"127.0.0.1:8080\""))
 }
 
-fn check_rate(key: &str, per_second: u32) -> Result<(), ConfigError> {
-    check(key, per_second <= MAX_RATE, "a number up to 1000000, or 0 for any number")
+fn check_rate(key: &str, per_second: u32, found: &mut Mistakes) {
+    found.check(key, per_second <= MAX_RATE, "a number up to 1000000, or 0 for any number");
 }
 
-fn invalid(key: &str, why: &str) -> ConfigError {
-    ConfigError::Invalid { key: key.to_owned(), why: why.to_owned() }
+/// For a key that takes one of two words.
+fn none_of(key: &str, text: &str, one: &str, other: &str) -> Invalid {
+    let meant = nearest(text, [one, other].into_iter());
+    let hint = meant.map(|meant| format!(": did you mean \"{meant}\"?")).unwrap_or_default();
+    invalid(key, &format!("has to be {one} or {other}{hint}"))
+}
+
+fn invalid(key: &str, why: &str) -> Invalid {
+    Invalid::new(key, why)
 }

@@ -43,9 +43,10 @@ pub(super) fn door_keys(examined: &Examined) -> impl Iterator<Item = Finding> {
 
 async fn one(examined: &Examined, client: &Client, account: &AccountSettings) -> (Finding, Option<KeyCheck>) {
     let what = format!("account {}", account.name);
-    if !examined.knows(&format!("{what}: secret_key")) {
+    let secret = format!("{what}: secret_key");
+    if !examined.knows(&secret) {
         let says = "its keys were not tried: mend its secret_key_file and check again";
-        return (Finding::warning(what, says), None);
+        return (Finding::warning(what, says).following(secret), None);
     }
     if !examined.knows_way() {
         let says = "its keys were not tried: mend refersion.proxy_url_file and check again";

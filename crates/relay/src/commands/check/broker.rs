@@ -9,7 +9,7 @@ use super::queue::{Looked, PATIENCE, reached};
 use super::{conservation, drain};
 use crate::cli::CheckArgs;
 use crate::config::{Examined, ShardList};
-use crate::{left_behind, parts};
+use crate::{left_behind, parts, words};
 
 /// How long looking at the policies may take. The management API hears of a new queue's some seconds late.
 const POLICY_PATIENCE: Duration = Duration::from_secs(30);
@@ -61,7 +61,8 @@ async fn policies(queue: &RabbitMq, examined: &Examined) -> Vec<Finding> {
         } else {
             format!("were not looked at: AMQP does not show them; set {key} to RabbitMQ's management API")
         };
-        return vec![Finding::warning(what, says)];
+        // Where it is configured and not known, its secret could not be read.
+        return vec![Finding::warning(what, says).following(key)];
     };
     let report = match timeout(POLICY_PATIENCE, queue.policies(api)).await {
         Ok(Ok(report)) => report,
@@ -112,7 +113,8 @@ async fn sharing(queue: &RabbitMq, examined: &Examined) -> Finding {
         );
         Finding::warning(what, says)
     };
-    let Some(api) = &settings.management_url else { return unknown("set queue.management_url") };
+    let key = "queue.management_url";
+    let Some(api) = &settings.management_url else { return unknown(&format!("set {key}")).following(key) };
     let version = match timeout(PATIENCE, queue.version(api)).await {
         Ok(Ok(version)) => version,
         Ok(Err(error)) => return unknown(&error.to_string()),
@@ -120,13 +122,15 @@ async fn sharing(queue: &RabbitMq, examined: &Examined) -> Finding {
     };
     match version.spreads_shards() {
         Some(true) => {
-            Finding::ok(what, format!("RabbitMQ {version} shares the {count} shards among all workers by itself"))
+            let shards = words::count(count.into(), "shard");
+            Finding::ok(what, format!("RabbitMQ {version} shares {shards} among all workers by itself"))
         }
         Some(false) => Finding::ok(
             what,
             format!(
-                "RabbitMQ {version} gives all {count} shards to the first worker, and the others stand by: with several \
-                 workers, assign them with worker.shards"
+                "RabbitMQ {version} gives {} to the first worker, and the others stand by: with several workers, assign \
+                 them with worker.shards",
+                words::count(count.into(), "shard")
             ),
         ),
         None => unknown(&format!("its version is {version}")),

@@ -18,7 +18,7 @@ pub(super) async fn exact(queue: &Sqlite) -> Option<Value> {
 pub(super) async fn still(queue: &RabbitMq, new_baseline: bool) -> (Finding, Option<Value>) {
     match look_twice(queue, new_baseline).await {
         Ok(sum) => (judge(&sum), Some(document(&sum))),
-        Err(error) => (Finding::failed(WHAT, format!("could not be added up: {error}")), None),
+        Err(error) => (Finding::failed(WHAT, format!("could not be added up: {error}")).following("queue"), None),
     }
 }
 

@@ -2,7 +2,7 @@ use refersion_relay_queue::{Gate, Place, Queue, QueueError};
 
 use super::finding::Finding;
 use crate::config::Settings;
-use crate::parts;
+use crate::{parts, words};
 
 const WHAT: &str = "drain";
 
@@ -21,7 +21,8 @@ pub(super) async fn look(queue: &dyn Queue, settings: &Settings) -> Vec<Finding>
             ),
             Gate::Open | Gate::Closing => match left(queue, settings, count).await {
                 Ok(left) => Finding::ok(WHAT, format!("draining {count} shards: {left}")),
-                Err(error) => Finding::failed(WHAT, format!("the {count} shards could not be looked at: {error}")),
+                Err(error) => Finding::failed(WHAT, format!("the {count} shards could not be looked at: {error}"))
+                    .following("queue"),
             },
         });
     }
@@ -42,7 +43,8 @@ async fn left(queue: &dyn Queue, settings: &Settings, count: u16) -> Result<Stri
     for account in parts::names(&settings.accounts) {
         held += events(queue, &Place::Held(account)).await?;
     }
-    Ok(format!("{on_shards} events wait on them, {in_tiers} in tiers, {held} behind held accounts"))
+    let on_shards = words::count(on_shards, "event");
+    Ok(format!("{on_shards} on them, {in_tiers} in tiers, {held} behind held accounts"))
 }
 
 async fn events(queue: &dyn Queue, place: &Place) -> Result<u64, QueueError> {

@@ -6,6 +6,9 @@ pub(super) struct Finding {
     pub(super) what: String,
     pub(super) level: Level,
     pub(super) says: String,
+    /// What else has to be mended first, as that finding's `what` has it: this one only follows from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) follows: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -19,15 +22,20 @@ pub(super) enum Level {
 
 impl Finding {
     pub(super) fn ok(what: impl Into<String>, says: impl Into<String>) -> Self {
-        Self { what: what.into(), level: Level::Ok, says: says.into() }
+        Self { what: what.into(), level: Level::Ok, says: says.into(), follows: None }
     }
 
     pub(super) fn warning(what: impl Into<String>, says: impl Into<String>) -> Self {
-        Self { what: what.into(), level: Level::Warning, says: says.into() }
+        Self { what: what.into(), level: Level::Warning, says: says.into(), follows: None }
     }
 
     pub(super) fn failed(what: impl Into<String>, says: impl Into<String>) -> Self {
-        Self { what: what.into(), level: Level::Failed, says: says.into() }
+        Self { what: what.into(), level: Level::Failed, says: says.into(), follows: None }
+    }
+
+    /// The same, and where it comes from.
+    pub(super) fn following(self, cause: impl Into<String>) -> Self {
+        Self { follows: Some(cause.into()), ..self }
     }
 }
 

@@ -10,6 +10,7 @@ mod embedded;
 mod files;
 mod finding;
 mod queue;
+mod report;
 mod tls;
 
 use std::path::Path;
@@ -25,7 +26,8 @@ use crate::config::{self, Examined};
 use crate::exit::Exit;
 use crate::output::say;
 use crate::parts;
-use finding::Level;
+use finding::{Finding, Level};
+use report::Report;
 
 /// How long reading the configuration and its files may take: one may be on a share that does not answer.
 const READING: Duration = Duration::from_secs(10);
@@ -37,6 +39,8 @@ pub(super) async fn run(path: Option<&Path>, args: &CheckArgs) -> Result<(), Exi
     let client = parts::client(&examined.settings, &metrics)?;
 
     let mut findings = files::findings(&examined);
+    let stray = |(variable, why): (String, String)| Finding::warning("environment", format!("{variable} {why}"));
+    findings.extend(config::strays().into_iter().map(stray));
     findings.push(files::base_url(&examined));
     findings.extend(files::proxy_url(&examined.settings));
     findings.extend(files::management_url(&examined.settings));
@@ -46,9 +50,15 @@ pub(super) async fn run(path: Option<&Path>, args: &CheckArgs) -> Result<(), Exi
     let looked = queue::look(&examined, args, &metrics).await;
     findings.extend(looked.findings);
     let asked = accounts::ask(&examined, &client).await;
+    let mut clock = clock::judge(SystemTime::now(), &asked.readings, asked.answered);
+    if clock.level == Level::Warning && !asked.answered {
+        // There is nothing to compare with, for the reason that is said of the accounts.
+        let cause = asked.findings.iter().find(|finding| finding.level != Level::Ok);
+        clock.follows = cause.map(|cause| cause.follows.as_ref().unwrap_or(&cause.what).clone());
+    }
     findings.extend(asked.findings);
     findings.extend(accounts::door_keys(&examined));
-    findings.push(clock::judge(SystemTime::now(), &asked.readings, asked.answered));
+    findings.push(clock);
 
     let fine = findings.iter().all(|finding| finding.level != Level::Failed);
     let effective = effective::effective(&examined);
@@ -58,10 +68,10 @@ pub(super) async fn run(path: Option<&Path>, args: &CheckArgs) -> Result<(), Exi
             json!({"fine": fine, "findings": findings, "ledger": looked.ledger, "conservation": looked.conservation, "effective": effective})
         )?;
     } else {
-        say!("{}", serde_json::to_string_pretty(&effective).map_err(Exit::failed)?)?;
-        for finding in &findings {
-            say!("{finding}")?;
+        if args.values {
+            say!("{}", serde_json::to_string_pretty(&effective).map_err(Exit::failed)?)?;
         }
+        say!("{}", Report::of(&findings))?;
     }
     if fine { Ok(()) } else { Err(Exit::Said) }
 }
@@ -70,7 +80,7 @@ async fn examine(path: Option<&Path>) -> Result<Examined, Exit> {
     let path = path.map(Path::to_owned);
     let examining = tokio::task::spawn_blocking(move || config::examine(path.as_deref()));
     match timeout(READING, examining).await {
-        Ok(Ok(examined)) => examined.map_err(Exit::usage),
+        Ok(Ok(examined)) => super::understood(examined),
         Ok(Err(panicked)) => Err(Exit::failed(panicked)),
         Err(_) => {
             let waited = READING.as_secs();

@@ -26,7 +26,7 @@ pub(super) struct Looked {
 pub(super) async fn look(examined: &Examined, args: &CheckArgs, metrics: &Metrics) -> Looked {
     if !examined.knows_queue() {
         let says = "was not looked at: where it is could not be read; mend queue.url_file and check again";
-        let findings = vec![Finding::warning("queue", says), Finding::warning("policies", says)];
+        let findings = ["queue", "policies"].map(|what| Finding::warning(what, says).following("queue.url")).into();
         return Looked { findings, ledger: None, conservation: None };
     }
     match &examined.settings.queue_url {

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::folder::Folder;
+use crate::words::quoted;
 
 /// What to try after the demo.
 #[derive(Debug, Serialize)]
@@ -28,6 +29,7 @@ impl Next {
             let commands = vec![
                 command("demo --keep", "the same, and the queue stays, to try every other command on"),
                 command("demo --json", "the same report for machines"),
+                command("init", "makes a configuration of your own, with your keys"),
             ];
             return Self { kept: None, commands };
         };
@@ -45,6 +47,7 @@ impl Next {
         ));
         commands.push(at("check", "is everything as it should be? (it asks that Refersion)"));
         commands.push(at("run", "works what waits, and takes events in, until Ctrl-C"));
+        commands.push(command("init", "makes a configuration of your own, with your keys"));
         Self { kept: Some(kept.clone()), commands }
     }
 }
@@ -53,32 +56,16 @@ fn path(path: &Path) -> String {
     quoted(&path.display().to_string())
 }
 
-/// As a shell takes it for one word.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_one_word_of_a_shell() {
-        assert_eq!(quoted("/tmp/demo-1/relay.toml"), "/tmp/demo-1/relay.toml");
-        assert_eq!(quoted("/tmp/it's mine"), r"'/tmp/it'\''s mine'");
-        assert_eq!(quoted(""), "''");
-    }
-
-    #[test]
     fn only_what_is_kept_is_named() {
         let gone = Next::new("relay", &Folder::Temporary(tempfile::tempdir().unwrap()), &[], Some("1"));
         assert_eq!(gone.kept, None);
-        assert!(gone.commands.iter().all(|next| next.command.starts_with("relay demo ")), "{gone:?}");
+        let commands: Vec<_> = gone.commands.iter().map(|next| next.command.as_str()).collect();
+        assert_eq!(commands, ["relay demo --keep", "relay demo --json", "relay init"]);
 
         let kept = Next::new("relay", &Folder::Kept("/tmp/x".into()), &["pub.sec".to_owned()], Some("12"));
         let commands: Vec<_> = kept.commands.iter().map(|next| next.command.as_str()).collect();

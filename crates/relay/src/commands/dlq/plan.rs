@@ -14,10 +14,11 @@ pub(super) fn print(plan: &Survey, would: &str) -> Result<(), Exit> {
         say!("{line}")?;
     }
     if 0 < plan.left_out {
+        let (are, they) = (form(plan.left_out, "is", "are"), form(plan.left_out, "its id", "their ids"));
         say!(
-            "  {} more are left out: nothing shows that their senders may do what they ask for; name --class unverified, or their ids",
+            "  {} more {are} left out: nothing shows that the sender may do what it asks for; name --class unverified, or {they}",
             plan.left_out
-        );
+        )?;
     }
     if 0 < plan.without_account {
         say!("  {} of them {} no account", plan.without_account, form(plan.without_account, "names", "name"))?;

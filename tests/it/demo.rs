@@ -66,8 +66,8 @@ async fn it_needs_nothing_else_on_the_machine_and_leaves_nothing_behind() {
         "  413  ",
         "  501  ",
         "samir@example.com",
-        "rejected    demo-lumbergh-1",
-        "unverified  demo-drew-2",
+        "rejected    3e931f6b-7544-4201-83e3-73233a3a5f23",
+        "unverified  b2f6c3de-5d0a-4c5e-9a37-1f0d7c1b6e42",
     ] {
         assert!(output.stdout.contains(part), "{part} is not in:\n{}", output.stdout);
     }
@@ -121,7 +121,10 @@ async fn what_it_keeps_works_with_the_commands_it_prints() {
     };
     assert_eq!((ids(&letters).len(), ids(&letters)), (3, ids(&report["dead_letters"])));
     let letter = json(&machine.shell(&format!("{} --json", line(" dlq show "))).await);
-    assert_eq!((&letter["message_id"], &letter["class"]), (&"demo-lumbergh-1".into(), &"rejected".into()));
+    assert_eq!(
+        (&letter["message_id"], &letter["class"]),
+        (&"3e931f6b-7544-4201-83e3-73233a3a5f23".into(), &"rejected".into())
+    );
     // Refersion is gone, or somebody else's.
     let check = machine.shell(&line(" check ")).await;
     for part in ["ok   queue: ", "ok   conservation: 30 accepted", "account initech"] {

@@ -49,5 +49,8 @@ async fn every_example_prints_what_the_page_says_and_has_its_effect() {
     assert_eq!(people, expected);
     let letters = config.dead_letters().await;
     assert_eq!(letters.len(), 1, "{letters:?}");
-    assert_eq!((&letters[0]["reason"], &letters[0]["message_id"]), (&"unsigned".into(), &"integrate-5".into()));
+    assert_eq!(
+        (&letters[0]["reason"], &letters[0]["message_id"]),
+        (&"unsigned".into(), &"a4cbabaf-29cc-41ec-8a88-53614c5568b0".into())
+    );
 }

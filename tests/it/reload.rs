@@ -82,6 +82,24 @@ async fn accounts_come_and_go_without_a_restart() {
 }
 
 #[tokio::test]
+async fn what_stands_for_a_missing_last_name_may_change_at_the_doors_and_at_the_workers() {
+    let refersion = Refersion::start().await;
+    let config = Config::embedded(refersion.url(), &[]);
+    let relay = Relay::start("run", &config).await;
+    let cher = r#"{"type":"identify","messageId":"1","traits":{"name":"Cher","email":"cher@example.com"}}"#;
+    let refused = relay.post(1, cher).await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.body.contains("account.missing_last_name"), "{}", refused.body);
+
+    config.edit("name = \"acme\"\n", "name = \"acme\"\nmissing_last_name = \"repeat\"\n");
+    relay.signal("HUP").await;
+
+    eventually("it is taken", || async { relay.post(1, cher).await.status == 202 }).await;
+    eventually("it is delivered", || async { refersion.with_email("cher@example.com").len() == 1 }).await;
+    assert_eq!(config.dead_letters().await.len(), 0);
+}
+
+#[tokio::test]
 async fn events_of_an_account_that_is_gone_wait_until_it_is_back() {
     let refersion = Refersion::start().await;
     let config = Config::new(&shared_broker(), refersion.url(), &[]);

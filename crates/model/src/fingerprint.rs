@@ -1,10 +1,11 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use crate::shown::may_be_shown;
 use crate::text::without_byte_order_mark;
 use crate::{Event, KeyPair, Subject};
 
-/// The longest id, in characters, that is shown as its sender wrote it. Segment's own limit.
+/// No id that is shown is longer, in characters. Segment's own limit.
 pub const MAX_PLAIN_ID: usize = 100;
 
 /// Turns what may be personal into a token that only this account's key can make again.
@@ -87,26 +88,6 @@ impl MessageId {
     }
 }
 
-/// Whether an id can be shown as it is: short, printable ASCII, and not shaped like an e-mail address, a phone number
-/// or a person's name.
-fn may_be_shown(id: &str) -> bool {
-    let printable = id.chars().all(|c| c.is_ascii_graphic());
-    let address = id.contains('@') || id.to_ascii_lowercase().contains("%40");
-    id.len() <= MAX_PLAIN_ID && printable && !address && !has_phone_number(id)
-}
-
-/// Seven or more digits in a row, with nothing but the usual separators between them, are read as a phone number when
-/// they are the whole id or follow a `+`.
-fn has_phone_number(id: &str) -> bool {
-    let number = |text: &str| {
-        let run = text.chars().take_while(|c| c.is_ascii_digit() || matches!(c, '-' | '.' | '(' | ')' | '/'));
-        run.filter(char::is_ascii_digit).count()
-    };
-    let whole = id.chars().all(|c| c.is_ascii_digit() || matches!(c, '-' | '.' | '(' | ')' | '/' | '+'));
-    (whole && id.chars().filter(char::is_ascii_digit).count() >= 7)
-        || id.split('+').skip(1).any(|tail| number(tail) >= 7)
-}
-
 fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
     for part in parts {
@@ -138,9 +119,7 @@ mod tests {
 
     #[test]
     fn an_ordinary_id_stays_readable() {
-        for id in
-            ["test-message-txsmji", "delete-022bb90c-bbac-11e4-8dfc-aa07a5b093db", "delete-reg-65::job-2-P0", "42"]
-        {
+        for id in ["9e1f8f4c-7d5b-4c0a-8a3e-2f6b1d0c9e8f", "delete-022bb90c-bbac-11e4-8dfc-aa07a5b093db", "42"] {
             assert_eq!(id_of(&format!(r#"{{"type":"identify","messageId":"{id}"}}"#)).as_str(), id);
         }
     }
@@ -148,17 +127,8 @@ mod tests {
     #[test]
     fn an_id_that_may_be_personal_is_hashed() {
         let long = "x".repeat(101);
-        for id in [
-            "peter@example.com",
-            "peter%40example.com",
-            "+1 555 123 4567",
-            "5551234567",
-            "555-123-4567",
-            "a+15551234567",
-            "Peter Gibbons",
-            "pëter",
-            &long,
-        ] {
+        for id in ["peter@example.com", "+1 555 123 4567", "cGV0ZXJAZXhhbXBsZS5jb20", "Peter Gibbons", "peter-1", &long]
+        {
             let shown = id_of(&format!(r#"{{"type":"identify","messageId":"{id}"}}"#));
             assert!(shown.as_str().starts_with("hashed-") && shown.as_str().len() == 39, "{id}: {shown:?}");
             assert!(!shown.is_minted());

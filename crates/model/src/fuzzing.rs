@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
+use crate::shown::may_be_shown;
 use crate::surrogates::mended;
 use crate::text::{clean, is_invisible};
 use crate::{
@@ -79,7 +80,10 @@ fn check_event(event: &Event, body: &[u8], envelope: &Envelope) {
     let fingerprint = &*FINGERPRINT;
     let id = fingerprint.message_id(event, body);
     assert!((1..=MAX_PLAIN_ID).contains(&id.as_str().len()) && id.as_str().chars().all(|c| c.is_ascii_graphic()));
-    assert!(!id.as_str().contains('@'), "an address is no id that may be shown");
+    assert!(!id.as_str().contains(['@', '%', '+', '.', '=']), "an address is no id that may be shown");
+    let is_ours = ["hashed-", "minted-"].iter().any(|ours| id.as_str().starts_with(ours));
+    assert!(is_ours || may_be_shown(id.as_str()), "what is no form of the list is hashed");
+    assert!(!id.as_str().contains(MARKER), "{id:?}");
     assert_eq!(id, fingerprint.message_id(event, body));
 
     let subject = Subject::of(event, id.as_str());

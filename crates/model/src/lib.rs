@@ -19,6 +19,7 @@ mod judge;
 mod last_name;
 mod name;
 mod personal;
+mod shown;
 mod subject;
 mod surrogates;
 mod text;

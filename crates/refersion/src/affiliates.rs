@@ -2,7 +2,7 @@ use refersion_relay_model::{Email, KeyPair, NewAffiliate};
 use serde_json::{Map, Value};
 
 use crate::answer::Answer;
-use crate::lookup::{failure, is_of_map, number};
+use crate::lookup::{failure, is_disabled, is_of_map, number};
 use crate::{Client, Failure, Operation, Rejection, generate_password, request};
 
 /// The status of whoever was deactivated.
@@ -137,7 +137,7 @@ impl Client {
             return Ok(Applied::NotFound);
         }
         let mut applied = Applied::AlreadyInactive;
-        for affiliate in found.iter().filter(|affiliate| affiliate.status != DISABLED) {
+        for affiliate in found.iter().filter(|affiliate| !affiliate.is_disabled()) {
             self.disable(keys, email, affiliate.id).await?;
             applied = Applied::Deactivated;
         }
@@ -155,7 +155,7 @@ impl Client {
         // A change that was in force already may be reported as "not changed", so look before calling it a failure.
         match self.call(keys, Operation::Get, &request::get_by_id(id)).await {
             Answer::Success(affiliate)
-                if affiliate.get("status").and_then(Value::as_str) == Some(DISABLED)
+                if affiliate.get("status").and_then(Value::as_str).is_some_and(is_disabled)
                     && is_of_map(&affiliate, email) =>
             {
                 Ok(())

@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use refersion_relay_model::{Email, KeyPair};
 use serde_json::{Map, Value};
 
+use crate::affiliates::DISABLED;
 use crate::answer::Answer;
 use crate::failure::Unreadable;
 use crate::{Client, Failure, Operation, Rejection, request};
@@ -16,6 +17,13 @@ const MAX_PAGES: u32 = 500;
 pub(crate) struct Found {
     pub(crate) id: u64,
     pub(crate) status: String,
+}
+
+impl Found {
+    /// Whether somebody deactivated it.
+    pub(crate) fn is_disabled(&self) -> bool {
+        is_disabled(&self.status)
+    }
 }
 
 /// What one walk through the pages of a search saw.
@@ -34,9 +42,13 @@ impl Client {
     pub(crate) async fn find(&self, keys: &KeyPair, email: &Email) -> Result<Vec<Found>, Failure> {
         let mut rows = self.search(keys, email, email.expose()).await?;
         let folded = email.folded();
-        if rows.is_empty() && folded != email.expose() {
-            // Whether the search minds capitals is not published.
-            rows = self.search(keys, email, &folded).await?;
+        if folded != email.expose() {
+            // Whether the search minds capitals is not published. If it does, either spelling may have somebody.
+            for row in self.search(keys, email, &folded).await? {
+                if !rows.contains(&row) {
+                    rows.push(row);
+                }
+            }
         }
         let mut found: Vec<Found> = Vec::new();
         let every = 1 < rows.len();
@@ -130,6 +142,12 @@ impl Client {
         }
         if found.is_empty() { Err(Failure::Rejected(Rejection::NotIdentified)) } else { Ok(found) }
     }
+}
+
+/// Whether Refersion's word is the one for whoever was deactivated. Everybody asks here, so that nobody is disabled for one
+/// and active for another.
+pub(crate) fn is_disabled(status: &str) -> bool {
+    status.trim().eq_ignore_ascii_case(DISABLED)
 }
 
 /// Reads an id or a count that may be a number or digits in a string.

@@ -3,12 +3,14 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
 use crate::NewAffiliateDefaults;
+use crate::affiliates::DISABLED;
 
 /// The body of the create operation. Absent fields are left out: what Refersion makes of null or "" is not published.
 pub(crate) fn create(affiliate: &NewAffiliate, defaults: NewAffiliateDefaults, password: &SecretString) -> Value {
     let mut body = Map::new();
     let mut put = |key: &str, value: &str| body.insert(key.to_owned(), Value::from(value));
-    put("email", affiliate.email.expose());
+    // In the spelling that every later event about the person looks for, whatever capitals this one has.
+    put("email", &affiliate.email.folded());
     put("first_name", affiliate.first_name.expose());
     put("last_name", affiliate.last_name.expose());
     put("password", password.expose_secret());
@@ -79,5 +81,5 @@ pub(crate) fn get_by_code(code: &str) -> Value {
 }
 
 pub(crate) fn disable(id: u64) -> Value {
-    json!({"ids": [id], "status": "DISABLED"})
+    json!({"ids": [id], "status": DISABLED})
 }

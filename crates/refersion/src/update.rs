@@ -1,10 +1,10 @@
 use refersion_relay_model::{KeyPair, NewAffiliate, Personal};
 use serde_json::{Map, Value};
 
-use crate::affiliates::{DISABLED, confirms};
+use crate::affiliates::confirms;
 use crate::answer::Answer;
 use crate::failure::Unreadable;
-use crate::lookup::{failure, is_of_map, number, unclear};
+use crate::lookup::{failure, is_disabled, is_of_map, number, unclear};
 use crate::{Applied, Client, Failure, Operation, Rejection, request};
 
 impl Client {
@@ -18,11 +18,10 @@ impl Client {
             let none = found.is_empty();
             return Err(Failure::Rejected(if none { Rejection::TakenNotFound } else { Rejection::SeveralFound }));
         };
-        let status = found.status.trim();
-        if status.eq_ignore_ascii_case(DISABLED) {
+        if found.is_disabled() {
             return Ok(Applied::LeftInactive);
         }
-        if status.is_empty() {
+        if found.status.trim().is_empty() {
             // They might be deactivated.
             return Err(unclear(Unreadable::NoSuccessKeys));
         }
@@ -50,7 +49,7 @@ impl Client {
             text.is_some_and(|text| text.trim() == value.expose().trim())
         };
         let status = affiliate.get("status").and_then(Value::as_str).unwrap_or_default();
-        if status.trim().eq_ignore_ascii_case(DISABLED) {
+        if is_disabled(status) {
             Ok(Applied::LeftInactive)
         } else if holds("first_name", &wanted.first_name)
             && holds("last_name", &wanted.last_name)

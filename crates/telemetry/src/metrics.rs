@@ -237,7 +237,7 @@ impl Metrics {
             refersion: RefersionMetrics::new(&add),
             omitted: add.counters(
                 "fields_omitted_total",
-                "Fields left out because Refersion would refuse them, by field.",
+                "Fields left out because Refersion would refuse them or they could not be read, by field.",
                 &["field"],
             ),
             replayed: add

@@ -15,6 +15,7 @@ use refersion_relay_telemetry::Metrics;
 use secrecy::SecretString;
 use serde_json::Value;
 use tower::ServiceExt;
+use url::form_urlencoded;
 
 use super::{Bounds, Loan, Protection};
 use crate::fake::{self, FakeQueue, bounds};
@@ -60,6 +61,30 @@ fn requests() -> Vec<(Request, u16)> {
         (post("/v1/batch", "write_1", format!("{{\"batch\":[{EVENT}]}}")), 200),
         (pixel, 200),
     ]
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_before_a_body_is_no_part_of_it_at_any_door() {
+    let (ingest, queue) = doors(0);
+    let marked = format!("\u{feff}{EVENT}");
+    let data: String = form_urlencoded::byte_serialize(STANDARD.encode(&marked).as_bytes()).collect();
+    let key_in_body = |path: &str, body: String| Request::post(path).body(Body::from(body)).unwrap();
+    let requests = [
+        (post("/v1/destination", "pub_1.sec_1", marked.clone()), 202),
+        (post("/v1/destination", "pub_1.sec_1", format!("\u{feff}[{EVENT}]")), 202),
+        (post("/v1/webhook/acme", "", marked.clone()), 200),
+        (post("/v1/webhook/acme", "", format!("\u{feff}[{EVENT}]")), 200),
+        (post("/v1/identify", "write_1", marked.clone()), 200),
+        (key_in_body("/v1/identify", marked), 200),
+        (key_in_body("/v1/batch", format!("\u{feff}{{\"batch\":[{EVENT}]}}")), 200),
+        (Request::get(format!("/v1/pixel/identify?data={data}")).body(Body::empty()).unwrap(), 200),
+    ];
+    let count = requests.len();
+    for (request, expected) in requests {
+        let uri = request.uri().path().to_owned();
+        assert_eq!(send(&ingest, request).await.0, expected, "{uri}");
+    }
+    assert_eq!(queue.stored(), count);
 }
 
 /// Many events that are almost nothing.

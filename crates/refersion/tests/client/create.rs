@@ -48,6 +48,13 @@ async fn a_person_with_the_required_fields_only_sends_nothing_else() {
 }
 
 #[tokio::test]
+async fn an_address_is_sent_in_the_spelling_that_a_later_delete_looks_for() {
+    let (body, _) = sent(&person("Peter@Example.COM"), NewAffiliateDefaults::default()).await;
+
+    assert_eq!(body["email"], "peter@example.com");
+}
+
+#[tokio::test]
 async fn everything_that_is_known_of_a_person_is_sent_under_refersions_names() {
     let affiliate = NewAffiliate {
         company: Some(Personal::new("Initech")),
@@ -67,7 +74,7 @@ async fn everything_that_is_known_of_a_person_is_sent_under_refersions_names() {
     assert_eq!(
         body,
         json!({
-            "email": "Peter+Tps_1@Example.com", "first_name": "Peter", "last_name": "Gibbons",
+            "email": "peter+tps_1@example.com", "first_name": "Peter", "last_name": "Gibbons",
             "status": "ACTIVE", "send_welcome": "TRUE", "company": "Initech", "phone": "+1 555 0100",
             "address1": "1 Main St", "city": "Austin", "state": "TX", "zip": "01234", "country": "US",
             "unique_merchant_id": "u97980cfea0067",

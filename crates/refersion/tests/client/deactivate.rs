@@ -473,6 +473,41 @@ async fn a_search_that_minds_capitals_is_asked_again_in_lower_case() {
 }
 
 #[tokio::test]
+async fn where_the_search_minds_capitals_nobody_in_either_spelling_is_passed_over() {
+    let refersion = FakeRefersion::answering(|request| match request.operation() {
+        "search" => match request.json()["keyword"].as_str() {
+            Some("Jo@X.co") => rows(1, &[row(8, "Jo@X.co")]),
+            Some(WANTED) => rows(1, &[row(7, WANTED)]),
+            _ => no_match(),
+        },
+        "get" => affiliate(request.json()["id"].clone(), "ACTIVE", WANTED),
+        "status_change" => changed(&request.json()["ids"]),
+        other => panic!("{other}"),
+    })
+    .await;
+
+    let applied = deactivate(&refersion.client, "Jo@X.co").await;
+
+    assert_eq!(applied, Ok(Applied::Deactivated));
+    let ids: Vec<_> = refersion.bodies("status_change").iter().map(|body| body["ids"].clone()).collect();
+    assert_eq!(ids, [json!([8]), json!([7])]);
+}
+
+#[tokio::test]
+async fn whoever_is_disabled_in_whatever_capitals_is_inactive_already() {
+    for status in ["DISABLED", "Disabled", " disabled "] {
+        let refersion = FakeRefersion::answering(move |request| match request.operation() {
+            "search" => rows(1, &[row(7, WANTED)]),
+            "get" => affiliate(7, status, WANTED),
+            other => panic!("{other}"),
+        })
+        .await;
+
+        assert_eq!(deactivate(&refersion.client, WANTED).await, Ok(Applied::AlreadyInactive), "{status}");
+    }
+}
+
+#[tokio::test]
 async fn nobody_is_a_refusal_under_every_key_or_an_empty_page() {
     let text = "Could not find affiliates with this keyword.";
     for (status, body) in [

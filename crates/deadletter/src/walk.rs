@@ -87,7 +87,9 @@ impl DeadLetters {
             watch,
         };
         let mut ended = Ok(());
-        for class in selection.classes.iter().filter(|class| !selection.passes_by(**class)) {
+        // An export moves nothing for good, and says what it leaves out.
+        let moves = matches!(walk.deed, Deed::Replay | Deed::Drop);
+        for class in selection.classes.iter().filter(|class| !(moves && selection.passes_by(**class))) {
             let all_found = !selection.filter.ids.is_empty() && walk.open.is_empty();
             if walk.stop.is_cancelled() || all_found || ended.is_err() {
                 break;

@@ -66,7 +66,16 @@ pub(crate) fn read(
     let (kind, generation, create_only) = (event.kind(), message.headers.generation, message.headers.create_only);
     let judgement = judge(&event, desk.account().missing_last_name);
     let account = &desk.name;
-    let identity = Identity { account, kind, subject: &subject, message_id: &message_id, generation, create_only };
+    // Where nothing is changed anyway, it is the same event with fewer rights.
+    let identity_differs = create_only && desk.account().existing == Existing::Update;
+    let identity = Identity {
+        account,
+        kind,
+        subject: &subject,
+        message_id: &message_id,
+        generation,
+        create_only: identity_differs,
+    };
     let mark = marks.of(identity, message.headers.received_at);
     Reading::Job(Box::new(Job { desk, subject, source, mark, kind, create_only, judgement }))
 }

@@ -18,10 +18,11 @@ const DELIVERED: [(&str, &str); 8] = [
     ("already_inactive", "deleted before"),
     ("not_found", "deleted nobody: there is no such affiliate"),
 ];
-const DEAD: [(&str, &str); 3] = [
+const DEAD: [(&str, &str); 4] = [
     ("incomplete", "a batch cannot be told what its event lacks"),
     ("not_an_event", "nor that something in it is no event"),
     ("refused", "Refersion said no for good"),
+    ("unsigned", "a write key gives no right to delete"),
 ];
 const FAILED: [(&str, &str); 4] = [
     ("unavailable", "Refersion answered 5xx: tried again, later each time"),

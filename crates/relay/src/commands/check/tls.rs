@@ -6,6 +6,7 @@ use tokio::time::timeout;
 use super::finding::Finding;
 use crate::certificates::{Pem, UnusableFiles};
 use crate::config::{TlsFiles, others_may_read};
+use crate::counted::counted;
 use crate::reload::chain;
 
 /// A certificate that is valid for less than this should have been replaced.
@@ -45,8 +46,8 @@ fn judge(now: SystemTime, certificate: &Result<Certificate, UnusableFiles>) -> F
             Finding::ok(CERTIFICATE, format!("it belongs to its key and is valid until {}", shown(expires)))
         }
         Ok(left) if !left.is_zero() => {
-            let days = left.as_secs() / (24 * 60 * 60);
-            Finding::warning(CERTIFICATE, format!("it expires in {days} days, at {}: renew it", shown(expires)))
+            let days = counted(left.as_secs() / (24 * 60 * 60), "day");
+            Finding::warning(CERTIFICATE, format!("it expires in {days}, at {}: renew it", shown(expires)))
         }
         Ok(_) | Err(_) => Finding::failed(CERTIFICATE, format!("it expired at {}: renew it", shown(expires))),
     }

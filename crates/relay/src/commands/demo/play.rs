@@ -16,6 +16,7 @@ use super::page::Page;
 use super::script::{Batch, Direct, Encoding, Script};
 use super::stage::{Stage, joined, write_key};
 use crate::config::AccountSettings;
+use crate::counted::counted;
 use crate::exit::Exit;
 use crate::parts;
 use crate::progress::Progress;
@@ -97,7 +98,7 @@ impl<'a> Play<'a> {
         for batch in batches {
             let answer = self.answer(self.batch(batch)?, &batch.what, batch.len() as u64, batch.answer).await?;
             sent += answer.events;
-            progress.step(sent, &format!("  {}  {}: {} events", answer.status, answer.what, answer.events));
+            progress.step(sent, &format!("  {}  {}: {}", answer.status, answer.what, counted(answer.events, "event")));
             answers.push(Answer { door: "/v1/batch", ..answer });
         }
         progress.end();

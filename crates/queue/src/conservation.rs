@@ -147,7 +147,8 @@ impl Tolerance {
 impl std::fmt::Display for Tolerance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { uncertain, deaths, lost, moving } = self;
-        write!(f, "{uncertain} for lost connections, {lost} for {deaths} processes that died, {moving} in motion")
+        let processes = if *deaths == 1 { "process" } else { "processes" };
+        write!(f, "{uncertain} for lost connections, {lost} for {deaths} {processes} that died, {moving} in motion")
     }
 }
 

@@ -113,11 +113,14 @@ impl fmt::Display for Shards {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.in_use(), self.draining()) {
             (None, _) => f.write_str("none of the configured shards is in use"),
+            (Some(ShardSet { count: 1, .. }), None) => f.write_str("1 shard is in use"),
             (Some(set), None) => write!(f, "{} shards are in use", set.count),
             (Some(set), Some(_)) => {
-                let closing = if set.gate == Gate::Closing { " and are being closed" } else { "" };
                 let (now, next) = (set.count, self.last().count);
-                write!(f, "{now} shards are in use{closing}; when everything there is done, {next} will be")
+                let (shards, are) = if now == 1 { ("shard", "is") } else { ("shards", "are") };
+                let closing =
+                    if set.gate == Gate::Closing { format!(" and {are} being closed") } else { String::new() };
+                write!(f, "{now} {shards} {are} in use{closing}; when everything there is done, {next} will be")
             }
         }
     }

@@ -4,7 +4,7 @@ use refersion_relay_telemetry::{Flow, Metrics};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::counted::counted;
+use crate::words::counted;
 
 const MINUTE: Duration = Duration::from_mins(1);
 

@@ -6,7 +6,6 @@ mod certificates;
 mod cli;
 mod commands;
 mod config;
-mod counted;
 mod descriptors;
 mod exit;
 mod flow;

@@ -1,7 +1,13 @@
-/// A number with its noun: `1 event`, `2 events`.
-pub(crate) fn count(number: u64, noun: &str) -> String {
-    let s = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{s}")
+use std::fmt;
+
+/// A number of something, in words: `1 letter`, `2 letters`.
+pub(crate) fn counted(count: u64, one: &str) -> impl fmt::Display {
+    fmt::from_fn(move |f| write!(f, "{count} {one}{}", if count == 1 { "" } else { "s" }))
+}
+
+/// One word or another for a number: `was`, `were`.
+pub(crate) fn form<'a>(count: u64, one: &'a str, several: &'a str) -> &'a str {
+    if count == 1 { one } else { several }
 }
 
 /// A text as a shell takes it for one word.
@@ -19,8 +25,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_is_singular() {
-        assert_eq!([0, 1, 2].map(|number| count(number, "event")), ["0 events", "1 event", "2 events"]);
+    fn only_one_is_singular() {
+        let lines: Vec<_> = [0, 1, 2].map(|n| format!("{} {}", counted(n, "line"), form(n, "is", "are"))).into();
+        assert_eq!(lines, ["0 lines are", "1 line is", "2 lines are"]);
     }
 
     #[test]

@@ -1,4 +1,5 @@
 use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
 
 use super::Metrics;
 
@@ -31,7 +32,7 @@ impl Metrics {
 /// Over all labels. One of the two kinds of value is there, and the other is zero.
 fn sum(metric: &impl Collector) -> u64 {
     let families = metric.collect();
-    let metrics = families.iter().flat_map(|family| family.get_metric());
+    let metrics = families.iter().flat_map(MetricFamily::get_metric);
     let total: f64 = metrics.map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value()).sum();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts of events, far below 2^53")]
     let total = total.max(0.0) as u64;

@@ -122,7 +122,7 @@ async fn sharing(queue: &RabbitMq, examined: &Examined) -> Finding {
     };
     match version.spreads_shards() {
         Some(true) => {
-            let shards = words::count(count.into(), "shard");
+            let shards = words::counted(count.into(), "shard");
             Finding::ok(what, format!("RabbitMQ {version} shares {shards} among all workers by itself"))
         }
         Some(false) => Finding::ok(
@@ -130,7 +130,7 @@ async fn sharing(queue: &RabbitMq, examined: &Examined) -> Finding {
             format!(
                 "RabbitMQ {version} gives {} to the first worker, and the others stand by: with several workers, assign \
                  them with worker.shards",
-                words::count(count.into(), "shard")
+                words::counted(count.into(), "shard")
             ),
         ),
         None => unknown(&format!("its version is {version}")),

@@ -2,27 +2,28 @@ use refersion_relay_queue::{Gate, Place, Queue, QueueError};
 
 use super::finding::Finding;
 use crate::config::Settings;
-use crate::{parts, words};
+use crate::parts;
+use crate::words::{counted, form};
 
 const WHAT: &str = "drain";
 
 /// How far each older set of shards is with being given up.
 pub(super) async fn look(queue: &dyn Queue, settings: &Settings) -> Vec<Finding> {
-    let shards = queue.shards().borrow().clone();
+    let sets = queue.shards().borrow().clone();
     let mut findings = Vec::new();
-    for set in shards.sets().iter().filter(|set| settings.drain.contains(&set.count)) {
+    for set in sets.sets().iter().filter(|set| settings.drain.contains(&set.count)) {
         let count = set.count;
+        let shards = counted(count.into(), "shard");
         findings.push(match set.gate {
             Gate::Closed => Finding::ok(
                 WHAT,
-                format!(
-                    "nothing is left on the {count} shards, if ever there was: queue.drain need not name them any more"
-                ),
+                format!("nothing is left on the {shards}, if ever there was: queue.drain need not name them any more"),
             ),
             Gate::Open | Gate::Closing => match left(queue, settings, count).await {
-                Ok(left) => Finding::ok(WHAT, format!("draining {count} shards: {left}")),
-                Err(error) => Finding::failed(WHAT, format!("the {count} shards could not be looked at: {error}"))
-                    .following("queue"),
+                Ok(left) => Finding::ok(WHAT, format!("draining {shards}: {left}")),
+                Err(error) => {
+                    Finding::failed(WHAT, format!("the {shards} could not be looked at: {error}")).following("queue")
+                }
             },
         });
     }
@@ -43,8 +44,8 @@ async fn left(queue: &dyn Queue, settings: &Settings, count: u16) -> Result<Stri
     for account in parts::names(&settings.accounts) {
         held += events(queue, &Place::Held(account)).await?;
     }
-    let on_shards = words::count(on_shards, "event");
-    Ok(format!("{on_shards} on them, {in_tiers} in tiers, {held} behind held accounts"))
+    let (events, wait) = (counted(on_shards, "event"), form(on_shards, "waits", "wait"));
+    Ok(format!("{events} {wait} on them, {in_tiers} in tiers, {held} behind held accounts"))
 }
 
 async fn events(queue: &dyn Queue, place: &Place) -> Result<u64, QueueError> {

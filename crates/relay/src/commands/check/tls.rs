@@ -7,6 +7,7 @@ use super::finding::Finding;
 use crate::certificates::{Pem, UnusableFiles};
 use crate::config::{TlsFiles, others_may_read};
 use crate::reload::chain;
+use crate::words::counted;
 
 /// A certificate that is valid for less than this should have been replaced.
 const WARN: Duration = Duration::from_hours(14 * 24);
@@ -45,8 +46,8 @@ fn judge(now: SystemTime, certificate: &Result<Certificate, UnusableFiles>) -> F
             Finding::ok(CERTIFICATE, format!("it belongs to its key and is valid until {}", shown(expires)))
         }
         Ok(left) if !left.is_zero() => {
-            let days = left.as_secs() / (24 * 60 * 60);
-            Finding::warning(CERTIFICATE, format!("it expires in {days} days, at {}: renew it", shown(expires)))
+            let days = counted(left.as_secs() / (24 * 60 * 60), "day");
+            Finding::warning(CERTIFICATE, format!("it expires in {days}, at {}: renew it", shown(expires)))
         }
         Ok(_) | Err(_) => Finding::failed(CERTIFICATE, format!("it expired at {}: renew it", shown(expires))),
     }

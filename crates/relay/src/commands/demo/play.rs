@@ -19,6 +19,7 @@ use crate::config::AccountSettings;
 use crate::exit::Exit;
 use crate::parts;
 use crate::progress::Progress;
+use crate::words::counted;
 
 /// How long each stage may take before the demo goes on without.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -98,7 +99,7 @@ impl<'a> Play<'a> {
         for batch in batches {
             let answer = self.answer(self.batch(batch)?, &batch.what, batch.len() as u64, batch.answer).await?;
             sent += answer.events;
-            progress.step(sent, &format!("  {}  {}: {} events", answer.status, answer.what, answer.events));
+            progress.step(sent, &format!("  {}  {}: {}", answer.status, answer.what, counted(answer.events, "event")));
             answers.push(Answer { door: "/v1/batch", ..answer });
         }
         progress.end();

@@ -3,6 +3,7 @@ use std::fmt;
 
 use super::observed::Answer;
 use super::report::{Report, Shown};
+use crate::words::{counted, form};
 
 /// How wide a line is at most, where nothing in it is one long word.
 const WIDTH: usize = 100;
@@ -50,7 +51,7 @@ impl Report {
         let stored = self.answers.iter().filter(|answer| answer.status == 202).count();
         writeln!(f, "  202  {stored} events in a request of their own: each was on disk before its answer")?;
         for batch in self.answers.iter().filter(|answer| is_batch(answer)) {
-            writeln!(f, "  {}  {}: {} events", batch.status, batch.what, batch.events)?;
+            writeln!(f, "  {}  {}: {}", batch.status, batch.what, counted(batch.events, "event"))?;
         }
         writeln!(f)?;
         let mut others: Vec<_> =
@@ -74,7 +75,12 @@ impl Report {
         lines(f, "ignored", &copies, &[("copies", "known by message id and person: no call was made")])?;
         lines(f, "dead letter", &outcomes.dead_lettered, &DEAD)?;
         let failed: u64 = outcomes.attempts_failed.values().sum();
-        writeln!(f, "\n  {failed} tries failed on the way, and {} waits came of it:\n", outcomes.retries)?;
+        let waits = counted(outcomes.retries, "wait");
+        writeln!(
+            f,
+            "\n  {} failed on the way, and {waits} came of it:\n",
+            form(failed, "1 try", &format!("{failed} tries"))
+        )?;
         lines(f, "failed", &outcomes.attempts_failed, &FAILED)
     }
 

@@ -9,12 +9,12 @@ use tokio::io::BufWriter;
 
 use super::walk::{ended, orders, run};
 use crate::cli::ExportArgs;
-use crate::counted::{counted, form};
 use crate::exit::Exit;
 use crate::output::{self, tell};
 use crate::private_file::{self, Present};
 use crate::progress::Progress;
 use crate::signals::Stop;
+use crate::words::{counted, form};
 
 pub(super) async fn export(letters: &DeadLetters, args: &ExportArgs) -> Result<(), Exit> {
     let now = SystemTime::now();

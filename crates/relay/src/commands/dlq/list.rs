@@ -7,9 +7,9 @@ use serde_json::json;
 use super::bodies;
 use super::text::{body, table};
 use crate::cli::ListArgs;
-use crate::counted::{counted, form};
 use crate::exit::Exit;
 use crate::output::{say, tell};
+use crate::words::{counted, form};
 
 const HEADER: [&str; 8] = ["ID", "CLASS", "REASON", "ACCOUNT", "TYPE", "DEAD SINCE", "MESSAGE ID", "ERROR"];
 

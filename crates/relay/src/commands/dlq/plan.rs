@@ -1,9 +1,9 @@
 use refersion_relay_deadletter::{Age, Survey, visible};
 use refersion_relay_model::MAX_EVENT_BYTES;
 
-use crate::counted::{counted, form};
 use crate::exit::Exit;
 use crate::output::say;
+use crate::words::{counted, form};
 
 /// Says what would be done.
 pub(super) fn print(plan: &Survey, would: &str) -> Result<(), Exit> {

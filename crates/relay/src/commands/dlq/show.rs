@@ -4,9 +4,9 @@ use serde_json::json;
 
 use super::{bodies, text};
 use crate::cli::ShowArgs;
-use crate::counted::counted;
 use crate::exit::Exit;
 use crate::output::{say, tell};
+use crate::words::counted;
 
 pub(super) async fn show(letters: &DeadLetters, args: &ShowArgs) -> Result<(), Exit> {
     let scan = args.scan.scan();

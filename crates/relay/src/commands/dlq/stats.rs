@@ -5,9 +5,9 @@ use serde_json::json;
 
 use super::plan::counts;
 use crate::cli::StatsArgs;
-use crate::counted::form;
 use crate::exit::Exit;
 use crate::output::{say, tell};
+use crate::words::form;
 
 pub(super) async fn stats(letters: &DeadLetters, args: &StatsArgs) -> Result<(), Exit> {
     let selection = args.filter.selection(SystemTime::now());

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::plan;
 use crate::cli::{ActArgs, WalkArgs};
-use crate::counted::{counted, form};
 use crate::exit::Exit;
 use crate::output::{say, tell};
 use crate::progress::Progress;
 use crate::signals::Stop;
+use crate::words::{counted, form};
 
 /// The words for a deed.
 #[derive(Clone, Copy)]

@@ -24,12 +24,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::EnqueueArgs;
 use crate::config::Settings;
-use crate::counted::{counted, form};
 use crate::exit::Exit;
 use crate::output::{say, tell};
 use crate::parts;
 use crate::progress::Progress;
 use crate::signals::Stop;
+use crate::words::{counted, form};
 use lines::{Line, Lines, Text, Unusable};
 use reader::{Chunk, Fault};
 use rejects::{BadText, Rejects};

@@ -5,7 +5,7 @@ use refersion_relay_model::Ignored;
 use serde::Serialize;
 
 use super::rejects::BadText;
-use crate::counted::{counted, form};
+use crate::words::{counted, form};
 
 /// Bad lines that are named; further ones are only counted.
 const NAMED: u64 = 1_000;

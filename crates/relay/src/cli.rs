@@ -53,7 +53,7 @@ beside it that only you can read, in the folder secrets. A write key is made up.
 Examples:
   refersion-relay init
   refersion-relay init --account acme --public-key pub_0123 --secret-key-file - < secret-key
-  refersion-relay init --account acme --public-key pub_0123 --secret-key-file /run/secrets/acme --config /etc/relay.toml";
+  refersion-relay init --account acme --public-key pub_0123 --secret-key-file /run/secrets/acme --config /etc/refersion-relay/relay.toml";
 
 const DLQ_EXAMPLES: &str = "\
 Examples:
@@ -167,6 +167,7 @@ pub(crate) struct DemoArgs {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own, as clap has them")]
 pub(crate) struct CheckArgs {
     /// Print the values in force as well, without any secret.
     #[arg(long)]

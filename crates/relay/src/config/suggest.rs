@@ -13,7 +13,7 @@ pub(super) fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str> + Clo
 
 /// A name without what is between its words: `max-attempts`, `maxAttempts` and `max_attempts` are one.
 pub(super) fn normal(name: &str) -> String {
-    name.chars().filter(|c| c.is_ascii_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect()
+    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }
 
 #[cfg(test)]

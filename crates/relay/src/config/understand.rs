@@ -94,7 +94,7 @@ impl Reader {
             };
             let meant = if is_table { nearest(&name, known.into_iter()) } else { None };
             let (what, hint) = match (meant, is_table) {
-                (Some(section), _) => (format!("there is no section {name}"), self.did_you_mean(&node.origin, section)),
+                (Some(section), _) => (format!("there is no section {name}"), did_you_mean(&node.origin, section)),
                 (None, true) => (format!("there is no section {name}"), format!(" (there are {})", known.join(", "))),
                 (None, false) => self.loose(&name, &node.origin),
             };
@@ -261,15 +261,6 @@ impl Reader {
         self.say(origin, &name, &says);
     }
 
-    fn did_you_mean(&self, origin: &Origin, section: &str) -> String {
-        let meant: Cow<'_, str> = match origin {
-            Origin::Variable(_) => format!("{}__…", variable_for(section)).into(),
-            Origin::Line(_) if section == ACCOUNT => "[[account]]".into(),
-            Origin::Line(_) => format!("[{section}]").into(),
-        };
-        format!(": did you mean {meant}?")
-    }
-
     fn say(&mut self, origin: &Origin, key: &str, says: &str) {
         if self.is_broken(origin) {
             self.found.settle(key);
@@ -281,6 +272,16 @@ impl Reader {
     fn is_broken(&self, origin: &Origin) -> bool {
         matches!(origin, Origin::Line(line) if self.lines.contains(line))
     }
+}
+
+/// A section as it is written where it stands.
+fn did_you_mean(origin: &Origin, section: &str) -> String {
+    let meant: Cow<'_, str> = match origin {
+        Origin::Variable(_) => format!("{}__…", variable_for(section)).into(),
+        Origin::Line(_) if section == ACCOUNT => "[[account]]".into(),
+        Origin::Line(_) => format!("[{section}]").into(),
+    };
+    format!(": did you mean {meant}?")
 }
 
 /// A key as it is written where it stands.

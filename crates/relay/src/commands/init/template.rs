@@ -9,8 +9,7 @@ use crate::exit::Exit;
 const EXAMPLE: &str = include_str!("../../../../../relay.example.toml");
 
 const HEAD: &str = "\
-# Made by `refersion-relay init`. Every key is here: a line that begins with # and no blank is a default, to be changed by
-# taking the # away.
+# Made by `refersion-relay init`. Every key is here. One behind a # has its default until the # is taken away.
 #
 #   refersion-relay check --config relay.toml      is everything as it should be?
 #   refersion-relay run --config relay.toml

@@ -55,7 +55,15 @@ impl Folder {
 
 /// Only its owner can read it, as with any configuration that has secrets in it.
 fn write(path: &Path) -> io::Result<()> {
-    private_file::create(path)?.write_all(CONFIGURATION.as_bytes())
+    let text =
+        if std::env::var_os("RELAY_STATE").is_some() { at(&std::path::absolute(path)?) } else { CONFIGURATION.into() };
+    private_file::create(path)?.write_all(text.as_bytes())
+}
+
+/// The configuration with the queue beside it wherever the environment says that queues are.
+fn at(path: &Path) -> String {
+    let url = format!("sqlite:{}", path.with_file_name("relay.db").display());
+    CONFIGURATION.replacen("\"sqlite:relay.db\"", &format!("{url:?}"), 1)
 }
 
 fn temporary() -> Result<TempDir, Exit> {
@@ -75,4 +83,15 @@ fn named(path: &Path) -> Result<PathBuf, Exit> {
     fs::create_dir_all(path).with_context(cannot).map_err(Exit::Usage)?;
     // The commands that are printed have to work from anywhere.
     path.canonicalize().with_context(cannot).map_err(Exit::Usage)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_queue_is_beside_the_configuration_wherever_others_are() {
+        let text = at(Path::new("/tmp/a \"demo\"/relay.toml"));
+        assert!(text.contains(r#"url = "sqlite:/tmp/a \"demo\"/relay.db" "#), "{text}");
+    }
 }

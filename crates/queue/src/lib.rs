@@ -8,6 +8,7 @@ mod backoff;
 mod conservation;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod left_behind;
 mod letters;
 mod message;
 mod owned;
@@ -22,6 +23,7 @@ mod waves;
 
 pub use backoff::Backoff;
 pub use conservation::{Conservation, Group, Stock, Tolerance};
+pub use left_behind::{Former, LeftBehind, Remnant};
 pub use letters::{Browsed, InvalidLetterId, Letter, LetterId, Scan};
 pub use message::{Death, Headers, Message};
 pub use owned::{Delivery, Ending, Owned, Settle, SettleError};

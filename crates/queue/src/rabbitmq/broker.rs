@@ -20,11 +20,11 @@ use super::reader::Reader;
 use super::tally::{self, Storing};
 use super::topology::{Accounts, DeclareError, Topology, TopologyReport};
 use super::url::BrokerUrl;
-use super::{connection, consumer, reader, sweep, switch};
+use super::{connection, consumer, history, left_behind, reader, sweep, switch};
 use crate::waves::chains;
 use crate::{
-    BrokerState, Browsed, Conservation, Depth, Group, InFlight, Judge, Letter, Message, Owned, Place, PublishError,
-    Queue, QueueError, Room, Scan, Shards, Stuck, Swept,
+    BrokerState, Browsed, Conservation, Depth, Group, InFlight, Judge, LeftBehind, Letter, Message, Owned, Place,
+    PublishError, Queue, QueueError, Room, Scan, Shards, Stuck, Swept,
 };
 
 /// Subjects of one batch that are published side by side.
@@ -123,6 +123,28 @@ impl RabbitMq {
     /// Looks at the policies in force on our queues, which AMQP does not show. Needs no connection to the broker.
     pub async fn policies(&self, api: &ManagementUrl) -> Result<PolicyReport, ManagementError> {
         api.policies(&self.url, &self.publisher.topology).await
+    }
+
+    /// Adds what is configured here to what was ever configured, which is kept on the broker: what is left behind one day is
+    /// found by that.
+    pub async fn remember(&self) -> Result<(), QueueError> {
+        let connection = self.tally_connection().await?;
+        let remembered = history::remember(&connection, &self.publisher.topology).await;
+        connection::close(&connection).await;
+        remembered
+    }
+
+    /// What the broker has and no configuration names, as far as that can be known: what was configured is remembered, and
+    /// what else there is only the management API shows.
+    pub async fn left_behind(&self, api: Option<&ManagementUrl>) -> Result<LeftBehind, QueueError> {
+        let stored = match api {
+            Some(api) => Some(api.stored(&self.url).await),
+            None => None,
+        };
+        let connection = self.tally_connection().await?;
+        let found = left_behind::look(&connection, &self.publisher.topology, stored).await;
+        connection::close(&connection).await;
+        found
     }
 
     /// Takes for right what [`Queue::conservation`] says now: differences and tolerances count from here on.

@@ -10,6 +10,7 @@ mod support;
 
 mod conserving;
 mod headers;
+mod left_behind;
 mod owning;
 mod places;
 mod publishing;

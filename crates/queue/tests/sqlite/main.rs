@@ -15,5 +15,6 @@ mod damage;
 mod disk;
 mod file;
 mod lease;
+mod left_behind;
 mod letters;
 mod shards;

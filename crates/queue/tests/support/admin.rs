@@ -120,7 +120,7 @@ impl Admin {
     /// What a relay with these settings declares.
     pub(crate) async fn delete_everything(&self, settings: &RabbitMqSettings) {
         let name = |rest: &str| format!("{}.{rest}", settings.prefix);
-        let mut queues = vec![name("intake"), name("unrouted"), name("tally.baseline")];
+        let mut queues = vec![name("intake"), name("unrouted"), name("history"), name("tally.baseline")];
         queues.extend((0..4).map(|slot| name(&format!("tally.{slot}"))));
         let mut exchanges = vec![name("events"), name("dead"), name("unrouted")];
         for shards in settings.drain.iter().chain([&settings.shards]) {

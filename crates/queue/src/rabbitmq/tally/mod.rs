@@ -15,7 +15,7 @@ mod storing;
 mod total;
 
 pub(crate) use ledger::{InHand, Tally};
-pub(super) use notes::{mark, remove_unfinished, store};
+pub(super) use notes::{last, make, mark, remove_unfinished, store};
 pub(super) use slot::lock;
 pub(crate) use storing::Storing;
 pub(crate) use total::{baseline, sample};

@@ -28,7 +28,11 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// RabbitMQ 3.10 writes down which files are a new queue's up to a second after it has confirmed it, and later while other
 /// queues are made. If it dies before, or before the queue is made wholly, it has a queue ever after that is there, counts as
 /// empty and answers nobody: its new member waits to be told to vote. One without a mark is made again then.
-pub(super) async fn make(connection: &Connection, topology: &Topology, queue: &str) -> Result<bool, lapin::Error> {
+pub(in crate::rabbitmq) async fn make(
+    connection: &Connection,
+    topology: &Topology,
+    queue: &str,
+) -> Result<bool, lapin::Error> {
     let is_there = exists(connection, queue).await?;
     let is_marked = is_there && is_marked(connection, queue).await?;
     if !is_marked {
@@ -138,7 +142,7 @@ pub(super) fn is_unrouted(error: &lapin::Error) -> bool {
 
 /// The last note in a queue, if there is such a queue and a note was ever written to it. It may be in somebody's hand
 /// just now, so an empty queue is looked at for some time.
-pub(super) async fn last<T: DeserializeOwned>(
+pub(in crate::rabbitmq) async fn last<T: DeserializeOwned>(
     connection: &Connection,
     queue: &str,
     number: impl Fn(&T) -> u64,

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::counts::Counts;
 use super::note::Note;
 use super::notes::{last, make, store};
+use crate::left_behind::Former;
+use crate::rabbitmq::history::History;
 use crate::rabbitmq::names::Names;
 use crate::rabbitmq::reader::{answer, depth, exists};
 use crate::rabbitmq::topology::Topology;
@@ -42,10 +44,11 @@ pub(crate) async fn sample(connection: &Connection, topology: &Topology) -> Resu
     let names = &topology.names;
     let notes = notes(connection, names).await?;
     let baseline = last_baseline(connection, names).await?.unwrap_or_default();
+    let history = History::read(connection, topology).await?;
     let mut stocks = Vec::new();
     for group in Group::ALL {
         let mut events = notes.in_hand[group.index()];
-        for queue in queues(topology, group, &notes.held) {
+        for queue in queues(topology, group, &notes.held, &history) {
             events += depth(connection, &queue).await?.ready;
         }
         let (entered, left) = (notes.total.entered[group.index()], notes.total.left[group.index()]);
@@ -113,10 +116,16 @@ async fn notes(connection: &Connection, names: &Names) -> Result<Notes, QueueErr
     Ok(notes)
 }
 
-/// Every queue of a kind.
-fn queues(topology: &Topology, group: Group, held: &BTreeSet<String>) -> Vec<String> {
+/// Every queue of a kind, those of what is not configured any more among them.
+fn queues(topology: &Topology, group: Group, held: &BTreeSet<String>, history: &History) -> BTreeSet<String> {
     let names = &topology.names;
-    match group {
+    let former = history.queues(names).filter(|(former, _)| match former {
+        Former::Account(_) => group == Group::Held,
+        Former::Tier(_) | Former::Shards(_) => group == Group::Work,
+        Former::Prefix(_) | Former::Place(_) => false,
+    });
+    let former = former.flat_map(|(_, queues)| queues);
+    let configured: Vec<_> = match group {
         Group::Work => {
             let shards = topology.shards().map(|shard| names.shard(shard));
             shards.chain(topology.tiers.iter().map(|tier| names.retry(*tier))).collect()
@@ -127,5 +136,6 @@ fn queues(topology: &Topology, group: Group, held: &BTreeSet<String>) -> Vec<Str
             accounts.iter().map(|account| names.queue(&Place::Held(account.clone()))).collect()
         }
         Group::Dead(class) => vec![names.dead(class)],
-    }
+    };
+    former.chain(configured).collect()
 }

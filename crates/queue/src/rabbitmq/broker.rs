@@ -258,6 +258,17 @@ impl Queue for RabbitMq {
         sum
     }
 
+    async fn end_tolerance(&self, before: &Conservation) -> Result<Option<Conservation>, QueueError> {
+        // What this process has counted and could not store yet is a difference that will go by itself.
+        if self.storing.registering().has_unstored() {
+            return Ok(None);
+        }
+        let connection = self.tally_connection().await?;
+        let ended = tally::end_tolerance(&connection, &self.publisher.topology, before).await;
+        connection::close(&connection).await;
+        ended
+    }
+
     async fn browse(
         &self,
         class: Class,

@@ -81,6 +81,8 @@ async fn what_is_deleted_on_the_broker_is_forgotten_and_what_comes_later_is_reme
     eventually("it is found", async || (left(&third).await == [(Former::Account(account("new")), 1)]).then_some(()))
         .await;
     drop(third);
+    let note = old.admin.drain(&old.name("history"), 1).await.concat();
+    assert!(note.contains("new") && !note.contains("acme"), "{note}");
     clean(old).await;
 }
 

@@ -18,4 +18,4 @@ pub(crate) use ledger::{InHand, Tally};
 pub(super) use notes::{last, make, mark, remove_unfinished, store};
 pub(super) use slot::lock;
 pub(crate) use storing::Storing;
-pub(crate) use total::{baseline, sample};
+pub(crate) use total::{baseline, end_tolerance, sample};

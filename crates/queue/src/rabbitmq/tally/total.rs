@@ -1,22 +1,27 @@
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use lapin::Connection;
 use lapin::options::ConfirmSelectOptions;
 use refersion_relay_model::AccountName;
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
 
 use super::counts::Counts;
 use super::note::Note;
 use super::notes::{last, make, store};
+use super::slot::lock;
 use crate::left_behind::Former;
 use crate::rabbitmq::history::History;
 use crate::rabbitmq::names::Names;
-use crate::rabbitmq::reader::{answer, depth, exists};
+use crate::rabbitmq::reader::{RESOURCE_LOCKED, SILENT_AFTER, answer, depth, exists, is, is_silent};
 use crate::rabbitmq::topology::Topology;
-use crate::{Conservation, Group, Place, QueueError, Stock, Tolerance};
+use crate::{Backoff, Conservation, Depth, Group, Place, QueueError, Stock, Tolerance};
 
 /// So many slots in a row that are not there mean that there are no more.
 const MISSING: u16 = 8;
+/// How long another process may be setting the baseline.
+const TURN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What was taken for right at some moment. Everything is told from there on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,16 +73,73 @@ pub(crate) async fn sample(connection: &Connection, topology: &Topology) -> Resu
 
 /// Takes the sum as it is now for right.
 pub(crate) async fn baseline(connection: &Connection, topology: &Topology) -> Result<(), QueueError> {
-    let names = &topology.names;
+    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+    let begin = Instant::now();
+    while !has_turn(connection, topology).await? {
+        if TURN_PATIENCE <= begin.elapsed() {
+            return Err(QueueError::Away("another process is setting the baseline; try again".to_owned()));
+        }
+        sleep(backoff.next_wait()).await;
+    }
     let found = sample(connection, topology).await?;
+    write(connection, topology, &found).await
+}
+
+/// Takes the sum for right if nothing has happened since it was `before`, and the tolerance explains what is missing or too
+/// much. The tolerance begins at zero again then. Returns the sum as it was; `None` if it is not the time.
+pub(crate) async fn end_tolerance(
+    connection: &Connection,
+    topology: &Topology,
+    before: &Conservation,
+) -> Result<Option<Conservation>, QueueError> {
+    if !has_turn(connection, topology).await? || !all_answer(connection, topology).await? {
+        return Ok(None);
+    }
+    // Only now, and what is looked at is what is written: somebody else may have done so just before.
+    let found = sample(connection, topology).await?;
+    if !found.is_settled_since(before) {
+        return Ok(None);
+    }
+    write(connection, topology, &found).await?;
+    Ok(Some(found))
+}
+
+/// Whether this connection is the one that may set a baseline, for as long as it lives.
+async fn has_turn(connection: &Connection, topology: &Topology) -> Result<bool, QueueError> {
+    match lock(connection, &topology.names.baseline_holder()).await {
+        Ok(()) => Ok(true),
+        Err(error) if is(&error, RESOURCE_LOCKED) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether every place tells what is in it: one without a leader counts as empty, and so does one whose letters somebody
+/// has in hand.
+async fn all_answer(connection: &Connection, topology: &Topology) -> Result<bool, QueueError> {
+    let notes = notes(connection, &topology.names).await?;
+    let history = History::read(connection, topology).await?;
+    for group in Group::ALL {
+        for queue in queues(topology, group, &notes.held, &history) {
+            let Depth { is_certain, has_owner, .. } = depth(connection, &queue).await?;
+            let is_read = has_owner && matches!(group, Group::Dead(_));
+            if is_read || (!is_certain && is_silent(connection, &queue, SILENT_AFTER).await?) {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+async fn write(connection: &Connection, topology: &Topology, found: &Conservation) -> Result<(), QueueError> {
+    let names = &topology.names;
     let before = last_baseline(connection, names).await?.unwrap_or_default();
     let difference = found.difference() + i128::from(found.baseline);
     let next = Baseline {
         number: before.number.saturating_add(1),
         difference: i64::try_from(difference).unwrap_or(i64::MAX),
-        uncertain: found.tolerance.uncertain + before.uncertain,
-        deaths: found.tolerance.deaths + before.deaths,
-        lost: found.tolerance.lost + before.lost,
+        uncertain: found.tolerance.uncertain.saturating_add(before.uncertain),
+        deaths: found.tolerance.deaths.saturating_add(before.deaths),
+        lost: found.tolerance.lost.saturating_add(before.lost),
     };
     let queue = names.tally_baseline();
     make(connection, topology, &queue).await?;

@@ -76,7 +76,8 @@ impl Conservation {
     }
 
     fn stock(&self, of: impl Fn(Group) -> bool) -> u64 {
-        self.stocks.iter().filter(|stock| of(stock.group)).map(|stock| stock.events).sum()
+        let stocks = self.stocks.iter().filter(|stock| of(stock.group));
+        stocks.fold(0, |sum, stock| sum.saturating_add(stock.events))
     }
 
     /// How many events are accounted for beyond those that were accepted or copied; below zero: how many are missing.
@@ -97,7 +98,8 @@ impl Conservation {
             flows.into_iter().chain(stocks.iter().map(|stock| stock.events)).collect::<Vec<_>>()
         };
         let (now, before) = (numbers(&self), numbers(before));
-        self.tolerance.moving = now.iter().zip(&before).map(|(now, before)| now.abs_diff(*before)).sum();
+        let moved = now.iter().zip(&before).map(|(now, before)| now.abs_diff(*before));
+        self.tolerance.moving = moved.fold(0, u64::saturating_add);
         self
     }
 
@@ -234,6 +236,18 @@ mod tests {
         let said =
             "20 accepted = 10 delivered + 2 ignored + 0 dropped + 2 dead + 4 waiting; the difference is -2, work: -2";
         assert_eq!(sum.to_string(), said);
+    }
+
+    #[test]
+    fn absurd_numbers_add_up_to_something() {
+        let stocks = vec![stock(Group::Work, u64::MAX, i64::MIN), stock(Group::Held, u64::MAX, i64::MAX)];
+        let sum = Conservation { accepted: u64::MAX, baseline: i64::MIN, stocks, ..Conservation::default() };
+        assert_eq!((sum.waiting(), sum.dead()), (u64::MAX, 0));
+        let moving = sum
+            .clone()
+            .moving_since(&Conservation { stocks: vec![stock(Group::Work, 0, 0); 2], ..Conservation::default() });
+        assert_eq!(moving.tolerance.events(), u64::MAX);
+        assert!(!sum.to_string().is_empty());
     }
 
     #[test]

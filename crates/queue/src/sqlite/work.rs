@@ -257,7 +257,9 @@ impl<'a> Work<'a> {
             return Ok(());
         }
         connection
-            .prepare_cached("UPDATE event SET deliveries = deliveries + 1 WHERE place = ?1 AND number <= ?2")?
+            .prepare_cached(
+                "UPDATE event SET deliveries = min(deliveries, 1000000000) + 1 WHERE place = ?1 AND number <= ?2",
+            )?
             .execute(params![place, up_to])?;
         let limit = if name.starts_with(places::HELD) { HELD_LIMIT } else { DELIVERY_LIMIT };
         let sql = format!(
@@ -314,7 +316,7 @@ impl<'a> Work<'a> {
         if !held.is_over(locked, now) {
             return Ok(None);
         }
-        self.term += 1;
+        self.term = self.term.saturating_add(1);
         self.connection
             .prepare_cached("UPDATE state SET term = ?1, holder = ?2, locked = ?3, renewed_at = ?4")?
             .execute(params![self.term, holder, locked, millis(now)])?;
@@ -363,7 +365,8 @@ impl<'a> Work<'a> {
     }
 
     fn next(&mut self) -> i64 {
-        self.last += 1;
+        // A number that is taken already is refused by the file, and nothing is lost.
+        self.last = self.last.saturating_add(1);
         self.last
     }
 
@@ -390,7 +393,7 @@ pub(crate) fn next_due(connection: &Connection, now: SystemTime) -> rusqlite::Re
     let at: Option<i64> = connection
         .prepare_cached("SELECT min(due_at) FROM event WHERE due_at IS NOT NULL")?
         .query_row([], |row| row.get(0))?;
-    Ok(at.map(|at| Duration::from_millis(u64::try_from(at - millis(now)).unwrap_or(0))))
+    Ok(at.map(|at| Duration::from_millis(u64::try_from(at.saturating_sub(millis(now))).unwrap_or(0))))
 }
 
 /// How many events are at a place, and how many of those are in hand.

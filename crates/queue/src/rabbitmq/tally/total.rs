@@ -54,7 +54,7 @@ pub(crate) async fn sample(connection: &Connection, topology: &Topology) -> Resu
     for group in Group::ALL {
         let mut events = notes.in_hand[group.index()];
         for queue in queues(topology, group, &notes.held, &history) {
-            events += depth(connection, &queue).await?.ready;
+            events = events.saturating_add(depth(connection, &queue).await?.ready);
         }
         let (entered, left) = (notes.total.entered[group.index()], notes.total.left[group.index()]);
         let difference = i128::from(events) + i128::from(left) - i128::from(entered);

@@ -64,13 +64,18 @@ async fn end_tolerance(queue: &dyn Queue, before: &Conservation, now: &Conservat
     }
     match queue.end_tolerance(now).await {
         Ok(Some(sum)) => {
-            let (deaths, difference) = (sum.tolerance.deaths, sum.difference());
-            tracing::warn!(
-                "conservation: nothing has moved for a minute, and the difference is {difference:+}: explained by {deaths} \
-                 processes that died and {} lost publishes and acknowledgements; taken for right, the tolerance of {} is over",
-                sum.tolerance.uncertain,
+            let difference = sum.difference();
+            let said = format!(
+                "conservation: nothing has moved for a minute, and the difference is {difference:+} events; by {} it is \
+                 explained, and taken for right: the tolerance of {} has ended",
+                sum.tolerance,
                 sum.tolerance.events(),
             );
+            if difference == 0 {
+                tracing::info!("{said}");
+            } else {
+                tracing::warn!("{said}");
+            }
         }
         Ok(None) => {}
         Err(error) => tracing::debug!(queue.error = %error, "the tolerance of conservation could not be ended"),

@@ -301,7 +301,10 @@ async fn events_in_a_retry_delay_that_was_taken_out_are_named_and_still_add_up()
     let left = printed["findings"].as_array().expect("findings").iter().filter(|found| found["what"] == "left behind");
     let left: Vec<_> = left.map(|found| (found["level"].as_str().unwrap(), found["says"].as_str().unwrap())).collect();
     assert!(left[0].0 == "failed" && left[0].1.contains("retry delay 10m"), "{left:?}");
-    assert!(left[1].0 == "warning" && left[1].1.contains("queue.management_url"), "what is not known is said: {left:?}");
+    assert!(
+        left[1].0 == "warning" && left[1].1.contains("queue.management_url"),
+        "what is not known is said: {left:?}"
+    );
     assert_eq!(left.len(), 2);
 }
 
@@ -318,8 +321,9 @@ async fn events_on_shards_that_are_not_configured_are_named_own_node() {
     config.edit("shards = 4\n", "shards = 6\n");
 
     let says = "nobody works 3 events that wait on 4 shards: name 4 in queue.drain";
-    let named =
-        |(what, level, text): &(String, String, String)| what == "left behind" && level == "failed" && text.contains(says);
+    let named = |(what, level, text): &(String, String, String)| {
+        what == "left behind" && level == "failed" && text.contains(says)
+    };
     // The API hears of new events with its statistics, some seconds late.
     eventually("they are named", || async { check(&config).await.findings.iter().any(named) }).await;
     let next = Relay::start("worker", &config).await;

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime};
 
 use refersion_relay_private_broker::{Options, PrivateBroker};
+use refersion_relay_simulator::{Fault, Operation};
 use refersion_relay_tests::{
     Canned, Config, Output, Refersion, Relay, eventually, http_client, identify, shared_broker,
 };
@@ -246,6 +247,70 @@ async fn the_brokers_password_is_not_sent_unencrypted() {
 }
 
 #[tokio::test]
+async fn what_no_configuration_names_fails_until_it_is_done_and_is_told_at_the_start() {
+    let refersion = Refersion::start().await;
+    let config = Config::embedded(refersion.url(), &[]);
+    let relay = Relay::start("run", &config).await;
+    refersion.simulator.set_keys_valid("pub_1", false);
+    refersion.fail(Operation::New, "waiting@", None, Fault::status(500, None));
+    assert_eq!(relay.post(1, identify("held@example.com")).await.status, 202);
+    let held = r#"refersion_relay_events_held_total{account="acme"}"#;
+    eventually("it is held", || async { relay.metric(held).await == 1 }).await;
+    let checked = check(&config).await;
+    checked.says("left behind", "ok", &["nothing"]);
+    relay.kill().await;
+
+    config.edit("name = \"acme\"", "name = \"renamed\"");
+
+    let checked = check(&config).await;
+    assert_eq!(checked.code, Some(1), "{:?}", checked.output);
+    checked.says("left behind", "failed", &["1 event waits behind account acme", "configure an account of that name"]);
+    refersion.simulator.set_keys_valid("pub_1", true);
+    let relay = Relay::start("run", &config).await;
+    let metric = |kind: &str| format!("refersion_relay_left_behind_events{{kind=\"{kind}\"}}");
+    eventually("the metric says so", || async { relay.metric(&metric("account")).await == 1 }).await;
+    assert_eq!(relay.metric(&metric("tier")).await, 0);
+    assert_eq!(relay.log().matches("left behind: 1 event waits behind account acme").count(), 1);
+
+    // As the message says.
+    config.edit("name = \"renamed\"", "name = \"acme\"");
+    eventually("it is done", || async { refersion.statuses("held@example.com").len() == 1 }).await;
+    eventually("nothing is left", || async { relay.metric(&metric("account")).await == 0 }).await;
+    check(&config).await.says("left behind", "ok", &["nothing"]);
+}
+
+#[tokio::test]
+async fn events_in_a_retry_delay_that_was_taken_out_are_named_and_still_add_up() {
+    let refersion = Refersion::start().await;
+    let retry = [("retry", "in_hand = \"100ms\"\ntiers = [\"10m\"]\nmax_attempts = 3")];
+    let config = Config::new(&shared_broker(), refersion.url(), &retry);
+    let mut relay = Relay::start("run", &config).await;
+    refersion.fail(Operation::New, "waiting@", None, Fault::status(500, None));
+    assert_eq!(relay.post(1, identify("waiting@example.com")).await.status, 202);
+    assert_eq!(relay.post(1, identify("fine@example.com")).await.status, 202);
+    let retried = r#"refersion_relay_retries_total{wait="tier"}"#;
+    eventually("it waits", || async { relay.metric(retried).await == 1 }).await;
+    assert!(relay.terminate().await.success());
+
+    config.edit("tiers = [\"10m\"]", "tiers = [\"1s\"]");
+
+    let relay = Relay::start("run", &config).await;
+    let tier = r#"refersion_relay_left_behind_events{kind="tier"}"#;
+    eventually("the metric says so", || async { relay.metric(tier).await == 1 }).await;
+    let output = config.command(&["check", "--json", "--conservation"]).await;
+    let printed: Value = serde_json::from_str(&output.stdout).expect("one document");
+    assert_eq!((&printed["conservation"]["difference"], &printed["conservation"]["waiting"]), (&json!(0), &json!(1)));
+    let left = printed["findings"].as_array().expect("findings").iter().filter(|found| found["what"] == "left behind");
+    let left: Vec<_> = left.map(|found| (found["level"].as_str().unwrap(), found["says"].as_str().unwrap())).collect();
+    assert!(left[0].0 == "failed" && left[0].1.contains("retry delay 10m"), "{left:?}");
+    assert!(
+        left[1].0 == "warning" && left[1].1.contains("queue.management_url"),
+        "what is not known is said: {left:?}"
+    );
+    assert_eq!(left.len(), 2);
+}
+
+#[tokio::test]
 async fn events_on_shards_that_are_not_configured_are_named_own_node() {
     let node = PrivateBroker::start_with(Options { management: true, ..Options::default() }).await.expect("a node");
     let refersion = Refersion::start().await;
@@ -258,8 +323,9 @@ async fn events_on_shards_that_are_not_configured_are_named_own_node() {
     config.edit("shards = 4\n", "shards = 6\n");
 
     let says = "nobody works 3 events that wait on 4 shards: name 4 in queue.drain";
-    let named =
-        |(what, level, text): &(String, String, String)| what == "shards" && level == "failed" && text.contains(says);
+    let named = |(what, level, text): &(String, String, String)| {
+        what == "left behind" && level == "failed" && text.contains(says)
+    };
     // The API hears of new events with its statistics, some seconds late.
     eventually("they are named", || async { check(&config).await.findings.iter().any(named) }).await;
     let next = Relay::start("worker", &config).await;
@@ -267,6 +333,14 @@ async fn events_on_shards_that_are_not_configured_are_named_own_node() {
 
     config.edit("shards = 6\n", "shards = 6\ndrain = [4]\n");
     assert!(!check(&config).await.findings.iter().any(named));
+
+    // Nothing remembers another prefix: the management API shows what is there, and whether anybody reads it.
+    next.kill().await;
+    door.kill().await;
+    config.edit(&format!("prefix = \"{}\"", config.prefix), "prefix = \"another\"");
+    let says = format!("3 events wait below the prefix {}, and nobody reads there", config.prefix);
+    let named = |(what, _, text): &(String, String, String)| what == "left behind" && text.contains(&says);
+    eventually("the prefix is named", || async { check(&config).await.findings.iter().any(named) }).await;
 }
 
 #[tokio::test]

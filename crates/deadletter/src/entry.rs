@@ -1,8 +1,6 @@
-use std::time::SystemTime;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use refersion_relay_queue::Letter;
+use refersion_relay_queue::{Letter, rfc3339_millis};
 use serde::Serialize;
 
 /// Whether a person gets to see what an event says.
@@ -79,16 +77,12 @@ impl Entry {
             subject: headers.subject.clone(),
             generation: headers.generation,
             attempts: headers.attempts,
-            received_at: time(headers.received_at),
-            first_failed_at: headers.first_failed_at.map(time),
-            dead_at: death.and_then(|death| death.dead_at).map(time),
+            received_at: rfc3339_millis(headers.received_at),
+            first_failed_at: headers.first_failed_at.map(rfc3339_millis),
+            dead_at: death.and_then(|death| death.dead_at).map(rfc3339_millis),
             body_bytes: body.len(),
             body: body_text,
             body_base64,
         }
     }
-}
-
-fn time(at: SystemTime) -> String {
-    humantime::format_rfc3339_millis(at).to_string()
 }

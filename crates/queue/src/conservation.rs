@@ -76,7 +76,8 @@ impl Conservation {
     }
 
     fn stock(&self, of: impl Fn(Group) -> bool) -> u64 {
-        self.stocks.iter().filter(|stock| of(stock.group)).map(|stock| stock.events).sum()
+        let stocks = self.stocks.iter().filter(|stock| of(stock.group));
+        stocks.fold(0, |sum, stock| sum.saturating_add(stock.events))
     }
 
     /// How many events are accounted for beyond those that were accepted or copied; below zero: how many are missing.
@@ -97,8 +98,18 @@ impl Conservation {
             flows.into_iter().chain(stocks.iter().map(|stock| stock.events)).collect::<Vec<_>>()
         };
         let (now, before) = (numbers(&self), numbers(before));
-        self.tolerance.moving = now.iter().zip(&before).map(|(now, before)| now.abs_diff(*before)).sum();
+        let moved = now.iter().zip(&before).map(|(now, before)| now.abs_diff(*before));
+        self.tolerance.moving = moved.fold(0, u64::saturating_add);
         self
+    }
+
+    /// Whether nothing has happened since `before`, so that the difference is known exactly and the tolerance can end: what
+    /// is missing or too much was lost with what the tolerance stands for.
+    #[must_use]
+    pub fn is_settled_since(&self, before: &Self) -> bool {
+        let still = self.clone().moving_since(before).tolerance;
+        let same = Tolerance { moving: 0, ..before.tolerance } == still && self.baseline == before.baseline;
+        same && 0 < still.events() && self.difference().unsigned_abs() <= u128::from(still.events())
     }
 
     /// Whether the difference is within the tolerance.
@@ -227,6 +238,35 @@ mod tests {
         let said =
             "20 accepted = 10 delivered + 2 ignored + 0 dropped + 2 dead + 4 waiting; the difference is -2, work: -2";
         assert_eq!(sum.to_string(), said);
+    }
+
+    #[test]
+    fn absurd_numbers_add_up_to_something() {
+        let stocks = vec![stock(Group::Work, u64::MAX, i64::MIN), stock(Group::Held, u64::MAX, i64::MAX)];
+        let sum = Conservation { accepted: u64::MAX, baseline: i64::MIN, stocks, ..Conservation::default() };
+        assert_eq!((sum.waiting(), sum.dead()), (u64::MAX, 0));
+        let moving = sum
+            .clone()
+            .moving_since(&Conservation { stocks: vec![stock(Group::Work, 0, 0); 2], ..Conservation::default() });
+        assert_eq!(moving.tolerance.events(), u64::MAX);
+        assert!(!sum.to_string().is_empty());
+    }
+
+    #[test]
+    fn the_tolerance_ends_only_when_nothing_happens_and_it_explains_the_difference() {
+        let tolerance = Tolerance { uncertain: 1, deaths: 1, lost: 4, moving: 0 };
+        let sum = |delivered| Conservation { accepted: 10, delivered, tolerance, ..Conservation::default() };
+        assert!(sum(10).is_settled_since(&sum(10)) && sum(5).is_settled_since(&sum(5)));
+        assert!(!sum(4).is_settled_since(&sum(4)), "more is missing than it explains");
+        assert!(!sum(10).is_settled_since(&sum(9)), "something moves");
+        let fewer = Conservation { tolerance: Tolerance { deaths: 0, lost: 2, ..tolerance }, ..sum(10) };
+        assert!(!sum(10).is_settled_since(&fewer), "somebody has just died");
+        let others = Conservation { baseline: 1, ..sum(10) };
+        assert!(!sum(10).is_settled_since(&others), "somebody has just done so");
+        let exact = Conservation { tolerance: Tolerance::default(), ..sum(10) };
+        assert!(!exact.is_settled_since(&exact), "there is none");
+        let moved = Conservation { tolerance: Tolerance { moving: 3, ..tolerance }, ..sum(10) };
+        assert!(sum(10).is_settled_since(&moved), "what moved before is over");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use refersion_relay_model::Class;
 use sha2::{Digest, Sha256};
 
-use crate::Message;
+use crate::{Message, rfc3339_millis};
 
 /// A dead letter, as it lies in its class.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ impl LetterId {
         let headers = &message.headers;
         let mut hash = Sha256::new();
         let dead_at = headers.death.as_ref().and_then(|death| death.dead_at);
-        let dead_at = dead_at.map(|at| humantime::format_rfc3339_millis(at).to_string());
+        let dead_at = dead_at.map(rfc3339_millis);
         let account = headers.account.as_ref().map_or("", |account| account.as_str());
         for part in [class.as_str(), account, &headers.message_id, dead_at.as_deref().unwrap_or("")] {
             hash.update(part.as_bytes());

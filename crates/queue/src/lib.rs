@@ -8,6 +8,8 @@ mod backoff;
 mod conservation;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod instant;
+mod left_behind;
 mod letters;
 mod message;
 mod owned;
@@ -22,6 +24,8 @@ mod waves;
 
 pub use backoff::Backoff;
 pub use conservation::{Conservation, Group, Stock, Tolerance};
+pub use instant::{rfc3339_millis, rfc3339_seconds};
+pub use left_behind::{Former, LeftBehind, Remnant};
 pub use letters::{Browsed, InvalidLetterId, Letter, LetterId, Scan};
 pub use message::{Death, Headers, Message};
 pub use owned::{Delivery, Ending, Owned, Settle, SettleError};

@@ -31,6 +31,13 @@ pub trait Queue: Send + Sync {
     /// numbers are of one moment only when nothing has moved for 10 s.
     async fn conservation(&self) -> Result<Conservation, QueueError>;
 
+    /// Ends the tolerance of [`Queue::conservation`], if nothing has happened since it was `before`, some 10 s ago or more:
+    /// what the difference is then is known exactly, and is taken for right if the tolerance explains it. Returns the sum
+    /// as it was. `None`: not now, since something moves, a place does not answer, or somebody else is doing so.
+    async fn end_tolerance(&self, _before: &Conservation) -> Result<Option<Conservation>, QueueError> {
+        Ok(None)
+    }
+
     /// Shows the first letters of a class to `visit`, in order. They stay where they are.
     ///
     /// `visit` has to be quick: what it has not seen yet waits in memory, and nobody else can read the class meanwhile.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use refersion_relay_ingest::{Certificate, CertificateError};
+use refersion_relay_queue::rfc3339_seconds;
 use secrecy::{ExposeSecret, SecretSlice};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -133,7 +134,7 @@ impl Certificates {
             }
             Ok(pem) => match pem.certificate() {
                 Ok(certificate) => {
-                    let until = humantime::format_rfc3339_seconds(certificate.expires());
+                    let until = rfc3339_seconds(certificate.expires());
                     tracing::info!("new connections get the new certificate, which is valid until {until}");
                     self.shown.send_replace(Arc::new(certificate));
                     (self.in_force, self.said) = (pem, None);

@@ -1,23 +1,92 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use refersion_relay_queue::{BrokerState, Queue, Sqlite};
+use refersion_relay_model::AccountName;
+use refersion_relay_queue::{
+    BrokerState, Former, LeftBehind, ManagementUrl, Queue, QueueError, RabbitMq, Remnant, Sqlite,
+};
+use refersion_relay_telemetry::Metrics;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Looks once, when the file is open, for events on shards of another number, which nobody works. On RabbitMQ
-/// only the management API shows them to who does not know the number; see `policies`.
-pub(crate) async fn look(queue: Arc<Sqlite>, stop: CancellationToken) {
-    let looking = async {
-        let mut state = queue.state();
-        let _ = state.wait_for(BrokerState::is_up).await;
-        match queue.left_behind().await {
-            Ok(left) => left.into_iter().for_each(|(shards, events)| tracing::error!("{}", says(shards, events))),
-            Err(error) => tracing::debug!(queue.error = %error, "older shards were not looked at"),
-        }
-    };
-    stop.run_until_cancelled(looking).await;
+/// How often it is looked again. What is left behind waits for a person, so there is no hurry.
+const EVERY: Duration = Duration::from_mins(1);
+
+/// Where what no configuration names is looked for.
+#[derive(Clone)]
+pub(crate) enum Store {
+    /// Its rows tell exactly.
+    Embedded(Arc<Sqlite>),
+    /// It tells what is remembered, and the rest to who may use its management API.
+    Broker(Arc<RabbitMq>, Option<ManagementUrl>),
 }
 
-/// What it means, and what to do.
-pub(crate) fn says(shards: u16, events: u64) -> String {
-    format!("nobody works {events} events that wait on {shards} shards: name {shards} in queue.drain, and start again")
+impl Store {
+    async fn look(&self) -> Result<LeftBehind, QueueError> {
+        match self {
+            Self::Embedded(queue) => queue.left_behind().await,
+            Self::Broker(queue, api) => queue.left_behind(api.as_ref()).await,
+        }
+    }
+
+    /// What is configured now may be left behind one day.
+    async fn remember(&self) {
+        let Self::Broker(queue, _) = self else { return };
+        if let Err(error) = queue.remember().await {
+            tracing::warn!(
+                queue.error = %error,
+                "what is configured could not be remembered on the broker: what is left of it one day may not be found"
+            );
+        }
+    }
+
+    async fn until_up(&self) {
+        let mut state = match self {
+            Self::Embedded(queue) => queue.state(),
+            Self::Broker(queue, _) => queue.state(),
+        };
+        let _ = state.wait_for(BrokerState::is_up).await;
+    }
+}
+
+/// Shows events that belong to nothing that is configured: each find once in the log, and all of them in a metric. Looks
+/// when the queue is first reached, whenever the accounts have changed, and every minute.
+pub(crate) async fn watch(
+    store: Store,
+    mut accounts: watch::Receiver<BTreeSet<AccountName>>,
+    metrics: Metrics,
+    stop: CancellationToken,
+) {
+    let watching = async {
+        let (mut said, mut has_changed) = (BTreeSet::new(), true);
+        loop {
+            store.until_up().await;
+            if has_changed {
+                store.remember().await;
+            }
+            match store.look().await {
+                Ok(found) => say(&found, &mut said, &metrics),
+                Err(error) => tracing::debug!(queue.error = %error, "what is left behind was not looked at"),
+            }
+            has_changed = tokio::select! {
+                Ok(()) = accounts.changed() => true,
+                () = tokio::time::sleep(EVERY) => false,
+            };
+        }
+    };
+    stop.run_until_cancelled(watching).await;
+}
+
+fn say(found: &LeftBehind, said: &mut BTreeSet<Former>, metrics: &Metrics) {
+    for (kind, events) in found.by_kind() {
+        metrics.left_behind(kind, events);
+    }
+    for remnant in &found.remnants {
+        if !said.contains(&remnant.of) {
+            tracing::error!("left behind: {remnant}");
+        }
+    }
+    // What comes back is said again.
+    *said = found.remnants.iter().map(|Remnant { of, .. }| of.clone()).collect();
 }

@@ -5,7 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use refersion_relay_queue::{BrokerState, Shards, Stuck};
+use refersion_relay_queue::{BrokerState, Shards, Stuck, rfc3339_seconds};
 use refersion_relay_telemetry::Metrics;
 use refersion_relay_worker::{Lookout, Progress, Trouble};
 use serde_json::{Value, json};
@@ -68,7 +68,7 @@ impl Ops {
         let Some(standing) = self.lookout.as_ref().map(|lookout| lookout.standing()) else { return Value::Null };
         json!({
             "state": standing.state.as_str(),
-            "since": humantime::format_rfc3339_seconds(standing.since).to_string(),
+            "since": rfc3339_seconds(standing.since),
             "trouble": standing.trouble.map(Trouble::as_str),
             "failure": standing.failure,
         })

@@ -5,13 +5,11 @@ use refersion_relay_queue::{BrokerState, Gravity, ManagementUrl, PolicyHarm, Pol
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::left_behind;
-
 /// How long looking may take. The management API hears of a new queue's policies some seconds late.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Looks once, when the broker is reached, at the policies that would undo what the relay promises, and for events on
-/// shards that nobody works, and says in the log what it found. Nothing waits for it, and nothing is decided by it.
+/// Looks once, when the broker is reached, at the policies that would undo what the relay promises, and says in the log
+/// what it found. Nothing waits for it, and nothing is decided by it.
 pub(crate) async fn look(queue: Arc<RabbitMq>, api: Option<ManagementUrl>, stop: CancellationToken) {
     let Some(api) = api else {
         tracing::info!(
@@ -40,10 +38,7 @@ pub(crate) async fn look(queue: Arc<RabbitMq>, api: Option<ManagementUrl>, stop:
 }
 
 fn say(report: &PolicyReport) {
-    let PolicyReport { queues, not_shown, not_told, harms, left_behind: left } = report;
-    for (shards, events) in left {
-        tracing::error!("{}", left_behind::says(*shards, *events));
-    }
+    let PolicyReport { queues, not_shown, not_told, harms } = report;
     for PolicyHarm { policy, setting, queues, does, gravity } in harms {
         let queues = queues.join(", ");
         match gravity {

@@ -33,7 +33,11 @@ pub(crate) async fn depths(
             tokio::select! {
                 () = stop.cancelled() => return,
                 sum = queue.conservation() => {
-                    before = sum.ok().inspect(|sum| show(sum, before.as_ref(), is_embedded(&settings), &metrics));
+                    let now = sum.ok().inspect(|sum| show(sum, before.as_ref(), is_embedded(&settings), &metrics));
+                    if let (Some(before), Some(now)) = (&before, &now) {
+                        end_tolerance(queue.as_ref(), before, now).await;
+                    }
+                    before = now;
                 }
             }
         }
@@ -49,6 +53,32 @@ fn show(sum: &Conservation, before: Option<&Conservation>, is_exact: bool, metri
     let sum = if is_exact { Some(sum.clone()) } else { before.map(|before| sum.clone().moving_since(before)) };
     if let Some(sum) = sum {
         metrics.conservation(i64::try_from(sum.difference()).unwrap_or(i64::MAX), sum.tolerance.events());
+    }
+}
+
+/// What died or was cut off widens the tolerance, in which later losses would hide. When a whole minute passes without
+/// anything, what is missing or too much is known exactly, and explained by that.
+async fn end_tolerance(queue: &dyn Queue, before: &Conservation, now: &Conservation) {
+    if !now.is_settled_since(before) {
+        return;
+    }
+    match queue.end_tolerance(now).await {
+        Ok(Some(sum)) => {
+            let difference = sum.difference();
+            let said = format!(
+                "conservation: nothing has moved for a minute, and the difference is {difference:+} events; by {} it is \
+                 explained, and taken for right: the tolerance of {} has ended",
+                sum.tolerance,
+                sum.tolerance.events(),
+            );
+            if difference == 0 {
+                tracing::info!("{said}");
+            } else {
+                tracing::warn!("{said}");
+            }
+        }
+        Ok(None) => {}
+        Err(error) => tracing::debug!(queue.error = %error, "the tolerance of conservation could not be ended"),
     }
 }
 

@@ -77,6 +77,9 @@ fn exercise(metrics: &Metrics) {
     metrics.blocked(true);
     drop(metrics.stuck_on_the_way_to(MoveTo::Dead));
     metrics.declared_again(1);
+    for kind in ["account", "tier", "shards", "prefix", "place"] {
+        metrics.left_behind(kind, 1);
+    }
     metrics.ready(Shard { index: 3, count: 8 }, 1);
     metrics.shards_in_use(8, true);
     metrics.held(&account, 1);

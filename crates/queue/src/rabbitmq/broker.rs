@@ -22,11 +22,11 @@ use super::reader::Reader;
 use super::tally::{self, Storing};
 use super::topology::{Accounts, DeclareError, Needs, Topology, TopologyReport};
 use super::url::BrokerUrl;
-use super::{connection, consumer, reader, sweep, switch};
+use super::{connection, consumer, history, left_behind, reader, sweep, switch};
 use crate::waves::chains;
 use crate::{
-    BrokerState, Browsed, Conservation, Depth, Group, InFlight, Judge, Letter, Message, Owned, Place, PublishError,
-    Queue, QueueError, Room, Scan, Shards, Stuck, Swept,
+    BrokerState, Browsed, Conservation, Depth, Group, InFlight, Judge, LeftBehind, Letter, Message, Owned, Place,
+    PublishError, Queue, QueueError, Room, Scan, Shards, Stuck, Swept,
 };
 
 /// Subjects of one batch that are published side by side.
@@ -146,6 +146,28 @@ impl RabbitMq {
     /// Looks at the policies in force on our queues, which AMQP does not show. Needs no connection to the broker.
     pub async fn policies(&self, api: &ManagementUrl) -> Result<PolicyReport, ManagementError> {
         api.policies(&self.url, &self.publisher.topology).await
+    }
+
+    /// Adds what is configured here to what was ever configured, which is kept on the broker: what is left behind one day is
+    /// found by that.
+    pub async fn remember(&self) -> Result<(), QueueError> {
+        let connection = self.tally_connection().await?;
+        let remembered = history::remember(&self.url, &connection, &self.publisher.topology).await;
+        connection::close(&connection).await;
+        remembered
+    }
+
+    /// What the broker has and no configuration names, as far as that can be known: what was configured is remembered, and
+    /// what else there is only the management API shows.
+    pub async fn left_behind(&self, api: Option<&ManagementUrl>) -> Result<LeftBehind, QueueError> {
+        let stored = match api {
+            Some(api) => Some(api.stored(&self.url).await),
+            None => None,
+        };
+        let connection = self.tally_connection().await?;
+        let found = left_behind::look(&connection, &self.publisher.topology, stored).await;
+        connection::close(&connection).await;
+        found
     }
 
     /// Takes for right what [`Queue::conservation`] says now: differences and tolerances count from here on.
@@ -297,6 +319,17 @@ impl Queue for RabbitMq {
         let sum = tally::sample(&connection, &self.publisher.topology).await;
         connection::close(&connection).await;
         sum
+    }
+
+    async fn end_tolerance(&self, before: &Conservation) -> Result<Option<Conservation>, QueueError> {
+        // What this process has counted and could not store yet is a difference that will go by itself.
+        if self.storing.registering().has_unstored() {
+            return Ok(None);
+        }
+        let connection = self.tally_connection().await?;
+        let ended = tally::end_tolerance(&self.url, &connection, &self.publisher.topology, before).await;
+        connection::close(&connection).await;
+        ended
     }
 
     async fn browse(

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
+use url::Url;
 
 use super::broker_version::BrokerVersion;
 use super::management_url::{ManagementUrl, User};
@@ -25,8 +26,6 @@ pub struct PolicyReport {
     pub not_told: Vec<String>,
     /// What would do harm.
     pub harms: Vec<PolicyHarm>,
-    /// Events on shards of sets that are not configured, by set.
-    pub left_behind: BTreeMap<u16, u64>,
 }
 
 /// What a broker allows at most, as far as something is set and shown.
@@ -71,8 +70,8 @@ const NEWS: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(500);
 /// A part of the list of queues.
 #[derive(Deserialize)]
-struct Page {
-    items: Vec<Listed>,
+struct Page<T> {
+    items: Vec<T>,
     page_count: u32,
 }
 
@@ -81,6 +80,17 @@ struct Page {
 struct Limited {
     #[serde(default)]
     value: BTreeMap<String, i64>,
+}
+
+/// What is in a queue, some seconds ago.
+#[derive(Debug, Deserialize)]
+pub(super) struct Stored {
+    pub(super) name: String,
+    /// Those that somebody has in hand too.
+    #[serde(default)]
+    pub(super) messages: u64,
+    #[serde(default)]
+    pub(super) consumers: u64,
 }
 
 /// What the API says about the broker.
@@ -92,8 +102,6 @@ struct Overview {
 #[derive(Deserialize)]
 struct Listed {
     name: String,
-    #[serde(default)]
-    messages: u64,
     #[serde(default)]
     arguments: Value,
     #[serde(default)]
@@ -130,15 +138,13 @@ impl ManagementUrl {
         });
         let untold = listed.iter().filter(|queue| queue.effective_policy_definition.is_none());
         let not_told = untold.map(|queue| queue.name.clone()).collect();
-        let mut left_behind = BTreeMap::new();
-        for Listed { name, messages, .. } in listed.iter().filter(|queue| 0 < queue.messages) {
-            if let Some(count) =
-                topology.names.shards_of(name).filter(|count| !topology.sets().any(|set| set == *count))
-            {
-                *left_behind.entry(count).or_default() += messages;
-            }
-        }
-        Ok(PolicyReport { queues: listed.len(), not_shown, not_told, harms: gather(judged), left_behind })
+        Ok(PolicyReport { queues: listed.len(), not_shown, not_told, harms: gather(judged) })
+    }
+
+    /// Every queue of the virtual host that could be a relay's, whatever its prefix.
+    pub(super) async fn stored(&self, broker: &BrokerUrl) -> Result<Vec<Stored>, ManagementError> {
+        let client = client()?;
+        self.pages(&client, broker, |number| self.places(broker, number)).await
     }
 
     /// Asks for the broker's version.
@@ -182,9 +188,18 @@ impl ManagementUrl {
         broker: &BrokerUrl,
         prefix: &str,
     ) -> Result<Vec<Listed>, ManagementError> {
+        self.pages(client, broker, |number| self.queues(broker, prefix, number)).await
+    }
+
+    async fn pages<T: DeserializeOwned>(
+        &self,
+        client: &reqwest::Client,
+        broker: &BrokerUrl,
+        page: impl Fn(u32) -> Url,
+    ) -> Result<Vec<T>, ManagementError> {
         let mut listed = Vec::new();
         for number in 1.. {
-            let request = self.identified(client.get(self.queues(broker, prefix, number)), broker)?;
+            let request = self.identified(client.get(page(number)), broker)?;
             let Page { items, page_count } = ask(request).await?;
             listed.extend(items);
             if page_count <= number {

@@ -27,6 +27,8 @@ pub(super) enum User<'a> {
 
 /// As many as the API gives at once.
 const PAGE_SIZE: &str = "500";
+/// A prefix and a place that can have events, as an expression of the broker's.
+const PLACES: &str = r"^.+\.(intake|unrouted|events\.n[0-9]+\.[0-9]+|(retry|held|dead)\.[^.]+)$";
 
 impl ManagementUrl {
     /// Reads a URL.
@@ -91,18 +93,28 @@ impl ManagementUrl {
 
     /// The list of queues, one page of it. Has the user only if it is the URL's own.
     pub(super) fn queues(&self, broker: &BrokerUrl, prefix: &str, page: u32) -> Url {
+        let name = format!("^{}\\.", prefix.replace('.', "\\."));
+        let columns = "name,arguments,policy,operator_policy,effective_policy_definition";
+        self.page(broker, page, &name, columns)
+    }
+
+    /// The list of queues that have a name as a relay's has, one page of it.
+    pub(super) fn places(&self, broker: &BrokerUrl, page: u32) -> Url {
+        self.page(broker, page, PLACES, "name,messages,consumers")
+    }
+
+    fn page(&self, broker: &BrokerUrl, page: u32, name: &str, columns: &str) -> Url {
         let mut url = self.0.clone();
         let (vhost, ..) = broker.virtual_host_and_user();
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(["api", "queues", vhost]);
         }
-        let name = format!("^{}\\.", prefix.replace('.', "\\."));
         url.query_pairs_mut()
             .append_pair("page", &page.to_string())
             .append_pair("page_size", PAGE_SIZE)
-            .append_pair("name", &name)
+            .append_pair("name", name)
             .append_pair("use_regex", "true")
-            .append_pair("columns", "name,messages,arguments,policy,operator_policy,effective_policy_definition");
+            .append_pair("columns", columns);
         url
     }
 }

@@ -56,12 +56,6 @@ impl Names {
         self.name(&format!("events.{shard}"))
     }
 
-    /// How many shards there are in the set that this is a shard of, if it is one.
-    pub(crate) fn shards_of(&self, queue: &str) -> Option<u16> {
-        let (count, index) = queue.strip_prefix(&self.events())?.strip_prefix(".n")?.split_once('.')?;
-        index.parse::<u16>().ok().and(count.parse().ok())
-    }
-
     /// What says that a set of shards takes new events.
     pub(crate) fn gate(&self, shards: u16) -> String {
         self.name(&format!("events.n{shards}.gate"))
@@ -85,6 +79,11 @@ impl Names {
 
     pub(crate) fn held(&self, account: &AccountName) -> String {
         self.name(&format!("held.{account}"))
+    }
+
+    /// Whether a queue with this name is one that a single process at a time works: events, or those of a held account.
+    pub(crate) fn is_worked(&self, queue: &str) -> bool {
+        ["events.", "held."].iter().any(|begin| queue.starts_with(&self.name(begin)))
     }
 
     pub(crate) fn dead_exchange(&self) -> String {
@@ -138,6 +137,21 @@ impl Names {
         self.name("tally.baseline")
     }
 
+    /// Stands for the process that sets a baseline, and goes with its connection.
+    pub(crate) fn baseline_holder(&self) -> String {
+        self.name("tally.baseline.holder")
+    }
+
+    /// What has one note of what was ever configured in it.
+    pub(crate) fn history(&self) -> String {
+        self.name("history")
+    }
+
+    /// Stands for the process that writes that, and goes with its connection.
+    pub(crate) fn history_holder(&self) -> String {
+        self.name("history.holder")
+    }
+
     /// The queue behind a place, for consuming and counting.
     pub(crate) fn queue(&self, place: &Place) -> String {
         match place {
@@ -183,8 +197,6 @@ mod tests {
         assert_eq!(names.queue(&Place::Dead(Class::Poison)), "refersion.dead.poison");
         assert_eq!(names.queue(&Place::Dead(Class::Unrouted)), "refersion.unrouted");
         assert_eq!(names.gate(8), "refersion.events.n8.gate");
-        let counts = ["refersion.events.n8.3", "refersion.events.n8.gate", "refersion.retry.1m", "other.events.n8.3"];
-        assert_eq!(counts.map(|queue| names.shards_of(queue)), [Some(8), None, None, None]);
         assert_eq!(names.intake_exchange(&account), "refersion.intake.acme");
         let later = names.address(&Place::Later(shard, Duration::from_mins(10))).unwrap();
         assert_eq!((later.exchange.as_str(), later.key.as_str()), ("refersion.retry.10m", "n8.3"));

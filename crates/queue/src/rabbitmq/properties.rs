@@ -5,7 +5,8 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use refersion_relay_model::{AccountName, Class, MAX_PLAIN_ID};
 
-use crate::{Death, Headers, Message};
+use crate::instant::believed;
+use crate::{Death, Headers, Message, rfc3339_millis};
 
 const ACCOUNT: &str = "x-relay-account";
 const SUBJECT: &str = "x-relay-subject";
@@ -48,7 +49,7 @@ pub(crate) fn write(headers: &Headers) -> BasicProperties {
     let mut text = |key: &str, value: &str| {
         table.insert(key.into(), AMQPValue::LongString(value.into()));
     };
-    text(RECEIVED_AT, &time(headers.received_at));
+    text(RECEIVED_AT, &rfc3339_millis(headers.received_at));
     if let Some(account) = &headers.account {
         text(ACCOUNT, account.as_str());
     }
@@ -57,8 +58,8 @@ pub(crate) fn write(headers: &Headers) -> BasicProperties {
     }
     let optional = [
         (SUBJECT, headers.subject.clone()),
-        (FIRST_FAILED_AT, headers.first_failed_at.map(time)),
-        (HELD_AT, headers.held_at.map(time)),
+        (FIRST_FAILED_AT, headers.first_failed_at.map(rfc3339_millis)),
+        (HELD_AT, headers.held_at.map(rfc3339_millis)),
         (TRACEPARENT, headers.traceparent.clone()),
     ];
     for (key, value) in optional {
@@ -67,7 +68,7 @@ pub(crate) fn write(headers: &Headers) -> BasicProperties {
         }
     }
     if let Some(dead_at) = headers.death.as_ref().and_then(|death| death.dead_at) {
-        text(DEAD_AT, &time(dead_at));
+        text(DEAD_AT, &rfc3339_millis(dead_at));
     }
     if let Some(death) = &headers.death {
         text(CLASS, death.class.as_str());
@@ -187,12 +188,8 @@ fn short(value: &str) -> ShortString {
     ShortString::try_new(value).unwrap_or_default()
 }
 
-fn time(at: SystemTime) -> String {
-    humantime::format_rfc3339_millis(at).to_string()
-}
-
 fn instant(text: Option<String>) -> Option<SystemTime> {
-    humantime::parse_rfc3339(&text?).ok()
+    humantime::parse_rfc3339(&text?).ok().and_then(believed)
 }
 
 #[cfg(test)]
@@ -243,6 +240,8 @@ mod tests {
         let mut table = FieldTable::default();
         table.insert(ACCOUNT.into(), AMQPValue::LongString("../../etc".into()));
         table.insert(ATTEMPTS.into(), AMQPValue::LongString("-1".into()));
+        table.insert(FIRST_FAILED_AT.into(), AMQPValue::LongString("9999-12-31T23:59:60Z".into()));
+        table.insert(DEAD_AT.into(), AMQPValue::LongString("10000-01-01T00:00:00Z".into()));
         table.insert(GENERATION.into(), AMQPValue::FieldTable(FieldTable::default()));
         table.insert(SUBJECT.into(), AMQPValue::LongString("x".repeat(2_000).into()));
         table.insert(RECEIVED_AT.into(), AMQPValue::LongString("yesterday".into()));

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
-use lapin::types::FieldTable;
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection, Consumer, ErrorKind};
 use refersion_relay_model::Class;
 use tokio::time::{Instant, sleep, timeout};
@@ -75,6 +75,52 @@ pub(super) async fn count(connection: &Connection, queue: &str) -> Result<Count,
         Ok(queue) => Ok(queue.into()),
         Err(error) if is(&error, NOT_FOUND) => Ok(Count::default()),
         Err(error) => Err(error),
+    }
+}
+
+/// How many letters are asked for at a time: they are in memory before their sizes are known, and one may be as large as the
+/// broker takes it. So it begins with one, and asks for as many as fit if they are no larger than the largest so far.
+///
+/// RabbitMQ gives back what few consumers had in hand in order, and what many had in any.
+struct Helpings {
+    left: u16,
+    seen: u16,
+    /// Asked for so far.
+    count: u16,
+    last: u16,
+    largest: usize,
+    most: u16,
+}
+
+impl Helpings {
+    /// More consumers than that come back in disorder.
+    const MOST: u16 = 30;
+    /// Of them, those that grow up to the most letters at a time.
+    const GROWING: u16 = 13;
+    /// What may be in memory beside the letter that is looked at.
+    const BYTES: usize = 16 * 1024 * 1024;
+    const LETTERS: u16 = 32;
+
+    fn new(letters: u16) -> Self {
+        let most = letters.div_ceil(Self::MOST - Self::GROWING).max(Self::LETTERS);
+        Self { left: letters, seen: 0, count: 0, last: 0, largest: 0, most }
+    }
+
+    /// How many are asked for next. `None`: all were seen, or so many large ones that the rest is left for later.
+    fn next(&mut self) -> Option<u16> {
+        if self.left == 0 || self.count == Self::MOST {
+            return None;
+        }
+        let fitting = u16::try_from(Self::BYTES / self.largest.max(1)).unwrap_or(u16::MAX);
+        let size = self.last.saturating_mul(2).min(fitting).min(self.most).max(1).min(self.left);
+        (self.count, self.last) = (self.count + 1, size);
+        Some(size)
+    }
+
+    fn seen(&mut self, bytes: usize) {
+        self.largest = self.largest.max(bytes);
+        self.seen += 1;
+        self.left -= 1;
     }
 }
 
@@ -165,16 +211,43 @@ impl Reader {
         if most == 0 {
             return Ok(browsed);
         }
-        // What one consumer had in hand goes back in order; what several gets had does not.
-        let (channel, mut consumer) = self.consume(most).await?;
-        while browsed.seen < u64::from(most) {
-            // Something else may have taken letters since they were counted, so an empty queue is an end too.
-            let Ok(Some(delivery)) = timeout(ANSWER_TIMEOUT, consumer.next()).await else { break };
-            visit(Letter::new(self.class, self.message(delivery?)));
-            browsed.seen += 1;
+        let channel = answer(self.connection.create_channel()).await?;
+        let mut helpings = Helpings::new(most);
+        while let Some(size) = helpings.next() {
+            let before = helpings.seen;
+            self.look(&channel, size, &mut helpings, visit).await?;
+            if helpings.seen == before {
+                break;
+            }
         }
+        browsed.seen = helpings.seen.into();
+        // With it, or with a connection that is lost, everything goes back in the order of the consumers' tags. What is
+        // given back by hand does not.
         answer(channel.close(200, "done".into())).await?;
         Ok(browsed)
+    }
+
+    /// Shows the next letters, which stay in hand, by a consumer that is sent no more than those.
+    async fn look(
+        &self,
+        channel: &Channel,
+        size: u16,
+        helpings: &mut Helpings,
+        visit: &mut (dyn FnMut(Letter) + Send),
+    ) -> Result<(), QueueError> {
+        answer(channel.basic_qos(size, BasicQosOptions::default())).await?;
+        let (queue, tag) = (self.queue.as_str().into(), ShortString::from(format!("look-{:02}", helpings.count)));
+        let consuming =
+            channel.basic_consume(queue, tag.clone(), BasicConsumeOptions::default(), FieldTable::default());
+        let mut consumer = answer(consuming).await?;
+        for _ in 0..size {
+            // Something else may have taken letters since they were counted, so an empty queue is an end too.
+            let Ok(Some(delivery)) = timeout(ANSWER_TIMEOUT, consumer.next()).await else { break };
+            let delivery = delivery?;
+            helpings.seen(delivery.data.len());
+            visit(Letter::new(self.class, self.message(delivery)));
+        }
+        Ok(answer(channel.basic_cancel(tag, BasicCancelOptions::default())).await?)
     }
 
     /// Lets the next reader in, when everything is back where it was.
@@ -211,4 +284,38 @@ pub(super) fn io_error(why: String) -> lapin::Error {
 
 pub(super) fn is(error: &lapin::Error, id: u16) -> bool {
     matches!(error.kind(), ErrorKind::ProtocolError(amqp) if amqp.get_id() == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks at letters of these sizes; how many there were at a time.
+    fn looked(letters: u16, size: impl Fn(u16) -> usize) -> (Vec<u16>, u16) {
+        let (mut helpings, mut sizes) = (Helpings::new(letters), Vec::new());
+        while let Some(many) = helpings.next() {
+            sizes.push(many);
+            (0..many).for_each(|_| helpings.seen(size(helpings.seen)));
+        }
+        (sizes, helpings.seen)
+    }
+
+    #[test]
+    fn all_letters_of_usual_size_are_seen_with_few_consumers() {
+        for letters in [1, 7, 100, 1_000, 10_000, u16::MAX] {
+            let (sizes, seen) = looked(letters, |_| 1_000);
+            assert!(seen == letters && sizes[0] == 1, "{letters}: {sizes:?}");
+        }
+        assert_eq!(looked(100, |_| 1_000).0, [1, 2, 4, 8, 16, 32, 32, 5]);
+    }
+
+    #[test]
+    fn of_large_letters_no_more_come_at_a_time_than_fit() {
+        let (sizes, seen) = looked(1_000, |_| 4 * 1024 * 1024);
+        assert_eq!((sizes[..4].to_vec(), sizes.len(), seen), (vec![1, 2, 4, 4], 30, 115));
+        let (sizes, seen) = looked(1_000, |_| 100 * 1024 * 1024);
+        assert!(sizes.iter().all(|many| *many == 1) && seen == 30, "{sizes:?}");
+        let (sizes, _) = looked(1_000, |seen| if seen < 100 { 1_000 } else { 100 * 1024 * 1024 });
+        assert!(sizes[9..].iter().all(|many| *many == 1), "one that is large is enough: {sizes:?}");
+    }
 }

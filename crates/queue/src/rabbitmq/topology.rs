@@ -11,6 +11,7 @@ use super::names::{DIED_AT_INTAKE, Names};
 use super::reader::{NOT_FOUND, answer, is};
 use super::silence::{self, Asked};
 use super::url::BrokerUrl;
+use crate::left_behind::Configured;
 
 /// How often a work queue delivers an event before the broker gives up on it. Up to RabbitMQ 4.2 every lost connection
 /// counts, so this is far above what crashes explain; it has to be a positive number, since -1 means 0 on old brokers.
@@ -243,6 +244,15 @@ impl Topology {
     /// Every set of shards, by how many there are in it, in the order of use.
     pub(crate) fn sets(&self) -> impl Iterator<Item = u16> {
         self.drain.iter().copied().chain([self.shards])
+    }
+
+    /// What places exist for.
+    pub(crate) fn configured(&self) -> Configured {
+        Configured {
+            accounts: self.accounts.get().into_iter().collect(),
+            tiers: self.tiers.iter().copied().collect(),
+            shards: self.sets().collect(),
+        }
     }
 
     /// Every shard of every set.

@@ -92,23 +92,6 @@ pub(crate) fn left(connection: &Connection, shards: u16, accounts: &[AccountName
     Ok(left)
 }
 
-/// Events on the shards of sets that are not configured, by set.
-pub(crate) fn left_behind(connection: &Connection, configured: &Shards) -> rusqlite::Result<Vec<(u16, u64)>> {
-    let mut found = std::collections::BTreeMap::<u16, u64>::new();
-    let mut places = connection.prepare_cached("SELECT name, events FROM place WHERE 0 < events")?;
-    let mut rows = places.query([])?;
-    while let Some(row) = rows.next()? {
-        let (name, events): (String, i64) = (row.get(0)?, row.get(1)?);
-        let count = name.strip_prefix("events.n").and_then(|rest| rest.split_once('.')?.0.parse().ok());
-        if let Some(count) = count
-            && configured.sets().iter().all(|set| set.count != count)
-        {
-            *found.entry(count).or_default() += events.unsigned_abs();
-        }
-    }
-    Ok(found.into_iter().collect())
-}
-
 /// Whether a set is closed, and until when it is closing.
 type Row = (bool, i64);
 

@@ -55,7 +55,8 @@ impl Ledger {
         let mut rows = places.query([])?;
         while let Some(row) = rows.next()? {
             let (name, there) = (row.get_ref(0)?.as_str()?, row.get::<_, i64>(1)?);
-            events[group(name).index()] += u64::try_from(there).unwrap_or(0);
+            let sum = &mut events[group(name).index()];
+            *sum = sum.saturating_add(u64::try_from(there).unwrap_or(0));
         }
         // In a file nothing comes anywhere that was not counted in the same transaction, so only the sum can be wrong.
         let stocks = Group::ALL.into_iter().zip(events).map(|(group, events)| Stock { group, events, difference: 0 });

@@ -1,9 +1,10 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::Place;
+use crate::left_behind::{Configured, Former, Named};
+use crate::{LeftBehind, Place};
 
 /// What the names of held places begin with.
 pub(crate) const HELD: &str = "held.";
@@ -67,4 +68,23 @@ impl Places {
 /// The number of a place, if it is there.
 pub(crate) fn find(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
     connection.prepare_cached("SELECT id FROM place WHERE name = ?1")?.query_row([name], |row| row.get(0)).optional()
+}
+
+/// What is at places that no configuration names.
+pub(crate) fn left_behind(connection: &Connection, configured: &Configured) -> rusqlite::Result<LeftBehind> {
+    let mut counted = BTreeMap::<Former, u64>::new();
+    let mut places = connection.prepare_cached("SELECT name, events FROM place WHERE 0 < events")?;
+    let mut rows = places.query([])?;
+    while let Some(row) = rows.next()? {
+        let (name, events): (String, i64) = (row.get(0)?, row.get(1)?);
+        let former = match Former::named(&name) {
+            Named::Fixed => continue,
+            Named::For(former) if configured.names(&former) => continue,
+            Named::For(former) => former,
+            Named::Unknown => Former::place(&name),
+        };
+        let count = counted.entry(former).or_default();
+        *count = count.saturating_add(events.unsigned_abs());
+    }
+    Ok(LeftBehind::new(counted, Vec::new()))
 }

@@ -16,11 +16,12 @@ use super::owner::{Owners, SqliteOwned};
 use super::path::SqlitePath;
 use super::rights::Rights;
 use super::writer::{Writer, answer};
-use super::{change, due, gates, letters, places, work};
+use super::{change, due, letters, places, work};
+use crate::left_behind::Configured;
 use crate::waves::chains;
 use crate::{
-    BrokerState, Browsed, Conservation, Depth, InFlight, Judge, Letter, Message, Owned, Place, PublishError, Queue,
-    QueueError, Room, Scan, Shards, Swept,
+    BrokerState, Browsed, Conservation, Depth, InFlight, Judge, LeftBehind, Letter, Message, Owned, Place,
+    PublishError, Queue, QueueError, Room, Scan, Shards, Swept,
 };
 
 /// Events that wait for the disk at a time. They are in memory, so there is a bound.
@@ -96,10 +97,12 @@ impl Sqlite {
         Ok(examining.await.unwrap_or_else(|_| Err(Fault::new(Cause::Broken, "reading the file was aborted")))?)
     }
 
-    /// Events that wait on shards of sets that are not configured, by how many shards are in the set: nobody works them.
-    pub async fn left_behind(&self) -> Result<Vec<(u16, u64)>, QueueError> {
-        let configured = self.configured.clone();
-        Ok(self.reader.read(move |connection| gates::left_behind(connection, &configured)).await?)
+    /// What the file has and no configuration names. The rows tell exactly.
+    pub async fn left_behind(&self) -> Result<LeftBehind, QueueError> {
+        let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        let shards = self.configured.sets().iter().map(|set| set.count).collect();
+        let configured = Configured { accounts, tiers: self.settings.tiers.iter().copied().collect(), shards };
+        Ok(self.reader.read(move |connection| places::left_behind(connection, &configured)).await?)
     }
 
     /// Events whose times lie ahead of what this machine's clock can have written, by place: it was set back since.

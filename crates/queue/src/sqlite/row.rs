@@ -5,6 +5,7 @@ use refersion_relay_model::{AccountName, Class, DeadReason, MAX_PLAIN_ID};
 use rusqlite::types::ValueRef;
 use rusqlite::{Row, Statement, params};
 
+use crate::instant::believed;
 use crate::{Death, Headers, Message};
 
 /// What [`read`] reads, in its order.
@@ -149,5 +150,5 @@ pub(crate) fn millis(at: SystemTime) -> i64 {
 }
 
 fn at(millis: i64) -> Option<SystemTime> {
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(millis).ok()?))
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(millis).ok()?)).and_then(believed)
 }

@@ -259,7 +259,9 @@ impl<'a> Work<'a> {
             return Ok(());
         }
         connection
-            .prepare_cached("UPDATE event SET deliveries = deliveries + 1 WHERE place = ?1 AND number <= ?2")?
+            .prepare_cached(
+                "UPDATE event SET deliveries = min(deliveries, 1000000000) + 1 WHERE place = ?1 AND number <= ?2",
+            )?
             .execute(params![place, up_to])?;
         let limit = if name.starts_with(places::HELD) { HELD_LIMIT } else { DELIVERY_LIMIT };
         let sql = format!(
@@ -311,7 +313,7 @@ impl<'a> Work<'a> {
         if !held.is_over(locked, now) {
             return Ok(None);
         }
-        self.term += 1;
+        self.term = self.term.saturating_add(1);
         self.connection
             .prepare_cached("UPDATE state SET term = ?1, holder = ?2, locked = ?3, renewed_at = ?4")?
             .execute(params![self.term, holder, locked, millis(now)])?;
@@ -360,7 +362,8 @@ impl<'a> Work<'a> {
     }
 
     fn next(&mut self) -> i64 {
-        self.last += 1;
+        // A number that is taken already is refused by the file, and nothing is lost.
+        self.last = self.last.saturating_add(1);
         self.last
     }
 

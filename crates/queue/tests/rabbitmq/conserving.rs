@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lapin::BasicProperties;
 use refersion_relay_model::Class;
 use refersion_relay_queue::{Action, Conservation, Group, Place, Queue, RabbitMq};
 
@@ -55,6 +56,52 @@ async fn a_process_that_dies_widens_the_tolerance_and_the_next_one_goes_on_with_
     relay.instance.queue.set_baseline().await.unwrap();
     let since = sum(&relay, |_| true).await;
     assert_eq!((since.tolerance.events(), since.tolerance.deaths, since.difference()), (0, 0, 0));
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn the_tolerance_ends_when_nothing_moves_and_explains_what_is_missing() {
+    let relay = Relay::start().await;
+    let dying = another(&relay).await;
+    dying.store(&SHARD, crowd(0..150)).await;
+    sum(&relay, |sum| sum.accepted == 150).await;
+    drop(dying);
+    let before = sum(&relay, |sum| sum.tolerance.deaths == 1).await;
+    let queue = &relay.instance.queue;
+    // As if it had stored ten that it never counted.
+    for event in 0..10 {
+        let (exchange, key) = (relay.name("events"), "n2.0");
+        relay.admin.publish(&exchange, key, format!("{event}").as_bytes(), BasicProperties::default()).await;
+    }
+    assert_eq!(queue.end_tolerance(&before).await.unwrap(), None, "something has moved");
+    let still = sum(&relay, |sum| sum.difference() == 10).await;
+
+    // Somebody looks at dead letters: what is in a hand is not counted.
+    relay.store(&Place::Dead(Class::Invalid), crowd(200..201)).await;
+    let still = sum(&relay, |sum| sum.accepted == 151 && sum.difference() == still.difference() as i128).await;
+    let hand = relay.admin.consume(&relay.name("dead.invalid")).await;
+    assert_eq!(queue.end_tolerance(&still).await.unwrap(), None, "somebody reads");
+    hand.close(200, "done".into()).await.unwrap();
+
+    // Two at once: one does it.
+    let other = another(&relay).await;
+    let (one, two) = eventually("the tolerance ends", async || {
+        let (one, two) = tokio::join!(queue.end_tolerance(&still), other.queue.end_tolerance(&still));
+        let (one, two) = (one.ok()?, two.ok()?);
+        (one.is_some() || two.is_some()).then_some((one, two))
+    })
+    .await;
+    assert!(one.is_some() != two.is_some(), "{one:?} {two:?}");
+    assert_eq!(one.or(two).unwrap().difference(), 10);
+    let after = sum(&relay, |_| true).await;
+    assert_eq!((after.tolerance.events(), after.difference(), after.baseline), (0, 0, 10), "{after}");
+
+    // The alert sees again.
+    relay.admin.purge(&relay.shard_queue(0)).await;
+    let missing = sum(&relay, |sum| sum.difference() == -160).await;
+    assert!(!missing.holds());
+    assert_eq!(queue.end_tolerance(&missing).await.unwrap(), None, "nothing explains that");
+    other.queue.close().await;
     relay.clean().await;
 }
 

@@ -8,8 +8,10 @@ mod own_node;
 #[expect(dead_code, reason = "shared with the binaries of the contract and the other backend")]
 mod support;
 
+mod browsing;
 mod conserving;
 mod headers;
+mod left_behind;
 mod owning;
 mod places;
 mod publishing;

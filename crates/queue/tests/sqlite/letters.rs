@@ -1,13 +1,14 @@
 //! Dead letters, as far as the embedded backend promises more than the contract.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use refersion_relay_model::Class;
+use refersion_relay_model::{Class, Shard};
 use refersion_relay_queue::{Action, Fate, InFlight, Place, PublishError, Queue, QueueError, Settle, Swept};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::events::{INVALID, SHARD, bodies, events, numbers};
+use crate::support::events::{INVALID, SHARD, TIER, bodies, events, numbers};
+use crate::support::instance::EVERYTHING;
 use crate::support::judges::{by, gated, number, replay, spawn_sweep, sweep};
 use crate::support::sqlite::Embedded;
 use crate::support::waiting::{PATIENCE, take, take_one};
@@ -104,5 +105,57 @@ async fn an_event_that_cannot_move_comes_again() {
     let mut owned = relay.own(&SHARD).await;
     assert_eq!(bodies(&take(&mut owned, 1).await), ["0"]);
     owned.release().await;
+    relay.clean().await;
+}
+
+/// What somebody's tools, a clock or an error may leave in a file.
+const ABSURD: [i64; 5] = [i64::MIN, -1, 0, 253_402_300_800_000, i64::MAX];
+
+#[tokio::test]
+async fn letters_with_absurd_numbers_can_be_looked_at_and_sent_again() {
+    let relay = Embedded::start().await;
+    relay.store(&INVALID, events(0..ABSURD.len())).await;
+    for (row, absurd) in ABSURD.iter().enumerate() {
+        let columns =
+            ["received_at", "first_failed_at", "held_at", "dead_at", "attempts", "generation", "deliveries", "status"];
+        let set = columns.map(|column| format!("{column} = {absurd}")).join(", ");
+        let update = format!(
+            "UPDATE event SET {set} WHERE number = (SELECT number FROM event ORDER BY number LIMIT 1 OFFSET {row})"
+        );
+        assert_eq!(relay.connection().execute(&update, []).unwrap(), 1);
+    }
+
+    let (_, letters) = relay.browse(Class::Invalid, EVERYTHING).await;
+    for letter in &letters {
+        let headers = &letter.message.headers;
+        let times = [Some(headers.received_at), headers.first_failed_at, headers.death.as_ref().unwrap().dead_at];
+        for time in times.into_iter().flatten() {
+            assert!(time < SystemTime::UNIX_EPOCH + Duration::from_millis(253_402_300_800_000), "{time:?}");
+        }
+    }
+    assert_eq!(letters.len(), ABSURD.len());
+    let mut judge = by(|letter| replay(letter, 0));
+    assert_eq!(sweep(&*relay, 1, &mut judge).await.acted, ABSURD.len() as u64);
+    let mut owned = relay.own(&SHARD).await;
+    assert_eq!(bodies(&take(&mut owned, ABSURD.len()).await), numbers(0..ABSURD.len()));
+    owned.release().await;
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn events_with_absurd_numbers_are_worked() {
+    let relay = Embedded::start().await;
+    relay.store(&SHARD, events(0..1)).await;
+    relay.store(&Place::Later(Shard { index: 0, count: 2 }, TIER), events(1..2)).await;
+    let long_ago = format!("UPDATE event SET due_at = {} WHERE due_at IS NOT NULL", i64::MIN);
+    assert_eq!(relay.connection().execute(&long_ago, []).unwrap(), 1);
+    let mut owned = relay.own(&SHARD).await;
+    assert_eq!(bodies(&take(&mut owned, 2).await), numbers(0..2), "what was due at any time is due");
+    relay.connection().execute("UPDATE event SET deliveries = ?1", [i64::MAX]).unwrap();
+
+    owned.release().await;
+
+    // It was delivered too often for anybody's patience, and everybody else's events go on.
+    relay.until_depth(&Place::Dead(Class::Poison), 2).await;
     relay.clean().await;
 }

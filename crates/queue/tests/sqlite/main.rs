@@ -15,6 +15,7 @@ mod damage;
 mod disk;
 mod file;
 mod lease;
+mod left_behind;
 mod letters;
 mod owner;
 mod shards;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use refersion_relay_model::Shard;
-use refersion_relay_queue::{BrokerState, Place, PublishError, Queue, Sqlite, SqliteSettings};
+use refersion_relay_queue::{
+    BrokerState, Former, LeftBehind, Place, PublishError, Queue, Remnant, Sqlite, SqliteSettings,
+};
 use refersion_relay_telemetry::Metrics;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -175,6 +177,7 @@ async fn events_on_shards_that_nobody_knows_are_seen() {
     let old = Embedded::start().await;
     old.store(&SHARD, events(0..2)).await;
     let new = open(&old.path(), &[], 3).await;
-    assert_eq!(new.queue.left_behind().await.unwrap(), [(2, 2)]);
-    assert_eq!(open(&old.path(), &[2], 3).await.queue.left_behind().await.unwrap(), []);
+    let left = new.queue.left_behind().await.unwrap();
+    assert_eq!(left.remnants, [Remnant { of: Former::Shards(2), events: 2 }]);
+    assert_eq!(open(&old.path(), &[2], 3).await.queue.left_behind().await.unwrap(), LeftBehind::default());
 }

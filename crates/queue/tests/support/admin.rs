@@ -127,10 +127,19 @@ impl Admin {
         channel
     }
 
+    /// Reads a queue, with at most one message in hand, until the channel is closed.
+    pub(crate) async fn consume(&self, queue: &str) -> Channel {
+        let channel = self.channel().await;
+        channel.basic_qos(1, BasicQosOptions::default()).await.unwrap();
+        let options = BasicConsumeOptions::default();
+        channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await.unwrap();
+        channel
+    }
+
     /// What a relay with these settings declares.
     pub(crate) async fn delete_everything(&self, settings: &RabbitMqSettings) {
         let name = |rest: &str| format!("{}.{rest}", settings.prefix);
-        let mut queues = vec![name("intake"), name("unrouted"), name("tally.baseline")];
+        let mut queues = vec![name("intake"), name("unrouted"), name("history"), name("tally.baseline")];
         queues.extend((0..4).map(|slot| name(&format!("tally.{slot}"))));
         let mut exchanges = vec![name("events"), name("dead"), name("unrouted"), name("notes"), name("marks")];
         for shards in settings.drain.iter().chain([&settings.shards]) {

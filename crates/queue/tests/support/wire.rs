@@ -16,6 +16,7 @@ pub(crate) struct Wire {
     address: SocketAddr,
     accepted: Arc<AtomicU64>,
     open: Arc<()>,
+    received: Arc<AtomicU64>,
     orders: watch::Sender<Orders>,
     _accepting: AbortOnDropHandle<()>,
 }
@@ -38,18 +39,20 @@ impl Wire {
         let accepted = Arc::new(AtomicU64::new(0));
         let (orders, receiver) = watch::channel(Orders::default());
         let (counter, open) = (accepted.clone(), Arc::new(()));
-        let guard = open.clone();
+        let (guard, received) = (open.clone(), Arc::new(AtomicU64::new(0)));
+        let counted = received.clone();
         let accepting = async move {
             while let Ok((near, _)) = listener.accept().await {
                 let number = counter.fetch_add(1, Ordering::SeqCst);
                 let (target, orders, guard) = (target.clone(), receiver.clone(), guard.clone());
+                let counted = counted.clone();
                 tokio::spawn(async move {
-                    connect(near, target, number, orders).await;
+                    connect(near, target, number, orders, counted).await;
                     drop(guard);
                 });
             }
         };
-        Self { address, accepted, open, orders, _accepting: AbortOnDropHandle::new(tokio::spawn(accepting)) }
+        Self { address, accepted, open, received, orders, _accepting: AbortOnDropHandle::new(tokio::spawn(accepting)) }
     }
 
     /// The same URL by way of this wire.
@@ -60,6 +63,11 @@ impl Wire {
     /// How many connections are open.
     pub(crate) fn connections(&self) -> usize {
         Arc::strong_count(&self.open) - 2 // ours, and that of the accepting task
+    }
+
+    /// How many bytes have come from the broker, of all connections.
+    pub(crate) fn received(&self) -> u64 {
+        self.received.load(Ordering::SeqCst)
     }
 
     /// Lets the connections of now pass nothing on; later ones work.
@@ -80,11 +88,17 @@ fn authority(url: &str) -> &str {
     rest.split_once('/').map_or(rest, |(authority, _)| authority)
 }
 
-async fn connect(near: TcpStream, target: String, number: u64, mut orders: watch::Receiver<Orders>) {
+async fn connect(
+    near: TcpStream,
+    target: String,
+    number: u64,
+    mut orders: watch::Receiver<Orders>,
+    received: Arc<AtomicU64>,
+) {
     let Ok(far) = TcpStream::connect(target).await else { return };
     let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
-    let there = pump(near_read, far_write, number, orders.clone());
-    let back = pump(far_read, near_write, number, orders.clone());
+    let there = pump(near_read, far_write, number, orders.clone(), None);
+    let back = pump(far_read, near_write, number, orders.clone(), Some(received));
     tokio::select! {
         _ = there => {}
         _ = back => {}
@@ -97,12 +111,16 @@ async fn pump(
     mut to: OwnedWriteHalf,
     number: u64,
     mut orders: watch::Receiver<Orders>,
+    counted: Option<Arc<AtomicU64>>,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let count = from.read(&mut buffer).await?;
         if count == 0 || orders.wait_for(|orders| orders.stalled <= number).await.is_err() {
             return Ok(());
+        }
+        if let Some(counted) = &counted {
+            counted.fetch_add(count as u64, Ordering::SeqCst);
         }
         to.write_all(&buffer[..count]).await?;
     }

@@ -79,16 +79,15 @@ pub(super) async fn start(
     let ops_listener = bind("ops.listen", ops_listen).await?;
     let ingest_listener = if roles.ingest { Some(bind("ingest.listen", settings.ingest_listen).await?) } else { None };
     let tasks = TaskTracker::new();
-    let queue: Arc<dyn Queue> = match &settings.queue_url {
+    let (queue, store): (Arc<dyn Queue>, _) = match &settings.queue_url {
         QueueUrl::RabbitMq(url) => {
             let queue = Arc::new(parts::rabbitmq(url, settings, &metrics));
             tasks.spawn(policies::look(queue.clone(), settings.management_url.clone(), stop.stop.clone()));
-            queue
+            (queue.clone(), left_behind::Store::Broker(queue, settings.management_url.clone()))
         }
         QueueUrl::Sqlite(path) => {
             let queue = Arc::new(parts::sqlite(path, settings, &metrics));
-            tasks.spawn(left_behind::look(queue.clone(), stop.stop.clone()));
-            queue
+            (queue.clone(), left_behind::Store::Embedded(queue))
         }
     };
     // A client that never finishes its request must not use up the whole grace.
@@ -104,6 +103,7 @@ pub(super) async fn start(
         tasks: tasks.clone(),
         ops_stop: tokio_util::sync::CancellationToken::new(),
     };
+    tasks.spawn(left_behind::watch(store, running.known.subscribe(), metrics.clone(), stop.stop.clone()));
     if let Some(listener) = ingest_listener {
         running.ingest = Some(listener.local_addr().map_err(Exit::failed)?);
         let access = watch::Sender::new(Arc::new(parts::access(&settings.accounts, &metrics)));

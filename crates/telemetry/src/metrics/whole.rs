@@ -8,6 +8,7 @@ use crate::register::Register;
 pub(super) struct WholeMetrics {
     moves_stuck: IntGaugeVec,
     declared_again: IntCounter,
+    left_behind: IntGaugeVec,
     conservation_difference: IntGauge,
     conservation_tolerance: IntGauge,
 }
@@ -37,6 +38,11 @@ impl WholeMetrics {
                 "queue_declared_again_total",
                 "Queues and exchanges that were gone from the broker and were declared again.",
             ),
+            left_behind: add.gauges(
+                "left_behind_events",
+                "Events that belong to nothing that is configured, by what they belonged to.",
+                &["kind"],
+            ),
             conservation_difference: add.gauge(
                 "conservation_difference",
                 "Events accounted for beyond those accepted; below zero, events that are missing.",
@@ -54,6 +60,11 @@ impl WholeMetrics {
 }
 
 impl Metrics {
+    /// So many events belong to something of a kind that is not configured any more.
+    pub fn left_behind(&self, kind: &str, events: u64) {
+        self.whole.left_behind.with_label_values(&[kind]).set(gauge(events));
+    }
+
     /// Every event was added up.
     pub fn conservation(&self, difference: i64, tolerance: u64) {
         self.whole.conservation_difference.set(difference);

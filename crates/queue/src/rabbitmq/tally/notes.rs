@@ -28,7 +28,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// RabbitMQ 3.10 writes down which files are a new queue's up to a second after it has confirmed it, and later while other
 /// queues are made. If it dies before, or before the queue is made wholly, it has a queue ever after that is there, counts as
 /// empty and answers nobody: its new member waits to be told to vote. One without a mark is made again then.
-pub(super) async fn make(
+pub(in crate::rabbitmq) async fn make(
     url: &BrokerUrl,
     connection: &Connection,
     topology: &Topology,
@@ -124,7 +124,7 @@ pub(super) fn is_unrouted(error: &lapin::Error) -> bool {
 
 /// The last note in a queue, if there is such a queue and a note was ever written to it. It may be in somebody's hand
 /// just now, so an empty queue is looked at for some time.
-pub(super) async fn last<T: DeserializeOwned>(
+pub(in crate::rabbitmq) async fn last<T: DeserializeOwned>(
     connection: &Connection,
     names: &Names,
     queue: &str,

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub(crate) struct Registering {
     wanted: SetOnce<Instant>,
     /// It is, or cannot be.
     over: SetOnce<()>,
+    /// Whether something was counted that is in no note.
+    has_unstored: AtomicBool,
 }
 
 impl Registering {
@@ -62,6 +65,11 @@ impl Registering {
         if timeout_at(since + REGISTERS_IN, self.over.wait()).await.is_err() {
             self.is_over();
         }
+    }
+
+    /// Whether something was counted that is in no note yet.
+    pub(crate) fn has_unstored(&self) -> bool {
+        self.has_unstored.load(Ordering::Relaxed)
     }
 
     fn is_over(&self) {
@@ -157,6 +165,7 @@ impl Keeping {
             }
             is_wanted = self.registering.wanted.initialized();
             let unstored = self.publisher.tally.state().counts.since(&self.stored).movements();
+            self.registering.has_unstored.store(0 < unstored, Ordering::Relaxed);
             // Without a slot nobody knows that it lives, so its death would not be noticed either.
             let is_first = !self.has_slot();
             let unstored = if self.has_to_claim() { unstored.max(1) } else { unstored };

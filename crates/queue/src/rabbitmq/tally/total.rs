@@ -1,22 +1,29 @@
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use lapin::Connection;
 use lapin::options::ConfirmSelectOptions;
 use refersion_relay_model::AccountName;
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
 
 use super::counts::Counts;
 use super::note::Note;
 use super::notes::{last, make, store};
-use crate::rabbitmq::marks::Marks;
+use crate::left_behind::Former;
+use crate::rabbitmq::history::History;
+use crate::rabbitmq::marks::{Marks, lock};
 use crate::rabbitmq::names::Names;
-use crate::rabbitmq::reader::{answer, depth};
+use crate::rabbitmq::reader::{RESOURCE_LOCKED, answer, depth, is};
+use crate::rabbitmq::silence::{Asked, silent};
 use crate::rabbitmq::topology::Topology;
 use crate::rabbitmq::url::BrokerUrl;
-use crate::{Conservation, Group, Place, QueueError, Stock, Tolerance};
+use crate::{Backoff, Conservation, Depth, Group, Place, QueueError, Stock, Tolerance};
 
 /// So many slots in a row that are not there mean that there are no more.
 const MISSING: u16 = 8;
+/// How long another process may be setting the baseline.
+const TURN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What was taken for right at some moment. Everything is told from there on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,11 +51,12 @@ pub(crate) async fn sample(connection: &Connection, topology: &Topology) -> Resu
     let names = &topology.names;
     let notes = notes(connection, names).await?;
     let baseline = last_baseline(connection, names).await?.unwrap_or_default();
+    let history = History::read(connection, topology).await?;
     let mut stocks = Vec::new();
     for group in Group::ALL {
         let mut events = notes.in_hand[group.index()];
-        for queue in queues(topology, group, &notes.held) {
-            events += depth(connection, &queue).await?.ready;
+        for queue in queues(topology, group, &notes.held, &history) {
+            events = events.saturating_add(depth(connection, &queue).await?.ready);
         }
         let (entered, left) = (notes.total.entered[group.index()], notes.total.left[group.index()]);
         let difference = i128::from(events) + i128::from(left) - i128::from(entered);
@@ -67,16 +75,88 @@ pub(crate) async fn sample(connection: &Connection, topology: &Topology) -> Resu
 
 /// Takes the sum as it is now for right.
 pub(crate) async fn baseline(url: &BrokerUrl, connection: &Connection, topology: &Topology) -> Result<(), QueueError> {
-    let names = &topology.names;
+    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+    let begin = Instant::now();
+    while !has_turn(connection, topology).await? {
+        if TURN_PATIENCE <= begin.elapsed() {
+            return Err(QueueError::Away("another process is setting the baseline; try again".to_owned()));
+        }
+        sleep(backoff.next_wait()).await;
+    }
     let found = sample(connection, topology).await?;
+    write(url, connection, topology, &found).await
+}
+
+/// Takes the sum for right if nothing has happened since it was `before`, and the tolerance explains what is missing or too
+/// much. The tolerance begins at zero again then. Returns the sum as it was; `None` if it is not the time.
+pub(crate) async fn end_tolerance(
+    url: &BrokerUrl,
+    connection: &Connection,
+    topology: &Topology,
+    before: &Conservation,
+) -> Result<Option<Conservation>, QueueError> {
+    if !has_turn(connection, topology).await? || !all_answer(url, connection, topology).await? {
+        return Ok(None);
+    }
+    // Only now, and what is looked at is what is written: somebody else may have done so just before.
+    let found = sample(connection, topology).await?;
+    if !found.is_settled_since(before) {
+        return Ok(None);
+    }
+    write(url, connection, topology, &found).await?;
+    Ok(Some(found))
+}
+
+/// Whether this connection is the one that may set a baseline, for as long as it lives.
+async fn has_turn(connection: &Connection, topology: &Topology) -> Result<bool, QueueError> {
+    let (names, holder) = (&topology.names, topology.names.baseline_holder());
+    if Marks::has_one(connection, names, &holder).await? {
+        return Ok(false);
+    }
+    match lock(connection, names, &holder).await {
+        Ok(()) => Ok(true),
+        // Another one was quicker.
+        Err(error) if is(&error, RESOURCE_LOCKED) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether every place tells what is in it: one without a leader counts as empty, and so does one whose letters somebody
+/// has in hand.
+async fn all_answer(url: &BrokerUrl, connection: &Connection, topology: &Topology) -> Result<bool, QueueError> {
+    let notes = notes(connection, &topology.names).await?;
+    let history = History::read(connection, topology).await?;
+    let mut uncertain = Vec::new();
+    for group in Group::ALL {
+        for queue in queues(topology, group, &notes.held, &history) {
+            let Depth { is_certain, has_owner, .. } = depth(connection, &queue).await?;
+            if has_owner && matches!(group, Group::Dead(_)) {
+                return Ok(false);
+            }
+            if !is_certain {
+                let is_single_active = topology.names.is_worked(&queue);
+                uncertain.push(Asked { name: queue, is_single_active });
+            }
+        }
+    }
+    Ok(silent(url, connection, uncertain.into_iter()).await.is_empty())
+}
+
+async fn write(
+    url: &BrokerUrl,
+    connection: &Connection,
+    topology: &Topology,
+    found: &Conservation,
+) -> Result<(), QueueError> {
+    let names = &topology.names;
     let before = last_baseline(connection, names).await?.unwrap_or_default();
     let difference = found.difference() + i128::from(found.baseline);
     let next = Baseline {
         number: before.number.saturating_add(1),
         difference: i64::try_from(difference).unwrap_or(i64::MAX),
-        uncertain: found.tolerance.uncertain + before.uncertain,
-        deaths: found.tolerance.deaths + before.deaths,
-        lost: found.tolerance.lost + before.lost,
+        uncertain: found.tolerance.uncertain.saturating_add(before.uncertain),
+        deaths: found.tolerance.deaths.saturating_add(before.deaths),
+        lost: found.tolerance.lost.saturating_add(before.lost),
     };
     let queue = names.tally_baseline();
     make(url, connection, topology, &queue).await?;
@@ -117,10 +197,16 @@ async fn notes(connection: &Connection, names: &Names) -> Result<Notes, QueueErr
     Ok(notes)
 }
 
-/// Every queue of a kind.
-fn queues(topology: &Topology, group: Group, held: &BTreeSet<String>) -> Vec<String> {
+/// Every queue of a kind, those of what is not configured any more among them.
+fn queues(topology: &Topology, group: Group, held: &BTreeSet<String>, history: &History) -> BTreeSet<String> {
     let names = &topology.names;
-    match group {
+    let former = history.queues(names).filter(|(former, _)| match former {
+        Former::Account(_) => group == Group::Held,
+        Former::Tier(_) | Former::Shards(_) => group == Group::Work,
+        Former::Prefix(_) | Former::Place(_) => false,
+    });
+    let former = former.flat_map(|(_, queues)| queues);
+    let configured: Vec<_> = match group {
         Group::Work => {
             let shards = topology.shards().map(|shard| names.shard(shard));
             shards.chain(topology.tiers.iter().map(|tier| names.retry(*tier))).collect()
@@ -131,5 +217,6 @@ fn queues(topology: &Topology, group: Group, held: &BTreeSet<String>) -> Vec<Str
             accounts.iter().map(|account| names.queue(&Place::Held(account.clone()))).collect()
         }
         Group::Dead(class) => vec![names.dead(class)],
-    }
+    };
+    former.chain(configured).collect()
 }

@@ -1,15 +1,15 @@
 use std::time::Duration;
 
-use refersion_relay_queue::{BrokerState, BrokerUrl, Gravity, PolicyHarm, Queue, RabbitMq};
+use refersion_relay_queue::{BrokerState, BrokerUrl, Gravity, PolicyHarm, Queue, QueueError, RabbitMq};
 use refersion_relay_telemetry::Metrics;
 use tokio::time::timeout;
 
 use super::finding::Finding;
 use super::queue::{Looked, PATIENCE, reached};
-use super::{conservation, drain};
+use super::{conservation, drain, left_behind};
 use crate::cli::CheckArgs;
 use crate::config::{Examined, ShardList};
-use crate::{left_behind, parts, words};
+use crate::{parts, words};
 
 /// How long looking at the policies may take. The management API hears of a new queue's some seconds late.
 const POLICY_PATIENCE: Duration = Duration::from_secs(30);
@@ -22,6 +22,7 @@ pub(super) async fn look(url: &BrokerUrl, examined: &Examined, args: &CheckArgs,
     findings.extend(policies(&queue, examined).await);
     findings.push(sharing(&queue, examined).await);
     findings.extend(drain::look(&queue, &examined.settings).await);
+    findings.extend(left(&queue, examined).await);
     let mut conservation = None;
     if args.conservation {
         let (finding, found) = conservation::still(&queue, args.new_baseline).await;
@@ -74,8 +75,6 @@ async fn policies(queue: &RabbitMq, examined: &Examined) -> Vec<Finding> {
         }
     };
     let mut findings: Vec<_> = report.harms.iter().map(harm).collect();
-    let left = report.left_behind.iter().map(|(shards, events)| left_behind::says(*shards, *events));
-    let left: Vec<_> = left.map(|says| Finding::failed("shards", says)).collect();
     if findings.is_empty() && report.not_shown.is_empty() && report.not_told.is_empty() {
         findings.push(Finding::ok(what, format!("none does harm to the {} queues", report.queues)));
     }
@@ -92,8 +91,19 @@ async fn policies(queue: &RabbitMq, examined: &Examined) -> Vec<Finding> {
         );
         findings.push(Finding::warning(what, says));
     }
-    findings.extend(left);
     findings
+}
+
+/// What no configuration names. A broker that cannot be reached has its own line already.
+async fn left(queue: &RabbitMq, examined: &Examined) -> Vec<Finding> {
+    if matches!(*queue.state().borrow(), BrokerState::Away { .. }) {
+        return Vec::new();
+    }
+    let looking = timeout(PATIENCE, queue.left_behind(examined.settings.management_url.as_ref())).await;
+    left_behind::judge(looking.unwrap_or_else(|_| {
+        let waited = PATIENCE.as_secs();
+        Err(QueueError::Away(format!("the broker took longer than {waited} s")))
+    }))
 }
 
 /// Whether workers share the shards by themselves, which depends on the broker's version.

@@ -1,5 +1,6 @@
 use std::time::{Duration, SystemTime};
 
+use refersion_relay_queue::rfc3339_seconds;
 use refersion_relay_refersion::{ClockReading, Offset};
 
 use super::finding::Finding;
@@ -14,7 +15,7 @@ const EARLIEST: Duration = Duration::from_hours(20_454 * 24);
 pub(super) fn judge(now: SystemTime, readings: &[ClockReading], answered: bool) -> Finding {
     let what = "clock";
     if now < SystemTime::UNIX_EPOCH + EARLIEST {
-        let says = format!("it is {} here, before this program was written: set the clock", shown(now));
+        let says = format!("it is {} here, before this program was written: set the clock", rfc3339_seconds(now));
         return Finding::failed(what, says);
     }
     // Each is a lower bound, so the largest is the best.
@@ -44,12 +45,6 @@ pub(super) fn judge(now: SystemTime, readings: &[ClockReading], answered: bool) 
     } else {
         Finding::ok(what, format!("agrees with Refersion's to {} s", WARN.as_secs()))
     }
-}
-
-fn shown(time: SystemTime) -> String {
-    // Only a clock before 1970 cannot be shown.
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since).to_string()
 }
 
 #[cfg(test)]

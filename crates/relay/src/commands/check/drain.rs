@@ -32,17 +32,17 @@ pub(super) async fn look(queue: &dyn Queue, settings: &Settings) -> Vec<Finding>
 
 /// What the change waits for.
 async fn left(queue: &dyn Queue, settings: &Settings, count: u16) -> Result<String, QueueError> {
-    let (mut on_shards, mut in_tiers, mut held) = (0, 0, 0);
+    let (mut on_shards, mut in_tiers, mut held) = (0_u64, 0_u64, 0_u64);
     for shard in refersion_relay_model::Shard::all(count) {
-        on_shards += events(queue, &Place::Shard(shard)).await?;
+        on_shards = events(queue, &Place::Shard(shard)).await?.saturating_add(on_shards);
     }
     for tier in &settings.retry.tiers {
         // A tier has the events of all shards.
         let shard = refersion_relay_model::Shard::of(0, count);
-        in_tiers += events(queue, &Place::Later(shard, *tier)).await?;
+        in_tiers = events(queue, &Place::Later(shard, *tier)).await?.saturating_add(in_tiers);
     }
     for account in parts::names(&settings.accounts) {
-        held += events(queue, &Place::Held(account)).await?;
+        held = events(queue, &Place::Held(account)).await?.saturating_add(held);
     }
     let (events, wait) = (counted(on_shards, "event"), form(on_shards, "waits", "wait"));
     Ok(format!("{events} {wait} on them, {in_tiers} in tiers, {held} behind held accounts"))
@@ -50,5 +50,5 @@ async fn left(queue: &dyn Queue, settings: &Settings, count: u16) -> Result<Stri
 
 async fn events(queue: &dyn Queue, place: &Place) -> Result<u64, QueueError> {
     let depth = queue.depth(place).await?;
-    Ok(depth.ready + depth.in_hand)
+    Ok(depth.ready.saturating_add(depth.in_hand))
 }

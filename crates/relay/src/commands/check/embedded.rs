@@ -7,10 +7,10 @@ use tokio::time::timeout;
 
 use super::finding::Finding;
 use super::queue::{Looked, PATIENCE, reached};
-use super::{conservation, drain};
+use super::{conservation, drain, left_behind};
 use crate::cli::CheckArgs;
 use crate::config::Examined;
-use crate::{left_behind, parts};
+use crate::parts;
 
 /// Whether the file of the embedded queue can be used, is whole, and accounts for every event.
 pub(super) async fn look(path: &SqlitePath, examined: &Examined, args: &CheckArgs, metrics: &Metrics) -> Looked {
@@ -18,8 +18,7 @@ pub(super) async fn look(path: &SqlitePath, examined: &Examined, args: &CheckArg
     let mut findings = vec![file(path, &queue).await];
     findings.extend(permissions(path));
     findings.extend(drain::look(&queue, &examined.settings).await);
-    let left = queue.left_behind().await.unwrap_or_default().into_iter();
-    findings.extend(left.map(|(shards, events)| Finding::failed("shards", left_behind::says(shards, events))));
+    findings.extend(left_behind::judge(queue.left_behind().await));
     findings.extend(queue.ahead().await.unwrap_or_default().into_iter().map(ahead));
     let ledger = queue.ledger().await.ok();
     findings.extend(ledger.map(adds_up));

@@ -9,6 +9,7 @@ mod effective;
 mod embedded;
 mod files;
 mod finding;
+mod left_behind;
 mod queue;
 mod report;
 mod tls;

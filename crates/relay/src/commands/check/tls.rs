@@ -1,6 +1,7 @@
 use std::time::{Duration, SystemTime};
 
 use refersion_relay_ingest::Certificate;
+use refersion_relay_queue::rfc3339_seconds;
 use tokio::time::timeout;
 
 use super::finding::Finding;
@@ -39,7 +40,7 @@ fn judge(now: SystemTime, certificate: &Result<Certificate, UnusableFiles>) -> F
         Err(error) => return Finding::failed(CERTIFICATE, chain(error)),
     };
     let (begins, expires) = (certificate.begins(), certificate.expires());
-    let shown = |time| humantime::format_rfc3339_seconds(time);
+    let shown = rfc3339_seconds;
     match expires.duration_since(now) {
         _ if now < begins => Finding::failed(CERTIFICATE, format!("it is valid only from {} on", shown(begins))),
         Ok(left) if WARN <= left => {

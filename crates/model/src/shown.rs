@@ -21,7 +21,7 @@ fn is_uuid(id: &str) -> bool {
         return false;
     };
     version.starts_with(|c| matches!(c, '1'..='8'))
-        && variant.starts_with(|c| matches!(c, '8' | '9' | 'a' | 'b' | 'A' | 'B'))
+        && variant.starts_with(['8', '9', 'a', 'b', 'A', 'B'])
         && bytes_of_hex(&id.replace('-', "")).is_some_and(|bytes| !is_text(&bytes))
 }
 

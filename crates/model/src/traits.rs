@@ -23,10 +23,12 @@ impl Traits {
     /// Puts the objects of an event where everybody looks for them, and finds the traits of its person.
     pub(crate) fn settle(root: &mut Map<String, Value>) -> Self {
         open(root, &OBJECTS);
-        if let Some(Value::Object(context)) =
-            root.iter_mut().find(|(key, _)| is_same("context", key)).map(|(_, value)| value)
-        {
-            open(context, &["traits"]);
+        for (key, value) in root.iter_mut() {
+            if let Value::Object(context) = value
+                && is_same("context", key)
+            {
+                open(context, &["traits"]);
+            }
         }
         if Fields::of_map(root).get(&["traits"]).is_none() {
             gather(root);
@@ -58,6 +60,7 @@ fn names_somebody(traits: Option<&Value>) -> bool {
 pub(crate) fn open(map: &mut Map<String, Value>, names: &[&str]) {
     for (key, value) in map.iter_mut() {
         if let Value::String(text) = &*value
+            && text.trim_start().starts_with('{')
             && names.iter().any(|name| is_same(name, key))
             && let Some(object) = opened(text)
         {

@@ -1,7 +1,6 @@
 use reqwest::ClientBuilder;
 
 /// What a client of the tests is built with: they talk to this machine, and to no proxy that its environment names.
-#[must_use]
 pub fn http_client() -> ClientBuilder {
     // It is built with TLS, even where that is not used.
     let _ = rustls::crypto::ring::default_provider().install_default();

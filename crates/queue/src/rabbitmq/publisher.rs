@@ -204,7 +204,9 @@ impl Publisher {
                 Err(PublishError::Unknown(link.why()))
             }
             // A channel that was replaced is closed, whether or not everything that went over it is confirmed.
-            Ok(Err(error)) if !link.is_current(&confirming) => Err(PublishError::Unknown(Cause::of(&error).to_string())),
+            Ok(Err(error)) if !link.is_current(&confirming) => {
+                Err(PublishError::Unknown(Cause::of(&error).to_string()))
+            }
             Ok(Err(error)) => {
                 link.fail(&Cause::of(&error).to_string());
                 Err(PublishError::Unknown(link.why()))

@@ -37,7 +37,8 @@ impl BrokerUrl {
         let user = user.map(|user| format!("{user}@")).unwrap_or_default();
         let parse = |host: &str| {
             let host = host.trim();
-            let mut uri: AMQPUri = format!("{scheme}://{user}{host}{tail}").parse().map_err(|_| InvalidBrokerUrl::Form)?;
+            let mut uri: AMQPUri =
+                format!("{scheme}://{user}{host}{tail}").parse().map_err(|_| InvalidBrokerUrl::Form)?;
             uri.query.heartbeat = uri.query.heartbeat.or(Some(HEARTBEAT));
             (!host.is_empty()).then_some(uri).ok_or(InvalidBrokerUrl::Form)
         };

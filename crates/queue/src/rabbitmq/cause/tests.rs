@@ -97,7 +97,11 @@ fn what_a_person_mistypes_is_said_in_words_of_the_configuration() {
         ),
         (506, "RESOURCE_ERROR - too much", "b:1 is short of memory, disk, file descriptors or the like"),
         (541, "INTERNAL_ERROR", "b:1 failed to do it, see its log"),
-        (320, "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'", "b:1 has closed the connection"),
+        (
+            320,
+            "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'",
+            "b:1 has closed the connection",
+        ),
     ] {
         let sentence = answered(code, text).with("b:1");
         assert!(sentence.starts_with(says), "{sentence}");

@@ -3,9 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use lapin::options::{
-    BasicGetOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
-};
+use lapin::options::{BasicGetOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use serde::de::DeserializeOwned;
@@ -83,8 +81,8 @@ pub(in crate::rabbitmq) async fn remove_unfinished(
     names: &Names,
     queue: &str,
 ) -> Result<(), lapin::Error> {
-    let is_unfinished = !Marks::has_one(connection, names, queue).await?
-        && is_silent(url, &asked(queue), SILENT_AFTER).await?;
+    let is_unfinished =
+        !Marks::has_one(connection, names, queue).await? && is_silent(url, &asked(queue), SILENT_AFTER).await?;
     if !is_unfinished {
         return Ok(());
     }

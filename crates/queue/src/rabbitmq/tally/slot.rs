@@ -58,7 +58,12 @@ impl Slot {
         Err((None, std::io::Error::other("no slot is free").into()))
     }
 
-    async fn open(url: &BrokerUrl, connection: &Connection, topology: &Topology, index: u16) -> Result<Self, lapin::Error> {
+    async fn open(
+        url: &BrokerUrl,
+        connection: &Connection,
+        topology: &Topology,
+        index: u16,
+    ) -> Result<Self, lapin::Error> {
         let names = &topology.names;
         let queue = names.tally(index);
         // Its note may be in somebody's hand just now, and without it the slot would lose its history.

@@ -66,11 +66,7 @@ pub(crate) async fn sample(connection: &Connection, topology: &Topology) -> Resu
 }
 
 /// Takes the sum as it is now for right.
-pub(crate) async fn baseline(
-    url: &BrokerUrl,
-    connection: &Connection,
-    topology: &Topology,
-) -> Result<(), QueueError> {
+pub(crate) async fn baseline(url: &BrokerUrl, connection: &Connection, topology: &Topology) -> Result<(), QueueError> {
     let names = &topology.names;
     let found = sample(connection, topology).await?;
     let before = last_baseline(connection, names).await?.unwrap_or_default();

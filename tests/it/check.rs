@@ -344,6 +344,28 @@ async fn events_on_shards_that_are_not_configured_are_named_own_node() {
 }
 
 #[tokio::test]
+async fn a_broker_that_takes_nothing_or_allows_too_little_is_a_failure_own_node() {
+    let node = PrivateBroker::start_with(Options { management: true, ..Options::default() }).await.expect("a node");
+    let refersion = Refersion::start().await;
+    let api = format!("management_url = \"{}\"", node.management_url().expect("it was asked for"));
+    let config = Config::new(&node.url(), refersion.url(), &[("queue", &api)]);
+    let fine = check(&config).await;
+    assert_eq!(fine.code, Some(0), "{:?}", fine.output);
+
+    node.ctl(&["set_vhost_limits", "-p", "/", r#"{"max-connections": 5, "max-queues": 500}"#]).await.expect("it does");
+    let limited = check(&config).await;
+    limited.says("limit of connections", "failed", &["allows 5 connections", "needs about"]);
+    limited.says("limit of queues", "ok", &["allows 500 queues"]);
+    assert_eq!(limited.code, Some(1), "{:?}", limited.output);
+    node.ctl(&["clear_vhost_limits", "-p", "/"]).await.expect("it does");
+
+    node.ctl(&["set_vm_memory_high_watermark", "0.0001"]).await.expect("it does");
+    let alarmed = check(&config).await;
+    alarmed.says("alarm", "failed", &["low on memory", "503"]);
+    assert_eq!(alarmed.code, Some(1), "{:?}", alarmed.output);
+}
+
+#[tokio::test]
 async fn policies_that_do_harm_are_named_own_node() {
     let node = PrivateBroker::start_with(Options { management: true, ..Options::default() }).await.expect("a node");
     let refersion = Refersion::start().await;

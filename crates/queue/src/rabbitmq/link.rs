@@ -26,8 +26,8 @@ const WINDOW: u32 = 1_000;
 /// How long after its first refusal a channel that still refuses is replaced. A queue that is full takes what is on its
 /// way over a new channel, some messages, before it says so again: seldom enough that a limit stays one.
 const RENEW_AFTER: Duration = Duration::from_secs(15);
-/// How long it may take until it is known which shards are in use.
-const GATES_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it may take until it is known which shards are in use, if a queue without a leader has to be made again for it.
+const GATES_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long each step of replacing a channel may take.
 const RENEW_TIMEOUT: Duration = Duration::from_secs(10);
 

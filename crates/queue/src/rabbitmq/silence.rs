@@ -77,8 +77,8 @@ fn is_internal(error: &lapin::Error) -> bool {
     matches!(Cause::of(error), Cause::Internal(_) | Cause::Lost(_))
 }
 
-/// May cost the channel it is asked over, so that is its own.
-async fn ask(connection: &Connection, queue: &Asked, patience: Duration) -> Result<bool, lapin::Error> {
+/// May cost the channel it is asked over, so that is its own, or with an internal error the connection.
+pub(super) async fn ask(connection: &Connection, queue: &Asked, patience: Duration) -> Result<bool, lapin::Error> {
     let counted = count(connection, &queue.name).await?;
     // A queue that says so has somebody who leads it; one that says nothing of the kind may have.
     if 0 < counted.ready || 0 < counted.consumers {

@@ -94,7 +94,11 @@ async fn a_wrong_password_is_named_and_not_shown() {
     let queue = RabbitMq::start(settings(&url), Metrics::new());
 
     let mut state = queue.state();
-    let state = timeout(PATIENCE, state.wait_for(|state| state.to_string().contains("ACCESS_REFUSED"))).await;
+    let state = timeout(
+        PATIENCE,
+        state.wait_for(|state| state.to_string().contains("refuses the user or password of queue.url")),
+    )
+    .await;
 
     let state = state.expect("the state never says why").unwrap().to_string();
     assert!(!state.contains("wr0ng"), "{state}");

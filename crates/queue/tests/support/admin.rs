@@ -3,8 +3,8 @@
 use futures_util::StreamExt;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions,
-    ConfirmSelectOptions, ExchangeDeleteOptions, ExchangeUnbindOptions, QueueDeclareOptions, QueueDeleteOptions,
-    QueuePurgeOptions,
+    ConfirmSelectOptions, ExchangeBindOptions, ExchangeDeleteOptions, ExchangeUnbindOptions, QueueDeclareOptions,
+    QueueDeleteOptions, QueuePurgeOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
@@ -58,6 +58,15 @@ impl Admin {
         let (to, from, key) = (format!("{prefix}.marks"), format!("{prefix}.notes"), format!("{queue}.made"));
         let options = ExchangeUnbindOptions::default();
         channel.exchange_unbind(to.into(), from.into(), key.into(), options, FieldTable::default()).await.unwrap();
+        channel.close(200, "done".into()).await.unwrap();
+    }
+
+    /// Marks that somebody has begun to make a queue under a prefix.
+    pub(crate) async fn mark_begun(&self, prefix: &str, queue: &str) {
+        let channel = self.channel().await;
+        let (to, from, key) = (format!("{prefix}.marks"), format!("{prefix}.notes"), format!("{queue}.begun.made"));
+        let options = ExchangeBindOptions::default();
+        channel.exchange_bind(to.into(), from.into(), key.into(), options, FieldTable::default()).await.unwrap();
         channel.close(200, "done".into()).await.unwrap();
     }
 

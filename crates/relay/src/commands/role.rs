@@ -23,6 +23,9 @@ use crate::reload::{Reload, Shared};
 use crate::signals::Stop;
 use crate::{flow, left_behind, parts, policies, poll};
 
+/// How long each step of leaving may take when the grace is over.
+const LEAVING: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// What this process does.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Roles {
@@ -177,7 +180,9 @@ impl Running {
         tracing::warn!("not everything in flight was finished; what was not comes again");
         stop.abort.cancel();
         // Giving the shards up makes their next owner start at once instead of when the broker notices.
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(3), self.tasks.wait()).await;
+        let _ = tokio::time::timeout(LEAVING, self.tasks.wait()).await;
+        // Nor has the broker a lost connection to tell of.
+        let _ = tokio::time::timeout(LEAVING, self.queue.close()).await;
         self.ops_stop.cancel();
         Err(Exit::Said)
     }

@@ -7,18 +7,20 @@ use lapin::options::{BasicGetOptions, BasicPublishOptions, QueueBindOptions, Que
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::Backoff;
 use crate::rabbitmq::marks::{Marks, mark, unmark};
 use crate::rabbitmq::names::Names;
 use crate::rabbitmq::reader::{answer, exists, of_queue, silence_of};
-use crate::rabbitmq::silence::{Asked, SILENT_AFTER, is_silent};
+use crate::rabbitmq::silence::{Asked, SILENT_AFTER, ask, is_silent};
 use crate::rabbitmq::topology::Topology;
 use crate::rabbitmq::url::BrokerUrl;
 
 /// How often a note can be looked at: up to RabbitMQ 4.2 each time counts as a failed delivery.
 const LOOKS: i32 = i32::MAX;
+/// How long deleting a queue may take that nobody leads.
+const DELETED_IN: Duration = Duration::from_secs(30);
 /// How long a note may be in its writer's hand, or in a reader's.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -35,20 +37,28 @@ pub(in crate::rabbitmq) async fn make(
     queue: &str,
 ) -> Result<bool, lapin::Error> {
     let names = &topology.names;
-    let is_marked = Marks::has_one(connection, names, queue).await?;
+    let marks = Marks::ask(connection, names).await?;
+    let is_marked = marks.has(queue).await?;
+    let was_begun = is_marked || marks.has(&begun(queue)).await?;
+    marks.end().await?;
     let is_made = is_marked && exists(connection, queue).await?;
     let channel = answer(connection.create_channel()).await?;
     if is_marked && !is_made {
         unmark(&channel, names, queue).await?; // what is left of one that somebody has deleted
     }
+    if !was_begun {
+        mark(&channel, names, &begun(queue)).await?;
+    }
     // Somebody may also have deleted what binds it.
     declare(connection, names, queue).await?;
-    let is_silent = is_silent(url, &asked(queue), PATIENCE).await?;
     if is_made {
         answer(channel.close(200, "done".into())).await?;
-        return if is_silent { Err(silence_of(queue)) } else { Ok(true) };
+        // It was made long ago, so asking it ends no connection but one that it is silent to.
+        let asked = ask(connection, &asked(queue), PATIENCE).await.map_err(|error| of_queue(error, queue))?;
+        return if asked { Err(silence_of(queue)) } else { Ok(true) };
     }
-    if is_silent {
+    // Nothing is wrong with one that nobody has begun to make before.
+    if was_begun && is_silent(url, &asked(queue), PATIENCE).await? {
         remove(connection, queue).await?;
         declare(connection, names, queue).await?;
     }
@@ -57,6 +67,11 @@ pub(in crate::rabbitmq) async fn make(
     mark(&channel, names, queue).await?;
     answer(channel.close(200, "done".into())).await?;
     Ok(false)
+}
+
+/// What is marked before a queue is made, so that it is known when that was interrupted.
+fn begun(queue: &str) -> String {
+    format!("{queue}.begun")
 }
 
 fn asked(queue: &str) -> Asked {
@@ -93,7 +108,9 @@ pub(in crate::rabbitmq) async fn remove_unfinished(
 async fn remove(connection: &Connection, queue: &str) -> Result<(), lapin::Error> {
     tracing::debug!(queue.name = queue, "making a queue again whose making was interrupted");
     let channel = answer(connection.create_channel()).await?;
-    answer(channel.queue_delete(queue.into(), QueueDeleteOptions::default())).await?;
+    // RabbitMQ 4 waits for a leader before it deletes a queue without one.
+    let deleting = channel.queue_delete(queue.into(), QueueDeleteOptions::default());
+    timeout(DELETED_IN, deleting).await.map_err(|_| silence_of(queue))??;
     answer(channel.close(200, "done".into())).await
 }
 

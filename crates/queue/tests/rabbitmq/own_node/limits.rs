@@ -44,8 +44,8 @@ async fn a_limit_of_queues_is_named_and_nobody_is_told_to_delete_one() {
 #[tokio::test]
 async fn a_limit_of_connections_is_named_by_whoever_runs_into_it() {
     let node = node().await;
-    let settings = limited(&node, r#"{"max-connections": 1}"#).await;
-    let relay = Relay::start_with(&node.url(), settings).await;
+    let relay = Relay::start_with(&node.url(), limited(&node, "{}").await).await;
+    node.ctl(&["set_vhost_limits", "-p", "small", r#"{"max-connections": 1}"#]).await.unwrap();
 
     for shard in 0..2 {
         let place = Place::Shard(Shard { index: shard, count: 2 });

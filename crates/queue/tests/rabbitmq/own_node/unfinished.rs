@@ -29,6 +29,8 @@ async fn begin_to_make(node: &PrivateBroker, relay: &Relay, queue: &str) {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
     arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(i32::MAX));
+    // The relay declares what marks need when it first asks for one.
+    relay.admin.mark_begun(&relay.settings.prefix, queue).await;
     relay.admin.declare_queue(queue, arguments).await;
     leave_unfinished(node, queue).await;
 }

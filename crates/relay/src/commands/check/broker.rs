@@ -19,6 +19,8 @@ pub(super) async fn look(url: &BrokerUrl, examined: &Examined, args: &CheckArgs,
     let queue = parts::rabbitmq(url, &examined.settings, metrics);
     // The queues are declared first, so that there is something for policies to be in force on.
     let mut findings = vec![topology(&queue).await];
+    findings.extend(alarm(&queue).await);
+    findings.extend(limits(&queue, examined).await);
     findings.extend(policies(&queue, examined).await);
     findings.push(sharing(&queue, examined).await);
     findings.extend(drain::look(&queue, &examined.settings).await);
@@ -51,6 +53,42 @@ async fn topology(queue: &RabbitMq) -> Finding {
         Ok(Err(error)) => Finding::failed(what, error.to_string()),
         Err(_) => Finding::failed(what, format!("the broker did not answer within {} s", PATIENCE.as_secs())),
     }
+}
+
+/// Whether the broker takes messages: under an alarm it takes none, and the doors answer 503.
+async fn alarm(queue: &RabbitMq) -> Option<Finding> {
+    // That it cannot be asked is found already.
+    let why = timeout(PATIENCE, queue.alarm()).await.ok()?.ok()??;
+    let says = format!(
+        "the broker takes no messages ({why}), so that the doors answer 503: give it what it is short of; `rabbitmqctl status` \
+         shows its alarms"
+    );
+    Some(Finding::failed("alarm", says))
+}
+
+/// Whether what the broker allows is enough, where a limit is set and shown.
+async fn limits(queue: &RabbitMq, examined: &Examined) -> Vec<Finding> {
+    let Some(api) = &examined.settings.management_url else { return Vec::new() };
+    // That the API does not answer is said by who looks at the policies.
+    let Ok(Ok(limits)) = timeout(PATIENCE, queue.limits(api)).await else { return Vec::new() };
+    let needs = queue.needs();
+    let of = [
+        ("queues", limits.queues, needs.queues),
+        ("connections", limits.connections, needs.connections),
+        ("channels", limits.channels, needs.channels),
+    ];
+    let set = of.into_iter().filter_map(|(what, most, needed)| Some((what, most?, needed)));
+    let findings = set.map(|(what, most, needed)| {
+        let says = format!(
+            "the broker allows {most} {what}, and a process that does everything needs about {needed}, with a command beside it"
+        );
+        if most < needed {
+            Finding::failed(format!("limit of {what}"), format!("{says}: raise it"))
+        } else {
+            Finding::ok(format!("limit of {what}"), says)
+        }
+    });
+    findings.collect()
 }
 
 async fn policies(queue: &RabbitMq, examined: &Examined) -> Vec<Finding> {

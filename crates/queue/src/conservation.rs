@@ -276,7 +276,7 @@ mod tests {
         assert!(sum(11).holds() && sum(16).holds() && sum(6).holds());
         assert!(!sum(17).holds() && !sum(5).holds());
         let said = "10 accepted + 1 copies = 11 delivered + 0 ignored + 0 dropped + 0 dead + 0 waiting; tolerance 5 \
-                    (1 for lost connections, 4 for 1 processes that died, 0 in motion)";
+                    (1 for lost connections, 4 for 1 process that died, 0 in motion)";
         assert_eq!(sum(11).to_string(), said);
         let moving = sum(12).moving_since(&sum(11));
         assert_eq!((moving.tolerance.moving, moving.tolerance.events()), (1, 6));

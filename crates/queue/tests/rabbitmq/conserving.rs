@@ -44,7 +44,7 @@ async fn a_process_that_dies_widens_the_tolerance_and_the_next_one_goes_on_with_
     let lost = dead.tolerance.lost;
     assert!((150..=300).contains(&lost), "{dead}");
     assert_eq!((dead.accepted, dead.waiting(), dead.difference()), (150, 150, 0));
-    let said = format!("tolerance {lost} (0 for lost connections, {lost} for 1 processes that died, 0 in motion)");
+    let said = format!("tolerance {lost} (0 for lost connections, {lost} for 1 process that died, 0 in motion)");
     assert!(dead.to_string().ends_with(&said), "{dead}");
     let next = another(&relay).await;
     next.store(&SHARD, crowd(150..160)).await;

@@ -150,7 +150,7 @@ fn what_is_wrong_with_an_account_is_said_with_its_name() {
             format!("{ACCOUNT}\n{ACCOUNT}"),
             "2 mistakes in the configuration\n  \
              relay.toml:7: account number 2: name has to be different for each account\n  \
-             relay.toml:8: account number 2: public_key has to be different for each account",
+             relay.toml:8: account number 2: public_key is also a key pair of account acme: each key pair has to be different from all other keys",
         ),
         (
             format!("{ACCOUNT}status = \"ACTVE\"\n"),

@@ -109,7 +109,7 @@ fn exercise(metrics: &Metrics) {
     for how in ["created", "deactivated", "already_inactive", "not_found"].into_iter().chain(existing) {
         metrics.delivered(how);
     }
-    let failures = ["no_answer", "unavailable", "limited", "unclear", "unauthorized", "rejected"];
+    let failures = ["no_answer", "unavailable", "limited", "unclear", "unauthorized", "rejected", "unfinished"];
     for failure in failures {
         metrics.attempt_failed(failure);
     }

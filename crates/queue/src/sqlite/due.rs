@@ -44,14 +44,15 @@ pub(crate) fn is_anything(connection: &Connection, now: SystemTime) -> rusqlite:
 /// What is due first: its time has come, or lies further ahead than the delay of its tier, which no time does that was
 /// written by the clock as it is now.
 pub(crate) fn find(connection: &Connection, now: SystemTime, most: i64) -> rusqlite::Result<Vec<Due>> {
-    let sql = "SELECT due_at, number, due_place FROM event WHERE place = ?1 AND ?2 < due_at AND due_at <= ?3 \
+    let sql = "SELECT due_at, number, due_place FROM event WHERE place = ?1 AND ?2 <= due_at AND due_at <= ?3 \
                ORDER BY due_at, number LIMIT ?4";
     let mut statement = connection.prepare_cached(sql)?;
     let mut due = Vec::new();
     for (from, name) in places(connection, "retry.*")? {
-        let ranges = [(i64::MIN, millis(now), false), (furthest(&name, now), i64::MAX, true)];
-        for (after, up_to, is_ahead) in ranges {
-            let rows = statement.query_map(params![from, after, up_to, most], |row| {
+        let come = (i64::MIN, millis(now), false);
+        let ahead = furthest(&name, now).checked_add(1).map(|begin| (begin, i64::MAX, true));
+        for (begin, end, is_ahead) in [come].into_iter().chain(ahead) {
+            let rows = statement.query_map(params![from, begin, end, most], |row| {
                 Ok(Due { at: row.get(0)?, number: row.get(1)?, from, to: row.get(2)?, is_ahead })
             })?;
             for row in rows {

@@ -14,8 +14,9 @@ use super::cause::Cause;
 use super::link::OpenError;
 use super::marks::mark;
 use super::names::Names;
-use super::reader::{Count, answer, exists};
+use super::reader::{Count, answer, exists, silence_of};
 use super::seed;
+use super::silence::{Asked, SILENT_AFTER, is_silent};
 use super::topology::Topology;
 use super::url::BrokerUrl;
 use crate::{Gate, Shards};
@@ -186,7 +187,9 @@ impl Gates {
                 break;
             }
             if PREPARED_IN <= begin.elapsed() {
-                return Err(OpenError::Away(why));
+                // Who asked before may be stuck with that: RabbitMQ 4 takes a minute to say that a queue has no leader.
+                let silent = silent_gate(url, topology).await;
+                return Err(OpenError::Away(silent.map_or(why, |queue| Cause::of(&silence_of(&queue)).to_string())));
             }
         }
         answer(channel.close(200, "done".into())).await?;
@@ -272,6 +275,17 @@ fn conclude(before: &Shards, seen: &[Option<Gate>]) -> Option<Shards> {
     (*seen.iter().find(|gate| **gate != Some(Gate::Closed)).unwrap_or(&Some(Gate::Closed)))?;
     let gates = before.sets().iter().zip(seen).map(|(set, seen)| seen.unwrap_or(set.gate));
     Some(before.with(gates))
+}
+
+/// A gate that answers nobody, if there is one.
+async fn silent_gate(url: &BrokerUrl, topology: &Topology) -> Option<String> {
+    for name in topology.gate_names() {
+        let asked = Asked { name, is_single_active: false };
+        if is_silent(url, &asked, SILENT_AFTER).await.unwrap_or(false) {
+            return Some(asked.name);
+        }
+    }
+    None
 }
 
 async fn see(channel: &Channel, topology: &Topology) -> Result<Vec<Option<Gate>>, lapin::Error> {

@@ -61,10 +61,10 @@ impl Admin {
         channel.close(200, "done".into()).await.unwrap();
     }
 
-    /// Marks that somebody has begun to make a queue under a prefix.
-    pub(crate) async fn mark_begun(&self, prefix: &str, queue: &str) {
+    /// Marks a queue under a prefix.
+    pub(crate) async fn mark(&self, prefix: &str, queue: &str) {
         let channel = self.channel().await;
-        let (to, from, key) = (format!("{prefix}.marks"), format!("{prefix}.notes"), format!("{queue}.begun.made"));
+        let (to, from, key) = (format!("{prefix}.marks"), format!("{prefix}.notes"), format!("{queue}.made"));
         let options = ExchangeBindOptions::default();
         channel.exchange_bind(to.into(), from.into(), key.into(), options, FieldTable::default()).await.unwrap();
         channel.close(200, "done".into()).await.unwrap();

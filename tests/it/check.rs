@@ -282,13 +282,13 @@ async fn events_in_a_retry_delay_that_was_taken_out_are_named_and_still_add_up()
     let refersion = Refersion::start().await;
     let retry = [("retry", "in_hand = \"100ms\"\ntiers = [\"10m\"]\nmax_attempts = 3")];
     let config = Config::new(&shared_broker(), refersion.url(), &retry);
-    let relay = Relay::start("run", &config).await;
+    let mut relay = Relay::start("run", &config).await;
     refersion.fail(Operation::New, "waiting@", None, Fault::status(500, None));
     assert_eq!(relay.post(1, identify("waiting@example.com")).await.status, 202);
     assert_eq!(relay.post(1, identify("fine@example.com")).await.status, 202);
     let retried = r#"refersion_relay_retries_total{wait="tier"}"#;
     eventually("it waits", || async { relay.metric(retried).await == 1 }).await;
-    relay.stop().await;
+    relay.terminate().await;
 
     config.edit("tiers = [\"10m\"]", "tiers = [\"1s\"]");
 

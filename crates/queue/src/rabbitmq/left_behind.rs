@@ -9,6 +9,8 @@ use super::topology::Topology;
 use crate::left_behind::{Former, Named};
 use crate::{LeftBehind, QueueError};
 
+/// What every relay has, whatever is configured.
+const PARTS: [&str; 3] = ["intake", "unrouted", "events"];
 /// What is needed to see what other prefixes have.
 const KEY: &str = "queue.management_url";
 
@@ -80,9 +82,7 @@ fn other_prefixes(own: &str, stored: &[Stored]) -> BTreeMap<Former, u64> {
     struct Prefix {
         events: u64,
         has_readers: bool,
-        has_intake: bool,
-        has_unrouted: bool,
-        has_shards: bool,
+        parts: BTreeSet<&'static str>,
     }
     let mut prefixes = BTreeMap::<&str, Prefix>::new();
     for Stored { name, messages, consumers } in stored {
@@ -92,11 +92,9 @@ fn other_prefixes(own: &str, stored: &[Stored]) -> BTreeMap<Former, u64> {
         let is_shard = place.starts_with("events.");
         // Dead letters are read by whoever looks at them, a person among the others.
         found.has_readers |= 0 < *consumers && (is_shard || place == "intake");
-        found.has_shards |= is_shard;
-        found.has_intake |= place == "intake";
-        found.has_unrouted |= place == "unrouted";
+        found.parts.extend(PARTS.into_iter().filter(|part| place == *part || (is_shard && *part == "events")));
     }
-    let is_relay = |found: &Prefix| found.has_intake && found.has_unrouted && found.has_shards;
+    let is_relay = |found: &Prefix| found.parts.len() == PARTS.len();
     let left = prefixes.into_iter().filter(|(_, found)| is_relay(found) && !found.has_readers);
     left.map(|(prefix, found)| (Former::Prefix(prefix.to_owned()), found.events)).collect()
 }

@@ -78,7 +78,7 @@ async fn the_tolerance_ends_when_nothing_moves_and_explains_what_is_missing() {
 
     // Somebody looks at dead letters: what is in a hand is not counted.
     relay.store(&Place::Dead(Class::Invalid), crowd(200..201)).await;
-    let still = sum(&relay, |sum| sum.accepted == 151 && sum.difference() == still.difference() as i128).await;
+    let still = sum(&relay, |sum| sum.accepted == 151 && sum.difference() == still.difference()).await;
     let hand = relay.admin.consume(&relay.name("dead.invalid")).await;
     assert_eq!(queue.end_tolerance(&still).await.unwrap(), None, "somebody reads");
     hand.close(200, "done".into()).await.unwrap();

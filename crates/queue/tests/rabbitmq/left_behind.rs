@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lapin::BasicProperties;
 use refersion_relay_model::Shard;
 use refersion_relay_queue::{Former, Place, Queue, RabbitMq, RabbitMqSettings, Remnant};
 
@@ -75,7 +76,7 @@ async fn what_is_deleted_on_the_broker_is_forgotten_and_what_comes_later_is_reme
     let (first, second) = tokio::join!(new.queue.remember(), new.queue.remember());
     first.and(second).unwrap();
 
-    old.admin.publish("", &old.name("held.new"), b"{}", Default::default()).await;
+    old.admin.publish("", &old.name("held.new"), b"{}", BasicProperties::default()).await;
     let third =
         Relay::start_with(&shared_broker(), RabbitMqSettings { accounts: Vec::new(), ..old.settings.clone() }).await;
     eventually("it is found", async || (left(&third).await == [(Former::Account(account("new")), 1)]).then_some(()))

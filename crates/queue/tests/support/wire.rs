@@ -39,15 +39,15 @@ impl Wire {
         let accepted = Arc::new(AtomicU64::new(0));
         let (orders, receiver) = watch::channel(Orders::default());
         let (counter, open) = (accepted.clone(), Arc::new(()));
-        let (guard, received) = (open.clone(), Arc::new(AtomicU64::new(0)));
-        let counted = received.clone();
+        let (guard, bytes) = (open.clone(), Arc::new(AtomicU64::new(0)));
+        let received = bytes.clone();
         let accepting = async move {
             while let Ok((near, _)) = listener.accept().await {
                 let number = counter.fetch_add(1, Ordering::SeqCst);
                 let (target, orders, guard) = (target.clone(), receiver.clone(), guard.clone());
-                let counted = counted.clone();
+                let bytes = bytes.clone();
                 tokio::spawn(async move {
-                    connect(near, target, number, orders, counted).await;
+                    connect(near, target, number, orders, bytes).await;
                     drop(guard);
                 });
             }

@@ -60,14 +60,7 @@ async fn it_needs_nothing_else_on_the_machine_and_leaves_nothing_behind() {
 
     assert_eq!(output.code, Some(0), "{output:?}");
     assert!(output.stdout.contains("everything came out as it should"), "{}", output.stdout);
-    for part in [
-        "  202  21 events",
-        "  401  ",
-        "  413  ",
-        "  501  ",
-        "samir@example.com",
-        "rejected  3e931f6b-7544-4201-83e3-73233a3a5f23",
-    ] {
+    for part in ["  202  21 events", "  401  ", "  413  ", "  501  ", "samir@example.com", "rejected  3e931f6b-7544-"] {
         assert!(output.stdout.contains(part), "{part} is not in:\n{}", output.stdout);
     }
     let here = program().display().to_string();

@@ -64,7 +64,7 @@ fn payloads() -> Vec<(&'static str, Payload)> {
     let mut payloads: Vec<_> = FILES.into_iter().flat_map(read).collect();
     let event = |bio: &str| {
         let traits = format!(r#"{{"name":"Lar Ge","email":"large@example.com","bio":"{bio}"}}"#);
-        format!(r#"{{"type":"identify","messageId":"large-1","traits":{traits}}}"#)
+        format!(r#"{{"type":"identify","messageId":"l1","traits":{traits}}}"#)
     };
     let event = event(&"x".repeat(32 * 1024 - event("").len()));
     payloads.push((
@@ -75,7 +75,7 @@ fn payloads() -> Vec<(&'static str, Payload)> {
             library: None,
             single: None,
             path: None,
-            id: Some("large-1".to_owned()),
+            id: Some("l1".to_owned()),
             event: RawValue::from_string(event).expect("JSON"),
         },
     ));

@@ -207,6 +207,9 @@ mod tests {
         }
     }
 
+    /// Headers and a body.
+    type Sent<'a> = (&'a [(&'a str, &'a str)], &'a [u8]);
+
     /// What a stranger hears: the status, the headers and the body.
     async fn heard(ingest: &Ingest, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String, Bytes) {
         let mut request = Request::post(path);
@@ -235,7 +238,7 @@ mod tests {
         let many = format!("[{}1]", "1,".repeat(crate::MAX_BATCH_EVENTS + 1));
         let signed = ("x-signature", IDENTIFY_SIGNED);
         let too_large = vec![b' '; MAX_WEBHOOK_BYTES + 1];
-        let cases: [(&[(&str, &str)], &[u8]); 12] = [
+        let cases: [Sent<'_>; 12] = [
             (&[], event),
             (&[signed], event),
             (&[("x-signature", "short")], event),

@@ -129,6 +129,7 @@ pub(super) struct RawLog {
 /// `[[account]]`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "these are the keys as they stand in the file")]
 pub(super) struct RawAccount {
     /// What messages call it: `account acme`.
     #[serde(skip)]

@@ -261,8 +261,8 @@ fn limit(words: &str) -> Option<Limit> {
     } else {
         Scope::VirtualHost
     };
-    let numbers = plain.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok());
-    Some(Limit { what, scope, most: numbers.last() })
+    let mut numbers = plain.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok());
+    Some(Limit { what, scope, most: numbers.next_back() })
 }
 
 /// What stands between quotes, or behind the word.

@@ -162,7 +162,7 @@ impl Gates {
         let channel = answer(connection.create_channel()).await?;
         topology.declare_gates(&channel).await?;
         let mut were_used = HashMap::new();
-        let (begin, mut why) = (Instant::now(), "the broker does not say which shards are in use".to_owned());
+        let (since, mut why) = (Instant::now(), "the broker does not say which shards are in use".to_owned());
         loop {
             let began = Instant::now();
             let seen = see(&channel, topology).await?;
@@ -186,7 +186,7 @@ impl Gates {
             if self.saw(&see(&channel, topology).await?, began) {
                 break;
             }
-            if PREPARED_IN <= begin.elapsed() {
+            if PREPARED_IN <= since.elapsed() {
                 // Who asked before may be stuck with that: RabbitMQ 4 takes a minute to say that a queue has no leader.
                 let silent = silent_gate(url, topology).await;
                 return Err(OpenError::Away(silent.map_or(why, |queue| Cause::of(&silence_of(&queue)).to_string())));

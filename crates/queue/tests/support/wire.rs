@@ -40,7 +40,7 @@ impl Wire {
         let (orders, receiver) = watch::channel(Orders::default());
         let (counter, open) = (accepted.clone(), Arc::new(()));
         let (guard, bytes) = (open.clone(), Arc::new(AtomicU64::new(0)));
-        let received = bytes.clone();
+        let sum = bytes.clone();
         let accepting = async move {
             while let Ok((near, _)) = listener.accept().await {
                 let number = counter.fetch_add(1, Ordering::SeqCst);
@@ -52,7 +52,14 @@ impl Wire {
                 });
             }
         };
-        Self { address, accepted, open, received, orders, _accepting: AbortOnDropHandle::new(tokio::spawn(accepting)) }
+        Self {
+            address,
+            accepted,
+            open,
+            received: sum,
+            orders,
+            _accepting: AbortOnDropHandle::new(tokio::spawn(accepting)),
+        }
     }
 
     /// The same URL by way of this wire.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use refersion_relay_model::Class;
-use refersion_relay_queue::{Message, Queue, Scan};
+use refersion_relay_queue::{BrokerUrl, Message, Queue, RabbitMqSettings, Scan};
 
 use crate::support::events::{INVALID, crowd, events, numbers};
 use crate::support::instance::EVERYTHING;
@@ -54,8 +54,10 @@ async fn a_look_that_is_cut_off_leaves_the_letters_in_order() {
     let looked = relay.queue.browse(Class::Invalid, EVERYTHING, &mut visit).await;
 
     assert!(looked.is_err(), "{looked:?}");
-    relay.until_up().await;
-    relay.until_depth(&INVALID, 100).await;
-    assert_eq!(relay.bodies(Class::Invalid).await, numbers(0..100));
+    let direct = RabbitMqSettings { url: BrokerUrl::parse(&url).unwrap(), ..relay.settings.clone() };
+    let other = Relay::start_with(&url, direct).await;
+    other.until_depth(&INVALID, 100).await;
+    assert_eq!(other.bodies(Class::Invalid).await, numbers(0..100));
+    drop(other);
     relay.clean().await;
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use lapin::BasicProperties;
 use refersion_relay_model::Shard;
 use refersion_relay_queue::{Former, Place, Queue, RabbitMq, RabbitMqSettings, Remnant};
 
@@ -68,15 +67,16 @@ async fn a_former_account_tier_and_number_of_shards_are_left_behind_and_still_ad
 #[tokio::test]
 async fn what_is_deleted_on_the_broker_is_forgotten_and_what_comes_later_is_remembered() {
     let old = before().await;
+    old.store(&Place::Later(Shard { index: 0, count: 2 }, LONG), crowd(0..1)).await;
+    old.instance.queue.close().await; // it would declare again what is deleted
     let new = after(&old).await;
     old.admin.delete_queue(&old.name("held.acme")).await;
-    old.store(&Place::Later(Shard { index: 0, count: 2 }, LONG), crowd(0..1)).await;
 
     // Several at once, as when everything starts at the same time.
     let (first, second) = tokio::join!(new.queue.remember(), new.queue.remember());
     first.and(second).unwrap();
 
-    old.admin.publish("", &old.name("held.new"), b"{}", BasicProperties::default()).await;
+    new.store(&Place::Held(account("new")), crowd(1..2)).await;
     let third =
         Relay::start_with(&shared_broker(), RabbitMqSettings { accounts: Vec::new(), ..old.settings.clone() }).await;
     eventually("it is found", async || (left(&third).await == [(Former::Account(account("new")), 1)]).then_some(()))

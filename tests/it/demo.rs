@@ -119,12 +119,12 @@ async fn what_it_keeps_works_with_the_commands_it_prints() {
     let ids = |letters: &Value| -> Vec<_> {
         letters.as_array().expect("an array").iter().map(|letter| letter["id"].clone()).collect()
     };
-    assert_eq!((ids(&letters).len(), ids(&letters)), (3, ids(&report["dead_letters"])));
+    assert_eq!((ids(&letters).len(), ids(&letters)), (4, ids(&report["dead_letters"])));
     let letter = json(&machine.shell(&line(" dlq show ")).await);
     assert_eq!((&letter["message_id"], &letter["class"]), (&"demo-lumbergh-1".into(), &"rejected".into()));
     // Refersion is gone, or somebody else's.
     let check = machine.shell(&line(" check ")).await;
-    for part in ["ok   queue: ", "ok   conservation: 30 accepted", "account initech"] {
+    for part in ["ok   queue: ", "ok   conservation: 31 accepted", "account initech"] {
         assert!(check.stdout.contains(part), "{part} is not in:\n{}", check.stdout);
     }
     assert!(!check.stdout.contains("WARN configuration"), "others can read it: {}", check.stdout);

@@ -127,7 +127,7 @@ async fn what_it_keeps_works_with_the_commands_it_prints() {
     );
     // Refersion is gone, or somebody else's.
     let check = machine.shell(&line(" check ")).await;
-    for part in ["ok   queue: ", "ok   conservation: 30 accepted", "account initech"] {
+    for part in ["ok   queue: ", "ok   conservation: 31 accepted", "account initech"] {
         assert!(check.stdout.contains(part), "{part} is not in:\n{}", check.stdout);
     }
     assert!(!check.stdout.contains("WARN configuration"), "others can read it: {}", check.stdout);

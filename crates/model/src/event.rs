@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::fields::{Fields, NoText, scalar};
 use crate::surrogates::mended;
 use crate::text::without_byte_order_mark;
-use crate::traits::Traits;
+use crate::traits::{Traits, opened};
 use crate::{DeadReason, Email, Envelope, InvalidEmail};
 
 /// One Segment message, read tolerantly: unknown fields are ignored, and every scalar may be a string, a number or null.
@@ -191,15 +191,15 @@ impl Event {
         envelope.is_computed(self.root().get(&["context"]))
     }
 
-    /// `traits.company` is a name in some libraries and an object with a `name` in others.
+    /// `traits.company` is a name in some libraries, an object with a `name` in others, and JSON text of one in tables.
     pub(crate) fn company(&self) -> Result<Option<Cow<'_, str>>, NoText> {
-        match self.traits().get(&["company"]) {
-            None => Ok(None),
-            Some(company) => {
-                let name = scalar(company).or_else(|| Fields::of(Some(company)).text(&["name"]));
-                name.map(Some).ok_or(NoText)
-            }
-        }
+        let Some(company) = self.traits().get(&["company"]) else { return Ok(None) };
+        let object = company.as_str().and_then(opened);
+        let name = match &object {
+            Some(object) => Fields::of(Some(object)).text(&["name"]).map(|name| Cow::Owned(name.into_owned())),
+            None => scalar(company).or_else(|| Fields::of(Some(company)).text(&["name"])),
+        };
+        name.map(Some).ok_or(NoText)
     }
 }
 

@@ -83,6 +83,15 @@ fn scalars_of_the_wrong_type_are_read_all_the_same() {
 }
 
 #[test]
+fn a_company_may_be_a_name_or_an_object_also_as_text() {
+    for company in [json!("Initech"), json!({"name": "Initech"}), json!(r#"{"name":"Initech","id":3}"#)] {
+        let traits = json!({"name": "A B", "email": "a@example.com", "company": company});
+        let event = json!({"type": "identify", "traits": traits});
+        assert_eq!(created(&event).company, personal("Initech"), "{company}");
+    }
+}
+
+#[test]
 fn an_address_may_be_one_line_or_nonsense() {
     let with = |address: Value| {
         created(&json!({"type": "identify", "traits": {"name": "A B", "email": "a@b", "address": address}}))

@@ -274,7 +274,7 @@ fn queue_url(queue: &RawQueue, folder: &Path) -> Result<QueueUrl, Invalid> {
     match SqlitePath::parse(url, folder) {
         Ok(path) => Ok(QueueUrl::Sqlite(path)),
         Err(InvalidSqlitePath::NotSqlite) => {
-            BrokerUrl::parse(url).map(QueueUrl::RabbitMq).map_err(|error| bad(error.to_string()))
+            BrokerUrl::parse(url).map(QueueUrl::RabbitMq).map_err(|error| unusable("queue.url", &error))
         }
         Err(error) => Err(bad(error.to_string())),
     }
@@ -309,14 +309,14 @@ fn management_url(queue: &RawQueue) -> Result<Option<ManagementUrl>, Invalid> {
     let key = "queue.management_url";
     let url = secret(key, queue.management_url.as_ref(), queue.management_url_file.as_ref())?;
     let url = url.map(|url| ManagementUrl::parse(url.expose_secret()));
-    url.transpose().map_err(|error| invalid(key, &error.to_string()))
+    url.transpose().map_err(|error| unusable(key, &error))
 }
 
 fn proxy(refersion: &RawRefersion) -> Result<Option<ProxyUrl>, Invalid> {
     let key = "refersion.proxy_url";
     let url = secret(key, refersion.proxy_url.as_ref(), refersion.proxy_url_file.as_ref())?;
     let url = url.map(|url| ProxyUrl::parse(url.expose_secret()));
-    url.transpose().map_err(|error| invalid(key, &error.to_string()))
+    url.transpose().map_err(|error| unusable(key, &error))
 }
 
 fn valid_prefix(prefix: &str) -> bool {
@@ -359,7 +359,7 @@ fn account(raw: RawAccount, found: &mut Mistakes) -> Option<AccountSettings> {
     let label = raw.label;
     let key = |key: &str| format!("{label}: {key}");
     let name = required(&key("name"), "give it one, like \"acme\"", found)
-        .then(|| AccountName::try_from(raw.name).map_err(|error| invalid(&key("name"), &error.to_string())))
+        .then(|| AccountName::try_from(raw.name).map_err(|error| unusable(&key("name"), &error)))
         .and_then(|name| found.take(name));
     if required(&key("public_key"), "it is the merchant's public key at Refersion", found) {
         found.check(&key("public_key"), !raw.public_key.trim().is_empty(), "not empty");
@@ -516,6 +516,11 @@ fn none_of(key: &str, text: &str, one: &str, other: &str) -> Invalid {
     let meant = nearest(text, [one, other].into_iter());
     let hint = meant.map(|meant| format!(": did you mean \"{meant}\"?")).unwrap_or_default();
     invalid(key, &format!("has to be {one} or {other}{hint}"))
+}
+
+/// What is wrong with a value, in a sentence of its own.
+fn unusable(key: &str, error: &impl std::fmt::Display) -> Invalid {
+    invalid(key, &format!("cannot be used: {error}"))
 }
 
 fn invalid(key: &str, why: &str) -> Invalid {

@@ -37,6 +37,8 @@ pub(super) async fn export(letters: &DeadLetters, args: &ExportArgs) -> Result<(
     let walked = match walked {
         // Whoever read it has seen enough, and what of it was read nobody knows.
         (_, Err(WalkError::Output(error))) if output::unread(&error) => return Ok(()),
+        // Nor where it could not be written.
+        (_, Err(error @ WalkError::Output(_))) => return Err(Exit::failed(error)),
         walked => walked,
     };
     let done = &walked.0;

@@ -25,6 +25,7 @@ pub(super) enum Format {
     Batch,
     Pretty,
     Joined,
+    Commas,
     Sequence,
     OldMac,
     Csv,
@@ -72,6 +73,9 @@ impl Format {
             }
             Self::Joined => {
                 "several JSON documents on one line: `jq -c . FILE | refersion-relay enqueue -` puts each on its own"
+            }
+            Self::Commas => {
+                "events with commas between them: `sed 's/,[[:space:]]*$//' FILE | refersion-relay enqueue -` leaves them out"
             }
             Self::Sequence => {
                 "a sequence of JSON texts: `jq -c --seq . FILE | tr -d '\\036' | refersion-relay enqueue -` reads it"
@@ -141,6 +145,7 @@ pub(super) fn shape(head: &[u8], whole: bool) -> Look {
 fn object(text: &[u8], line: &[u8], has_more_lines: bool, whole: bool) -> Look {
     match documents(line) {
         Documents::One if is_batch(line) => Look::Other(Format::Batch),
+        Documents::One if line.trim_ascii_end().ends_with(b",") => Look::Other(Format::Commas),
         Documents::Several { between } if between.contains(&b'\r') => Look::Other(Format::OldMac),
         Documents::Several { .. } => Look::Other(Format::Joined),
         Documents::Unfinished if has_more_lines => match documents(text) {
@@ -254,6 +259,7 @@ mod tests {
             (pretty[..pretty.len() - 2].to_owned(), Format::Pretty),
             (format!("{EVENT}{EVENT}"), Format::Joined),
             (format!("{EVENT} {EVENT}\n"), Format::Joined),
+            (format!("{EVENT},\n{EVENT},\n"), Format::Commas),
             (format!("{EVENT}\r{EVENT}\r"), Format::OldMac),
             (format!("\u{1e}{EVENT}\n"), Format::Sequence),
             (format!("\0\0\0{EVENT}\n"), Format::Nul),

@@ -66,8 +66,8 @@ async fn it_needs_nothing_else_on_the_machine_and_leaves_nothing_behind() {
         "  413  ",
         "  501  ",
         "samir@example.com",
-        "rejected    3e931f6b-7544-4201-83e3-73233a3a5f23",
-        "unverified  b2f6c3de-5d0a-4c5e-9a37-1f0d7c1b6e42",
+        "rejected    3e931f6b-7544-…",
+        "unverified  b2f6c3de-5d0a-…",
     ] {
         assert!(output.stdout.contains(part), "{part} is not in:\n{}", output.stdout);
     }
@@ -119,7 +119,7 @@ async fn what_it_keeps_works_with_the_commands_it_prints() {
     let ids = |letters: &Value| -> Vec<_> {
         letters.as_array().expect("an array").iter().map(|letter| letter["id"].clone()).collect()
     };
-    assert_eq!((ids(&letters).len(), ids(&letters)), (3, ids(&report["dead_letters"])));
+    assert_eq!((ids(&letters).len(), ids(&letters)), (4, ids(&report["dead_letters"])));
     let letter = json(&machine.shell(&format!("{} --json", line(" dlq show "))).await);
     assert_eq!(
         (&letter["message_id"], &letter["class"]),

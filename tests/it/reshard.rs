@@ -174,7 +174,7 @@ async fn what_waits_in_a_tier_is_done_before_the_new_shards_are_used() {
 
     assert!(are_in_use(&relay, OLD_IN_USE).await);
     let check = config.command(&["check"]).await;
-    let said = "draining 4 shards: 0 events on them, 1 in tiers, 0 behind held accounts";
+    let said = "draining 4 shards: 0 events wait on them, 1 in tiers, 0 behind held accounts";
     assert!(check.stdout.contains(said), "{}", check.stdout);
     eventually("the new shards are in use", || are_in_use(&relay, NEW_IN_USE)).await;
     assert_eq!(refersion.with_email("abc@example.com").len(), 1, "it is done by then");

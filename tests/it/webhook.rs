@@ -117,9 +117,9 @@ async fn a_delete_that_the_signature_does_not_cover_waits_for_a_person() {
         assert_eq!((replayed.code, config.dead_letters().await.len()), (Some(0), 1), "{by_the_way:?}: {replayed:?}");
     }
     let plan = config.command(&["dlq", "replay", "--reason", "unsigned"]).await;
-    assert!(plan.stdout.contains("1 more are left out"), "{plan:?}");
+    assert!(plan.stdout.contains("1 more is left out"), "{plan:?}");
     let events = config.command(&["dlq", "export", "--events"]).await;
-    assert!(events.stdout.is_empty() && events.stderr.contains("1 unverified ones were left out"), "{events:?}");
+    assert!(events.stdout.is_empty() && events.stderr.contains("1 unverified one was left out"), "{events:?}");
     let replayed = config.command(&["dlq", "replay", "--class", "unverified", "--yes"]).await;
     assert_eq!(replayed.code, Some(0), "{replayed:?}");
     eventually("a person meant it", || async { refersion.statuses("first@example.com") == ["DISABLED"] }).await;

@@ -96,7 +96,9 @@ async fn an_account_may_give_its_write_key_these_rights() {
 async fn what_no_signature_covers_changes_nobody_and_what_one_covers_does() {
     let refersion = Refersion::start().await;
     let people = ["covered@example.com", "behind@example.com"];
-    people.iter().for_each(|email| seed(&refersion, email));
+    for email in people {
+        seed(&refersion, email);
+    }
     let config = Config::embedded(refersion.url(), &[]);
     updating(&config, "webhook_secret = \"shared\"");
     let relay = Relay::start("run", &config).await;
@@ -112,7 +114,9 @@ async fn what_no_signature_covers_changes_nobody_and_what_one_covers_does() {
 async fn still_only_creates(queue: &str) {
     let refersion = Refersion::start().await;
     let people = ["held@example.com", "late@example.com", "dead@example.com"];
-    people.iter().for_each(|email| seed(&refersion, email));
+    for email in people {
+        seed(&refersion, email);
+    }
     let config = Config::new(queue, refersion.url(), &SHORT);
     updating(&config, "");
     let mut relay = Relay::start("run", &config).await;

@@ -75,8 +75,8 @@ impl Reply {
         match self {
             Self::Accepted(_) => "accepted".to_owned(),
             Self::AcceptedAll(Counts { accepted, dead, ignored }) => format!(
-                "accepted {accepted} events, {dead} of them cannot be used as they are and wait for the relay's operator; {ignored} \
-                 are nothing for Refersion"
+                "events accepted: {accepted}; of those, not usable as they are, and waiting for the relay's operator: {dead}; nothing \
+                 for Refersion: {ignored}"
             ),
             Self::Ignored(why) => format!("nothing to do: {why}"),
             Self::TooLarge => {

@@ -12,8 +12,14 @@ use crate::sort::Sorted;
 #[derive(Default)]
 pub(crate) struct Sheaf {
     messages: Vec<(Place, Message)>,
-    dead: Vec<DeadReason>,
+    dead: Vec<Dead>,
     ignored: Vec<Ignored>,
+}
+
+/// A dead letter among them, as the log names it.
+struct Dead {
+    reason: DeadReason,
+    message_id: String,
 }
 
 /// What became of a sheaf.
@@ -43,7 +49,7 @@ impl FromIterator<Sorted> for Sheaf {
             match event {
                 Sorted::Work(place, message) => sheaf.messages.push((place, message)),
                 Sorted::Dead(reason, message) => {
-                    sheaf.dead.push(reason);
+                    sheaf.dead.push(Dead { reason, message_id: message.headers.message_id.clone() });
                     sheaf.messages.push((Place::Dead(reason.class()), message));
                 }
                 Sorted::Ignored(why) => sheaf.ignored.push(why),
@@ -67,7 +73,8 @@ impl Sheaf {
                 return Stored::No;
             }
             metrics.accepted(door, results.len() as u64);
-            for reason in dead {
+            for Dead { reason, message_id } in dead {
+                tracing::warn!(message.id = %message_id, "dead letter at a door: {} ({})", reason.class(), reason.as_str());
                 metrics.dead_lettered_at_door(reason);
             }
             tracing::debug!(events = results.len(), ignored = ignored.len(), "accepted");
@@ -87,7 +94,7 @@ impl Sheaf {
     pub(crate) fn fates(&self) -> Vec<&'static str> {
         let mut dead = self.dead.iter();
         let fate = |(place, _): &(Place, Message)| match place {
-            Place::Dead(_) => dead.next().map_or("dead", |reason| reason.as_str()),
+            Place::Dead(_) => dead.next().map_or("dead", |dead| dead.reason.as_str()),
             Place::Intake | Place::Subject(_) | Place::Shard(_) | Place::Later(..) | Place::Held(_) => "work",
         };
         self.messages.iter().map(fate).collect()

@@ -74,7 +74,7 @@ impl EventType {
 /// Why bytes are not an event. Never quotes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
-    /// Not JSON, cut off, not UTF-8, or nested more than 128 levels deep.
+    /// Not JSON, cut off, not UTF-8, or nested more than 127 levels deep.
     #[error("the body is not valid JSON (line {line}, column {column})")]
     NotJson {
         /// Where reading stopped, from 1.

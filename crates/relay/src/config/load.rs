@@ -4,7 +4,7 @@ use std::{env, fmt, fs, io};
 use super::environment;
 use super::examine::slots;
 use super::mistakes::{Mistake, Mistakes};
-use super::raw::RawSettings;
+use super::raw::{RawIngest, RawSettings};
 use super::settings::{Settings, why};
 use super::understand::{all_keys, understand};
 
@@ -79,9 +79,15 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
     fs::read_to_string(path).map_err(|error| ConfigError::Open { path: path.into(), error })
 }
 
-/// What the file at `path` says, which is `text`, with the environment over it.
+/// What the file at `path` says, which is `text`, with the environment over it. Files with relative paths lie beside it, wherever the
+/// program is started.
 pub(super) fn merge(path: &Path, text: &str) -> (RawSettings, Mistakes) {
-    let (raw, found) = understand(text, &variables());
+    let (mut raw, found) = understand(text, &variables());
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let beside = |file: &mut PathBuf| *file = folder.join(&*file);
+    slots(&mut raw).into_iter().filter_map(|slot| slot.file.as_mut()).for_each(beside);
+    let RawIngest { tls_certificate_file, tls_key_file, .. } = &mut raw.ingest;
+    [tls_certificate_file, tls_key_file].into_iter().filter_map(Option::as_mut).for_each(beside);
     (RawSettings { folder: state_folder(path), ..raw }, found)
 }
 

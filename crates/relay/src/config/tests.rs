@@ -266,3 +266,15 @@ fn nothing_is_made_up_below_a_section_that_is_torn() {
 fn a_mark_at_the_beginning_and_old_line_ends_do_no_harm() {
     assert_eq!(said(&format!("\u{feff}{}", ACCOUNT.replace('\n', "\r\n")), &[]), "");
 }
+
+#[test]
+fn files_with_relative_paths_lie_beside_the_configuration() {
+    let text = "[ingest]\ntls_certificate_file = \"tls.pem\"\n[[account]]\nsecret_key_file = \"secrets/acme\"\n\
+                write_key_files = [\"secrets/new\", \"/run/secrets/old\"]\n";
+    let (raw, _) = super::load::merge(Path::new("/etc/relay/relay.toml"), text);
+    let account = &raw.account[0];
+    let write_keys: Vec<_> = account.write_key_files.iter().filter_map(|key| key.file.as_deref()).collect();
+    assert_eq!(raw.ingest.tls_certificate_file.as_deref(), Some(Path::new("/etc/relay/tls.pem")));
+    assert_eq!(account.secret_key_file.as_deref(), Some(Path::new("/etc/relay/secrets/acme")));
+    assert_eq!(write_keys, [Path::new("/etc/relay/secrets/new"), Path::new("/run/secrets/old")]);
+}

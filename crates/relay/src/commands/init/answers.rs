@@ -50,19 +50,20 @@ pub(super) fn collect(args: &InitArgs) -> Result<Answers, Exit> {
         None => ask("What is the account to be called here (a-z, 0-9, - and _)? ", account)?,
     };
     let public_key = match &args.public_key {
-        Some(key) => self::key(key).context("--public-key").map_err(Exit::Usage)?,
-        None => ask("Its public key at Refersion? ", self::key)?,
+        Some(key) => self::public_key(key).context("--public-key").map_err(Exit::Usage)?,
+        None => ask("Its public key at Refersion? ", self::public_key)?,
     };
+    let secret = |text: &str| secret_key(text, &public_key);
     let secret_key = match &args.secret_key_file {
-        Some(file) if file == Path::new("-") && !io::stdin().is_terminal() => piped()?,
-        Some(file) if file != Path::new("-") => in_file(file)?,
-        _ => SecretKey::Given(SecretString::from(hidden(|| ask("Its secret key (it is not shown)? ", self::key))?)),
+        Some(file) if file == Path::new("-") && !io::stdin().is_terminal() => piped(secret)?,
+        Some(file) if file != Path::new("-") => in_file(file, secret)?,
+        _ => SecretKey::Given(SecretString::from(hidden(|| ask("Its secret key (it is not shown)? ", secret))?)),
     };
     Ok(Answers { account, public_key, secret_key })
 }
 
 fn account(text: &str) -> anyhow::Result<AccountName> {
-    AccountName::try_from(text.trim().to_owned()).map_err(|error| anyhow!("the name {error}"))
+    AccountName::try_from(text.trim().to_owned()).map_err(|error| anyhow!("{error}"))
 }
 
 /// Never quotes it: it may be the secret one.
@@ -74,26 +75,43 @@ fn key(text: &str) -> anyhow::Result<String> {
     Ok(key.to_owned())
 }
 
-fn piped() -> Result<SecretKey, Exit> {
+fn public_key(text: &str) -> anyhow::Result<String> {
+    let key = key(text)?;
+    if key.contains('.') {
+        return Err(anyhow!(
+            "that has a dot in it, as publickey.secretkey has, which is both: give what stands before the dot"
+        ));
+    }
+    Ok(key)
+}
+
+fn secret_key(text: &str, public_key: &str) -> anyhow::Result<String> {
+    let key = key(text)?;
+    if key == public_key || key.starts_with(&format!("{public_key}.")) {
+        return Err(anyhow!("that is the public key, or both: give the secret one alone"));
+    }
+    Ok(key)
+}
+
+fn piped(take: impl Fn(&str) -> anyhow::Result<String>) -> Result<SecretKey, Exit> {
     let mut text = String::new();
     let read = io::stdin().lock().take(LONGEST).read_to_string(&mut text);
     read.context("cannot read the secret key from standard input").map_err(Exit::Failed)?;
-    let key = self::key(&text).context("standard input").map_err(Exit::Usage)?;
+    let key = take(&text).context("standard input").map_err(Exit::Usage)?;
     Ok(SecretKey::Given(SecretString::from(key)))
 }
 
-fn in_file(file: &Path) -> Result<SecretKey, Exit> {
+fn in_file(file: &Path, take: impl Fn(&str) -> anyhow::Result<String>) -> Result<SecretKey, Exit> {
     let named = || format!("--secret-key-file {}", file.display());
     let text = fs::read_to_string(file).with_context(named).map_err(Exit::Usage)?;
-    key(&text).with_context(named).map_err(Exit::Usage)?;
+    take(&text).with_context(named).map_err(Exit::Usage)?;
     std::path::absolute(file).map(SecretKey::In).map_err(Exit::failed)
 }
 
 /// Asks until the answer will do.
 fn ask<T>(question: &str, take: impl Fn(&str) -> anyhow::Result<T>) -> Result<T, Exit> {
     loop {
-        eprint!("{question}");
-        let _ = io::stderr().flush();
+        let _ = io::stderr().write_all(question.as_bytes());
         let mut line = String::new();
         if io::stdin().lock().read_line(&mut line).map_err(Exit::failed)? == 0 {
             tell!("");
@@ -120,4 +138,19 @@ fn hidden<T>(asking: impl FnOnce() -> T) -> T {
         let _ = tcsetattr(&stdin, OptionalActions::Flush, &before);
     }
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_pair_that_was_pasted_whole_is_neither_of_its_keys() {
+        assert_eq!(public_key(" pub_1\n").unwrap(), "pub_1");
+        assert_eq!(secret_key("sec_1\n", "pub_1").unwrap(), "sec_1");
+        for wrong in [public_key("pub_1.sec_1"), secret_key("pub_1", "pub_1"), secret_key("pub_1.sec_1", "pub_1")] {
+            let error = wrong.unwrap_err().to_string();
+            assert!(!error.contains("_1"), "{error}");
+        }
+    }
 }

@@ -20,6 +20,7 @@ use crate::mark::Marks;
 use crate::order::{Order, Standing};
 use crate::outage::Known;
 use crate::past::{past, since};
+use crate::pauses::OwnLimits;
 use crate::reading::Job;
 use crate::refusals::Refused;
 use crate::roster::{Desk, Roster};
@@ -72,6 +73,8 @@ struct Knowledge {
     refersion: Known,
     /// Why its keys were refused, if they were.
     refused: Option<Refused>,
+    /// Whether it was limited again and again while others of its account went well.
+    is_limited_alone: bool,
 }
 
 /// How working an event ended.
@@ -101,7 +104,7 @@ impl Context {
         };
         self.count_omitted(command);
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-        let mut paused = Duration::ZERO;
+        let (mut paused, mut limits) = (Duration::ZERO, OwnLimits::default());
         loop {
             // Before the gate: what is away may have to go behind the held events first.
             if let Some(aside) = self.not_its_turn(job, standing, false) {
@@ -175,7 +178,8 @@ impl Context {
                 Err(CalledOff::Late) => return settle(self.unfinished(job, taken_at, began, &mut headers), headers),
             };
             // Unknown, it is not charged either.
-            let known = self.in_time(self.learn(job, began, &failure), stay().max(LEAST_STAY), leave).await;
+            let known =
+                self.in_time(self.learn(job, began, &failure, &mut limits), stay().max(LEAST_STAY), leave).await;
             let Some(knowledge) = known else { return Conclusion::Leave };
             let verdict = self.charge(job, &failure, knowledge, backoff.next_wait(), stay(), &mut headers);
             match verdict {
@@ -287,7 +291,8 @@ impl Context {
         if self.longest_stay / 2 < began - taken_at {
             return Verdict::Parked(self.retry.out_of_the_way());
         }
-        let first = *headers.first_failed_at.get_or_insert(now);
+        let first = past(headers.first_failed_at, now).unwrap_or(now);
+        headers.first_failed_at = Some(first);
         unfinished(first, self.idle_between(job, first, now), began.elapsed(), &self.retry, now)
     }
 
@@ -301,7 +306,7 @@ impl Context {
         &self,
         job: &Job,
         failure: &Failure,
-        Knowledge { refersion, refused }: Knowledge,
+        Knowledge { refersion, refused, is_limited_alone }: Knowledge,
         wait: Duration,
         may_stay: Duration,
         headers: &mut Headers,
@@ -309,7 +314,7 @@ impl Context {
         if refused == Some(Refused::InTheWay) {
             return Verdict::Parked(self.retry.out_of_the_way());
         }
-        let is_its_own = refused == Some(Refused::ForItself);
+        let is_its_own = refused == Some(Refused::ForItself) || is_limited_alone;
         let (attempts, first_failed_at, now) = (headers.attempts, headers.first_failed_at, SystemTime::now());
         let out = first_failed_at.map(|first| self.idle_between(job, first, now)).unwrap_or_default();
         let failed = Failed { failure, attempts, first_failed_at, out, refersion, wait, may_stay, is_its_own };
@@ -334,7 +339,7 @@ impl Context {
     }
 
     /// What is known after a failed attempt. Takes until something else was called, or a probe was.
-    async fn learn(&self, job: &Job, began: Instant, failure: &Failure) -> Knowledge {
+    async fn learn(&self, job: &Job, began: Instant, failure: &Failure, limits: &mut OwnLimits) -> Knowledge {
         self.metrics.attempt_failed(failure.as_str());
         if matches!(failure, Failure::Rejected(_)) {
             job.desk.gate.not_limited(began);
@@ -344,7 +349,9 @@ impl Context {
             None => Known::Up,
         };
         let is_refused = matches!(failure, Failure::Unauthorized { .. });
-        Knowledge { refersion, refused: is_refused.then(|| job.desk.refusals.refused(&job.mark)) }
+        let refused = is_refused.then(|| job.desk.refusals.refused(&job.mark));
+        let is_limited_alone = matches!(failure, Failure::Limited { .. }) && limits.again(job.desk.refusals.count());
+        Knowledge { refersion, refused, is_limited_alone }
     }
 
     fn slow_down(&self, job: &Job, began: Instant) {

@@ -1,5 +1,6 @@
 use std::io;
 
+use refersion_relay_model::{Event, EventType};
 use refersion_relay_queue::Letter;
 use serde_json::Value;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -50,6 +51,15 @@ impl<'a> Export<'a> {
         Ok(true)
     }
 
+    /// Whether a letter would be written as something else than it was taken for: only its body is, and that says another type than
+    /// its door did. Whoever enqueues it again would have done what its sender may not.
+    pub(crate) fn misleads(&self, letter: &Letter) -> bool {
+        let says = || Event::parse(&letter.message.body).ok().map(|event| event.kind().as_str());
+        matches!(self.lines, Lines::Events)
+            && EventType::named(&letter.message.headers.kind).is_some()
+            && says().is_some_and(|says| says != letter.message.headers.kind)
+    }
+
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
         self.output.flush().await
     }
@@ -65,6 +75,23 @@ fn event(body: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::tests::letter;
+
+    #[test]
+    fn what_says_another_type_than_its_door_took_it_for_misleads() {
+        let mut output = Vec::new();
+        for (kind, body, misleads) in [
+            ("identify", r#"{"type":"delete","email":"a@example.com"}"#, true),
+            ("identify", r#"{"type":"identify"}"#, false),
+            ("identify", "{}", false),
+            ("delete", r#"{"type":"Delete"}"#, false),
+            ("unknown", r#"{"type":"delete"}"#, false),
+        ] {
+            let mut letter = letter("m1", |headers| headers.kind = kind.to_owned());
+            letter.message.body = body.into();
+            assert_eq!(Export::new(&mut output, Lines::Events).misleads(&letter), misleads, "{kind} {body}");
+            assert!(!Export::new(&mut output, Lines::Letters).misleads(&letter));
+        }
+    }
 
     #[tokio::test]
     async fn on_a_terminal_nothing_is_written_that_it_would_act_on() {

@@ -40,7 +40,7 @@ impl Selection {
 }
 
 /// Wherever it lies: earlier releases put such letters among the invalid ones, and the broker puts what it cannot route elsewhere.
-fn is_unverified(letter: &Letter) -> bool {
+pub(crate) fn is_unverified(letter: &Letter) -> bool {
     let reason = letter.message.headers.death.as_ref().map(|death| death.reason.as_str());
     letter.class == Class::Unverified || reason == Some(DeadReason::Unsigned.as_str())
 }

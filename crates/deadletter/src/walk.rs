@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::filter::is_unverified;
 use crate::pace::Pace;
 use crate::{DeadLetters, Export, Selection};
 
@@ -48,6 +49,8 @@ pub struct Done {
     pub too_large: u64,
     /// Letters that were left out, since nothing shows that their sender had the right to what they ask for. They stayed.
     pub left_out: u64,
+    /// Selected letters that say another type than they were taken for, and so were not written as events unless their ids were named.
+    pub misleading: u64,
     /// Selected letters that are no JSON, and so could not be written as events.
     pub not_json: u64,
     /// Selected ids with which nothing was done.
@@ -143,8 +146,14 @@ impl Judge for Walk<'_, '_> {
             (Deed::Replay, Some(account)) => {
                 let subject = subject(&letter.message, self.fingerprints.get(account));
                 let subject = subject.number(account);
-                let headers = Box::new(letter.message.headers.replayed());
+                let mut headers = Box::new(letter.message.headers.replayed());
+                // Whoever names such a letter means it.
+                headers.create_only &= !is_unverified(letter);
                 Action::Move { place: Place::Subject(subject), headers, subject }
+            }
+            (Deed::Export(export), _) if export.misleads(letter) && !self.selection.filter.ids.contains(&letter.id) => {
+                self.done.misleading += 1;
+                return Action::Keep;
             }
             (Deed::Drop, _) => Action::Drop,
             (Deed::Export(_), _) => Action::Keep,

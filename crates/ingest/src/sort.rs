@@ -66,11 +66,13 @@ impl AccountDoor {
     ) -> Sorted {
         if MAX_EVENT_BYTES < body.len() {
             let error = format!("an event has at most {MAX_EVENT_BYTES} bytes, this one has {}", body.len());
-            return self.dead(None, body, received, DeadReason::TooLarge, error);
+            return self.dead(credential, None, body, received, DeadReason::TooLarge, error);
         }
         let event = match Event::parse_in(&body, envelope) {
             Ok(event) => event,
-            Err(error) => return self.dead(None, body, received, error.dead_reason(), error.to_string()),
+            Err(error) => {
+                return self.dead(credential, None, body, received, error.dead_reason(), error.to_string());
+            }
         };
         match judge_in(&event, envelope, self.missing_last_name) {
             Judgement::Work(command) => {
@@ -83,7 +85,7 @@ impl AccountDoor {
             Judgement::Ignore(why) => Sorted::Ignored(why),
             Judgement::Refuse(missing) => {
                 let error = Missing::sentence(event.kind(), &missing);
-                self.dead(Some(&event), body, received, DeadReason::Incomplete, error)
+                self.dead(credential, Some(&event), body, received, DeadReason::Incomplete, error)
             }
         }
     }
@@ -113,8 +115,11 @@ impl AccountDoor {
         (message_id, place, Message { body, headers })
     }
 
+    /// Makes a dead letter, which has no more rights than its sender: it may be worked one day, by a relay that reads more, or for an
+    /// account that asks for less.
     fn dead(
         &self,
+        credential: Credential,
         event: Option<&Event>,
         body: Bytes,
         received: &Received,
@@ -130,8 +135,16 @@ impl AccountDoor {
             None => Subject::of_message(message_id.as_str()),
         };
         let kind = event.map_or(UNKNOWN_TYPE, |event| EventType::as_str(event.kind()));
-        let mut headers = self.headers(message_id.as_str(), kind, self.fingerprint.subject(&subject), received);
-        headers.death = Some(death(reason, error, received.at));
+        let headers = self.headers(message_id.as_str(), kind, self.fingerprint.subject(&subject), received);
+        let (rights, is_delete) =
+            (credential.rights(self.trust), event.is_some_and(|event| event.kind() == EventType::Delete));
+        let (reason, error) = if is_delete && !rights.delete {
+            (DeadReason::Unsigned, credential.objection().to_owned())
+        } else {
+            (reason, error)
+        };
+        let create_only = if is_delete { !rights.delete } else { !rights.update };
+        let headers = Headers { create_only, death: Some(death(reason, error, received.at)), ..headers };
         Sorted::Dead(reason, Message { body, headers })
     }
 
@@ -176,6 +189,24 @@ mod tests {
         access.admit(AccountAccess::new(name.clone(), KeyPair::new("pub_1", "sec_1")), &Metrics::new());
         let received = Received { at: SystemTime::UNIX_EPOCH, traceparent: None };
         access.by_name(&name).unwrap().sort(credential, Bytes::copy_from_slice(body.as_bytes()), &received)
+    }
+
+    #[test]
+    fn a_dead_letter_has_no_more_rights_than_its_sender() {
+        let (incomplete, unnamed) =
+            (r#"{"type":"identify","traits":{"name":"Cher","email":"a@example.com"}}"#, r#"{"type":"delete"}"#);
+        for (body, reason) in [(incomplete, DeadReason::Incomplete), ("no event", DeadReason::Unreadable)] {
+            for (credential, create_only) in [(Credential::WriteKey, true), (Credential::KeyPair, false)] {
+                let Sorted::Dead(found, message) = sorted_with(credential, body) else { panic!("{body}") };
+                assert_eq!((found, message.headers.create_only), (reason, create_only), "{credential:?} {body}");
+            }
+        }
+        for (credential, reason) in
+            [(Credential::Unsigned, DeadReason::Unsigned), (Credential::KeyPair, DeadReason::Incomplete)]
+        {
+            let Sorted::Dead(found, _) = sorted_with(credential, unnamed) else { panic!("{credential:?}") };
+            assert_eq!(found, reason, "{credential:?}");
+        }
     }
 
     #[test]

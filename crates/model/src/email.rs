@@ -15,15 +15,24 @@ pub struct Email(String);
 #[error("not an e-mail address")]
 pub struct InvalidEmail;
 
+/// Far more than an address has (RFC 5321, section 4.5.3.1), with what a mail program writes around it.
+const LONGEST: usize = 1024;
+
 impl Email {
     /// Reads an address, without the blanks around it and without characters that cannot be seen, wherever they stand: no
     /// address has any. `<ann@example.com>`, `Ann <ann@example.com>` and `mailto:ann@example.com` are the address in them.
     pub fn parse(text: &str) -> Result<Self, InvalidEmail> {
+        // What is longer is not even looked at: reading it must cost nobody anything.
+        if LONGEST < text.trim_matches(is_blank).len() || text.contains(is_broken) {
+            return Err(InvalidEmail);
+        }
         let address = bare(&visible(text)).ok_or(InvalidEmail)?.to_owned();
         let (local, domain) = address.rsplit_once('@').ok_or(InvalidEmail)?;
         // Between quotes everything may stand.
         let is_bracketed = address.contains(['<', '>']) && !local.starts_with('"');
-        if local.is_empty() || domain.is_empty() || is_bracketed || address.contains(is_blank) {
+        let is_no_domain = domain.is_empty() || domain.contains(['&', ';', '\'', '"', '(', ')', '\\', '|']);
+        let is_no_local = local.is_empty() || (local.contains(':') && !local.starts_with('"'));
+        if is_no_local || is_no_domain || is_bracketed || address.contains(is_blank) {
             return Err(InvalidEmail);
         }
         Ok(Self(address))
@@ -69,9 +78,14 @@ fn visible(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// What stands where a character was lost, and what is none.
+fn is_broken(c: char) -> bool {
+    matches!(c, '\u{fffd}' | '\u{fdd0}'..='\u{fdef}') || u32::from(c) & 0xfffe == 0xfffe
+}
+
 /// The address in what a mail program writes around it. `None` where there might be two.
 fn bare(text: &str) -> Option<&str> {
-    let text = without_scheme(text);
+    let text = without_scheme(without_quotes(text));
     let Some(text) = text.strip_suffix('>') else { return Some(text) };
     let (name, address) = text.rsplit_once('<')?;
     let (name, address) =
@@ -83,13 +97,18 @@ fn bare(text: &str) -> Option<&str> {
 
 /// What a link to an address has around it: `mailto:`, and a question mark before what is to be written.
 fn without_scheme(text: &str) -> &str {
-    let mut rest = text;
-    while let Some((scheme, address)) = rest.split_at_checked("mailto:".len())
-        && scheme.eq_ignore_ascii_case("mailto:")
-    {
-        rest = address.split('?').next().unwrap_or_default().trim_matches(is_blank);
+    match text.split_at_checked("mailto:".len()) {
+        Some((scheme, address)) if scheme.eq_ignore_ascii_case("mailto:") => {
+            address.split('?').next().unwrap_or_default().trim_matches(is_blank)
+        }
+        _ => text,
     }
-    rest
+}
+
+/// Quotes around all of an address. Those around its first part alone belong to it.
+fn without_quotes(text: &str) -> &str {
+    let inner = |quote| text.strip_prefix(quote)?.strip_suffix(quote);
+    inner('\'').or_else(|| inner('"')).unwrap_or(text)
 }
 
 impl fmt::Debug for Email {
@@ -132,6 +151,18 @@ mod tests {
     }
 
     #[test]
+    fn a_lost_character_is_no_part_of_an_address_and_a_long_text_is_not_looked_at() {
+        for c in ['\u{fffd}', '\u{fffe}', '\u{fdd0}', '\u{1ffff}'] {
+            for text in [format!("ann@example.com{c}"), format!("a{c}nn@example.com")] {
+                assert_eq!(Email::parse(&text), Err(InvalidEmail), "{c:?}");
+            }
+        }
+        check("ann@example.com\u{1d159}", "ann@example.com");
+        assert_eq!(Email::parse(&format!("{}ann@example.com", "mailto:".repeat(70_000))), Err(InvalidEmail));
+        assert_eq!(Email::parse(&format!("{}@example.com", "a".repeat(1_024))), Err(InvalidEmail));
+    }
+
+    #[test]
     fn what_a_mail_program_writes_around_an_address_is_no_part_of_it() {
         for text in [
             "<ann@example.com>",
@@ -148,7 +179,14 @@ mod tests {
         ] {
             check(text, "ann@example.com");
         }
+        for text in ["'ann@example.com'", "\"ann@example.com\"", "'mailto:ann@example.com'"] {
+            check(text, "ann@example.com");
+        }
+        check("o'brien@example.com", "o'brien@example.com");
         for bad in [
+            "mailto:mailto:ann@example.com",
+            "&lt;ann@example.com&gt;",
+            "ann@example.com'",
             "<>",
             "Ann <>",
             "Ann <ann>",

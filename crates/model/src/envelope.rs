@@ -67,15 +67,16 @@ impl Envelope {
 
     /// Whether `own`, the event's integrations, and those around it exclude Refersion. Only a literal `false` does.
     pub(crate) fn excludes(&self, own: Option<&Map<String, Value>>) -> bool {
+        // By reference: one batch has thousands of events, and what stands there can be megabytes.
         let said = |name: &str| {
-            let of = |map: &Map<String, Value>| map.get(name).filter(|value| !value.is_null()).cloned();
-            own.and_then(of).or_else(|| of(&self.integrations))
+            let has = |value: &&Value| !value.is_null();
+            own.and_then(|own| own.get(name).filter(has)).or_else(|| self.integrations.get(name).filter(has))
         };
         let decisive = match self.filters {
             Filters::Upstream => said(NAME),
             Filters::Here => said(NAME).or_else(|| said(EVERYTHING)),
         };
-        decisive == Some(Value::Bool(false))
+        decisive == Some(&Value::Bool(false))
     }
 
     /// Whether an event with this context was computed by Segment rather than sent by a person's doing.

@@ -5,13 +5,14 @@ pub(crate) fn may_be_shown(id: &str) -> bool {
     is_short_number(id) || is_uuid(id) || is_hex(id) || is_of_segment(id)
 }
 
-/// Up to six digits, which is too short for the number of a phone, with one letter before them or without.
+/// Up to five digits, which is too short for the number of a phone, with one letter before them or without.
 fn is_short_number(id: &str) -> bool {
     let digits = id.strip_prefix(|c: char| c.is_ascii_alphabetic()).unwrap_or(id);
-    is_number(digits) && digits.len() <= 6
+    is_number(digits) && digits.len() <= 5
 }
 
-/// A UUID as RFC 9562 has it, with a version and a variant. What only looks like one may be a number made as long.
+/// A UUID as RFC 9562 has it, with a version and a variant. What only looks like one may be a number made as long: hardly one
+/// in a thousand has so few letters.
 fn is_uuid(id: &str) -> bool {
     let mut parts = id.split('-');
     let mut part = |length: usize| parts.next().filter(|part| part.len() == length);
@@ -20,7 +21,8 @@ fn is_uuid(id: &str) -> bool {
     else {
         return false;
     };
-    version.starts_with(|c| matches!(c, '1'..='8'))
+    3 < id.chars().filter(char::is_ascii_alphabetic).count()
+        && version.starts_with(|c| matches!(c, '1'..='8'))
         && variant.starts_with(['8', '9', 'a', 'b', 'A', 'B'])
         && bytes_of_hex(&id.replace('-', "")).is_some_and(|bytes| !is_text(&bytes))
 }
@@ -57,21 +59,26 @@ fn is_regulation(id: &str) -> bool {
     let parts = parts.and_then(|(regulation, job)| Some((regulation, job.split_once('-')?)));
     parts.is_some_and(|(regulation, (job, token))| {
         let digits = token.chars().filter(char::is_ascii_digit).count();
-        let is_token = token.len() == 10 && token.chars().all(|c| c.is_ascii_digit() || c.is_ascii_uppercase());
+        // A word with a number behind it, or before it, changes from one to the other only once.
+        let is_digit = |c: &u8| c.is_ascii_digit();
+        let changes = token.as_bytes().windows(2).filter(|two| is_digit(&two[0]) != is_digit(&two[1])).count();
+        let is_mixed = token.len() == 10 && token.chars().all(|c| c.is_ascii_digit() || c.is_ascii_uppercase());
+        let is_token = is_mixed && 2 <= changes;
         let are_numbers = is_number(regulation) && regulation.len() <= 7 && is_number(job) && job.len() <= 6;
         are_numbers && is_token && (2..10).contains(&digits)
     })
 }
 
-/// 27 digits of base 62, of which the first ones are a time. Base64 without its signs can look the same.
+/// 27 digits of base 62, of which the first one says in which four years, from 2021 to 2036. Base64 without its signs can look the
+/// same.
 fn is_ksuid(id: &str) -> bool {
     let has = |is: fn(&char) -> bool| id.chars().filter(is).nth(1).is_some();
     let is_mixed = has(char::is_ascii_digit) && has(char::is_ascii_lowercase) && has(char::is_ascii_uppercase);
-    let in_this_century = id.starts_with(|c| matches!(c, '0'..='9' | 'A'..='N'));
+    let in_these_years = id.starts_with(|c| matches!(c, '2'..='5'));
     id.len() == 27
         && id.chars().all(|c| c.is_ascii_alphanumeric())
         && is_mixed
-        && in_this_century
+        && in_these_years
         && !is_text(&bytes_of_base64(&id[..24]))
 }
 
@@ -133,7 +140,7 @@ mod tests {
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             "0",
             "42",
-            "123456",
+            "12345",
             "m1",
         ] {
             assert!(may_be_shown(id), "{id}");
@@ -176,7 +183,12 @@ mod tests {
             "feedbeefdeadbabe",
             "pëter",
             // Numbers of phones, cards and people.
+            "123456",
+            "a850412",
             "1234567",
+            "15551234-5678-4000-8000-000000000000",
+            "delete-reg-1::job-1-PETERSON85",
+            "api-0AnnFordBirthday12031985abc",
             "5551234567",
             "15551234567",
             "+15551234567",

@@ -214,6 +214,11 @@ impl Context {
             Judgement::Ignore(why) => return Err(Verdict::Ignored(*why)),
             Judgement::Refuse(missing) => return Err(incomplete(job.kind, missing)),
         };
+        if let (Command::Deactivate(_), true) = (command, job.create_only) {
+            // Its sender was judged by something else: a dead letter of those that nobody could read, say.
+            let error = "its sender may only create, and this is a delete".to_owned();
+            return Err(Verdict::DeadLetter { reason: DeadReason::Unsigned, status: None, error });
+        }
         match self.held_too_long(&message.headers, job.source) {
             Some(verdict) => Err(verdict),
             None => Ok(command),

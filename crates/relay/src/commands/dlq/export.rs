@@ -42,7 +42,7 @@ pub(super) async fn export(letters: &DeadLetters, args: &ExportArgs) -> Result<(
         walked => walked,
     };
     let done = &walked.0;
-    let Done { acted, seen, not_json, left_out, .. } = *done;
+    let Done { acted, seen, not_json, left_out, misleading, .. } = *done;
     tell!(
         "{} {} written, {seen} of {} {} looked at",
         counted(acted, "dead letter"),
@@ -53,6 +53,12 @@ pub(super) async fn export(letters: &DeadLetters, args: &ExportArgs) -> Result<(
     if 0 < left_out {
         let (were, them) = (form(left_out, "one was", "ones were"), form(left_out, "it", "them"));
         tell!("{left_out} unverified {were} left out: name --class unverified to have {them}");
+    }
+    if 0 < misleading {
+        let (says, its) = (form(misleading, "says itself", "say themselves"), form(misleading, "its id", "their ids"));
+        tell!(
+            "{misleading} {says} to be of another type than the door took for right, and stayed out: name {its} to have them"
+        );
     }
     if 0 < not_json {
         let (is, they) = (form(not_json, "is", "are"), form(not_json, "it is", "they are"));

@@ -118,6 +118,7 @@ fn print_done(plan: &Survey, done: &Done, words: Words, json: bool) -> Result<()
             let acted = numbers.remove("acted").unwrap_or_default();
             numbers.insert(words.acted.to_owned(), acted);
             numbers.remove("not_json");
+            numbers.remove("misleading");
         }
         return say!("{}", json!({"plan": plan, "done": numbers}));
     }

@@ -31,13 +31,10 @@ impl Store {
     }
 
     /// What is configured now may be left behind one day.
-    async fn remember(&self) {
-        let Self::Broker(queue, _) = self else { return };
-        if let Err(error) = queue.remember().await {
-            tracing::warn!(
-                queue.error = %error,
-                "what is configured could not be remembered on the broker: what is left of it one day may not be found"
-            );
+    async fn remember(&self) -> Result<(), QueueError> {
+        match self {
+            Self::Embedded(_) => Ok(()),
+            Self::Broker(queue, _) => queue.remember().await,
         }
     }
 
@@ -59,12 +56,17 @@ pub(crate) async fn watch(
     stop: CancellationToken,
 ) {
     let watching = async {
-        let (mut said, mut has_changed) = (BTreeSet::new(), true);
+        let (mut said, mut has_changed, mut is_new) = (BTreeSet::new(), true, true);
         loop {
             store.until_up().await;
-            if has_changed {
-                store.remember().await;
+            let remembered = if is_new { store.remember().await } else { Ok(()) };
+            if let (Err(error), true) = (&remembered, has_changed) {
+                tracing::warn!(
+                    queue.error = %error,
+                    "what is configured could not be remembered on the broker; until that works, what is left of it may not be found"
+                );
             }
+            is_new = remembered.is_err();
             match store.look().await {
                 Ok(found) => say(&found, &mut said, &metrics),
                 Err(error) => tracing::debug!(queue.error = %error, "what is left behind was not looked at"),
@@ -73,6 +75,7 @@ pub(crate) async fn watch(
                 Ok(()) = accounts.changed() => true,
                 () = tokio::time::sleep(EVERY) => false,
             };
+            is_new |= has_changed;
         }
     };
     stop.run_until_cancelled(watching).await;

@@ -165,9 +165,13 @@ impl RabbitMq {
             None => None,
         };
         let connection = self.tally_connection().await?;
-        let found = left_behind::look(&connection, &self.publisher.topology, stored).await;
+        let looked = left_behind::look(&connection, &self.publisher.topology, stored).await;
         connection::close(&connection).await;
-        found
+        let (found, is_outdated) = looked?;
+        if is_outdated {
+            self.remember().await?;
+        }
+        Ok(found)
     }
 
     /// Takes for right what [`Queue::conservation`] says now: differences and tolerances count from here on.

@@ -11,12 +11,12 @@ use lapin::{Connection, Consumer};
 use refersion_relay_model::AccountName;
 use refersion_relay_telemetry::{self as telemetry, Counted};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::cause::Cause;
 use super::connection::{self, Notice};
 use super::marks::{Marks, lock};
-use super::names::Names;
 use super::publisher::Publisher;
 use super::tally::InHand;
 use super::url::BrokerUrl;
@@ -26,6 +26,8 @@ use crate::{Backoff, BrokerState, Delivery, Group, Message, Owned, Place, QueueE
 
 /// How many refusals of a copy in a row, by a broker that is up, mean that its place takes nothing.
 const STUCK_AFTER: u32 = 2;
+/// How long to ask whether somebody else has an account's held events.
+const ASKING: Duration = Duration::from_secs(2);
 
 /// Consumes one place over a connection of its own. Giving the place up is closing that connection, which returns
 /// everything unsettled in order and disturbs nothing else. A `basic.cancel` would activate the next consumer while
@@ -44,7 +46,7 @@ pub(crate) async fn own(
     let priority = priority::priority(publisher.topology.worker, place);
     let consuming = async {
         if let Place::Held(account) = place {
-            until_alone(&connection, &publisher.topology.names, &queue, account).await?;
+            until_alone(&connection, &publisher, &queue, account).await?;
         }
         let consuming = reader::answer(consume(&connection, &queue, room, priority)).await;
         consuming.map_err(|error| reader::of_queue(error, &queue))
@@ -94,10 +96,11 @@ pub(crate) async fn own(
 /// not told so, and the broker counts it nowhere: its silence would say nothing.
 async fn until_alone(
     connection: &Connection,
-    names: &Names,
+    publisher: &Publisher,
     queue: &str,
     account: &AccountName,
 ) -> Result<(), lapin::Error> {
+    let names = &publisher.topology.names;
     let holder = &names.held_holder(account);
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
     let mut is_holder = false;
@@ -108,7 +111,7 @@ async fn until_alone(
         if is_free && is_holder {
             return Ok(());
         }
-        if is_free && !Marks::has_one(connection, names, holder).await? {
+        if is_free && !is_taken(publisher, holder).await {
             match lock(connection, names, holder).await {
                 Ok(()) => {
                     is_holder = true;
@@ -120,6 +123,15 @@ async fn until_alone(
         }
         tokio::time::sleep(backoff.next_wait()).await;
     }
+}
+
+/// Whether the broker says that somebody else has an account's held events. It does not have to: then trying to have them is an
+/// error, and no more. Asking is publishing, so it is done over the connection for that: one that consumes would be blocked by an
+/// alarm, and working what is held is what may end that.
+async fn is_taken(publisher: &Publisher, holder: &str) -> bool {
+    let Ok(link) = publisher.link() else { return false };
+    let asking = Marks::has_one(&link.connection, &publisher.topology.names, holder);
+    matches!(timeout(ASKING, asking).await, Ok(Ok(true)))
 }
 
 async fn consume(

@@ -4,7 +4,7 @@ use lapin::Connection;
 
 use super::history::{History, queues};
 use super::management::{ManagementError, Stored};
-use super::reader::depth;
+use super::reader::counted;
 use super::topology::Topology;
 use crate::left_behind::{Former, Named};
 use crate::{LeftBehind, QueueError};
@@ -15,12 +15,14 @@ const PARTS: [&str; 3] = ["intake", "unrouted", "events"];
 const KEY: &str = "queue.management_url";
 
 /// Counts what no configuration names. `stored`: every queue of the broker that could be a relay's, where the management
-/// API was asked.
+/// API was asked. Says also whether something is remembered of which no queue is there any more: that is to be forgotten, since
+/// asking for it stands in the broker's log as an error.
 pub(super) async fn look(
     connection: &Connection,
     topology: &Topology,
     stored: Option<Result<Vec<Stored>, ManagementError>>,
-) -> Result<LeftBehind, QueueError> {
+) -> Result<(LeftBehind, bool), QueueError> {
+    let mut is_outdated = false;
     let history = History::read(connection, topology).await?;
     let (stored, unseen) = match stored {
         Some(Ok(stored)) => (stored, None),
@@ -28,16 +30,19 @@ pub(super) async fn look(
         None => (Vec::new(), Some(format!("{}: set {KEY}", limits(&history)))),
     };
     let Seen { former, places } = below(topology, &stored);
-    let mut counted = places;
+    let mut found = places;
     for former in history.former.union(&former) {
-        let mut events = 0_u64;
+        let (mut events, mut is_there) = (0_u64, false);
         for queue in queues(&topology.names, former) {
-            events = events.saturating_add(depth(connection, &queue).await?.ready);
+            let found = counted(connection, &queue).await?;
+            is_there |= found.is_some();
+            events = events.saturating_add(found.unwrap_or_default().ready);
         }
-        counted.insert(former.clone(), events);
+        is_outdated |= !is_there;
+        found.insert(former.clone(), events);
     }
-    counted.extend(other_prefixes(topology.names.prefix(), &stored));
-    Ok(LeftBehind::new(counted, unseen.into_iter().collect()))
+    found.extend(other_prefixes(topology.names.prefix(), &stored));
+    Ok((LeftBehind::new(found, unseen.into_iter().collect()), is_outdated))
 }
 
 /// What nobody can know without the management API, since AMQP shows no queue to who does not know its name.

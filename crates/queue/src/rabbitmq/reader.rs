@@ -62,6 +62,11 @@ pub(super) async fn exists(connection: &Connection, queue: &str) -> Result<bool,
 
 /// What is in a queue. One that does not exist is empty.
 pub(super) async fn count(connection: &Connection, queue: &str) -> Result<Count, lapin::Error> {
+    Ok(counted(connection, queue).await?.unwrap_or_default())
+}
+
+/// What is in a queue, if there is one. Asking for one that does not exist is an error, which stands in the broker's log.
+pub(super) async fn counted(connection: &Connection, queue: &str) -> Result<Option<Count>, lapin::Error> {
     let counted = answer(async {
         let channel = connection.create_channel().await?;
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
@@ -72,8 +77,8 @@ pub(super) async fn count(connection: &Connection, queue: &str) -> Result<Count,
         declared
     });
     match counted.await {
-        Ok(queue) => Ok(queue.into()),
-        Err(error) if is(&error, NOT_FOUND) => Ok(Count::default()),
+        Ok(queue) => Ok(Some(queue.into())),
+        Err(error) if is(&error, NOT_FOUND) => Ok(None),
         Err(error) => Err(error),
     }
 }

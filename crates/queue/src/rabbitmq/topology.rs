@@ -183,8 +183,9 @@ impl Topology {
     /// command beside it.
     pub(crate) fn needs(&self) -> Needs {
         let (shards, accounts) = (self.shards().count() as u64, self.accounts.get().len() as u64);
-        // Besides: what both have counted in with what stands for them, what a person took for right, and what is asked with.
-        let queues = self.queues().len() as u64 + 2 * 2 + 1 + 2;
+        // Besides: what both have counted in with what stands for them; what was taken for right, and what was ever configured, with
+        // who writes that; who reads letters; who gives shards up; who works an account's held events; and what is asked with.
+        let queues = self.queues().len() as u64 + 2 * 2 + 2 * 2 + 1 + 1 + accounts + 2;
         // A shard and an account's held events are worked over one each; and both publish, count and look.
         let connections = shards + accounts + 1 + 2 * 3;
         Needs { queues, connections, channels: 2 * connections + silence::ASKED as u64 }
@@ -272,6 +273,7 @@ impl Topology {
         let mut exchanges = vec![
             unrouted,
             self.notes(),
+            ExchangeSpec { name: names.marks(), kind: ExchangeKind::Fanout, arguments: FieldTable::default() },
             self.exchange(names.events(), ExchangeKind::Direct),
             self.exchange(names.dead_exchange(), ExchangeKind::Direct),
         ];

@@ -7,7 +7,10 @@ const VERSION: i32 = 2;
 
 /// What the first release did not have: it left the last column out.
 const FIRST: i32 = 1;
-const FROM_FIRST: &str = "ALTER TABLE event ADD COLUMN create_only INTEGER NOT NULL DEFAULT 0;";
+const FROM_FIRST: &str = "
+    ALTER TABLE event ADD COLUMN create_only INTEGER NOT NULL DEFAULT 0;
+    DROP INDEX IF EXISTS event_by_due_at;
+";
 
 /// `state`: one row with the last number given to an event, the ledger, and the lease of the worker.
 /// `place`: where events are, with how many are there, how many of those were delivered and are not settled, and up to

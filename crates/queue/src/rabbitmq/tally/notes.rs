@@ -148,7 +148,24 @@ pub(in crate::rabbitmq) async fn last<T: DeserializeOwned>(
     number: impl Fn(&T) -> u64,
 ) -> Result<Option<T>, lapin::Error> {
     // One without a mark may not answer, or is just being made: RabbitMQ 3.10 ends the connection that gets from it then.
-    if !Marks::has_one(connection, names, queue).await? || !exists(connection, queue).await? {
+    if !Marks::has_one(connection, names, queue).await? {
+        return Ok(None);
+    }
+    last_marked(connection, names, queue, number).await
+}
+
+/// The same of a queue that is marked.
+pub(super) async fn last_marked<T: DeserializeOwned>(
+    connection: &Connection,
+    names: &Names,
+    queue: &str,
+    number: impl Fn(&T) -> u64,
+) -> Result<Option<T>, lapin::Error> {
+    if !exists(connection, queue).await? {
+        // Somebody has deleted it. Asking for it again would be one more error in the broker's log.
+        let channel = answer(connection.create_channel()).await?;
+        unmark(&channel, names, queue).await?;
+        answer(channel.close(200, "done".into())).await?;
         return Ok(None);
     }
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));

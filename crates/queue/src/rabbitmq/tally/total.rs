@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::counts::Counts;
 use super::note::Note;
-use super::notes::{last, make, store};
+use super::notes::{last, last_marked, make, store};
 use crate::left_behind::Former;
 use crate::rabbitmq::history::History;
 use crate::rabbitmq::marks::{Marks, lock};
@@ -184,7 +184,7 @@ async fn notes(connection: &Connection, names: &Names) -> Result<Notes, QueueErr
             continue;
         }
         missing = 0;
-        let last = last(connection, names, &names.tally(slot), |note: &Note| note.number).await?;
+        let last = last_marked(connection, names, &names.tally(slot), |note: &Note| note.number).await?;
         let Some(note) = last else { continue };
         let note = if marks.has(&names.tally_holder(slot)).await? { note } else { note.abandoned() };
         notes.total = notes.total.plus(&note.total);

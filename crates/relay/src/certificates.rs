@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::TlsFiles;
+use crate::config::{NOT_THERE, TlsFiles};
 use crate::look::Look;
 use crate::reload::chain;
 
@@ -31,6 +31,8 @@ pub(crate) struct Pem {
 pub(crate) enum UnusableFiles {
     #[error("cannot read {key} = {path}")]
     Unreadable { key: &'static str, path: String, source: io::Error },
+    #[error("cannot read {KEY}: {NOT_THERE}")]
+    NoKey,
     #[error("{CERTIFICATE} and {KEY}")]
     Certificate(#[source] CertificateError),
 }
@@ -42,27 +44,34 @@ const KEY: &str = "ingest.tls_key_file";
 impl Pem {
     /// Reads both files. May block.
     pub(crate) fn read(files: &TlsFiles) -> Result<Self, UnusableFiles> {
-        let read = |key, path: &Path| {
-            fs::read(path).map_err(|source| UnusableFiles::Unreadable { key, path: path.display().to_string(), source })
-        };
-        Ok(Self { chain: read(CERTIFICATE, &files.certificate)?, key: read(KEY, &files.key)?.into() })
+        let chain = fs::read(&files.certificate).map_err(|error| no_certificate(files, error))?;
+        let key = fs::read(files.key.path()).map_err(|error| no_key(files, error))?;
+        Ok(Self { chain, key: key.into() })
     }
 
     /// The same, but only files that can be read as often as one likes.
     fn read_again(files: &TlsFiles) -> Result<Self, UnusableFiles> {
-        for (key, path) in [(CERTIFICATE, &files.certificate), (KEY, &files.key)] {
-            let is_file = fs::metadata(path).and_then(|metadata| {
-                let error = || io::Error::other("it is no regular file, so it is read only at the start");
-                metadata.is_file().then_some(()).ok_or_else(error)
-            });
-            is_file.map_err(|source| UnusableFiles::Unreadable { key, path: path.display().to_string(), source })?;
-        }
+        let regular = |path: &Path| {
+            let error = || io::Error::other("it is no regular file, so it is read only at the start");
+            fs::metadata(path)?.is_file().then_some(()).ok_or_else(error)
+        };
+        regular(&files.certificate).map_err(|error| no_certificate(files, error))?;
+        regular(files.key.path()).map_err(|error| no_key(files, error))?;
         Self::read(files)
     }
 
     pub(crate) fn certificate(&self) -> Result<Certificate, UnusableFiles> {
         Certificate::parse(&self.chain, self.key.expose_secret()).map_err(UnusableFiles::Certificate)
     }
+}
+
+fn no_certificate(files: &TlsFiles, source: io::Error) -> UnusableFiles {
+    UnusableFiles::Unreadable { key: CERTIFICATE, path: files.certificate.display().to_string(), source }
+}
+
+/// Without what may be the key itself.
+fn no_key(files: &TlsFiles, source: io::Error) -> UnusableFiles {
+    files.key.shown().map_or(UnusableFiles::NoKey, |path| UnusableFiles::Unreadable { key: KEY, path, source })
 }
 
 impl PartialEq for Pem {

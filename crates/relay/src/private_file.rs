@@ -1,9 +1,10 @@
 //! Files that commands write personal data to.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{self, Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use rustix::fs::OFlags;
@@ -25,7 +26,7 @@ const OF_OTHERS: u32 = 0o077;
 
 /// Opens a file for personal data, so that only the user who runs the command can read it: a new one is made so, and an
 /// existing one of the user's own becomes so, which is said. A file of somebody else, or one that somebody else's link
-/// leads to, is refused. Pipes, terminals and `/dev/stdout` are taken as they are. Blocks until a pipe is read.
+/// leads to, anywhere on the way, is refused. Pipes, terminals and `/dev/stdout` are taken as they are. Blocks until a pipe is read.
 pub(crate) fn open(path: &Path, present: Present) -> anyhow::Result<File> {
     let opened = match create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open_existing(path, present),
@@ -34,8 +35,10 @@ pub(crate) fn open(path: &Path, present: Present) -> anyhow::Result<File> {
     opened.with_context(|| format!("cannot write to {}", path.display()))
 }
 
-/// Makes a file that only its owner can read, where there is nothing yet, not even a link.
+/// Makes a file that only its owner can read, where there is nothing yet, not even a link. Somebody else's link on the way
+/// there is refused.
 pub(crate) fn create(path: &Path) -> io::Result<File> {
+    refuse_strange_links(path, rustix::process::geteuid().as_raw())?;
     OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path)
 }
 
@@ -68,6 +71,50 @@ fn open_existing(path: &Path, present: Present) -> anyhow::Result<File> {
         }
     }
     Ok(file)
+}
+
+/// As many as Linux follows.
+const MAX_LINKS: usize = 40;
+
+/// Refuses a path that leads over somebody else's link: whoever owns the link chooses where the data goes. Links that a
+/// link leads to count as well.
+fn refuse_strange_links(path: &Path, me: u32) -> io::Result<()> {
+    let mut at = PathBuf::new();
+    let mut ahead = parts(&path::absolute(path)?);
+    let mut links = 0;
+    while let Some(part) = ahead.pop() {
+        if part == ".." {
+            at.pop();
+            continue;
+        }
+        // The first of an absolute path is its root, which replaces what was before.
+        let next = at.join(&part);
+        let found = match fs::symlink_metadata(&next) {
+            Ok(found) => found,
+            // There is nothing to be led by.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if !found.is_symlink() {
+            at = next;
+            continue;
+        }
+        if found.uid() != me && found.uid() != 0 {
+            let why = format!("{} is another user's link: name a file of your own", next.display());
+            return Err(io::Error::other(why));
+        }
+        links += 1;
+        if MAX_LINKS < links {
+            return Err(io::Error::other("there are too many links on the way"));
+        }
+        ahead.extend(parts(&fs::read_link(&next)?));
+    }
+    Ok(())
+}
+
+/// The last one first.
+fn parts(path: &Path) -> Vec<OsString> {
+    path.components().rev().map(|part| OsStr::to_owned(part.as_os_str())).collect()
 }
 
 fn is_stdout(path: &Path) -> bool {
@@ -168,6 +215,52 @@ mod tests {
         open(&link, Present::Replaced).unwrap();
         assert_eq!(mode(&path), 0o600);
         open(Path::new("/dev/null"), Present::Replaced).unwrap();
+    }
+
+    #[test]
+    fn a_link_of_ones_own_to_a_folder_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (inner, link) = (folder.path().join("inner"), folder.path().join("link"));
+        fs::create_dir(&inner).unwrap();
+        symlink("../link/../inner", inner.join("again")).unwrap();
+        symlink("inner", &link).unwrap();
+        open(&link.join("again/letters"), Present::Replaced).unwrap();
+        assert!(inner.join("letters").exists());
+
+        symlink("round", folder.path().join("round")).unwrap();
+        assert!(open(&folder.path().join("round/letters"), Present::Replaced).is_err());
+    }
+
+    #[test]
+    fn a_link_of_somebody_else_is_refused_wherever_it_is_on_the_way() {
+        if !rustix::process::geteuid().is_root() {
+            println!("NOT TESTED: only root can make a link of somebody else");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let (mine, theirs) = (folder.path().join("mine"), folder.path().join("theirs"));
+        fs::create_dir(&mine).unwrap();
+        fs::create_dir(&theirs).unwrap();
+        let (letters, link) = (mine.join("letters"), theirs.join("out"));
+        fs::write(&letters, "there").unwrap();
+        symlink(&mine, &link).unwrap();
+        // Root's own link leads over theirs.
+        let over = folder.path().join("over");
+        symlink(link.join("letters"), &over).unwrap();
+        for path in [&theirs, &link] {
+            std::os::unix::fs::lchown(path, Some(1000), Some(1000)).unwrap();
+        }
+
+        for path in [link.join("letters"), link.join("new"), over.clone()] {
+            for present in [Present::Replaced, Present::Kept] {
+                let error = open(&path, present).unwrap_err();
+                let why = format!("{error:#}");
+                assert!(why.contains("another user's link"), "{}: {why}", path.display());
+            }
+        }
+        assert_eq!(fs::read_to_string(&letters).unwrap(), "there");
+        assert!(!mine.join("new").exists(), "nothing was made there");
+        open(&theirs.join("letters"), Present::Replaced).unwrap();
     }
 
     #[test]

@@ -25,7 +25,8 @@ const READING: Duration = Duration::from_secs(5);
 
 /// Takes new accounts and keys into a running process, after a SIGHUP at once and after a change of a file when the file
 /// has been the same twice, so that one that is being written is left alone. A configuration with a mistake changes
-/// nothing and is said once; everything but the accounts needs a restart.
+/// nothing and is said once; a new account whose places the queue refuses waits, and keeps no other from being changed or
+/// taken away; everything but the accounts needs a restart.
 pub(crate) struct Reload {
     settings: Settings,
     look: Look<Result<Settings, ConfigError>>,
@@ -33,6 +34,8 @@ pub(crate) struct Reload {
     hangups: Signal,
     /// Whether accounts that are in force have no places yet.
     unplaced: bool,
+    /// Whether new accounts are kept out until they have places.
+    keeps_out: bool,
     /// The last complaint, which is not repeated.
     said: Option<String>,
     /// What was configured when this began, and whether it was said that something but the accounts has changed since.
@@ -61,7 +64,17 @@ impl Reload {
         let path = path.to_owned();
         let look = Look::new(move || config::load_again(&path));
         let hangups = signal(SignalKind::hangup())?;
-        Ok(Self { settings, look, shared, hangups, unplaced: false, said: None, begun: None, needs_restart: false })
+        Ok(Self {
+            settings,
+            look,
+            shared,
+            hangups,
+            unplaced: false,
+            keeps_out: false,
+            said: None,
+            begun: None,
+            needs_restart: false,
+        })
     }
 
     /// Looks until `stop`.
@@ -73,7 +86,8 @@ impl Reload {
                     Some(()) = self.hangups.recv() => true,
                     () = tokio::time::sleep(LOOK_EVERY) => false,
                 };
-                if self.unplaced {
+                // With accounts that are kept out, all are tried.
+                if self.unplaced && !self.keeps_out {
                     self.place().await;
                 }
                 seen = self.once(asked, seen).await;
@@ -127,6 +141,7 @@ impl Reload {
     }
 
     async fn take(&mut self, accounts: &[AccountSettings], asked: bool) {
+        self.keeps_out = false;
         if accounts == self.settings.accounts {
             if !self.unplaced && self.said.take().is_some() && !asked {
                 tracing::info!("the configuration can be read again: nothing has changed in the accounts");
@@ -140,17 +155,42 @@ impl Reload {
         // Places first, then who may use them. Only a queue that is away is not waited for: it will be back.
         match self.shared.queue.admit(&names).await {
             Ok(()) => self.unplaced = false,
-            Err(error) if is_refusal(&error) => {
-                let why = "the new accounts have no places, so what was in force still is";
-                return self.complain(format!("{why}; trying again until it works: {error}"), asked);
-            }
+            Err(error) if is_refusal(&error) => return self.take_without_new(accounts, &error, asked).await,
             Err(error) => {
                 tracing::warn!("the new accounts have no places yet; trying again until it works: {error}");
                 self.unplaced = true;
             }
         }
         self.said = None;
-        self.shared.known.send_modify(|known| known.extend(names));
+        self.put_in_force(accounts);
+    }
+
+    /// Takes what a configuration says of the accounts that were in force before, when the queue refuses places: a key that
+    /// was taken out must not work until somebody has mended the queue.
+    async fn take_without_new(&mut self, accounts: &[AccountSettings], error: &QueueError, asked: bool) {
+        let (old, new) = split(accounts, &self.settings.accounts);
+        if new.is_empty() {
+            // All are in force already, and their places are tried again.
+            self.unplaced = true;
+        } else {
+            self.keeps_out = true;
+            // At worst there stay places that nobody needs, until the next time.
+            if self.shared.queue.admit(&parts::names(&old)).await.is_ok() {
+                self.unplaced = false;
+            }
+            let names: Vec<_> = parts::names(&new).iter().map(ToString::to_string).collect();
+            let names = names.join(", ");
+            let rest = "what was in force still is, as it is configured now";
+            let why = format!("new accounts wait for places: {names}; {rest}; trying again until it works: {error}");
+            self.complain(why, asked);
+        }
+        if old != self.settings.accounts {
+            self.put_in_force(&old);
+        }
+    }
+
+    fn put_in_force(&mut self, accounts: &[AccountSettings]) {
+        self.shared.known.send_modify(|known| known.extend(parts::names(accounts)));
         if let Some(access) = &self.shared.access {
             access.send_replace(Arc::new(parts::access(accounts, &self.shared.metrics)));
             // After the doors take it no more: a use in between would make it appear again.
@@ -204,6 +244,12 @@ impl Reload {
     }
 }
 
+/// Those whose names are among `before`, and those who are new.
+fn split(accounts: &[AccountSettings], before: &[AccountSettings]) -> (Vec<AccountSettings>, Vec<AccountSettings>) {
+    let is_old = |account: &AccountSettings| before.iter().any(|one| one.name == account.name);
+    accounts.iter().cloned().partition(is_old)
+}
+
 /// Whether a person has to act at the queue.
 fn is_refusal(error: &QueueError) -> bool {
     match error {
@@ -223,4 +269,141 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     }
     // Several mistakes in the configuration have lines of their own.
     text.replace("\n  ", "; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+    use refersion_relay_model::Class;
+    use refersion_relay_queue::{
+        BrokerState, Browsed, Conservation, Depth, InFlight, Judge, Letter, Message, Owned, Place, PublishError, Room,
+        Scan, Shards, Swept,
+    };
+
+    use super::*;
+
+    /// A queue that has room for some accounts only; everything else of it is real.
+    struct Full {
+        queue: Arc<dyn Queue>,
+        room: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl Queue for Full {
+        async fn publish(&self, batch: Vec<(Place, Message)>) -> Vec<Result<(), PublishError>> {
+            self.queue.publish(batch).await
+        }
+
+        async fn own(&self, place: Place, room: Room) -> Result<Owned, QueueError> {
+            self.queue.own(place, room).await
+        }
+
+        async fn admit(&self, accounts: &[AccountName]) -> Result<(), QueueError> {
+            if self.room.load(Ordering::SeqCst) < accounts.len() {
+                return Err(QueueError::Mismatch("there is no room".to_owned()));
+            }
+            self.queue.admit(accounts).await
+        }
+
+        async fn depth(&self, place: &Place) -> Result<Depth, QueueError> {
+            self.queue.depth(place).await
+        }
+
+        async fn conservation(&self) -> Result<Conservation, QueueError> {
+            self.queue.conservation().await
+        }
+
+        async fn browse(
+            &self,
+            class: Class,
+            scan: Scan,
+            visit: &mut (dyn FnMut(Letter) + Send),
+        ) -> Result<Browsed, QueueError> {
+            self.queue.browse(class, scan, visit).await
+        }
+
+        async fn sweep(
+            &self,
+            class: Class,
+            in_flight: InFlight,
+            judge: &mut dyn Judge,
+            stop: &CancellationToken,
+        ) -> Result<Swept, QueueError> {
+            self.queue.sweep(class, in_flight, judge, stop).await
+        }
+
+        fn state(&self) -> watch::Receiver<BrokerState> {
+            self.queue.state()
+        }
+
+        fn shards(&self) -> watch::Receiver<Shards> {
+            self.queue.shards()
+        }
+
+        async fn change_shards(&self, works: &(dyn Fn() -> bool + Send + Sync), stop: &CancellationToken) {
+            self.queue.change_shards(works, stop).await;
+        }
+
+        async fn close(&self) {
+            self.queue.close().await;
+        }
+    }
+
+    fn account(name: &str, more: &str) -> String {
+        format!("[[account]]\nname = \"{name}\"\npublic_key = \"{name}\"\nsecret_key = \"sec\"\n{more}\n")
+    }
+
+    fn names(accounts: &[AccountSettings]) -> Vec<String> {
+        accounts.iter().map(|account| account.name.to_string()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_new_account_that_is_refused_keeps_no_key_in_force_that_was_taken_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("relay.toml");
+        let url = format!("[queue]\nurl = \"sqlite:{}\"\n", folder.path().join("relay.db").display());
+        let read = |accounts: &str| config::from_toml(&format!("{url}{accounts}")).unwrap();
+        let may_delete = "write_key = \"write\"\nwrite_key_may_delete = true";
+        let before = read(&(account("acme", may_delete) + &account("gone", "")));
+        let metrics = Metrics::new();
+        let queue = parts::queue(&before, &metrics);
+        let full = Arc::new(Full { queue, room: AtomicUsize::new(2) });
+        let access = watch::channel(Arc::new(parts::access(&before.accounts, &metrics))).0;
+        let mut doors = access.subscribe();
+        let known = watch::channel(parts::names(&before.accounts).into_iter().collect()).0;
+        let shared = Shared { queue: full.clone(), known, access: Some(access), metrics, roster: None };
+        let mut reload = Reload::new(&path, before, shared).unwrap();
+
+        let rest = account("acme", "write_key = \"new\"");
+        let now = read(&(rest.clone() + &account("second", "") + &account("third", ""))).accounts;
+        reload.take(&now, false).await;
+
+        assert_eq!(
+            reload.settings.accounts,
+            now[..1],
+            "the old one as it is now, and neither the new ones nor the gone"
+        );
+        assert!(doors.has_changed().unwrap(), "the doors know");
+        let said = reload.said.clone().unwrap();
+        assert!(said.contains("second, third") && said.contains("there is no room"), "{said}");
+        doors.mark_unchanged();
+        reload.take(&now, false).await;
+        assert_eq!(reload.said.as_ref(), Some(&said), "the same again, which is not said again");
+        assert!(!doors.has_changed().unwrap(), "nothing more has changed");
+
+        full.room.store(3, Ordering::SeqCst);
+        reload.take(&now, false).await;
+        assert_eq!(names(&reload.settings.accounts), ["acme", "second", "third"]);
+        assert_eq!((reload.said.as_ref(), reload.keeps_out, reload.unplaced), (None, false, false));
+
+        // Not even those that are there are let in now, and still what they may changes.
+        full.room.store(0, Ordering::SeqCst);
+        let fewer = read(&rest).accounts;
+        reload.take(&fewer, false).await;
+        assert_eq!(names(&reload.settings.accounts), ["acme"]);
+        assert!(reload.unplaced, "it is tried again");
+        full.close().await;
+    }
 }

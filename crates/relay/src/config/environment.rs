@@ -37,7 +37,7 @@ pub(super) fn merge(table: &mut Table, environment: &[(String, String)]) -> Opti
 }
 
 /// `queue.url` of `RELAY__QUEUE__URL`, in whatever case.
-fn path(name: &str) -> Option<String> {
+pub(super) fn path(name: &str) -> Option<String> {
     let begins = name.get(..PREFIX.len())?.eq_ignore_ascii_case(PREFIX);
     let path = name.get(PREFIX.len()..)?.replace(BETWEEN, ".").to_ascii_lowercase();
     (begins && path.split('.').all(|part| !part.is_empty())).then_some(path)

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::load::{ConfigError, merge, read, settle};
 use super::raw::{RawSecret, RawSettings};
-use super::settings::{Settings, nth, why};
+use super::secret_file::SecretFile;
+use super::settings::{Settings, nth};
 use super::understand::understand;
 
 /// The configuration as `check` wants it: whole even where secrets cannot be read, and with a word about each secret.
@@ -26,7 +27,7 @@ pub(crate) struct Secret {
     /// As messages name it: `queue.url`, or `account acme: secret_key`.
     pub(crate) key: String,
     /// Where it was read, or should have been.
-    pub(crate) file: Option<PathBuf>,
+    pub(crate) file: Option<SecretFile>,
     pub(crate) state: SecretState,
     /// Whether other users of this machine can read the file.
     pub(crate) is_shown: bool,
@@ -66,8 +67,8 @@ impl Examined {
     }
 
     /// The file of a secret, if it comes from one.
-    pub(crate) fn file_of(&self, key: &str) -> Option<&Path> {
-        self.secrets.iter().find(|secret| secret.key == key)?.file.as_deref()
+    pub(crate) fn file_of(&self, key: &str) -> Option<&SecretFile> {
+        self.secrets.iter().find(|secret| secret.key == key)?.file.as_ref()
     }
 }
 
@@ -92,7 +93,7 @@ pub(crate) fn examine(path: Option<&Path>) -> Result<Examined, ConfigError> {
 pub(super) struct Slot<'a> {
     pub(super) key: String,
     value: &'a mut Option<String>,
-    pub(super) file: &'a mut Option<PathBuf>,
+    pub(super) file: &'a mut Option<SecretFile>,
     /// What can stand in for it. `None`: it can be left out.
     stand_in: Option<String>,
 }
@@ -172,10 +173,10 @@ impl Slot<'_> {
             return Some(Secret { key, file: None, state: state(value), is_shown: false });
         }
         let file = file.take()?;
-        let is_shown = others_may_read(&file);
-        let (state, read) = match fs::read_to_string(&file) {
+        let is_shown = others_may_read(file.path());
+        let (state, read) = match file.read() {
             Ok(text) => (state(&text), Some(text)),
-            Err(error) => (SecretState::Unreadable(why(&error)), None),
+            Err(error) => (SecretState::Unreadable(file.why(&key, &error)), None),
         };
         let secret = Secret { key, file: Some(file), state, is_shown };
         *value = if secret.is_lost() { stand_in } else { read };

@@ -5,7 +5,8 @@ use super::environment;
 use super::examine::slots;
 use super::mistakes::{Mistake, Mistakes};
 use super::raw::{RawIngest, RawSettings};
-use super::settings::{Settings, why};
+use super::secret_file::{SecretFile, why};
+use super::settings::Settings;
 use super::understand::{all_keys, understand};
 
 /// Why there are no settings. Never quotes a secret.
@@ -52,9 +53,9 @@ pub(crate) fn load_again(path: &Path) -> Result<Settings, ConfigError> {
     let (mut raw, mut found) = merge(path, &read(path)?);
     for slot in slots(&mut raw) {
         if let Some(file) = slot.file.as_ref()
-            && let Err(error) = regular(file)
+            && let Err(error) = regular(file.path())
         {
-            found.of(&slot.key, &format!("cannot be read from {}: {error}", file.display()));
+            found.of(&slot.key, &file.unreadable(&slot.key, &error));
             *slot.file = None;
         }
     }
@@ -84,10 +85,13 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
 pub(super) fn merge(path: &Path, text: &str) -> (RawSettings, Mistakes) {
     let (mut raw, found) = understand(text, &variables());
     let folder = path.parent().unwrap_or(Path::new(""));
-    let beside = |file: &mut PathBuf| *file = folder.join(&*file);
+    let beside = |file: &mut SecretFile| file.lie_in(folder);
     slots(&mut raw).into_iter().filter_map(|slot| slot.file.as_mut()).for_each(beside);
     let RawIngest { tls_certificate_file, tls_key_file, .. } = &mut raw.ingest;
-    [tls_certificate_file, tls_key_file].into_iter().filter_map(Option::as_mut).for_each(beside);
+    tls_key_file.iter_mut().for_each(beside);
+    if let Some(file) = tls_certificate_file {
+        *file = folder.join(&*file);
+    }
     (RawSettings { folder: state_folder(path), ..raw }, found)
 }
 

@@ -8,6 +8,7 @@ mod load;
 mod mistakes;
 mod node;
 mod raw;
+mod secret_file;
 mod settings;
 mod shard_list;
 mod suggest;
@@ -19,5 +20,6 @@ mod tests;
 
 pub(crate) use examine::{Examined, Secret, SecretState, examine, others_may_read};
 pub(crate) use load::{ConfigError, from_toml, load, load_again, strays};
+pub(crate) use secret_file::{NOT_THERE, SecretFile};
 pub(crate) use settings::{AccountSettings, QueueUrl, Settings, TlsFiles};
 pub(crate) use shard_list::ShardList;

@@ -3,6 +3,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
+use super::secret_file::SecretFile;
+
 /// The file as it is written. Every key but an account's name and keys has a default.
 #[derive(Debug, Default)]
 pub(super) struct RawSettings {
@@ -25,11 +27,11 @@ pub(super) struct RawQueue {
     /// Where the queue is. A secret.
     pub(super) url: Option<String>,
     /// A file that has the URL.
-    pub(super) url_file: Option<PathBuf>,
+    pub(super) url_file: Option<SecretFile>,
     /// Where the management API is, for `check`. A secret.
     pub(super) management_url: Option<String>,
     /// A file that has that URL.
-    pub(super) management_url_file: Option<PathBuf>,
+    pub(super) management_url_file: Option<SecretFile>,
     /// The first part of every name on the broker.
     pub(super) prefix: String,
     /// How many work queues there are.
@@ -51,7 +53,7 @@ pub(super) struct RawIngest {
     /// The certificate of the listener, with those it is issued by. PEM.
     pub(super) tls_certificate_file: Option<PathBuf>,
     /// Its private key. PEM.
-    pub(super) tls_key_file: Option<PathBuf>,
+    pub(super) tls_key_file: Option<SecretFile>,
     /// Requests in a second at most, of everybody together. Zero: any number.
     pub(super) max_requests_per_second: u32,
     /// Memory for bodies and what becomes of them.
@@ -97,7 +99,7 @@ pub(super) struct RawRefersion {
     /// A proxy on the way there. A secret.
     pub(super) proxy_url: Option<String>,
     /// A file that has that URL.
-    pub(super) proxy_url_file: Option<PathBuf>,
+    pub(super) proxy_url_file: Option<SecretFile>,
 }
 
 /// `[retry]`
@@ -140,9 +142,9 @@ pub(super) struct RawAccount {
     #[serde(default)]
     pub(super) public_key: String,
     pub(super) secret_key: Option<String>,
-    pub(super) secret_key_file: Option<PathBuf>,
+    pub(super) secret_key_file: Option<SecretFile>,
     pub(super) write_key: Option<String>,
-    pub(super) write_key_file: Option<PathBuf>,
+    pub(super) write_key_file: Option<SecretFile>,
     #[serde(default)]
     pub(super) write_keys: Vec<RawSecret>,
     #[serde(default, deserialize_with = "files")]
@@ -152,7 +154,7 @@ pub(super) struct RawAccount {
     #[serde(default)]
     pub(super) write_key_may_update: bool,
     pub(super) webhook_secret: Option<String>,
-    pub(super) webhook_secret_file: Option<PathBuf>,
+    pub(super) webhook_secret_file: Option<SecretFile>,
     #[serde(default)]
     pub(super) webhook_secrets: Vec<RawSecret>,
     #[serde(default, deserialize_with = "files")]
@@ -182,7 +184,7 @@ pub(super) struct RawAccount {
 #[serde(from = "String")]
 pub(super) struct RawSecret {
     pub(super) value: Option<String>,
-    pub(super) file: Option<PathBuf>,
+    pub(super) file: Option<SecretFile>,
 }
 
 impl From<String> for RawSecret {
@@ -192,7 +194,7 @@ impl From<String> for RawSecret {
 }
 
 fn files<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RawSecret>, D::Error> {
-    let files = Vec::<PathBuf>::deserialize(deserializer)?;
+    let files = Vec::<SecretFile>::deserialize(deserializer)?;
     Ok(files.into_iter().map(|file| RawSecret { value: None, file: Some(file) }).collect())
 }
 
@@ -203,7 +205,7 @@ pub(super) struct RawKeys {
     #[serde(default)]
     pub(super) public_key: String,
     pub(super) secret_key: Option<String>,
-    pub(super) secret_key_file: Option<PathBuf>,
+    pub(super) secret_key_file: Option<SecretFile>,
 }
 
 /// An amount of memory as people write it: `"256 MiB"`.

@@ -4,7 +4,6 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{fs, io};
 
 use refersion_relay_ingest::{Bounds, Network, Trust};
 use refersion_relay_model::{AccountName, KeyPair, MissingLastName};
@@ -16,6 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::mistakes::{Invalid, Mistakes};
 use super::raw::{RawAccount, RawIngest, RawKeys, RawQueue, RawRefersion, RawRetry, RawSecret, RawSettings, RawWorker};
+use super::secret_file::SecretFile;
 use super::shard_list::ShardList;
 use super::suggest::nearest;
 
@@ -54,7 +54,7 @@ pub(crate) struct Settings {
 pub(crate) struct TlsFiles {
     /// The chain, its own certificate first.
     pub(crate) certificate: PathBuf,
-    pub(crate) key: PathBuf,
+    pub(crate) key: SecretFile,
 }
 
 /// Where the queue is.
@@ -480,12 +480,11 @@ fn required(key: &str, what: &str, found: &mut Mistakes) -> bool {
 }
 
 /// Takes a secret from its key or from its file, but not from both.
-fn secret(key: &str, value: Option<&String>, file: Option<&PathBuf>) -> Result<Option<SecretString>, Invalid> {
+fn secret(key: &str, value: Option<&String>, file: Option<&SecretFile>) -> Result<Option<SecretString>, Invalid> {
     let value = match (value, file) {
         (Some(_), Some(_)) => return Err(invalid(key, "is given twice: keep it, or its …_file")),
         (Some(value), None) => value.clone(),
-        (None, Some(path)) => fs::read_to_string(path)
-            .map_err(|error| invalid(key, &format!("cannot be read from {}: {}", path.display(), why(&error))))?,
+        (None, Some(file)) => file.read().map_err(|error| invalid(key, &file.unreadable(key, &error)))?,
         (None, None) => return Ok(None),
     };
     let value = value.trim();
@@ -493,14 +492,6 @@ fn secret(key: &str, value: Option<&String>, file: Option<&PathBuf>) -> Result<O
         return Err(invalid(key, "has to be not empty"));
     }
     Ok(Some(SecretString::from(value.to_owned())))
-}
-
-/// Why a file gives no text.
-pub(super) fn why(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::InvalidData => "it is no UTF-8 text".to_owned(),
-        _ => error.to_string(),
-    }
 }
 
 fn address(key: &str, text: &str) -> Result<SocketAddr, Invalid> {

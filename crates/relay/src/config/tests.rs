@@ -166,6 +166,74 @@ fn what_is_wrong_with_an_account_is_said_with_its_name() {
 }
 
 #[test]
+fn a_key_that_may_be_a_secret_is_not_quoted() {
+    let long = "s3cr3t".repeat(11);
+    for (text, expected) in [
+        (
+            "[queue]\n\"prefx=s3cr3t\" = 1".to_owned(),
+            "relay.toml:2: queue: there is a key that cannot be one (there are url, url_file, management_url, \
+             management_url_file, prefix, shards, drain, confirm_timeout)",
+        ),
+        ("\"url = s3cr3t\" = 1".to_owned(), "relay.toml:1: there is a key that cannot be one outside of a section"),
+        (format!("{long} = 1"), "relay.toml:1: there is a key that cannot be one outside of a section"),
+        ("[\"s3cr3t!\"]\nurl = 1".to_owned(), "relay.toml:1: there is a section that cannot be one"),
+        ("[\"\"]\nurl = 1".to_owned(), "relay.toml:1: there is a section that cannot be one"),
+    ] {
+        let said = said(&format!("{text}\n{ACCOUNT}"), &[]);
+        assert!(said.starts_with(expected) && !said.contains("s3cr3t"), "{text}: {said}");
+    }
+    check_account(
+        &format!("{ACCOUNT}\"write_key=s3cr3t\" = 1\n"),
+        "relay.toml:5: account acme: there is a key that cannot be one: did you mean write_key?",
+    );
+    // A secret without quotes ends at a comma.
+    for (name, value) in [
+        ("RELAY__ACCOUNT", "[{name=acme, public_key=p, secret_key=abc,s3cr3t=def}]"),
+        ("RELAY__QUEUE", "{url=amqp://u:abc,s3cr3t=def@broker}"),
+        ("RELAY__QUEUE__URL", "{s3cr3t=def}"),
+    ] {
+        let said = said(ACCOUNT, &[(name, value)]);
+        assert!(said.contains(&format!("environment {name}: ")) && !said.contains("s3cr3t"), "{said}");
+    }
+}
+
+#[test]
+fn a_secret_in_the_place_of_its_file_is_not_quoted() {
+    let account = ACCOUNT.replace("secret_key = \"sec_hidden\"", "secret_key_file = \"s3cr3t1\"");
+    let more = "write_key_files = [\"s3cr3t2\"]\nwebhook_secret_file = \"s3cr/3t\"\n\
+                former_keys = [{ public_key = \"old\", secret_key_file = \"s3cr3t4\" }]\n";
+    let text = format!("[queue]\nurl_file = \"amqp://relay:s3cr3t5@broker\"\n{account}{more}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("relay.toml");
+    std::fs::write(&path, &text).unwrap();
+
+    for error in [super::load(Some(&path)).unwrap_err(), super::load_again(&path).unwrap_err()] {
+        let said = error.to_string();
+        let is = "cannot be read: there is no file of that name beside the configuration; is it the secret itself? Then \
+                  the key is";
+        for (key, plain) in [
+            ("queue.url", "url"),
+            ("account acme: secret_key", "secret_key"),
+            ("account acme: write_key_files[0]", "write_keys"),
+            ("account acme: webhook_secret", "webhook_secret"),
+            ("account acme: former_keys[0].secret_key", "secret_key"),
+        ] {
+            assert!(said.contains(&format!("{key} {is} {plain}, without _file")), "{key}: {said}");
+        }
+        assert!(!said.contains("s3cr"), "{said}");
+    }
+    let examined = super::examine(Some(&path)).unwrap();
+    assert_eq!(examined.secrets.iter().filter(|secret| secret.is_lost()).count(), 5);
+    let said = format!("{:?}", examined.secrets);
+    assert!(!said.contains("s3cr"), "{said}");
+    // What is in the same folder is named when it cannot be used.
+    std::fs::write(folder.path().join("s3cr3t1"), "").unwrap();
+    let examined = super::examine(Some(&path)).unwrap();
+    let shown = examined.file_of("account acme: secret_key").and_then(super::SecretFile::shown);
+    assert_eq!(shown, Some(folder.path().join("s3cr3t1").display().to_string()));
+}
+
+#[test]
 fn variables_are_named_as_they_are_called() {
     for (name, value, expected) in [
         (
@@ -273,8 +341,11 @@ fn files_with_relative_paths_lie_beside_the_configuration() {
                 write_key_files = [\"secrets/new\", \"/run/secrets/old\"]\n";
     let (raw, _) = super::load::merge(Path::new("/etc/relay/relay.toml"), text);
     let account = &raw.account[0];
-    let write_keys: Vec<_> = account.write_key_files.iter().filter_map(|key| key.file.as_deref()).collect();
+    let write_keys: Vec<_> = account.write_key_files.iter().filter_map(|key| Some(key.file.as_ref()?.path())).collect();
     assert_eq!(raw.ingest.tls_certificate_file.as_deref(), Some(Path::new("/etc/relay/tls.pem")));
-    assert_eq!(account.secret_key_file.as_deref(), Some(Path::new("/etc/relay/secrets/acme")));
+    assert_eq!(
+        account.secret_key_file.as_ref().map(super::SecretFile::path),
+        Some(Path::new("/etc/relay/secrets/acme"))
+    );
     assert_eq!(write_keys, [Path::new("/etc/relay/secrets/new"), Path::new("/run/secrets/old")]);
 }

@@ -93,9 +93,13 @@ impl Reader {
                 _ => false,
             };
             let meant = if is_table { nearest(&name, known.into_iter()) } else { None };
+            let no_section = match quotable(&name, &node.origin) {
+                Some(name) => format!("there is no section {name}"),
+                None => "there is a section that cannot be one".to_owned(),
+            };
             let (what, hint) = match (meant, is_table) {
-                (Some(section), _) => (format!("there is no section {name}"), did_you_mean(&node.origin, section)),
-                (None, true) => (format!("there is no section {name}"), format!(" (there are {})", known.join(", "))),
+                (Some(section), _) => (no_section, did_you_mean(&node.origin, section)),
+                (None, true) => (no_section, format!(" (there are {})", known.join(", "))),
                 (None, false) => self.loose(&name, &node.origin),
             };
             self.say(&node.origin, &name, &format!("{what}{hint}"));
@@ -126,9 +130,11 @@ impl Reader {
         for key in &meant {
             self.found.settle(key);
         }
-        let what = match origin {
-            Origin::Line(_) => format!("there is no key {name} outside of a section"),
-            Origin::Variable(_) => format!("there is no key {name}"),
+        let what = match (quotable(name, origin), origin) {
+            (Some(name), Origin::Line(_)) => format!("there is no key {name} outside of a section"),
+            (Some(name), Origin::Variable(_)) => format!("there is no key {name}"),
+            (None, Origin::Line(_)) => format!("{NO_KEY} outside of a section"),
+            (None, Origin::Variable(_)) => NO_KEY.to_owned(),
         };
         let hint = if meant.is_empty() {
             let sections = sections().map(|(section, _)| section);
@@ -253,10 +259,10 @@ impl Reader {
             format!(" (there are {})", known.join(", "))
         };
         let name = join(key);
-        let says = if section == ACCOUNT {
-            format!("{shown}: there is no key {key}{hint}")
-        } else {
-            format!("there is no key {name}{hint}")
+        let says = match quotable(key, origin) {
+            Some(key) if section == ACCOUNT => format!("{shown}: there is no key {key}{hint}"),
+            Some(_) => format!("there is no key {name}{hint}"),
+            None => format!("{shown}: {NO_KEY}{hint}"),
         };
         self.say(origin, &name, &says);
     }
@@ -272,6 +278,26 @@ impl Reader {
     fn is_broken(&self, origin: &Origin) -> bool {
         matches!(origin, Origin::Line(line) if self.lines.contains(line))
     }
+}
+
+/// Of a key that is not quoted.
+const NO_KEY: &str = "there is a key that cannot be one";
+
+/// The longest name of a key that is quoted.
+const MAX_QUOTED: usize = 64;
+
+/// The name of an unknown key or section, if a message may quote it: what looks like no name, or stands within the value of
+/// a variable, may be a part of a secret that lacks its quotes.
+fn quotable<'a>(name: &'a str, origin: &Origin) -> Option<&'a str> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let is_name = (1..=MAX_QUOTED).contains(&name.len()) && name.chars().all(allowed);
+    let is_seen = match origin {
+        Origin::Line(_) => true,
+        Origin::Variable(variable) => {
+            environment::path(variable).is_some_and(|path| path.split('.').any(|part| part == name))
+        }
+    };
+    (is_name && is_seen).then_some(name)
 }
 
 /// A section as it is written where it stands.

@@ -2,7 +2,7 @@ use refersion_relay_queue::ManagementUrl;
 use refersion_relay_refersion::{ProxyUrl, is_loopback};
 
 use super::finding::Finding;
-use crate::config::{Examined, Secret, SecretState, Settings};
+use crate::config::{Examined, Secret, SecretFile, SecretState, Settings};
 
 /// A word about the configuration's file and about each secret.
 pub(super) fn findings(examined: &Examined) -> Vec<Finding> {
@@ -22,7 +22,9 @@ pub(super) fn findings(examined: &Examined) -> Vec<Finding> {
 
 fn secret(secret: &Secret) -> Finding {
     let Secret { key, file, state, is_shown } = secret;
-    let origin = file.as_ref().map_or_else(|| "its value".to_owned(), |file| file.display().to_string());
+    // A name that is not shown may be the secret itself.
+    let path = file.as_ref().and_then(SecretFile::shown);
+    let origin = path.unwrap_or_else(|| if file.is_some() { "its file" } else { "its value" }.to_owned());
     match state {
         SecretState::Unreadable(why) => Finding::failed(key, format!("{origin} cannot be read: {why}")),
         SecretState::Empty => Finding::failed(key, format!("{origin} is empty")),
@@ -65,5 +67,40 @@ pub(super) fn base_url(examined: &Examined) -> Finding {
         Finding::warning(what, format!("the keys travel unencrypted{}: use https", through(", which can read them")))
     } else {
         Finding::ok(what, format!("the keys travel encrypted{}", through("")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::super::{effective, tls};
+    use super::*;
+    use crate::config;
+
+    #[tokio::test]
+    async fn a_secret_in_the_place_of_its_file_is_in_no_finding_and_no_value() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("relay.toml");
+        let text = "[ingest]\ntls_certificate_file = \"tls.pem\"\n\
+                    tls_key_file = \"-----BEGIN PRIVATE KEY-----\\ns3cr3t/s3cr3t\"\n\
+                    [queue]\nmanagement_url_file = \"https://relay:s3cr3t@broker\"\n\
+                    [[account]]\nname = \"acme\"\npublic_key = \"pub\"\nsecret_key_file = \"s3cr3t1\"\n\
+                    write_key_files = [\"s3cr3t2\"]\n";
+        fs::write(&path, text).unwrap();
+        fs::write(folder.path().join("tls.pem"), "").unwrap();
+        let examined = config::examine(Some(&path)).unwrap();
+        let files = examined.settings.tls.as_ref().unwrap();
+
+        let mut said: Vec<_> = findings(&examined).iter().map(ToString::to_string).collect();
+        said.extend(tls::look(files, Duration::from_secs(30)).await.iter().map(ToString::to_string));
+        let said = said.join("\n");
+
+        assert!(said.contains("Then the key is secret_key, without _file"), "{said}");
+        assert!(said.contains("cannot read ingest.tls_key_file: there is no file of that name"), "{said}");
+        let values = effective::effective(&examined).to_string();
+        assert_eq!(values.matches(r#"_file":"***""#).count(), 3, "{values}");
+        assert!(!said.contains("s3cr3t") && !values.contains("s3cr3t"), "{said}\n{values}");
     }
 }

@@ -20,7 +20,7 @@ pub(super) async fn look(files: &TlsFiles, patience: Duration) -> Vec<Finding> {
     let reading = files.clone();
     let reading = tokio::task::spawn_blocking(move || {
         let certificate = Pem::read(&reading).and_then(|pem| pem.certificate());
-        (certificate, others_may_read(&reading.key))
+        (certificate, others_may_read(reading.key.path()))
     });
     let Ok(Ok((certificate, is_shown))) = timeout(patience, reading).await else {
         let says = format!("reading it and its key took longer than {} s", patience.as_secs());
@@ -28,7 +28,7 @@ pub(super) async fn look(files: &TlsFiles, patience: Duration) -> Vec<Finding> {
     };
     let mut findings = vec![judge(SystemTime::now(), &certificate)];
     if is_shown {
-        let says = format!("every user of this machine can read {}: chmod o-r", files.key.display());
+        let says = format!("every user of this machine can read {}: chmod o-r", files.key.path().display());
         findings.push(Finding::warning("ingest.tls_key_file", says));
     }
     findings

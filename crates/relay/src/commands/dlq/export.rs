@@ -25,9 +25,10 @@ pub(super) async fn export(letters: &DeadLetters, args: &ExportArgs) -> Result<(
         (Lines::Letters, args.filter.selection(now))
     };
     let stop = Stop::on_signals().map_err(Exit::failed)?;
+    // Before what an earlier export wrote is emptied: a queue that is away leaves it as it is.
+    let total = letters.count(&selection.classes).await.map_err(Exit::failed)?;
     let mut output = output(args.output.as_deref()).await?;
     let on_terminal = args.output.is_none() && io::stdout().is_terminal();
-    let total = letters.count(&selection.classes).await.map_err(Exit::failed)?;
     let progress = if on_terminal { Progress::in_lines } else { Progress::start };
     let mut progress = progress("export", Some(total));
     let mut watch = |done: &Done| progress.at(done.seen, || format!("{} written", done.acted));
@@ -79,4 +80,41 @@ async fn output(path: Option<&Path>) -> Result<BufWriter<File>, Exit> {
         }
     };
     Ok(BufWriter::with_capacity(64 * 1024, File::from_std(file)))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use refersion_relay_telemetry::Metrics;
+
+    use super::*;
+    use crate::{config, parts};
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: ExportArgs,
+    }
+
+    #[tokio::test]
+    async fn an_export_from_a_queue_that_is_away_leaves_the_last_one_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("letters");
+        std::fs::write(&path, "the last export").unwrap();
+        // Nobody listens at this port.
+        let settings = config::from_toml(
+            "[queue]\nurl = \"amqp://127.0.0.1:1\"\n\
+             [[account]]\nname = \"acme\"\npublic_key = \"pub\"\nsecret_key = \"sec\"\n",
+        )
+        .unwrap();
+        let queue = parts::queue(&settings, &Metrics::new());
+        let letters = parts::dead_letters(&settings, queue.clone());
+        let command = Command::parse_from(["export", "--output", path.to_str().unwrap()]);
+
+        let exported = export(&letters, &command.args).await;
+
+        queue.close().await;
+        assert!(exported.is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "the last export");
+    }
 }

@@ -8,6 +8,7 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use secrecy::SecretString;
 
 use crate::cli::InitArgs;
+use crate::config::SecretFile;
 use crate::exit::Exit;
 use crate::output::tell;
 
@@ -102,7 +103,12 @@ fn piped(take: impl Fn(&str) -> anyhow::Result<String>) -> Result<SecretKey, Exi
 }
 
 fn in_file(file: &Path, take: impl Fn(&str) -> anyhow::Result<String>) -> Result<SecretKey, Exit> {
-    let named = || format!("--secret-key-file {}", file.display());
+    // What is there instead of a file may be the secret itself.
+    let Some(shown) = SecretFile::from(file.to_owned()).shown() else {
+        let why = "--secret-key-file: there is no such file; it takes the path of a file that has the secret key";
+        return Err(Exit::Usage(anyhow!(why)));
+    };
+    let named = || format!("--secret-key-file {shown}");
     let text = fs::read_to_string(file).with_context(named).map_err(Exit::Usage)?;
     take(&text).with_context(named).map_err(Exit::Usage)?;
     std::path::absolute(file).map(SecretKey::In).map_err(Exit::failed)
@@ -151,6 +157,17 @@ mod tests {
         for wrong in [public_key("pub_1.sec_1"), secret_key("pub_1", "pub_1"), secret_key("pub_1.sec_1", "pub_1")] {
             let error = wrong.unwrap_err().to_string();
             assert!(!error.contains("_1"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_secret_key_in_the_place_of_its_file_is_not_quoted() {
+        for (given, is_shown) in [("s3cr3t", false), ("/nowhere/acme", true)] {
+            let Err(Exit::Usage(error)) = in_file(Path::new(given), |text| Ok(text.to_owned())) else {
+                panic!("{given} is refused")
+            };
+            let said = format!("{error:#}");
+            assert!(said.contains("--secret-key-file") && said.contains(given) == is_shown, "{said}");
         }
     }
 }

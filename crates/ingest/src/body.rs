@@ -127,7 +127,11 @@ async fn receive(
         }
     }
     let mut body = Limited::new(request.into_body(), limit + DRAINED_BYTES);
-    let (mut length, mut refused, mut rate) = (0, None, LeastRate::begin());
+    let mut rate = match sender {
+        Sender::Known => LeastRate::begin(),
+        Sender::Stranger | Sender::Nobody => LeastRate::begin_for_a_stranger(),
+    };
+    let (mut length, mut refused) = (0, None);
     let reading = async {
         while let Some(frame) = rate.frame(&mut body).await? {
             match frame {
@@ -226,6 +230,7 @@ mod tests {
 
     use super::*;
     use crate::fake::bounds;
+    use crate::rate::STRANGER_TIMEOUT;
 
     const MIB: usize = 1024 * 1024;
 
@@ -283,6 +288,26 @@ mod tests {
         let never = stream::pending::<Result<Vec<u8>, std::io::Error>>();
         let request = Request::new(HttpBody::from_stream(never));
         assert_eq!(read(&protection(), request, MIB, Sender::Known).await.unwrap_err(), BodyError::Slow);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_s_body_takes_half_a_minute_at_most_however_much_of_it_comes() {
+        let protection = protection();
+        // 4 MiB within 41 s, several times faster than the least rate.
+        let steady = || {
+            let piece = |n| async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                (n < 40).then(|| (Ok::<_, std::io::Error>(vec![b'x'; 100 * 1024]), n + 1))
+            };
+            Request::new(HttpBody::from_stream(Box::pin(stream::unfold(0, piece))))
+        };
+        let body = read(&protection, steady(), 4 * MIB, Sender::Known).await.unwrap();
+        assert_eq!(body.bytes.len(), 40 * 100 * 1024);
+        for sender in [Sender::Stranger, Sender::Nobody] {
+            let began = tokio::time::Instant::now();
+            assert_eq!(read(&protection, steady(), 4 * MIB, sender).await.unwrap_err(), BodyError::Slow);
+            assert_eq!(began.elapsed(), STRANGER_TIMEOUT, "{sender:?}");
+        }
     }
 
     #[tokio::test]

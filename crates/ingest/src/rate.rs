@@ -9,13 +9,16 @@ pub(crate) const PART_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much of a body has to come in that time, if so much is missing: 16 KiB in a second, which is less than any line that carries
 /// large bodies, and more than it is worth to hold a place with.
 const PART_BYTES: usize = 160 * 1024;
+/// How long all of a stranger's body may take: what it is read into is the memory of all strangers.
+pub(crate) const STRANGER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Watches that a body comes at the least rate. However large it is, whoever sends that fast gets through, and whoever
-/// dribbles, or stops in the middle, does not.
+/// Watches that a body comes at the least rate. However large it is, whoever sends that fast gets through, unless there is an
+/// end to it, and whoever dribbles, or stops in the middle, does not.
 #[derive(Debug)]
 pub(crate) struct LeastRate {
     deadline: Instant,
     missing: usize,
+    end: Option<Instant>,
 }
 
 /// It did not.
@@ -23,9 +26,18 @@ pub(crate) struct LeastRate {
 pub(crate) struct TooSlow;
 
 impl LeastRate {
-    /// Begins now.
+    /// Begins now, for a body that may take as long as it comes at that rate.
     pub(crate) fn begin() -> Self {
-        Self { deadline: Instant::now() + PART_TIMEOUT, missing: PART_BYTES }
+        Self::until(None)
+    }
+
+    /// Begins now, for a body that has to be there after [`STRANGER_TIMEOUT`] at that.
+    pub(crate) fn begin_for_a_stranger() -> Self {
+        Self::until(Some(Instant::now() + STRANGER_TIMEOUT))
+    }
+
+    fn until(end: Option<Instant>) -> Self {
+        Self { deadline: Instant::now() + PART_TIMEOUT, missing: PART_BYTES, end }
     }
 
     /// The next frame of a body, if it comes in time.
@@ -33,7 +45,12 @@ impl LeastRate {
     where
         B: Body<Data = bytes::Bytes> + Unpin,
     {
-        let frame = timeout_at(self.deadline, body.frame()).await.map_err(|_| TooSlow)?;
+        // A body that always has a next frame never lets the timeout look at the clock.
+        if self.end.is_some_and(|end| end <= Instant::now()) {
+            return Err(TooSlow);
+        }
+        let deadline = self.end.map_or(self.deadline, |end| end.min(self.deadline));
+        let frame = timeout_at(deadline, body.frame()).await.map_err(|_| TooSlow)?;
         if let Some(Ok(frame)) = &frame {
             self.received(frame.data_ref().map_or(0, bytes::Bytes::len));
         }
@@ -44,7 +61,7 @@ impl LeastRate {
         if bytes < self.missing {
             self.missing -= bytes;
         } else {
-            *self = Self::begin();
+            *self = Self::until(self.end);
         }
     }
 }

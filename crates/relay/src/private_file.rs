@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn a_link_of_somebody_else_is_refused_wherever_it_is_on_the_way() {
         if !rustix::process::geteuid().is_root() {
-            println!("NOT TESTED: only root can make a link of somebody else");
+            tell!("NOT TESTED: only root can make a link of somebody else");
             return;
         }
         let folder = tempfile::tempdir().unwrap();

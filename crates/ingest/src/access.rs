@@ -99,8 +99,8 @@ impl AccountAccess {
     /// What stands for each of its keys where the key itself must not, in the order of the fields.
     #[must_use]
     pub fn key_names(&self) -> Vec<(DoorKey, String)> {
-        let fingerprint = Fingerprint::new(&self.keys);
-        self.secrets().into_iter().map(|(kind, key)| (kind, fingerprint.key(key.expose_secret()))).collect()
+        let name = |key: &SecretString| Fingerprint::of_key(&self.name, key.expose_secret());
+        self.secrets().into_iter().map(|(kind, key)| (kind, name(&key))).collect()
     }
 
     fn secrets(&self) -> Vec<(DoorKey, SecretString)> {
@@ -115,12 +115,13 @@ impl AccountAccess {
 impl Access {
     /// Lets an account in: by its Refersion keys at the door of Segment's Direct Destination, by its write keys at those of the
     /// Tracking API, and by its signatures at the one of Segment's Webhooks destination. The metrics show when each key was
-    /// last used.
+    /// last used, and go on with what they showed of a key before.
     pub fn admit(&mut self, account: AccountAccess, metrics: &Metrics) {
         let fingerprint = Fingerprint::new(&account.keys);
         let (mut pairs, mut write_keys, mut secrets) = (Vec::new(), Vec::new(), Vec::new());
         for (kind, key) in account.secrets() {
-            let last_use = metrics.key_last_use(&account.name, kind, &fingerprint.key(key.expose_secret()));
+            let key_name = Fingerprint::of_key(&account.name, key.expose_secret());
+            let last_use = metrics.key_last_use(&account.name, kind, &key_name);
             match kind {
                 DoorKey::KeyPair => pairs.push((digest(key.expose_secret()), last_use)),
                 DoorKey::WriteKey => write_keys.push((digest(key.expose_secret()), last_use)),
@@ -261,6 +262,43 @@ mod tests {
             assert_eq!(access.by_write_key(key).map(|door| door.name.as_str()), Some("acme"));
         }
         assert!(access.by_write_key("pub_1.sec_1").is_none() && access.by_write_key("").is_none());
+    }
+
+    #[test]
+    fn a_key_that_stays_goes_on_with_its_last_use_while_the_key_pair_is_changed() {
+        let metrics = Metrics::new();
+        let account = |keys, former_keys| AccountAccess {
+            former_keys,
+            write_keys: vec![SecretString::from("write_1")],
+            webhook_secrets: vec![SecretString::from("hook_1")],
+            ..AccountAccess::new(AccountName::try_from("acme").unwrap(), keys)
+        };
+        let shown = || {
+            let page = metrics.render();
+            let lines = page.lines().filter(|line| line.starts_with("refersion_relay_ingest_key_last_use_"));
+            lines.map(ToOwned::to_owned).collect::<Vec<_>>()
+        };
+        let before = account(KeyPair::new("pub_1", "sec_1"), Vec::new());
+        let mut access = Access::default();
+        access.admit(before.clone(), &metrics);
+        let pair = headers(&format!("Basic {}", STANDARD.encode("pub_1.sec_1:")));
+        access.by_key_pair(&pair).unwrap();
+        access.by_write_key("write_1").unwrap();
+        let door = access.by_name(&before.name).cloned();
+        // `printf body | openssl dgst -sha1 -hmac hook_1`
+        let signature = "1fcb16218b6804bb02d10df39eeec039dbe461a1";
+        access.covered(door.as_deref(), Some(signature), b"body", None).unwrap();
+        let used = shown();
+        assert!(used.len() == 3 && used.iter().all(|line| !line.ends_with(" 0")), "{used:?}");
+
+        let after = account(KeyPair::new("pub_2", "sec_2"), vec![KeyPair::new("pub_1", "sec_1")]);
+        Access::default().admit(after.clone(), &metrics);
+
+        let (names, former_names) = (after.key_names(), before.key_names());
+        assert!(former_names.iter().all(|name| names.contains(name)), "{former_names:?} {names:?}");
+        let (unused, still_used): (Vec<_>, Vec<_>) = shown().into_iter().partition(|line| line.ends_with(" 0"));
+        assert_eq!(still_used, used);
+        assert!(unused.len() == 1 && unused[0].contains(&names[0].1), "only the new pair is: {unused:?}");
     }
 
     #[test]

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use axum::extract::Request;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -7,10 +5,9 @@ use http::header::{CONTENT_ENCODING, EXPECT};
 use http_body_util::{LengthLimitError, Limited};
 use hyper::body::Body as _;
 use refersion_relay_model::without_byte_order_mark;
-use tokio::time::timeout;
 
 use crate::gzip::gunzip;
-use crate::protection::{Lent, Loan, Protection};
+use crate::protection::{Lent, Loan, Protection, Undone};
 use crate::rate::{LeastRate, TooSlow};
 
 /// How much of a body that is too large is read and thrown away, so that its sender gets to read the answer.
@@ -20,9 +17,6 @@ const FIRST_BYTES: usize = 4 * 1024;
 
 /// What begins every body in gzip, and no text.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-
-/// How long a packed body may wait for its turn to be unpacked.
-const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Who sends a body, as far as its headers tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,13 +202,15 @@ impl Encoding {
             Self::Plain => Ok(body),
             Self::Other => Err(BodyError::Encoding),
             Self::Gzip => {
-                let turn = protection.unpackers.turn(sender == Sender::Stranger);
-                let Ok(Some(_turn)) = timeout(TURN_TIMEOUT, turn).await else { return Err(BodyError::Busy) };
-                let unpacking = tokio::task::spawn_blocking(move || {
+                let unpack = move || {
                     let Incoming { bytes, mut loan } = body;
                     gunzip(&bytes, limit, &mut loan).map(|bytes| Incoming { bytes, loan })
-                });
-                unpacking.await.unwrap_or(Err(BodyError::Encoding))
+                };
+                let unpacked = protection.unpackers.run(sender == Sender::Stranger, unpack).await;
+                unpacked.unwrap_or_else(|undone| match undone {
+                    Undone::Busy => Err(BodyError::Busy),
+                    Undone::Panicked => Err(BodyError::Encoding),
+                })
             }
         }
     }
@@ -223,6 +219,7 @@ impl Encoding {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use axum::body::Body as HttpBody;
     use futures_util::stream;

@@ -48,3 +48,5 @@ pub const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 pub const MAX_WEBHOOK_BYTES: usize = 16 * 1024 * 1024;
 /// The most events in one batch: each of them may become a message of its own.
 pub const MAX_BATCH_EVENTS: usize = 10_000;
+/// The most secrets that one account's webhook may have: anybody can have each of them tried on a body of his.
+pub const MAX_WEBHOOK_SECRETS: usize = 4;

@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -13,7 +12,7 @@ use crate::batch_reply::BatchReply;
 use crate::body::{Body, Sender, unmarked};
 use crate::credential::Credential;
 use crate::door::Ingest;
-use crate::elements::{NoElements, elements, is_array};
+use crate::elements::{NoElements, elements, first_element, is_array};
 use crate::protection::Away;
 use crate::signature::Covered;
 use crate::sort::Received;
@@ -24,6 +23,8 @@ use crate::{AccountDoor, MAX_WEBHOOK_BYTES};
 const DOOR: Door = Door::Webhook;
 /// Segment waits 5 s for an answer.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// Larger bodies are verified and split beside the runtime, where other requests do not wait for it.
+const LARGE_BYTES: usize = 64 * 1024;
 
 /// Segment's Webhooks destination: one event, or an array of them, signed with a secret that Segment and the account share.
 ///
@@ -38,21 +39,30 @@ async fn accept(ingest: &Ingest, account: Option<&str>, request: Request) -> Res
     let (request, _visit) = ingest.protection.enter(request, MAX_WEBHOOK_BYTES).await?;
     let access = ingest.access();
     let name = account.and_then(|account| AccountName::try_from(account.to_owned()).ok());
-    let account = name.and_then(|name| access.by_name(&name)).map(Arc::as_ref);
+    let account = name.and_then(|name| access.by_name(&name)).cloned();
     let received = Received::by_http(request.headers());
     let signature = signature(request.headers());
-    let is_open = account.is_some_and(|account| account.needs_no_proof(signature.as_deref()));
+    let is_open = account.as_ref().is_some_and(|account| account.needs_no_proof(signature.as_deref()));
     // Who signs it is known when the body is there, so whatever is signed is read, whether there is such an account or not:
     // nothing that a stranger can see, or wait for, tells the two apart.
     let sender = if is_open || signature.is_some() { Sender::Stranger } else { Sender::Nobody };
     let read = body(&ingest.protection, request, MAX_WEBHOOK_BYTES, sender).await?;
     let Body { bytes, lent } = if is_open { read? } else { read.map_err(|_| BatchReply::BadSignature)? };
-    let signed = open(&access, account, signature.as_deref(), &bytes)?;
+    let is_large = LARGE_BYTES < bytes.len();
+    let opening = {
+        let account = account.clone();
+        move || open(&access, account.as_deref(), signature.as_deref(), &bytes)
+    };
+    let signed = if is_large {
+        ingest.protection.unpackers.run(true, opening).await.map_err(|_| BatchReply::Busy)??
+    } else {
+        opening()?
+    };
     let account = account.ok_or(BatchReply::BadSignature)?;
     lent.is_known_now();
     account.admit()?;
     lent.lend_for(signed.events.len()).map_err(Away::from)?;
-    let sheaf = signed.sort(account, &received);
+    let sheaf = signed.sort(&account, &received);
     Ok(store(ingest, DOOR, sheaf, PATIENCE).await)
 }
 
@@ -66,7 +76,7 @@ struct Signed {
     covered: Covered,
 }
 
-/// Reads the events of a body, once it is known who sent them.
+/// Finds out whether an account sent a body, and only then reads its events: what strangers send is not even split.
 fn open(
     access: &Access,
     account: Option<&AccountDoor>,
@@ -74,22 +84,22 @@ fn open(
     sent: &Bytes,
 ) -> Result<Signed, BatchReply> {
     let body = &unmarked(sent);
-    let events = if is_array(body) {
-        elements(body).map_err(|error| match error {
-            NoElements::Malformed(error) => malformed(&error),
-            NoElements::TooMany => BatchReply::TooMany,
-        })
-    } else {
-        serde_json::from_slice::<&RawValue>(body).map(|_| vec![body.clone()]).map_err(|error| malformed(&error))
-    };
-    // Whether it is signed comes before whether it can be read.
-    let first = events.as_ref().ok().and_then(|events| events.first()).map(Bytes::as_ref);
+    let is_array = is_array(body);
+    let first = if is_array { first_element(body) } else { None };
     // Whoever writes a mark before the text may have signed it or not.
     let is_marked = body.len() < sent.len();
     let with_mark = || is_marked.then(|| access.covered(account, signature, sent, None)).flatten();
     let covered = access.covered(account, signature, body, first).or_else(with_mark);
     let covered = covered.ok_or(BatchReply::BadSignature)?;
-    Ok(Signed { events: events?, covered })
+    let events = if is_array {
+        elements(body).map_err(|error| match error {
+            NoElements::Malformed(error) => malformed(&error),
+            NoElements::TooMany => BatchReply::TooMany,
+        })?
+    } else {
+        serde_json::from_slice::<&RawValue>(body).map(|_| vec![body.clone()]).map_err(|error| malformed(&error))?
+    };
+    Ok(Signed { events, covered })
 }
 
 impl Signed {
@@ -179,6 +189,36 @@ mod tests {
         let first = format!("[{DELETE},{IDENTIFY}]");
         assert_eq!(opened(&webhook(|_| ()), Some(DELETE_SIGNED), &first), Ok(vec!["work"; 2]));
         assert_eq!(opened(&webhook(|_| ()), Some(DELETE_SIGNED), &batch), Err(BatchReply::BadSignature));
+    }
+
+    #[test]
+    fn a_batch_is_verified_before_it_is_split() {
+        let webhook = webhook(|_| ());
+        let many = format!("[{IDENTIFY}{}]", ",1".repeat(crate::MAX_BATCH_EVENTS));
+        assert_eq!(opened(&webhook, Some(IDENTIFY_SIGNED), &many), Err(BatchReply::TooMany));
+        assert_eq!(opened(&webhook, Some(DELETE_SIGNED), &many), Err(BatchReply::BadSignature));
+        let broken = opened(&webhook, Some(IDENTIFY_SIGNED), &format!("[{IDENTIFY},"));
+        assert!(matches!(broken, Err(BatchReply::Malformed { .. })), "{broken:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_webhook_is_verified_when_it_is_its_turn_and_a_small_one_at_once() {
+        let mut access = Access::default();
+        access.admit(webhook(|_| ()), &Metrics::new());
+        let (ingest, queue) = fake::ingest(access);
+        let signed = [("x-signature", IDENTIFY_SIGNED)];
+        let large = format!("[{IDENTIFY}{}]", " ".repeat(LARGE_BYTES));
+        let status = async |path, body: &str| heard(&ingest, path, &signed, body.as_bytes()).await.0;
+        let others = ingest.protection.unpackers.occupy_strangers();
+        for path in ["/v1/webhook/acme", "/v1/webhook/nobody"] {
+            assert_eq!(status(path, &large).await, 503, "{path}");
+        }
+        assert_eq!(status("/v1/webhook/acme", IDENTIFY).await, 200);
+        assert_eq!(status("/v1/webhook/nobody", IDENTIFY).await, 401);
+        drop(others);
+        assert_eq!(status("/v1/webhook/acme", &large).await, 200);
+        assert_eq!(status("/v1/webhook/nobody", &large).await, 401);
+        assert_eq!(queue.stored(), 2);
     }
 
     #[test]

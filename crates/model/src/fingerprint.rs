@@ -3,7 +3,7 @@ use sha2::Sha256;
 
 use crate::shown::may_be_shown;
 use crate::text::without_byte_order_mark;
-use crate::{Event, KeyPair, Subject};
+use crate::{AccountName, Event, KeyPair, Subject};
 
 /// No id that is shown is longer, in characters. Segment's own limit.
 pub const MAX_PLAIN_ID: usize = 100;
@@ -37,10 +37,14 @@ impl Fingerprint {
         hex(&mac(&self.key, &[b"subject", &[0], subject.expose().as_bytes()])[..8])
     }
 
-    /// 8 hex digits that stand for a key of one of the account's senders, where the key itself must not.
+    /// 8 hex digits that stand for a key of one of an account's senders, where the key itself must not.
+    ///
+    /// They come of that key and the account's name alone. So they stay as they are while other keys of the account are
+    /// changed, which is when somebody asks whether the old one is idle. The key cannot be computed from them, but a guess at it
+    /// can be tried.
     #[must_use]
-    pub fn key(&self, key: &str) -> String {
-        hex(&mac(&self.key, &[b"door key", &[0], key.as_bytes()])[..4])
+    pub fn of_key(account: &AccountName, key: &str) -> String {
+        hex(&mac(key.as_bytes(), &[b"refersion-relay door key v1", &[0], account.as_str().as_bytes()])[..4])
     }
 
     /// The id of `event`: its sender's own where that may be shown, else a token for it. A message without an id gets
@@ -133,6 +137,15 @@ mod tests {
             assert!(shown.as_str().starts_with("hashed-") && shown.as_str().len() == 39, "{id}: {shown:?}");
             assert!(!shown.is_minted());
         }
+    }
+
+    #[test]
+    fn what_stands_for_a_key_depends_on_the_key_and_its_account_and_on_nothing_else() {
+        let name = |name| AccountName::try_from(name).unwrap();
+        // `printf 'refersion-relay door key v1\0acme' | openssl dgst -sha256 -hmac write_1`
+        assert_eq!(Fingerprint::of_key(&name("acme"), "write_1"), "e464dc1b");
+        assert_ne!(Fingerprint::of_key(&name("acme"), "write_1"), Fingerprint::of_key(&name("acme"), "write_2"));
+        assert_ne!(Fingerprint::of_key(&name("acme"), "write_1"), Fingerprint::of_key(&name("other"), "write_1"));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use connections::Visits;
 pub(crate) use connections::{Connections, Ticket};
 use proxies::Proxies;
 pub use proxies::{InvalidNetwork, Network};
-pub(crate) use unpackers::Unpackers;
+pub(crate) use unpackers::{Undone, Unpackers};
 
 use crate::body::discard;
 

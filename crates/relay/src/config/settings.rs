@@ -376,6 +376,12 @@ fn account(raw: RawAccount, found: &mut Mistakes) -> Option<AccountSettings> {
     let more_write_keys = several(&key("write_key_files"), &raw.write_key_files, found);
     let secrets = several(&key("webhook_secrets"), &raw.webhook_secrets, found);
     let more_secrets = several(&key("webhook_secret_files"), &raw.webhook_secret_files, found);
+    found.check(
+        &key("webhook_secrets"),
+        usize::from(matches!(webhook_secret, Some(Some(_)))) + secrets.len() + more_secrets.len()
+            <= refersion_relay_ingest::MAX_WEBHOOK_SECRETS,
+        "at most 4 secrets together with webhook_secret and webhook_secret_files",
+    );
     let former_keys = former_keys(&key("former_keys"), &raw.former_keys, found);
     check_rate(&key("max_requests_per_second"), raw.max_requests_per_second, found);
     let status = found.take(match raw.status.as_str() {

@@ -27,7 +27,7 @@ pub struct Failed<'a> {
     pub wait: Duration,
     /// How much longer the event may stay unacknowledged.
     pub may_stay: Duration,
-    /// Whether keys were refused, or calls limited, for what the event says: others of its account go well.
+    /// Whether keys that were refused were refused for what the event says: they work for others.
     pub is_its_own: bool,
 }
 
@@ -58,7 +58,6 @@ fn blame(failure: &Failure, is_its_own: bool) -> Blame {
         Failure::Transport { .. } => Blame::Unknown(Trouble::NoAnswer),
         Failure::Unavailable { .. } => Blame::Unknown(Trouble::Unavailable),
         Failure::Unclear { .. } => Blame::Unknown(Trouble::Unclear),
-        Failure::Limited { .. } if is_its_own => Blame::Event,
         Failure::Limited { .. } => Blame::Limit,
         Failure::Unauthorized { .. } if is_its_own => Blame::Event,
         Failure::Unauthorized { .. } => Blame::Account,

@@ -10,28 +10,6 @@ use crate::absences::Absences;
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(2);
 
-/// In how many limits after one another, with others of the account delivered between them, an event is limited for itself.
-const IN_A_ROW: u32 = 3;
-
-/// Tells an account that has to be slower from an event that is limited whatever its account does: something before Refersion
-/// may answer a 429 to what one event says. Its account would pause for it for ever.
-#[derive(Debug, Default)]
-pub(crate) struct OwnLimits {
-    /// How many events of the account had been delivered at the last limit.
-    delivered: Option<u64>,
-    in_a_row: u32,
-}
-
-impl OwnLimits {
-    /// The event was limited once more, and so many events of its account have been delivered so far. Returns whether that is for
-    /// what the event says.
-    pub(crate) fn again(&mut self, delivered: u64) -> bool {
-        let others_went = self.delivered.replace(delivered).is_some_and(|before| before < delivered);
-        self.in_a_row = if others_went { self.in_a_row.saturating_add(1) } else { 0 };
-        IN_A_ROW <= self.in_a_row
-    }
-}
-
 /// The times in which an account leaves Refersion alone, because that asked for it.
 pub(crate) struct Pauses(Mutex<Inner>);
 
@@ -120,17 +98,6 @@ mod tests {
         pauses.not_limited(Instant::now());
         tokio::time::advance(SECOND).await;
         assert!(pauses.limited(Instant::now()).expect("a new sign") <= FIRST.mul_f64(1.5));
-    }
-
-    #[test]
-    fn an_event_is_limited_for_itself_when_others_go_between_its_limits_again_and_again() {
-        let limited = |delivered: &[u64]| {
-            let mut limits = OwnLimits::default();
-            delivered.iter().map(|delivered| limits.again(*delivered)).collect::<Vec<_>>()
-        };
-        assert_eq!(limited(&[5, 6, 9, 10, 11]), [false, false, false, true, true]);
-        assert_eq!(limited(&[5, 6, 9, 9, 10, 11, 12]), [false, false, false, false, false, false, true], "nobody went");
-        assert_eq!(limited(&[0; 9]), [false; 9]);
     }
 
     #[tokio::test(start_paused = true)]

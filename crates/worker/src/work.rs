@@ -20,7 +20,6 @@ use crate::mark::Marks;
 use crate::order::{Order, Standing};
 use crate::outage::Known;
 use crate::past::{past, since};
-use crate::pauses::OwnLimits;
 use crate::reading::Job;
 use crate::refusals::Refused;
 use crate::roster::{Desk, Roster};
@@ -32,7 +31,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// How long an event may stay unacknowledged in all. RabbitMQ closes the channel after 30 minutes.
 const MAX_STAY: Duration = Duration::from_mins(9);
-
+/// How often an event is limited in hand, by an account that pauses each time, until others go first.
+const LIMITS_IN_HAND: u32 = 3;
 /// The least time for what others find out: enough for a probe, and far from what a broker lets be unacknowledged.
 const LEAST_STAY: Duration = Duration::from_secs(30);
 /// How long an event from a shard may wait for its account's turn to call where there are other accounts: their events are
@@ -73,8 +73,6 @@ struct Knowledge {
     refersion: Known,
     /// Why its keys were refused, if they were.
     refused: Option<Refused>,
-    /// Whether it was limited again and again while others of its account went well.
-    is_limited_alone: bool,
 }
 
 /// How working an event ended.
@@ -104,7 +102,7 @@ impl Context {
         };
         self.count_omitted(command);
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-        let (mut paused, mut limits) = (Duration::ZERO, OwnLimits::default());
+        let (mut paused, mut limits) = (Duration::ZERO, 0_u32);
         loop {
             // Before the gate: what is away may have to go behind the held events first.
             if let Some(aside) = self.not_its_turn(job, standing, false) {
@@ -178,8 +176,7 @@ impl Context {
                 Err(CalledOff::Late) => return settle(self.unfinished(job, taken_at, began, &mut headers), headers),
             };
             // Unknown, it is not charged either.
-            let known =
-                self.in_time(self.learn(job, began, &failure, &mut limits), stay().max(LEAST_STAY), leave).await;
+            let known = self.in_time(self.learn(job, began, &failure), stay().max(LEAST_STAY), leave).await;
             let Some(knowledge) = known else { return Conclusion::Leave };
             let verdict = self.charge(job, &failure, knowledge, backoff.next_wait(), stay(), &mut headers);
             match verdict {
@@ -190,7 +187,12 @@ impl Context {
                     }
                 }
                 Verdict::Retry(Retry::Pause(pause)) => self.pause(job, pause),
-                Verdict::Retry(Retry::Slower) => self.slow_down(job, began),
+                Verdict::Retry(Retry::Slower) => {
+                    limits += 1;
+                    if let Some(aside) = self.slow_down(job, began, limits) {
+                        return settle(Verdict::Parked(aside), headers);
+                    }
+                }
                 Verdict::Retry(Retry::Outage) => {
                     self.metrics.attempt_spared();
                     backoff.reset();
@@ -311,7 +313,7 @@ impl Context {
         &self,
         job: &Job,
         failure: &Failure,
-        Knowledge { refersion, refused, is_limited_alone }: Knowledge,
+        Knowledge { refersion, refused }: Knowledge,
         wait: Duration,
         may_stay: Duration,
         headers: &mut Headers,
@@ -319,7 +321,7 @@ impl Context {
         if refused == Some(Refused::InTheWay) {
             return Verdict::Parked(self.retry.out_of_the_way());
         }
-        let is_its_own = refused == Some(Refused::ForItself) || is_limited_alone;
+        let is_its_own = refused == Some(Refused::ForItself);
         let (attempts, first_failed_at, now) = (headers.attempts, headers.first_failed_at, SystemTime::now());
         let out = first_failed_at.map(|first| self.idle_between(job, first, now)).unwrap_or_default();
         let failed = Failed { failure, attempts, first_failed_at, out, refersion, wait, may_stay, is_its_own };
@@ -344,7 +346,7 @@ impl Context {
     }
 
     /// What is known after a failed attempt. Takes until something else was called, or a probe was.
-    async fn learn(&self, job: &Job, began: Instant, failure: &Failure, limits: &mut OwnLimits) -> Knowledge {
+    async fn learn(&self, job: &Job, began: Instant, failure: &Failure) -> Knowledge {
         self.metrics.attempt_failed(failure.as_str());
         if matches!(failure, Failure::Rejected(_)) {
             job.desk.gate.not_limited(began);
@@ -354,15 +356,16 @@ impl Context {
             None => Known::Up,
         };
         let is_refused = matches!(failure, Failure::Unauthorized { .. });
-        let refused = is_refused.then(|| job.desk.refusals.refused(&job.mark));
-        let is_limited_alone = matches!(failure, Failure::Limited { .. }) && limits.again(job.desk.refusals.count());
-        Knowledge { refersion, refused, is_limited_alone }
+        Knowledge { refersion, refused: is_refused.then(|| job.desk.refusals.refused(&job.mark)) }
     }
 
-    fn slow_down(&self, job: &Job, began: Instant) {
+    /// The account pauses. After so many `limits` in hand the event goes aside: it is always the first to be asked for after a
+    /// pause, and if something before Refersion limits it for what it says, no other of its account would ever be.
+    fn slow_down(&self, job: &Job, began: Instant, limits: u32) -> Option<Aside> {
         if let Some(pause) = job.desk.gate.slow_down(began) {
             self.pause(job, pause);
         }
+        (LIMITS_IN_HAND <= limits).then(|| self.retry.out_of_the_way())
     }
 
     fn pause(&self, job: &Job, pause: Duration) {

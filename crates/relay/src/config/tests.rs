@@ -336,6 +336,14 @@ fn a_mark_at_the_beginning_and_old_line_ends_do_no_harm() {
 }
 
 #[test]
+fn a_webhook_has_few_secrets_since_each_is_tried() {
+    let text = format!("{ACCOUNT}webhook_secret = \"a\"\nwebhook_secrets = [\"b\", \"c\", \"d\", \"e\"]\n");
+    let expected = "relay.toml:6: account acme: webhook_secrets has to be at most 4 secrets together with webhook_secret and \
+                    webhook_secret_files";
+    assert_eq!(said(&text, &[]), expected);
+}
+
+#[test]
 fn files_with_relative_paths_lie_beside_the_configuration() {
     let text = "[ingest]\ntls_certificate_file = \"tls.pem\"\n[[account]]\nsecret_key_file = \"secrets/acme\"\n\
                 write_key_files = [\"secrets/new\", \"/run/secrets/old\"]\n";

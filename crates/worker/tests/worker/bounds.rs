@@ -116,3 +116,36 @@ async fn a_rate_limit_without_a_time_pauses_the_account_and_is_charged_to_no_eve
     until_shown(&metrics, &[r#"events_delivered_total{how="created"} 2"#]).await;
     running.stop().await;
 }
+
+/// Limits whatever is about alone@example.com, and nothing else.
+struct LimitingOne;
+
+#[async_trait]
+impl Destination for LimitingOne {
+    async fn apply(&self, _: &Account, command: &Command, _: Arc<dyn Calls>) -> Result<Applied, Failure> {
+        if command.email().expose().starts_with("alone") {
+            return Err(Failure::Limited { retry_after: None });
+        }
+        Ok(Applied::Created)
+    }
+
+    async fn check_keys(&self, _: &Account, _: Arc<dyn Calls>) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_alone_is_limited_goes_out_of_the_way_and_charges_nobody() {
+    let metrics = Metrics::new();
+    let queue = queue(&metrics).await;
+    let retry = RetryPolicy { in_hand: Duration::from_mins(1), ..settings().retry };
+    let settings = WorkerSettings { retry, ..settings() };
+    let running = Running::start_with(settings, &queue, Arc::new(LimitingOne), vec![account()], &metrics);
+
+    store(&queue, &identify("alone@example.com")).await;
+    until_shown(&metrics, &[r#"account_paused{account="acme"} 1"#]).await;
+    store(&queue, &identify("other@example.com")).await;
+
+    until_shown(&metrics, &[r#"events_delivered_total{how="created"} 1"#, "attempts_charged_total 0"]).await;
+    running.stop().await;
+}

@@ -188,8 +188,7 @@ impl Context {
                 }
                 Verdict::Retry(Retry::Pause(pause)) => self.pause(job, pause),
                 Verdict::Retry(Retry::Slower) => {
-                    limits += 1;
-                    if let Some(aside) = self.slow_down(job, began, limits) {
+                    if let Some(aside) = self.slow_down(job, began, &mut limits) {
                         return settle(Verdict::Parked(aside), headers);
                     }
                 }
@@ -197,10 +196,8 @@ impl Context {
                     self.metrics.attempt_spared();
                     backoff.reset();
                 }
-                Verdict::Hold => {
-                    self.hold(&job.desk, failure.status());
-                    // Around again: the gate says where it goes from here.
-                }
+                // Around again: the gate says where it goes from here.
+                Verdict::Hold => self.hold(&job.desk, failure.status()),
                 settled => return settle(settled, headers),
             }
         }
@@ -361,11 +358,12 @@ impl Context {
 
     /// The account pauses. After so many `limits` in hand the event goes aside: it is always the first to be asked for after a
     /// pause, and if something before Refersion limits it for what it says, no other of its account would ever be.
-    fn slow_down(&self, job: &Job, began: Instant, limits: u32) -> Option<Aside> {
+    fn slow_down(&self, job: &Job, began: Instant, limits: &mut u32) -> Option<Aside> {
+        *limits += 1;
         if let Some(pause) = job.desk.gate.slow_down(began) {
             self.pause(job, pause);
         }
-        (LIMITS_IN_HAND <= limits).then(|| self.retry.out_of_the_way())
+        (LIMITS_IN_HAND <= *limits).then(|| self.retry.out_of_the_way())
     }
 
     fn pause(&self, job: &Job, pause: Duration) {

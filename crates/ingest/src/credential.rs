@@ -1,6 +1,6 @@
 use refersion_relay_model::CommandKind;
 
-/// What showed who sent an event. The one rule of what that permits is [`Credential::rights`].
+/// What showed who sent an event. The one rule of what that permits is `Credential::rights`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Credential {
     /// The account's Refersion keys, which only the merchant and Segment have.

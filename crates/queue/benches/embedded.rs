@@ -153,7 +153,7 @@ fn plain_inserts(path: &Path, body: &Bytes, rows: usize, duration: Duration) -> 
              NULL, held_at INTEGER, traceparent TEXT, reason TEXT, status INTEGER, error TEXT, dead_at INTEGER, body \
              BLOB NOT NULL, create_only INTEGER NOT NULL DEFAULT 0) STRICT;
              CREATE INDEX event_by_place ON event (place, number);
-             CREATE INDEX event_by_due_at ON event (due_at) WHERE due_at IS NOT NULL;",
+             CREATE INDEX event_by_tier ON event (place, due_at) WHERE due_at IS NOT NULL;",
         )
         .expect("a table");
     let mut insert = connection

@@ -126,7 +126,7 @@ impl Calls for Attempt {
             *call
         };
         if ended.proper {
-            self.lookout.answered(began, !matches!(self.purpose, Purpose::Event { .. }));
+            self.lookout.answered(began);
         }
         if let Purpose::Event { desk, .. } = &self.purpose {
             let sign = match ended.failure {

@@ -3,7 +3,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::gate::Source;
 use crate::line::{Behind, Line, Reach, Visit};
 use crate::mark::{Digest, Mark};
 
@@ -11,8 +10,8 @@ use crate::mark::{Digest, Mark};
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 const FORGET_AFTER: Duration = Duration::from_hours(24);
 
-/// Keeps the events of each subject in order while some of them are not in hand: in a tier, or sent round their shard. A
-/// pure structure, for all the shards of a worker.
+/// Keeps the events of each subject in order while some of them are not in hand: in a tier, or sent round their queue. A
+/// pure structure, for all the accounts of a worker.
 ///
 /// For each subject it knows a [`Line`] of events. Whatever comes is looked up in it: the first one is worked, the others
 /// go away again, and keep their places. So the order follows from the line, not from which of them comes back first.
@@ -61,16 +60,16 @@ impl Barrier {
     }
 
     /// An event was delivered.
-    pub(crate) fn arrive(&mut self, event: &Mark, from: Source, redelivered: bool, now: Instant) -> Arrival {
+    pub(crate) fn arrive(&mut self, event: &Mark, redelivered: bool, now: Instant) -> Arrival {
         self.sweep(now);
         self.tickets += 1;
         let ticket = self.tickets;
         self.lines.entry(event.subject).or_insert_with(Line::new);
         let arrived = self.change(event.subject, |line, _| {
-            if from == Source::Shard && !redelivered {
+            if !redelivered {
                 line.forget_left();
             }
-            line.arrive(event, from, redelivered, ticket, now)
+            line.arrive(event, redelivered, ticket, now)
         });
         let (visit, is_known) = arrived.expect("the line is there");
         Arrival { visit, is_known }
@@ -82,22 +81,9 @@ impl Barrier {
         reach.unwrap_or(Reach::Free { works: Duration::ZERO })
     }
 
-    /// Whether it is an event's turn to be worked: `None`, or what it is behind of. `admitted`: its account's gate is
-    /// open, so what came from the shard has nothing held before it.
-    pub(crate) fn turn(
-        &mut self,
-        subject: Digest,
-        visit: Visit,
-        from: Source,
-        admitted: bool,
-        now: Instant,
-    ) -> Option<Behind> {
-        self.change(subject, |line, given_up| {
-            if admitted && from == Source::Shard {
-                line.forget_held_before(visit, &mut given_up.expired);
-            }
-            line.turn(visit, (from, admitted), now, &mut given_up.expired)
-        })?
+    /// Whether it is an event's turn to be worked: `None`, or what it is behind of.
+    pub(crate) fn turn(&mut self, subject: Digest, visit: Visit, now: Instant) -> Option<Behind> {
+        self.change(subject, |line, given_up| line.turn(visit, now, &mut given_up.expired))?
     }
 
     /// An event in hand goes into a tier until `due`, or round.
@@ -106,20 +92,9 @@ impl Barrier {
         self.make_room(subject, visit);
     }
 
-    /// An event in hand goes behind its held account.
-    pub(crate) fn hold(&mut self, subject: Digest, visit: Visit, now: Instant) {
-        self.change(subject, |line, _| line.hold(visit, now));
-        self.make_room(subject, visit);
-    }
-
-    /// It is there.
-    pub(crate) fn held(&mut self, subject: Digest, visit: Visit) {
-        self.change(subject, |line, _| line.held(visit));
-    }
-
     /// An event in hand was not settled.
-    pub(crate) fn lose(&mut self, subject: Digest, visit: Visit, from: Source, now: Instant) {
-        self.change(subject, |line, _| line.lose(visit, from, now));
+    pub(crate) fn lose(&mut self, subject: Digest, visit: Visit, now: Instant) {
+        self.change(subject, |line, _| line.lose(visit, now));
         self.make_room(subject, visit);
     }
 

@@ -143,7 +143,6 @@ mod tests {
             tiers: vec![MINUTE, 10 * MINUTE, 60 * MINUTE],
             max_attempts: 40,
             max_age: 24 * 60 * MINUTE,
-            max_held: 14 * 24 * 60 * MINUTE,
         }
     }
 

@@ -9,12 +9,12 @@ use refersion_relay_telemetry::{Counted, OrderGivenUp};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::alone::{Alone, GIVE_UP_AFTER, alone};
 use crate::ended::Sequence;
-use crate::gate::Source;
 use crate::order::{Exit, Standing};
 use crate::reading::{Reading, read};
-use crate::roster::Roster;
-use crate::settlement::Home;
+use crate::rooms::Weight;
+use crate::roster::Desk;
 use crate::verdict::{Aside, Verdict};
 use crate::work::{Conclusion, Context};
 
@@ -23,36 +23,39 @@ pub(crate) struct Item {
     pub(crate) reading: Reading,
     /// Only of what has an effect. What has none has nobody to wait for.
     pub(crate) standing: Option<Standing>,
-    delivery: Delivery,
-    home: Home,
-    taken_at: Instant,
-    _counted: Counted,
+    in_hand: InHand,
+}
+
+/// A delivery that is not settled, and is counted as long.
+pub(crate) struct InHand {
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) delivery: Delivery,
+    pub(crate) taken_at: Instant,
+    /// Whether its workers may have died of it.
+    pub(crate) is_suspect: bool,
+    _counted: (Counted, Weight),
+}
+
+impl InHand {
+    pub(crate) fn new(context: &Context, desk: &Arc<Desk>, delivery: Delivery) -> Self {
+        let weight = context.rooms.weigh(delivery.message.body.len());
+        let counted = (context.metrics.taken(delivery.redelivered), weight);
+        Self { desk: desk.clone(), delivery, taken_at: Instant::now(), is_suspect: false, _counted: counted }
+    }
 }
 
 impl Item {
-    /// Takes a delivery in hand, and counts it. What its workers died of is given up.
-    pub(crate) fn take(
-        context: &Context,
-        roster: &Roster,
-        source: Source,
-        home: Home,
-        delivery: Delivery,
-        is_culprit: bool,
-    ) -> Self {
-        let (message, redelivered) = (&delivery.message, delivery.redelivered);
-        let counted = context.metrics.taken(redelivered);
-        let reading = AssertUnwindSafe(|| read(message, source, &context.marks, |name| roster.desk(name)));
-        let reading = if is_culprit {
-            Reading::Final(given_up(delivery.delivery_count))
-        } else {
-            catch_unwind(reading).unwrap_or_else(|_| Reading::Final(panicked()))
-        };
-        let (mut standing, mut is_new) = (None, source == Source::Shard && !redelivered);
+    /// Reads a delivery and gives it its place.
+    pub(crate) fn take(context: &Context, in_hand: InHand) -> Self {
+        let (message, redelivered) = (&in_hand.delivery.message, in_hand.delivery.redelivered);
+        let reading = AssertUnwindSafe(|| read(message, &context.marks, &in_hand.desk));
+        let reading = catch_unwind(reading).unwrap_or_else(|_| Reading::Final(panicked()));
+        let (mut standing, mut is_new) = (None, !redelivered);
         let (attempts, generation) = (message.headers.attempts, message.headers.generation);
         if let Reading::Job(job) = &reading
             && job.is_work()
         {
-            let (place, is_known) = context.order.arrive(&job.mark, source, redelivered);
+            let (place, is_known) = context.order.arrive(&job.mark, redelivered);
             standing = Some(place);
             is_new &= !is_known;
             if is_new && 0 < attempts && !context.ended.contains(&job.mark) {
@@ -62,35 +65,55 @@ impl Item {
         if is_new && 0 < generation && attempts == 0 {
             context.metrics.replayed();
         }
-        Self { reading, standing, delivery, home, taken_at: Instant::now(), _counted: counted }
+        Self { reading, standing, in_hand }
+    }
+
+    /// Works what its workers may have died of: reads it and calls for it while nothing else is worked in this process, under
+    /// a note that stays if the process dies. Returns whether it had to be left.
+    pub(crate) async fn suspect(context: &Context, mut in_hand: InHand, leave: &CancellationToken) -> bool {
+        in_hand.is_suspect = true;
+        let desk = in_hand.desk.clone();
+        let reads = async {
+            let reading = AssertUnwindSafe(|| drop(read(&in_hand.delivery.message, &context.marks, &desk)));
+            let _ = catch_unwind(reading); // it is read once more below, and heard of then
+        };
+        let left = match alone(context, &in_hand.delivery, reads).await {
+            Alone::Survived((), note) => {
+                in_hand.delivery.erase(note..note + 1).await;
+                Self::take(context, in_hand).work(context, leave).await
+            }
+            Alone::Died(times) => {
+                let reading = Reading::Final(given_up(times));
+                Self { reading, standing: None, in_hand }.work(context, leave).await
+            }
+            Alone::Lost => true,
+        };
+        desk.outlive();
+        left
     }
 
     /// Works the event and settles it. Returns whether it had to be left.
     pub(crate) async fn work(self, context: &Context, leave: &CancellationToken) -> bool {
-        let Self { reading, standing, delivery, home, taken_at, _counted } = self;
-        let headers = || Box::new(delivery.message.headers.clone());
-        let (verdict, headers, moving): (_, Box<Headers>, _) = match &reading {
-            Reading::Final(verdict) => (verdict.clone(), headers(), None),
-            Reading::Stray(..) => (Verdict::Hold, headers(), None),
+        let Self { reading, standing, in_hand } = self;
+        let (verdict, headers) = match &reading {
+            Reading::Final(verdict) => (verdict.clone(), Box::new(in_hand.delivery.message.headers.clone())),
             Reading::Job(job) => {
-                let working = context.work(job, standing.as_ref(), &delivery.message, taken_at, leave);
+                let working = context.work(job, standing.as_ref(), &in_hand, leave);
                 match AssertUnwindSafe(working).catch_unwind().await {
-                    Ok(Conclusion::Settle { verdict, headers, moving }) => (verdict, headers, moving),
+                    Ok(Conclusion::Settle { verdict, headers }) => (verdict, headers),
                     Ok(Conclusion::Leave) => return true,
-                    Err(_) => (panicked(), headers(), None),
+                    Err(_) => (panicked(), Box::new(in_hand.delivery.message.headers.clone())),
                 }
             }
         };
-        let left = settle(context, (delivery, home), &reading, standing, &verdict, headers).await;
-        drop(moving);
-        left
+        settle(context, in_hand, &reading, standing, &verdict, headers).await
     }
 
     /// Lets others go first. Returns whether it had to be left. From now on the event is away, not only from when this is
     /// first polled.
     pub(crate) fn set_aside(self, context: Arc<Context>, aside: Aside) -> impl Future<Output = bool> + use<> {
-        let Self { reading, standing, delivery, home, taken_at: _, _counted: counted } = self;
-        let (verdict, headers) = (Verdict::Parked(aside), Box::new(delivery.message.headers.clone()));
+        let Self { reading, standing, in_hand } = self;
+        let (verdict, headers) = (Verdict::Parked(aside), Box::new(in_hand.delivery.message.headers.clone()));
         if let Some(standing) = &standing {
             standing.exit(match aside {
                 Aside::Tier(delay) => Exit::Away(delay),
@@ -98,10 +121,8 @@ impl Item {
             });
         }
         async move {
-            let settling = settle(&context, (delivery, home), &reading, standing, &verdict, headers);
-            let left = AssertUnwindSafe(settling).catch_unwind().await.unwrap_or(true);
-            drop(counted);
-            left
+            let settling = settle(&context, in_hand, &reading, standing, &verdict, headers);
+            AssertUnwindSafe(settling).catch_unwind().await.unwrap_or(true)
         }
     }
 }
@@ -109,21 +130,18 @@ impl Item {
 /// Settles a delivery by its verdict. Returns whether it had to be left.
 async fn settle(
     context: &Context,
-    (delivery, home): (Delivery, Home),
+    in_hand: InHand,
     reading: &Reading,
     standing: Option<Standing>,
     verdict: &Verdict,
     headers: Box<Headers>,
 ) -> bool {
-    let (account, subject) = match reading {
-        Reading::Job(job) => (Some(&job.desk.name), Some(&job.subject)),
-        Reading::Stray(account, subject) => (Some(account), Some(subject)),
-        Reading::Final(_) => (None, None),
-    };
+    let InHand { desk, delivery, taken_at: _, is_suspect, _counted } = in_hand;
     log(verdict, &headers);
-    let Some(settle) = context.settlement(verdict, headers, account, subject, home) else { return true };
-    // An account that was never configured may have any name at all, and is no label.
-    let known = account.filter(|_| !matches!(reading, Reading::Stray(..)));
+    let Some(settle) = context.settlement(verdict, headers, &desk.name) else { return true };
+    if is_suspect {
+        delivery.erase(0..GIVE_UP_AFTER).await;
+    }
     let (generation, received_at) = (delivery.message.headers.generation, delivery.message.headers.received_at);
     let exit = Exit::of(&settle);
     if let Some(standing) = &standing {
@@ -134,7 +152,7 @@ async fn settle(
         return false;
     }
     // Not before: what could not be settled comes again and is counted then.
-    context.count(verdict, known);
+    context.count(verdict);
     if let Reading::Job(job) = reading {
         // A replay is late because somebody wanted it now.
         let sequence = match verdict {
@@ -155,9 +173,8 @@ async fn settle(
     false
 }
 
-fn given_up(deliveries: u32) -> Verdict {
-    let error =
-        format!("it was delivered {deliveries} times and never settled, and workers ended while they worked it alone");
+pub(crate) fn given_up(times: u32) -> Verdict {
+    let error = format!("{times} workers ended without a word while they worked nothing but this event");
     Verdict::DeadLetter { reason: DeadReason::DeliveryLimit, status: None, error }
 }
 

@@ -69,10 +69,10 @@ impl Limit {
         allowed.max(1)
     }
 
-    /// Begins anew: what was seen of a Refersion that was out says nothing about one that is back.
+    /// Begins anew, with one call: what was seen of a Refersion that was out says nothing about one that is back.
     /// What began before `now` counts for nothing any more.
     pub(crate) fn restart(&mut self, now: Instant) {
-        (self.current, self.doubling, self.reduced) = (FIRST.min(self.ceiling), true, Some(now));
+        (self.current, self.doubling, self.reduced) = (1.0, true, Some(now));
     }
 
     /// A call that began at `began` took so long. `in_flight`: calls under way when it began or when it ended, whichever
@@ -288,9 +288,9 @@ mod tests {
         let now = Instant::now() + Duration::from_mins(1);
         limit.restart(now);
         end(&mut limit, now + Duration::from_secs(1), 10_000, Sign::Bad);
-        assert_eq!(limit.allowed(), 4, "what hung through the outage says nothing");
+        assert_eq!(limit.allowed(), 1, "what hung through the outage says nothing");
         let now = now + Duration::from_secs(2);
-        (0..28).for_each(|_| end(&mut limit, now, 10, Sign::Good));
+        (0..31).for_each(|_| end(&mut limit, now, 10, Sign::Good));
         assert_eq!(limit.allowed(), 32);
     }
 }

@@ -3,13 +3,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::gate::Source;
 use crate::mark::{Digest, Mark};
 
 /// How much earlier than computed an event may come out of a tier and still be taken for the one that went in: the clocks
 /// that measure a delay are not ours.
 const EARLY: Duration = Duration::from_millis(100);
-/// How long after its time an event is usually on its shard.
+/// How long after its time an event is usually on its queue.
 const MARGIN: Duration = Duration::from_secs(1);
 /// How long after its time it may take at worst: RabbitMQ dead-letters again after 180 s when that failed.
 const SLACK: Duration = Duration::from_mins(4);
@@ -42,7 +41,7 @@ pub(crate) struct Visit {
 /// What stands between an event and its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Behind {
-    /// How long the events before it are away at least; `None` when they are on the shard.
+    /// How long the events before it are away at least; `None` when they are on the queue.
     pub(crate) waits: Option<Duration>,
     /// How long the events before it will take to be worked at least, as far as that can be told.
     pub(crate) works: Duration,
@@ -69,12 +68,8 @@ struct Entry {
     visits: u32,
     event: Digest,
     accepted_ms: u64,
-    /// Where it came from when it was first seen. What was held is older than everything that came from the shard.
-    origin: Source,
-    /// Where it came from last.
-    from: Source,
     state: State,
-    /// Since when at the earliest it was at the tail of its shard before it came.
+    /// Since when at the earliest it was at the tail of its queue before it came.
     behind_since: Option<Instant>,
 }
 
@@ -84,10 +79,8 @@ enum State {
     Here { since: Option<Instant> },
     /// In a tier until `due`, or sent round at that time. `early`: perhaps its original is still where it was.
     Away { due: Instant, early: bool },
-    /// Given back to its shard unsettled: it comes again before anything new does, if nobody else has settled it.
+    /// Given back to its queue unsettled: it comes again before anything new does, if nobody else has settled it.
     Left { since: Instant },
-    /// Behind its held account.
-    Held { since: Instant },
 }
 
 impl State {
@@ -100,39 +93,21 @@ impl State {
         match self {
             Self::Here { .. } => None,
             Self::Away { due, .. } => Some(due),
-            Self::Left { since } | Self::Held { since } => Some(since),
+            Self::Left { since } => Some(since),
         }
     }
 }
 
 impl Entry {
-    /// Whether a delivery like it, that came from `from`, can be this one. The same bytes without an id, accepted
-    /// in the same millisecond, may be another event; they come too early for this one then. And what is held can be a second copy of one that went away from the
-    /// shard, which then comes before it.
-    fn may_come(&self, event: &Mark, from: Source, now: Instant) -> bool {
-        let is_there = from == Source::Shard || self.origin == Source::Held;
+    /// Whether a delivery like it can be this one. The same bytes without an id, accepted in the same millisecond, may be
+    /// another event; they come too early for this one then.
+    fn may_come(&self, event: &Mark, now: Instant) -> bool {
         (self.event, self.accepted_ms) == (event.event, event.accepted_ms)
             && match self.state {
                 State::Here { .. } => false,
-                State::Away { due, early } => is_there && (early || !event.is_minted || due <= now + EARLY),
-                State::Left { .. } => is_there,
-                State::Held { .. } => true,
+                State::Away { due, early } => early || !event.is_minted || due <= now + EARLY,
+                State::Left { .. } => true,
             }
-    }
-
-    /// Whether an event behind it that came from `from` has to wait for it. What came from the shard goes behind a held
-    /// one, to the tail of the held queue; as long as it is not `admitted`, also behind one that is being worked from there.
-    fn blocks(&self, from: Source, admitted: bool) -> bool {
-        match (self.state, from) {
-            (State::Here { .. }, Source::Shard) => admitted || self.from == Source::Shard,
-            (State::Here { .. }, Source::Held) | (State::Away { .. } | State::Left { .. }, _) => true,
-            (State::Held { .. }, from) => from == Source::Held,
-        }
-    }
-
-    /// Whether it is on its way to its shard, so that no later event of the shard is to enter a lane.
-    fn is_under_way(&self) -> bool {
-        matches!(self.state, State::Away { .. } | State::Left { .. })
     }
 }
 
@@ -151,15 +126,8 @@ impl Line {
     }
 
     /// An event is delivered: one that is in the line, or a new one, which is given `ticket`.
-    pub(crate) fn arrive(
-        &mut self,
-        event: &Mark,
-        from: Source,
-        redelivered: bool,
-        ticket: u64,
-        now: Instant,
-    ) -> (Visit, bool) {
-        if let Some(index) = self.entries.iter().position(|entry| entry.may_come(event, from, now)) {
+    pub(crate) fn arrive(&mut self, event: &Mark, redelivered: bool, ticket: u64, now: Instant) -> (Visit, bool) {
+        if let Some(index) = self.entries.iter().position(|entry| entry.may_come(event, now)) {
             // What is delivered again was put back where it had been, and what comes early is no copy of ours.
             if let State::Away { due, .. } = self.entries[index].state
                 && !redelivered
@@ -170,21 +138,15 @@ impl Line {
             self.set(index, State::Here { since: None });
             let entry = &mut self.entries[index];
             entry.visits += 1;
-            entry.from = from;
             return (Visit { ticket: entry.ticket, number: entry.visits }, true);
         }
-        let index = match from {
-            Source::Shard => self.entries.len(),
-            Source::Held => self.entries.iter().rposition(|entry| entry.origin == Source::Held).map_or(0, |at| at + 1),
-        };
-        let state = State::Here { since: None };
         let Mark { event, accepted_ms, .. } = *event;
-        let entry = Entry { ticket, visits: 0, event, accepted_ms, origin: from, from, state, behind_since: None };
-        self.entries.insert(index, entry);
+        let state = State::Here { since: None };
+        self.entries.push_back(Entry { ticket, visits: 0, event, accepted_ms, state, behind_since: None });
         (Visit { ticket, number: 0 }, false)
     }
 
-    /// Something new came from the shard: what was given back to it before is not there any more.
+    /// Something new came: what was given back to the queue before is not there any more.
     pub(crate) fn forget_left(&mut self) {
         if 0 < self.left {
             self.retain(|entry| !matches!(entry.state, State::Left { .. }));
@@ -193,7 +155,7 @@ impl Line {
 
     /// Whether an event may enter its lane, because all before it have.
     pub(crate) fn reach(&mut self, visit: Visit, now: Instant, expired: &mut u64) -> Reach {
-        match self.behind(visit, now, expired, Entry::is_under_way) {
+        match self.behind(visit, now, expired, |entry| entry.state.is_outside()) {
             Some(behind) => Reach::Behind(behind),
             None => Reach::Free { works: self.works(self.find(visit).unwrap_or_default(), now) },
         }
@@ -203,11 +165,10 @@ impl Line {
     pub(crate) fn turn(
         &mut self,
         visit: Visit,
-        (from, admitted): (Source, bool),
         now: Instant,
         expired: &mut u64,
     ) -> Option<Behind> {
-        let behind = self.behind(visit, now, expired, |entry| entry.blocks(from, admitted));
+        let behind = self.behind(visit, now, expired, |_| true);
         if behind.is_none()
             && let Some(index) = self.find(visit)
             && self.entries[index].state == (State::Here { since: None })
@@ -217,17 +178,6 @@ impl Line {
         behind
     }
 
-    /// Nothing is held any more: whatever before this event is thought to be, somebody else has settled.
-    pub(crate) fn forget_held_before(&mut self, visit: Visit, expired: &mut u64) {
-        let before = self.entries.len();
-        let mut reached = false;
-        self.retain(|entry| {
-            reached |= entry.ticket == visit.ticket;
-            reached || !matches!(entry.state, State::Held { .. })
-        });
-        *expired += (before - self.entries.len()) as u64;
-    }
-
     /// An event in hand goes into a tier until `due`, or round.
     pub(crate) fn leave(&mut self, visit: Visit, due: Instant) {
         if let Some(index) = self.find(visit) {
@@ -235,31 +185,12 @@ impl Line {
         }
     }
 
-    /// An event in hand goes behind its held account.
-    pub(crate) fn hold(&mut self, visit: Visit, now: Instant) {
-        if let Some(index) = self.find(visit) {
-            self.set(index, State::Held { since: now });
-        }
-    }
-
-    /// It is there. What came from a shard needs no place here any more: from the held queue it will come in order, and
-    /// before everything else from the shard.
-    pub(crate) fn held(&mut self, visit: Visit) {
-        if let Some(index) = self.find(visit)
-            && let Entry { origin: Source::Shard, state: State::Held { .. }, .. } = self.entries[index]
-        {
-            self.remove(index);
-        }
-    }
-
     /// An event in hand was not settled: it comes again, or the copy that was made of it.
-    pub(crate) fn lose(&mut self, visit: Visit, from: Source, now: Instant) {
+    pub(crate) fn lose(&mut self, visit: Visit, now: Instant) {
         let Some(index) = self.find(visit) else { return };
-        let state = match (self.entries[index].state, from) {
-            (State::Away { due, .. }, _) => State::Away { due, early: true },
-            (State::Here { .. }, Source::Shard) => State::Left { since: now },
-            (State::Here { .. }, Source::Held) => State::Held { since: now },
-            (state @ (State::Left { .. } | State::Held { .. }), _) => state,
+        let state = match self.entries[index].state {
+            State::Away { due, .. } => State::Away { due, early: true },
+            State::Here { .. } | State::Left { .. } => State::Left { since: now },
         };
         self.set(index, state);
     }
@@ -301,12 +232,12 @@ impl Line {
         loop {
             let index = self.find(visit)?;
             let blocker = self.entries.range(..index).position(&blocks)?;
-            // Between these two times everything that was on the shard has come. So it was not there.
+            // Between these two times everything that was on the queue has come. So it was not there.
             let since = self.entries[blocker].state.quiet_since();
             let behind_since = self.entries[index].behind_since;
             let missing = since.zip(behind_since).map(|(since, tail)| tail.saturating_duration_since(since));
             let missing = missing.unwrap_or_default();
-            if SLACK <= missing && self.entries[blocker].is_under_way() {
+            if SLACK <= missing && self.entries[blocker].state.is_outside() {
                 self.remove(blocker);
                 *expired += 1;
                 continue;
@@ -315,13 +246,13 @@ impl Line {
                 State::Away { due, .. } => {
                     let due = match self.entries[index - 1].state {
                         State::Away { due: last, .. } => due.max(last),
-                        State::Here { .. } | State::Left { .. } | State::Held { .. } => due,
+                        State::Here { .. } | State::Left { .. } => due,
                     };
                     let left = due.saturating_duration_since(now);
                     (EARLY < left || MARGIN <= missing).then_some(left)
                 }
                 State::Left { .. } => None,
-                State::Here { .. } | State::Held { .. } => Some(Duration::ZERO),
+                State::Here { .. } => Some(Duration::ZERO),
             };
             return Some(Behind { waits, works: self.works(index, now) });
         }

@@ -1,10 +1,9 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use refersion_relay_refersion::Failure;
 use refersion_relay_telemetry::{Metrics, RefersionState};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,24 +16,17 @@ use crate::outage::{Change, Known, Outage, Phase, Trouble};
 use crate::roster::{Desk, Roster};
 use crate::settings::OutageSettings;
 
-/// Watches whether Refersion is there, for everybody in this process: stops the calls in an outage, probes, and lets calls
-/// back in slowly. What it decides is `Outage`'s; here are the clock, the waiting, the probes, the log and the metrics.
+/// Watches whether Refersion is there, for everybody in this process: stops the calls in an outage, and probes. What it decides is `Outage`'s; here are the clock, the waiting, the probes, the log and the metrics.
 pub struct Lookout {
     inner: Mutex<Inner>,
     /// Moves when something has changed that somebody may wait for.
     changes: watch::Sender<()>,
-    /// Attempts that wait to be let through a ramp.
-    waiting: AtomicUsize,
     roster: Arc<Roster>,
-    step: Duration,
     metrics: Metrics,
 }
 
 struct Inner {
     outage: Outage,
-    /// Lets attempts through while calls ramp up. Closed when that is over, in whatever way.
-    ramp: Arc<Semaphore>,
-    next_step: Instant,
     absences: Absences,
     /// Since when it is as it is.
     since: SystemTime,
@@ -59,17 +51,10 @@ pub struct Standing {
     pub failure: Option<String>,
 }
 
-/// The right to make one attempt. Dropping it makes room for the next.
-pub(crate) struct Pass {
-    _of_the_ramp: Option<OwnedSemaphorePermit>,
-}
-
 impl Lookout {
     pub(crate) fn new(settings: OutageSettings, roster: Arc<Roster>, metrics: Metrics) -> Self {
         let inner = Inner {
             outage: Outage::new(settings),
-            ramp: closed(),
-            next_step: Instant::now(),
             absences: Absences::default(),
             since: SystemTime::now(),
             counted: Duration::ZERO,
@@ -77,8 +62,7 @@ impl Lookout {
             failure: String::new(),
         };
         metrics.refersion_is(RefersionState::Up);
-        let (changes, waiting) = (watch::Sender::new(()), AtomicUsize::new(0));
-        Self { inner: Mutex::new(inner), changes, waiting, roster, step: settings.ramp_step, metrics }
+        Self { inner: Mutex::new(inner), changes: watch::Sender::new(()), roster, metrics }
     }
 
     /// How Refersion is.
@@ -88,22 +72,20 @@ impl Lookout {
         let (state, trouble) = match inner.outage.phase() {
             Phase::Up => (RefersionState::Up, None),
             Phase::Out { trouble, .. } => (RefersionState::Outage, Some(trouble)),
-            Phase::Ramping { .. } => (RefersionState::Ramping, None),
         };
         let failure = trouble.is_some().then(|| inner.failure.clone()).filter(|failure| !failure.is_empty());
         Standing { state, since: inner.since, trouble, failure }
     }
 
-    /// Probes when something is to be found out, and widens ramps, until `stop`.
+    /// Probes when something is to be found out, until `stop`.
     pub(crate) async fn run(self: Arc<Self>, destination: Arc<dyn Destination>, stop: CancellationToken) {
         let mut probes = JoinSet::new();
         let mut changes = self.changes.subscribe();
         while !stop.is_cancelled() {
-            let (probe_due, step_due) = self.due();
+            let probe_due = self.lock().outage.probe_due();
             tokio::select! {
                 () = stop.cancelled() => {}
                 Ok(()) = changes.changed() => {}
-                () = at(step_due), if step_due.is_some() => self.widen(),
                 () = at(probe_due), if probe_due.is_some() => {
                     // Without anybody to probe with, this is looked at again at the time of the next probe.
                     if let Some(desk) = self.next_to_probe() {
@@ -141,34 +123,15 @@ impl Lookout {
         }
     }
 
-    /// Waits for the right to make an attempt; `None` in an outage.
-    pub(crate) async fn pass(&self) -> Option<Pass> {
-        loop {
-            let ramp = {
-                let inner = self.lock();
-                match inner.outage.phase() {
-                    Phase::Up => return Some(Pass { _of_the_ramp: None }),
-                    Phase::Out { .. } => return None,
-                    Phase::Ramping { .. } => inner.ramp.clone(),
-                }
-            };
-            let _waiting = Waiting::begin(&self.waiting);
-            // Closed, the ramp is over and the next phase says how it goes on.
-            if let Ok(permit) = ramp.acquire_owned().await {
-                return Some(Pass { _of_the_ramp: Some(permit) });
-            }
-        }
-    }
-
     /// A call was answered properly.
-    pub(crate) fn answered(&self, began: Instant, is_probe: bool) {
-        self.change(|outage| outage.answered(began, Instant::now(), is_probe));
+    pub(crate) fn answered(&self, began: Instant) {
+        self.change(|outage| outage.answered(began, Instant::now()));
     }
 
     /// Finds out about an attempt from `began` to `failed`, which failed in a way that can be Refersion's.
-    pub(crate) async fn judge(&self, began: Instant, failed: Instant, trouble: Trouble) -> Known {
+    pub(crate) async fn judge(&self, began: Instant, failed: Instant) -> Known {
         let mut changes = self.changes.subscribe();
-        self.change(|outage| outage.failed(began, failed, trouble));
+        self.change(|outage| outage.failed(began, failed));
         loop {
             if let Some(known) = self.lock().outage.judge(began, failed) {
                 return known;
@@ -188,20 +151,6 @@ impl Lookout {
         if let Phase::Out { since, .. } = inner.outage.phase() {
             inner.count(since.elapsed(), &self.metrics);
         }
-    }
-
-    /// When the next probe and the next step of a ramp are due, if they are.
-    fn due(&self) -> (Option<Instant>, Option<Instant>) {
-        let inner = self.lock();
-        let ramping = matches!(inner.outage.phase(), Phase::Ramping { .. });
-        (inner.outage.probe_due(), ramping.then_some(inner.next_step))
-    }
-
-    fn widen(&self) {
-        self.lock().next_step = Instant::now() + self.step;
-        let waiting = 0 < self.waiting.load(Ordering::Relaxed);
-        let ceiling = self.roster.ceiling();
-        self.change(|outage| outage.step(Instant::now(), waiting, ceiling));
     }
 
     /// Takes the accounts in turns, without those that are gone or that Refersion wants to be left alone by.
@@ -238,7 +187,6 @@ impl Lookout {
             Change::Began(trouble) => {
                 inner.since = SystemTime::now();
                 inner.counted = Duration::ZERO;
-                inner.ramp.close();
                 self.metrics.refersion_is(RefersionState::Outage);
                 self.metrics.outage_began(trouble.as_str());
                 tracing::warn!(
@@ -253,17 +201,12 @@ impl Lookout {
                 let began = now.checked_sub(lasted).unwrap_or(now);
                 inner.absences.add(began, now);
                 inner.since = now;
-                inner.ramp = Arc::new(Semaphore::new(1));
-                inner.next_step = Instant::now() + self.step;
-                self.metrics.refersion_is(RefersionState::Ramping);
-                self.roster.desks().iter().for_each(|desk| desk.turnstile.restart());
-                tracing::info!(seconds = lasted.as_secs_f64(), "Refersion answers again: calls ramp up");
-            }
-            Change::Wider(more) => inner.ramp.add_permits(more),
-            Change::Ramped => {
-                inner.since = SystemTime::now();
-                inner.ramp.close();
                 self.metrics.refersion_is(RefersionState::Up);
+                self.roster.desks().iter().for_each(|desk| desk.turnstile.restart());
+                tracing::info!(
+                    seconds = lasted.as_secs_f64(),
+                    "Refersion answers again: each account begins with one call at a time"
+                );
             }
         }
         drop(inner);
@@ -285,22 +228,6 @@ impl Inner {
     }
 }
 
-/// One of those who wait, for as long as it lives.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn begin(waiting: &'a AtomicUsize) -> Self {
-        waiting.fetch_add(1, Ordering::Relaxed);
-        Self(waiting)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// What a probe without a proper answer is a sign of, whatever an event would be told by the same answer.
 fn sign(failure: &Failure) -> Trouble {
     trouble(failure).unwrap_or(match failure {
@@ -310,12 +237,6 @@ fn sign(failure: &Failure) -> Trouble {
             Trouble::Unclear
         }
     })
-}
-
-fn closed() -> Arc<Semaphore> {
-    let semaphore = Semaphore::new(0);
-    semaphore.close();
-    Arc::new(semaphore)
 }
 
 /// Waits for a moment; for ever, if there is none.

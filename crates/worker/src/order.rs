@@ -6,7 +6,6 @@ use refersion_relay_telemetry::{Metrics, OrderGivenUp};
 use tokio::time::Instant;
 
 use crate::barrier::{Barrier, GivenUp};
-use crate::gate::Source;
 use crate::line::{Behind, Reach, Visit};
 use crate::mark::{Digest, Mark};
 
@@ -25,7 +24,6 @@ pub(crate) struct Standing {
     order: Arc<Order>,
     subject: Digest,
     visit: Visit,
-    from: Source,
     is_settled: bool,
 }
 
@@ -34,10 +32,8 @@ pub(crate) struct Standing {
 pub(crate) enum Exit {
     /// It has ended.
     End,
-    /// It comes again to its shard, not before the delay has passed.
+    /// It comes again to its queue, not before the delay has passed.
     Away(Duration),
-    /// It goes behind its held account.
-    Held,
 }
 
 impl Exit {
@@ -45,8 +41,7 @@ impl Exit {
         match settle {
             Settle::Done(_) | Settle::Move(Place::Dead(_) | Place::Intake, _) => Self::End,
             Settle::Move(Place::Later(_, delay), _) => Self::Away(*delay),
-            Settle::Move(Place::Subject(_) | Place::Shard(_), _) => Self::Away(Duration::ZERO),
-            Settle::Move(Place::Held(_), _) => Self::Held,
+            Settle::Move(Place::Work(_), _) => Self::Away(Duration::ZERO),
         }
     }
 }
@@ -57,10 +52,10 @@ impl Order {
     }
 
     /// An event was delivered. Returns its place, and whether it was in its line before.
-    pub(crate) fn arrive(self: &Arc<Self>, event: &Mark, from: Source, redelivered: bool) -> (Standing, bool) {
-        let arrival = self.with(|barrier, now| barrier.arrive(event, from, redelivered, now));
+    pub(crate) fn arrive(self: &Arc<Self>, event: &Mark, redelivered: bool) -> (Standing, bool) {
+        let arrival = self.with(|barrier, now| barrier.arrive(event, redelivered, now));
         let (order, subject) = (self.clone(), event.subject);
-        (Standing { order, subject, visit: arrival.visit, from, is_settled: false }, arrival.is_known)
+        (Standing { order, subject, visit: arrival.visit, is_settled: false }, arrival.is_known)
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Barrier, Instant) -> T) -> T {
@@ -81,9 +76,9 @@ impl Standing {
         self.order.with(|barrier, now| barrier.reach(self.subject, self.visit, now))
     }
 
-    /// Whether it is the event's turn to be worked: `None`, or what it is behind of. `admitted`: by its account's gate.
-    pub(crate) fn turn(&self, admitted: bool) -> Option<Behind> {
-        self.order.with(|barrier, now| barrier.turn(self.subject, self.visit, self.from, admitted, now))
+    /// Whether it is the event's turn to be worked: `None`, or what it is behind of.
+    pub(crate) fn turn(&self) -> Option<Behind> {
+        self.order.with(|barrier, now| barrier.turn(self.subject, self.visit, now))
     }
 
     /// The event is about to be settled like this. Said before, since its copy can come before that is done.
@@ -91,7 +86,6 @@ impl Standing {
         self.order.with(|barrier, now| match exit {
             Exit::End => {}
             Exit::Away(delay) => barrier.leave(self.subject, self.visit, now + delay),
-            Exit::Held => barrier.hold(self.subject, self.visit, now),
         });
     }
 
@@ -101,7 +95,6 @@ impl Standing {
         self.order.with(|barrier, now| match exit {
             Exit::End => barrier.end(self.subject, self.visit, now),
             Exit::Away(_) => {}
-            Exit::Held => barrier.held(self.subject, self.visit),
         });
     }
 
@@ -113,7 +106,7 @@ impl Standing {
 impl Drop for Standing {
     fn drop(&mut self) {
         if !self.is_settled {
-            self.order.with(|barrier, now| barrier.lose(self.subject, self.visit, self.from, now));
+            self.order.with(|barrier, now| barrier.lose(self.subject, self.visit, now));
         }
     }
 }

@@ -6,15 +6,12 @@ use crate::settings::OutageSettings;
 
 /// How long a failure waits for the answers of other calls before it is worth a probe: a busy worker soon knows by itself.
 const DOUBT: Duration = Duration::from_millis(250);
-/// A ramp that nobody needs, because nothing was called, is over after so many steps.
-const IDLE_STEPS: u32 = 10;
 
 /// Whether Refersion itself is there, as far as the calls of this process tell. Pure: time and chance are passed in.
 ///
 /// A failure that can be Refersion's says nothing alone: the event may be at fault, or Refersion. It is decided by a call
 /// that began *after* the failure, of any account. If one is answered properly, Refersion is up; while nobody calls, a
-/// probe does. A probe without a proper answer begins an outage, and the next proper answer of any call ends it. Then
-/// calls come back slowly: one at a time at first, twice as many with each step.
+/// probe does. A probe without a proper answer begins an outage, and the next proper answer of any call ends it.
 #[derive(Debug)]
 pub(crate) struct Outage {
     settings: OutageSettings,
@@ -25,8 +22,6 @@ pub(crate) struct Outage {
     over: Option<Instant>,
     /// The earliest time of the next probe.
     next_probe: Option<Instant>,
-    /// Whether the last ramp failed, and nothing but probes was answered since.
-    relapsed: bool,
 }
 
 /// What the process does about it.
@@ -36,8 +31,6 @@ pub(crate) enum Phase {
     Up,
     /// Nothing may call but probes.
     Out { since: Instant, trouble: Trouble },
-    /// So many may call at a time.
-    Ramping { since: Instant, bound: usize, worked: bool },
 }
 
 /// The trouble that Refersion, or the way to it, is in.
@@ -69,12 +62,8 @@ pub(crate) enum Change {
     Doubt,
     /// An outage began.
     Began(Trouble),
-    /// An outage that began then is over: calls ramp up.
+    /// An outage that began then is over.
     Ended(Instant),
-    /// So many more may call.
-    Wider(usize),
-    /// Everything may call again.
-    Ramped,
 }
 
 /// The calls that were answered properly.
@@ -95,7 +84,7 @@ struct Doubt {
 
 impl Outage {
     pub(crate) fn new(settings: OutageSettings) -> Self {
-        Self { settings, phase: Phase::Up, proper: None, doubt: None, over: None, next_probe: None, relapsed: false }
+        Self { settings, phase: Phase::Up, proper: None, doubt: None, over: None, next_probe: None }
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -106,26 +95,18 @@ impl Outage {
     pub(crate) fn patience_ends(&self) -> Option<Instant> {
         match self.phase {
             Phase::Out { since, .. } => Some(since + self.settings.patience),
-            Phase::Up | Phase::Ramping { .. } => None,
+            Phase::Up => None,
         }
     }
 
     /// A call that began at `began` was answered properly.
-    pub(crate) fn answered(&mut self, began: Instant, now: Instant, is_probe: bool) -> Change {
+    pub(crate) fn answered(&mut self, began: Instant, now: Instant) -> Change {
         let latest = self.proper.map_or(began, |proper| proper.began.max(began));
         self.proper = Some(Proper { began: latest, answered: now });
-        if !is_probe {
-            self.relapsed = false;
-        }
-        match &mut self.phase {
-            Phase::Out { since, .. } => {
-                let since = *since;
-                self.phase = Phase::Ramping { since: now, bound: 1, worked: false };
-                (self.over, self.doubt) = (Some(now), None);
-                return Change::Ended(since);
-            }
-            Phase::Ramping { worked, .. } => *worked |= !is_probe,
-            Phase::Up => {}
+        if let Phase::Out { since, .. } = self.phase {
+            self.phase = Phase::Up;
+            (self.over, self.doubt) = (Some(now), None);
+            return Change::Ended(since);
         }
         let Some(doubt) = &mut self.doubt else { return Change::Nothing };
         if doubt.last < began {
@@ -137,19 +118,9 @@ impl Outage {
     }
 
     /// An attempt from `began` to `now` failed in a way that can be Refersion's.
-    pub(crate) fn failed(&mut self, began: Instant, now: Instant, trouble: Trouble) -> Change {
-        match self.phase {
-            Phase::Out { .. } => return Change::Nothing,
-            Phase::Up | Phase::Ramping { .. } if self.overlaps(began) => return Change::Nothing,
-            // Only as long as nothing but probes was answered in this ramp, and only once: should others be answered, or never
-            // anything but the probes, it has to be found out whose the failures are.
-            Phase::Ramping { worked: false, .. }
-                if !self.relapsed && self.proper.is_none_or(|proper| proper.answered <= began) =>
-            {
-                self.relapsed = true;
-                return self.begin(began, trouble);
-            }
-            Phase::Up | Phase::Ramping { .. } => {}
+    pub(crate) fn failed(&mut self, began: Instant, now: Instant) -> Change {
+        if matches!(self.phase, Phase::Out { .. }) || self.overlaps(began) {
+            return Change::Nothing;
         }
         let since = self.doubt.map_or(now, |doubt| doubt.since);
         // Of two that failed at once the earlier one may be heard of last.
@@ -173,8 +144,8 @@ impl Outage {
     pub(crate) fn probe_due(&self) -> Option<Instant> {
         let wanted = match (self.phase, self.doubt) {
             (Phase::Out { since, .. }, _) => since,
-            (Phase::Up | Phase::Ramping { .. }, Some(doubt)) => doubt.since + DOUBT,
-            (Phase::Up | Phase::Ramping { .. }, None) => return None,
+            (Phase::Up, Some(doubt)) => doubt.since + DOUBT,
+            (Phase::Up, None) => return None,
         };
         Some(self.next_probe.map_or(wanted, |next| next.max(wanted)))
     }
@@ -190,25 +161,9 @@ impl Outage {
         // What was answered since it began knows better.
         let stale = self.proper.is_some_and(|proper| began < proper.answered);
         match (self.phase, self.doubt) {
-            (Phase::Up | Phase::Ramping { .. }, Some(doubt)) if !stale => self.begin(doubt.since, trouble),
-            (Phase::Up | Phase::Out { .. } | Phase::Ramping { .. }, _) => Change::Nothing,
+            (Phase::Up, Some(doubt)) if !stale => self.begin(doubt.since, trouble),
+            (Phase::Up | Phase::Out { .. }, _) => Change::Nothing,
         }
-    }
-
-    /// The next step of a ramp. `waiting`: whether somebody waits to be let through; `ceiling`: as many may call at most.
-    pub(crate) fn step(&mut self, now: Instant, waiting: bool, ceiling: usize) -> Change {
-        let Phase::Ramping { since, bound, worked } = self.phase else { return Change::Nothing };
-        let idle = worked || since + self.settings.ramp_step * IDLE_STEPS <= now;
-        let wider = bound.saturating_mul(2);
-        if (waiting && ceiling <= wider) || (!waiting && idle) {
-            self.phase = Phase::Up;
-            return Change::Ramped;
-        }
-        if !waiting {
-            return Change::Nothing;
-        }
-        self.phase = Phase::Ramping { since, bound: wider, worked };
-        Change::Wider(wider - bound)
     }
 
     fn begin(&mut self, since: Instant, trouble: Trouble) -> Change {
@@ -258,15 +213,11 @@ mod tests {
         }
 
         fn answered(&mut self, began: u64, now: u64) -> Change {
-            self.outage.answered(self.at(began), self.at(now), false)
-        }
-
-        fn probe_answered(&mut self, began: u64, now: u64) -> Change {
-            self.outage.answered(self.at(began), self.at(now), true)
+            self.outage.answered(self.at(began), self.at(now))
         }
 
         fn failed(&mut self, began: u64, now: u64) -> Change {
-            self.outage.failed(self.at(began), self.at(now), Trouble::NoAnswer)
+            self.outage.failed(self.at(began), self.at(now))
         }
 
         fn judge(&self, began: u64, failed: u64) -> Option<Known> {
@@ -286,10 +237,6 @@ mod tests {
             self.outage.probe_failed(self.at(began), Trouble::Unavailable)
         }
 
-        fn step(&mut self, now: u64, waiting: bool) -> Change {
-            self.outage.step(self.at(now), waiting, 20)
-        }
-
         /// In an outage, since the second 1.
         fn out() -> Self {
             let mut course = Self::new();
@@ -299,10 +246,10 @@ mod tests {
             course
         }
 
-        /// Ramping up, since the second 5.
-        fn ramping() -> Self {
+        /// Over an outage, since the second 5.
+        fn back() -> Self {
             let mut course = Self::out();
-            assert_eq!(course.probe_answered(4_900, 5_000), Change::Ended(course.at(1_000)));
+            assert_eq!(course.answered(4_900, 5_000), Change::Ended(course.at(1_000)));
             course
         }
     }
@@ -329,7 +276,7 @@ mod tests {
             course.failed(0, 100);
             assert_eq!(course.due(), Some(350));
             course.probing(350, 0.5);
-            let change = if answers { course.probe_answered(350, 400) } else { course.probe_failed(350) };
+            let change = if answers { course.answered(350, 400) } else { course.probe_failed(350) };
 
             assert_eq!(change == Change::Doubt, answers);
             assert_eq!(course.judge(0, 100), Some(known));
@@ -341,7 +288,7 @@ mod tests {
         let mut course = Course::new();
         course.failed(0, 100);
         course.probing(350, 0.0);
-        course.probe_answered(350, 360);
+        course.answered(350, 360);
         course.failed(400, 500);
         assert_eq!(course.due(), Some(1_350), "a second at least");
         course.probing(1_350, 1.0);
@@ -351,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_probe_that_fails_late_says_nothing_against_a_later_answer() {
-        let mut course = Course::ramping();
+        let mut course = Course::back();
         course.answered(5_100, 5_260);
         course.failed(5_250, 5_300);
         assert_eq!(course.probe_failed(4_000), Change::Nothing, "it hung while Refersion was out");
@@ -370,7 +317,7 @@ mod tests {
 
     #[test]
     fn an_attempt_that_saw_an_outage_is_not_charged_even_if_it_fails_after_it() {
-        let mut course = Course::ramping();
+        let mut course = Course::back();
         course.answered(5_000, 5_100);
         assert_eq!(course.failed(900, 10_900), Change::Nothing, "it hung all the time");
         course.answered(11_000, 11_100);
@@ -386,59 +333,15 @@ mod tests {
     }
 
     #[test]
-    fn a_ramp_doubles_while_somebody_waits_and_ends_at_the_ceiling() {
-        let mut course = Course::ramping();
-        let steps: Vec<_> = (1..=5).map(|step| course.step(5_000 + 500 * step, true)).collect();
-        let expected = [Change::Wider(1), Change::Wider(2), Change::Wider(4), Change::Wider(8), Change::Ramped];
-        assert_eq!(steps, expected);
-        assert_eq!(course.outage.phase(), Phase::Up);
-    }
-
-    #[test]
-    fn a_ramp_ends_when_nobody_waits_but_not_before_anything_was_called() {
-        let mut course = Course::ramping();
-        assert_eq!(course.step(5_500, false), Change::Nothing, "what was given back has to be taken again first");
-        course.answered(5_600, 5_700);
-        assert_eq!(course.step(6_000, false), Change::Ramped);
-
-        let mut idle = Course::ramping();
-        assert_eq!(idle.step(9_999, false), Change::Nothing);
-        assert_eq!(idle.step(10_000, false), Change::Ramped);
-    }
-
-    #[test]
-    fn a_failure_in_a_ramp_is_a_relapse_at_once() {
-        let mut course = Course::ramping();
-        assert_eq!(course.failed(5_100, 5_200), Change::Began(Trouble::NoAnswer));
-        assert_eq!(course.judge(5_100, 5_200), Some(Known::Out));
-        assert_eq!(course.judge(5_150, 5_300), Some(Known::Out), "and so is what failed beside it");
-    }
-
-    #[test]
-    fn a_failure_in_a_ramp_is_no_relapse_where_something_else_was_answered() {
-        let mut course = Course::ramping();
-        course.answered(5_050, 5_150);
+    fn a_failure_after_an_outage_is_in_doubt_like_any_other() {
+        let mut course = Course::back();
         assert_eq!(course.failed(5_100, 5_200), Change::Doubt);
-    }
-
-    #[test]
-    fn an_event_that_nothing_helps_does_not_make_a_relapse_of_every_ramp() {
-        let mut course = Course::ramping();
-        course.failed(5_100, 5_200);
-        course.probe_answered(7_000, 7_050);
-
-        assert_eq!(course.failed(7_100, 7_200), Change::Doubt, "only probes were answered since");
-        course.probing(9_000, 0.0);
-        course.probe_answered(9_000, 9_050);
-        assert_eq!(course.judge(7_100, 7_200), Some(Known::Up));
-
-        course.answered(9_100, 9_150);
-        assert_eq!(course.failed(9_200, 9_300), Change::Doubt, "others work: it may be this event");
+        assert_eq!(course.probe_failed(5_450), Change::Began(Trouble::Unavailable));
     }
 
     #[test]
     fn what_is_in_hand_is_given_back_two_minutes_after_the_first_failure() {
-        assert_eq!(Course::ramping().outage.patience_ends(), None);
+        assert_eq!(Course::back().outage.patience_ends(), None);
         let course = Course::out();
         assert_eq!(course.outage.patience_ends(), Some(course.at(121_000)));
     }

@@ -8,11 +8,6 @@ pub(crate) fn past(at: Option<SystemTime>, now: SystemTime) -> Option<SystemTime
     at.filter(|at| *at <= now)
 }
 
-/// How long ago a time was. One that lies ahead says only that it was before this process, which is there for `lived`.
-pub(crate) fn since(at: SystemTime, now: SystemTime, lived: Duration) -> Duration {
-    now.duration_since(at).unwrap_or(lived)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -26,7 +21,5 @@ mod tests {
         assert_eq!(past(Some(now - HOUR), now), Some(now - HOUR));
         assert_eq!(past(Some(now), now), Some(now));
         assert_eq!(past(Some(now + HOUR * 1_000), now), None);
-        assert_eq!(since(now - HOUR * 2, now, HOUR), HOUR * 2);
-        assert_eq!(since(now + HOUR * 1_000, now, HOUR * 3), HOUR * 3);
     }
 }

@@ -2,6 +2,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use refersion_relay_queue::Backoff;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::absences::Absences;
@@ -11,10 +12,13 @@ const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(2);
 
 /// The times in which an account leaves Refersion alone, because that asked for it.
-pub(crate) struct Pauses(Mutex<Inner>);
+pub(crate) struct Pauses {
+    inner: Mutex<Inner>,
+    /// Until when there is a pause, if there was any.
+    until: watch::Sender<Option<Instant>>,
+}
 
 struct Inner {
-    until: Option<Instant>,
     past: Absences,
     /// Grows with each 429 that does not say how long to wait.
     backoff: Backoff,
@@ -25,27 +29,33 @@ struct Inner {
 impl Pauses {
     pub(crate) fn new() -> Self {
         let (backoff, past) = (Backoff::new(FIRST, LONGEST), Absences::default());
-        Self(Mutex::new(Inner { until: None, past, backoff, drawn: None }))
+        Self { inner: Mutex::new(Inner { past, backoff, drawn: None }), until: watch::Sender::new(None) }
     }
 
     /// There is a pause of so long from now on, if none is longer. Returns whether there was none.
     pub(crate) fn begin(&self, pause: Duration) -> bool {
         let mut inner = self.lock();
         let (now, until) = (Instant::now(), Instant::now() + pause);
-        let current = inner.until.filter(|current| now <= *current);
+        let current = self.until.borrow().filter(|current| now <= *current);
         let begins = current.unwrap_or(now);
         if begins < until {
             let clock = SystemTime::now();
             inner.past.add(clock + (begins - now), clock + pause);
-            inner.until = Some(until);
+            self.until.send_replace(Some(until));
         }
         current.is_none()
     }
 
     /// How long the pause still takes.
     pub(crate) fn left(&self) -> Option<Duration> {
-        let until = self.lock().until;
+        let until = *self.until.borrow();
         until.and_then(|until| until.checked_duration_since(Instant::now())).filter(|left| !left.is_zero())
+    }
+
+    /// Waits until the pause still takes longer than `patience`.
+    pub(crate) async fn until_longer_than(&self, patience: Duration) {
+        let is_longer = |until: &Option<Instant>| until.is_some_and(|until| Instant::now() + patience < until);
+        let _ = self.until.subscribe().wait_for(is_longer).await;
     }
 
     /// An attempt that began then got a 429 that does not say how long to wait. All those beside one another are one sign.
@@ -73,7 +83,7 @@ impl Pauses {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,13 +1,12 @@
 use std::sync::Arc;
 
 use refersion_relay_model::{
-    AccountName, DeadReason, Envelope, Event, EventType, Judgement, MAX_EVENT_BYTES, Subject, judge,
+    DeadReason, Envelope, Event, EventType, Judgement, MAX_EVENT_BYTES, Subject, judge,
 };
 use refersion_relay_queue::Message;
 use refersion_relay_refersion::Existing;
 
 use crate::Account;
-use crate::gate::Source;
 use crate::mark::{Identity, Mark, Marks};
 use crate::roster::Desk;
 use crate::verdict::Verdict;
@@ -16,7 +15,6 @@ use crate::verdict::Verdict;
 pub(crate) struct Job {
     pub(crate) desk: Arc<Desk>,
     pub(crate) subject: Subject,
-    pub(crate) source: Source,
     /// What it is known by.
     pub(crate) mark: Mark,
     pub(crate) kind: EventType,
@@ -32,34 +30,20 @@ pub(crate) enum Reading {
     Job(Box<Job>),
     /// Nothing to be worked; the verdict stands already.
     Final(Verdict),
-    /// An event of an account that was never configured.
-    Stray(AccountName, Subject),
 }
 
-/// Reads a delivery. Pure but for the account it looks up; everything in `message` is untrusted.
-pub(crate) fn read(
-    message: &Message,
-    source: Source,
-    marks: &Marks,
-    desk: impl FnOnce(&AccountName) -> Option<Arc<Desk>>,
-) -> Reading {
+/// Reads a delivery from an account's work queue. Pure; everything in `message` is untrusted.
+pub(crate) fn read(message: &Message, marks: &Marks, desk: &Arc<Desk>) -> Reading {
     let dead = |reason: DeadReason, error: String| Reading::Final(Verdict::DeadLetter { reason, status: None, error });
     if MAX_EVENT_BYTES < message.body.len() {
         let error = format!("an event has at most {MAX_EVENT_BYTES} bytes, this one has {}", message.body.len());
         return dead(DeadReason::TooLarge, error);
     }
-    let Some(name) = &message.headers.account else {
-        return dead(DeadReason::UnknownAccount, "the message names no account".to_owned());
-    };
     // What a door knew of the type, from the path of a request perhaps, stands beside the event.
     let envelope = Envelope::default().with_word(&message.headers.kind);
     let event = match Event::parse_in(&message.body, &envelope) {
         Ok(event) => event,
         Err(error) => return dead(error.dead_reason(), error.to_string()),
-    };
-    let Some(desk) = desk(name) else {
-        let subject = Subject::of(&event, &message.headers.message_id);
-        return Reading::Stray(name.clone(), subject);
     };
     let message_id = desk.account().fingerprint.message_id(&event, &message.body);
     let subject = Subject::of(&event, message_id.as_str());
@@ -77,7 +61,7 @@ pub(crate) fn read(
         create_only: identity_differs,
     };
     let mark = marks.of(identity, message.headers.received_at);
-    Reading::Job(Box::new(Job { desk, subject, source, mark, kind, create_only, judgement }))
+    Reading::Job(Box::new(Job { desk: desk.clone(), subject, mark, kind, create_only, judgement }))
 }
 
 impl Job {

@@ -1,4 +1,5 @@
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use refersion_relay_model::AccountName;
@@ -32,6 +33,8 @@ pub(crate) struct Desk {
     pub(crate) refusals: Refusals,
     /// Told when the settings have changed: the keys may work now.
     pub(crate) changed: Notify,
+    /// How many of its events this process has outlived.
+    outlived: AtomicUsize,
     account: RwLock<Arc<Account>>,
 }
 
@@ -43,6 +46,7 @@ impl Desk {
             turnstile: Turnstile::new(account.name.clone(), concurrency, account.max_calls_per_second, metrics),
             refusals: Refusals::new(),
             changed: Notify::new(),
+            outlived: AtomicUsize::new(0),
             account: RwLock::new(Arc::new(account)),
         }
     }
@@ -56,6 +60,16 @@ impl Desk {
     pub(crate) fn delivered(&self, began: Instant) {
         self.refusals.delivered();
         self.gate.not_limited(began);
+    }
+
+    /// An event of it was worked, and the process is still there.
+    pub(crate) fn outlive(&self) {
+        self.outlived.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many were.
+    pub(crate) fn outlived(&self) -> usize {
+        self.outlived.load(Ordering::Relaxed)
     }
 
     fn change(&self, account: Account) {
@@ -75,17 +89,15 @@ impl Roster {
         roster
     }
 
-    /// From now on these are the accounts. Events of one that is not among them any more are held, as are the events that
-    /// wait for it; one that is new is looked after from now on.
+    /// From now on these are the accounts. Of one that is not among them any more nobody reads the work queue; one that is
+    /// new is looked after from now on.
     pub fn replace(&self, accounts: Vec<Account>) {
         let mut desks = self.desks.write().unwrap_or_else(PoisonError::into_inner);
         let configured: HashSet<_> = accounts.iter().map(|account| account.name.clone()).collect();
         for account in accounts {
             if let Some(desk) = desks.get(&account.name) {
                 desk.change(account);
-                if desk.gate.come_back() {
-                    self.metrics.account_held(&desk.name, true);
-                }
+                desk.gate.come_back();
             } else {
                 self.metrics.declare_account(&account.name);
                 let desk = Arc::new(Desk::new(account, self.concurrency, self.metrics.clone()));
@@ -112,10 +124,9 @@ impl Roster {
         self.desks.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// Calls that may be in flight at most, of all configured accounts together.
-    pub(crate) fn ceiling(&self) -> usize {
-        let configured = self.desks().iter().filter(|desk| desk.gate.state() != GateState::Gone).count();
-        self.concurrency.saturating_mul(configured)
+    /// How many accounts are configured.
+    pub(crate) fn configured(&self) -> usize {
+        self.desks().iter().filter(|desk| desk.gate.state() != GateState::Gone).count()
     }
 
     /// The desks of the configured accounts that Refersion has not asked to leave it alone, without those that are held if
@@ -130,11 +141,6 @@ impl Roster {
         desks
     }
 
-    /// Whether more than one account is configured.
-    pub(crate) fn is_shared(&self) -> bool {
-        1 < self.desks().iter().filter(|desk| desk.gate.state() != GateState::Gone).count()
-    }
-
     /// Yields each desk that opens, from the first on. Can be taken once.
     pub(crate) fn opening(&self) -> Option<mpsc::UnboundedReceiver<Arc<Desk>>> {
         self.to_open.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -143,12 +149,10 @@ impl Roster {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
     use refersion_relay_model::{Fingerprint, KeyPair, MissingLastName};
     use refersion_relay_refersion::{Existing, NewAffiliateDefaults};
 
     use super::*;
-    use crate::gate::{Admission, Source};
 
     fn account(name: &str, secret: &str) -> Account {
         let keys = KeyPair::new("pub", secret);
@@ -168,7 +172,7 @@ mod tests {
         let roster = Roster::new(vec![account("a", "old")], 4, Metrics::new());
         let desk = roster.desk(&account("a", "").name).unwrap();
         let before = desk.account();
-        desk.gate.set(GateState::Held);
+        desk.gate.hold();
 
         roster.replace(vec![account("a", "new"), account("b", "b")]);
 
@@ -180,25 +184,19 @@ mod tests {
         assert_eq!(opened, ["a", "b"], "each is looked after once");
     }
 
-    #[tokio::test]
-    async fn an_account_that_comes_back_waits_for_what_went_behind_its_held_events_meanwhile() {
+    #[test]
+    fn an_account_that_comes_back_has_the_same_desk() {
         let roster = Roster::new(vec![account("a", "a"), account("b", "b")], 4, Metrics::new());
-        let name = account("a", "").name;
-        roster.desk(&name).unwrap().gate.set(GateState::Open);
+        let desk = roster.desk(&account("a", "").name).unwrap();
+        desk.gate.hold();
 
         roster.replace(vec![account("b", "b")]);
-        let gone = roster.desk(&name).unwrap();
-        let Admission::Move(moving) = gone.gate.admit(Source::Shard).await else { panic!("gone") };
+        assert_eq!((desk.gate.state(), roster.configured()), (GateState::Gone, 1));
         roster.replace(vec![account("a", "new"), account("b", "b")]);
 
-        let back = roster.desk(&name).unwrap();
-        assert_eq!((back.gate.state(), back.account().keys.expose_secret()), (GateState::Held, "new"));
-        back.gate.set(GateState::Settling);
-        assert!(back.gate.until_settled().now_or_never().is_none());
-        drop(moving);
-        back.gate.until_settled().await;
+        assert_eq!((desk.gate.state(), desk.account().keys.expose_secret()), (GateState::Open, "new"));
         let mut opening = roster.opening().unwrap();
-        let opened = std::iter::from_fn(|| opening.try_recv().ok()).filter(|desk| desk.name == name).count();
-        assert_eq!(opened, 1, "one keeper looks after it");
+        let opened = std::iter::from_fn(|| opening.try_recv().ok()).filter(|opened| opened.name == desk.name).count();
+        assert_eq!(opened, 1, "one owner looks after it");
     }
 }

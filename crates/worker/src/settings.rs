@@ -1,21 +1,14 @@
 use std::time::Duration;
 
-use refersion_relay_model::Shard;
-use refersion_relay_queue::Room;
-
-use crate::gate::Source;
 use crate::line::Behind;
+use crate::rooms::RoomSettings;
 use crate::verdict::Aside;
 
 /// How a worker works.
 #[derive(Clone, Debug)]
 pub struct WorkerSettings {
-    /// The shards to own, or to stand by for, of every set.
-    pub shards: Vec<Shard>,
-    /// How long nothing has to come from a shard of a closing set until it is given up.
-    pub closing: Duration,
-    /// Unsettled events in hand, for each shard.
-    pub room: Room,
+    /// What may be in hand.
+    pub rooms: RoomSettings,
     /// When an event is tried again.
     pub retry: RetryPolicy,
     /// How long after an event was taken in hand an attempt at it may still begin a call.
@@ -39,8 +32,6 @@ pub struct OutageSettings {
     pub probe_at_least: Duration,
     /// The longest. Refersion's return is noticed within this, even where the probes before it still hang.
     pub probe_at_most: Duration,
-    /// How long it takes until twice as many calls may be in flight after an outage.
-    pub ramp_step: Duration,
 }
 
 impl Default for OutageSettings {
@@ -49,7 +40,6 @@ impl Default for OutageSettings {
             patience: Duration::from_mins(2),
             probe_at_least: Duration::from_secs(1),
             probe_at_most: Duration::from_secs(3),
-            ramp_step: Duration::from_millis(500),
         }
     }
 }
@@ -65,8 +55,6 @@ pub struct RetryPolicy {
     pub max_attempts: u32,
     /// Time since the first charged failure before an event becomes a dead letter.
     pub max_age: Duration,
-    /// Time an event waits for its account before it becomes a dead letter.
-    pub max_held: Duration,
 }
 
 impl RetryPolicy {
@@ -83,31 +71,24 @@ impl RetryPolicy {
         *next.or(self.tiers.last()).expect("there is at least one tier")
     }
 
-    /// The delay to wait out a pause: the shortest tier that covers it, else the longest.
-    #[must_use]
-    pub fn covering(&self, pause: Duration) -> Duration {
-        let covering = self.tiers.iter().filter(|tier| pause <= **tier).min();
-        *covering.or(self.tiers.iter().max()).expect("there is at least one tier")
-    }
-
     /// Where an event waits that would keep all others of its account from being tried.
     pub(crate) fn out_of_the_way(&self) -> Aside {
-        Aside::Tier(self.covering(Duration::ZERO))
+        Aside::Tier(*self.tiers.iter().min().expect("there is at least one tier"))
     }
 
-    /// Where an event waits that came from `from` and is behind others of its subject. As long as those are away, it is
-    /// too, and perhaps twice as long, so that it does not come back over and over for nothing. When they are on the shard
-    /// it goes to its end, unless working them takes longer than a tier.
-    pub(crate) fn aside(&self, behind: Behind, from: Source) -> Aside {
+    /// Where an event waits that is behind others of its subject. As long as those are away, it is too, and perhaps twice as
+    /// long, so that it does not come back over and over for nothing. When they are on the queue it goes to its end, unless
+    /// working them takes longer than a tier.
+    pub(crate) fn aside(&self, behind: Behind) -> Aside {
         let within = |limit: Duration| self.tiers.iter().copied().filter(|tier| *tier <= limit).max();
         let tier = match behind.waits {
             Some(waits) => within(waits.saturating_mul(2).max(behind.works)),
             None => within(behind.works),
         };
-        match (tier, behind.waits, from) {
-            (Some(tier), _, _) => Aside::Tier(tier),
-            (None, None, Source::Shard) => Aside::Round,
-            (None, Some(_), _) | (None, None, Source::Held) => self.out_of_the_way(),
+        match (tier, behind.waits) {
+            (Some(tier), _) => Aside::Tier(tier),
+            (None, None) => Aside::Round,
+            (None, Some(_)) => self.out_of_the_way(),
         }
     }
 }
@@ -125,9 +106,8 @@ mod tests {
             tiers: vec![10 * MINUTE, MINUTE, 60 * MINUTE],
             max_attempts: 40,
             max_age: 24 * 60 * MINUTE,
-            max_held: 24 * 60 * MINUTE,
         };
-        assert_eq!(policy.aside(Behind { waits, works }, Source::Shard), expected);
+        assert_eq!(policy.aside(Behind { waits, works }), expected);
     }
 
     #[test]
@@ -143,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_events_that_are_on_the_shard_it_goes_round_until_that_takes_a_tier() {
+    fn behind_events_that_are_on_the_queue_it_goes_round_until_that_takes_a_tier() {
         check(None, Duration::ZERO, Aside::Round);
         check(None, Duration::from_secs(59), Aside::Round);
         check(None, MINUTE, Aside::Tier(MINUTE));

@@ -5,41 +5,35 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use refersion_relay_model::{AccountName, Subject};
-use refersion_relay_queue::{Delivery, Owned, Room};
+use refersion_relay_model::Subject;
+use refersion_relay_queue::{Delivery, Owned};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::flow::{Crowded, Flow};
-use crate::gate::Source;
-use crate::item::Item;
+use crate::item::{InHand, Item};
 use crate::line::{Behind, Reach};
 use crate::reading::Reading;
-use crate::roster::Roster;
-use crate::settlement::Home;
+use crate::roster::Desk;
+use crate::verdict::Aside;
 use crate::work::Context;
 
-/// How often an event was delivered and not settled before it is worked alone. Two crashes or lost connections can meet
-/// anything.
-const ALONE_FROM: u32 = 3;
-/// How often before it is given up, if it is also the first of its term: some times before the queue would do so itself, after
-/// 100, with everything that was in hand beside it.
-const GIVE_UP_FROM: u32 = 90;
+/// How often an event came back unsettled before it is suspected: two crashes or lost connections can meet anything.
+const SUSPECT_FROM: u32 = 3;
+/// So many events of an account that a process has outlived clear the others of suspicion: a crash loop does not get so far.
+const TRUSTED: usize = 64;
 
-/// Works the deliveries of one place for one term: lanes side by side, each in order.
+/// Works the deliveries of one account's work queue for one term: lanes side by side, each in order.
 pub(crate) struct Term {
     context: Arc<Context>,
-    roster: Arc<Roster>,
-    source: Source,
-    home: Home,
+    desk: Arc<Desk>,
+    room: usize,
     /// Cancelled when nothing more is begun.
-    leave: Option<CancellationToken>,
-    /// How many events may wait in one lane.
-    crowd: usize,
+    leave: CancellationToken,
     flow: Flow,
-    /// Delivered, and not begun yet: only behind an event that is to be worked alone.
-    line: VecDeque<Delivery>,
+    /// Delivered, and not read yet: only behind events that are suspected.
+    line: VecDeque<InHand>,
     lanes: HashMap<Lane, VecDeque<Item>>,
     tasks: JoinSet<Ended>,
     /// The next event of a lane that is full. Nothing more is taken while there is one.
@@ -47,9 +41,29 @@ pub(crate) struct Term {
     /// What is being settled without being worked, begun in its order.
     asides: FuturesUnordered<BoxFuture<'static, bool>>,
     singles: u64,
-    /// Whether nothing may be worked beside what is in flight.
-    alone: bool,
-    is_first: bool,
+    /// Whether what is in flight is to be the only one.
+    is_alone: bool,
+    taken: Taken,
+    wants: Wants,
+}
+
+/// For what else than its end a term is to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wants {
+    /// Its room is full: the account could use a larger one.
+    pub(crate) more: bool,
+    /// There are too many bytes in hand: the account has to do with a smaller one.
+    pub(crate) less: bool,
+    /// Nothing was in hand for so long.
+    pub(crate) rest: Option<Duration>,
+}
+
+/// What a term has taken from its queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Taken {
+    in_hand: usize,
+    events: usize,
+    bytes: usize,
 }
 
 /// Why a term ended. Nothing is being worked any more.
@@ -59,13 +73,17 @@ pub(crate) enum TermEnd {
     Stopped,
     /// The queue was lost.
     Lost,
-    /// Nothing came and nothing was in hand for as long as asked.
+    /// Its room was full. So many bytes had an event on average.
+    Full { body: usize },
+    /// There were too many bytes in hand.
+    Heavy,
+    /// Nothing was in hand for long.
     Idle,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Lane {
-    Of(AccountName, Subject),
+    Of(Subject),
     /// What has no subject has nobody to wait for.
     Single(u64),
 }
@@ -76,19 +94,12 @@ struct Ended {
 }
 
 impl Term {
-    /// Of a shard one subject gets a quarter of the room. What is held is one account's, in order, and is not to be mixed.
-    pub(crate) fn new(context: Arc<Context>, roster: Arc<Roster>, source: Source, home: Home, room: Room) -> Self {
-        let crowd = match source {
-            Source::Shard => usize::from(room.events / 4).max(1),
-            Source::Held => usize::MAX,
-        };
+    pub(crate) fn new(context: Arc<Context>, desk: Arc<Desk>, owned: &Owned, room: u16, wants: Wants) -> Self {
         Self {
             context,
-            roster,
-            source,
-            home,
-            leave: None,
-            crowd,
+            desk,
+            room: usize::from(room.max(1)),
+            leave: owned.ended().child_token(),
             flow: Flow::new(),
             line: VecDeque::new(),
             lanes: HashMap::new(),
@@ -96,154 +107,167 @@ impl Term {
             held_back: None,
             asides: FuturesUnordered::new(),
             singles: 0,
-            alone: false,
-            is_first: true,
+            is_alone: false,
+            taken: Taken::default(),
+            wants,
         }
     }
 
-    /// Works until the queue is lost, `stop` is cancelled, or nothing has been there for `idle`. Calls in flight are
-    /// finished and settled first; only `abort` cuts them off. Can be dropped at any point before `stop`, and run again.
+    /// Works `first` and what comes after it until the queue is lost, `stop` is cancelled, or there is what the term wants.
+    /// Calls in flight are finished and settled first; only `abort` cuts them off.
     pub(crate) async fn run(
-        &mut self,
+        mut self,
+        first: Delivery,
         owned: &mut Owned,
         stop: &CancellationToken,
         abort: &CancellationToken,
-        idle: Option<Duration>,
     ) -> TermEnd {
-        let leave = self.leave.get_or_insert_with(|| owned.ended().child_token()).clone();
-        let mut end = None;
+        let mut end = self.receive(first);
         loop {
-            let in_hand = !self.tasks.is_empty() || !self.asides.is_empty();
-            if !in_hand && let Some(end) = end {
+            let in_flight = !self.tasks.is_empty() || !self.asides.is_empty();
+            if !in_flight && let Some(end) = end {
                 return end;
             }
-            let quiet = idle.filter(|_| !in_hand && end.is_none());
+            let rest = self.wants.rest.filter(|_| !in_flight && end.is_none());
             let is_held_back = self.held_back.is_some();
             let deadline = self.flow.deadline(Instant::now());
             tokio::select! {
                 biased;
                 () = abort.cancelled() => {
                     self.tasks.shutdown().await;
-                    self.asides.clear();
-                    self.held_back = None;
-                    self.lanes.clear();
-                    self.line.clear();
                     return TermEnd::Stopped;
                 }
-                () = stop.cancelled(), if end.is_none() => end = Some(self.wind_up(&leave, TermEnd::Stopped)),
+                () = stop.cancelled(), if end.is_none() => end = Some(self.wind_up(TermEnd::Stopped)),
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
                     let Ok(Ended { lane, left }) = ended else {
                         // A task catches the panics of working its event; this one panicked settling it, and its lane
                         // is lost with it. Everything unsettled comes again, to a new term.
-                        end = end.or_else(|| Some(self.wind_up(&leave, TermEnd::Stopped)));
+                        end = end.or_else(|| Some(self.wind_up(TermEnd::Stopped)));
                         continue;
                     };
-                    if left && end.is_none() {
-                        end = Some(self.wind_up(&leave, TermEnd::Stopped));
-                    }
-                    self.next_of(lane, &leave);
-                    self.let_in(&leave);
-                    self.advance(&leave);
+                    self.has_ended(left, &mut end);
+                    self.next_of(lane);
+                    self.let_in();
+                    self.advance();
                 }
                 Some(left) = self.asides.next(), if !self.asides.is_empty() => {
-                    if left && end.is_none() {
-                        end = Some(self.wind_up(&leave, TermEnd::Stopped));
-                    }
-                    self.advance(&leave);
+                    self.has_ended(left, &mut end);
+                    self.advance();
                 }
                 () = tokio::time::sleep_until(deadline), if is_held_back => if self.context.lookout.is_out() {
                     self.flow.again(Instant::now());
                 } else {
                     self.let_pass();
-                    self.advance(&leave);
+                    self.advance();
                 },
-                () = leave.cancelled(), if end.is_none() && is_held_back => {
-                    end = Some(self.wind_up(&leave, TermEnd::Lost));
+                () = self.leave.cancelled(), if end.is_none() && is_held_back => {
+                    end = Some(self.wind_up(TermEnd::Lost));
                 }
                 delivery = owned.next(), if end.is_none() && !is_held_back => match delivery {
-                    Some(delivery) => {
-                        self.line.push_back(delivery);
-                        self.advance(&leave);
-                    }
-                    None => end = Some(self.wind_up(&leave, TermEnd::Lost)),
+                    Some(delivery) => end = self.receive(delivery),
+                    None => end = Some(self.wind_up(TermEnd::Lost)),
                 },
-                () = tokio::time::sleep(quiet.unwrap_or_default()), if quiet.is_some() => return TermEnd::Idle,
+                () = tokio::time::sleep(rest.unwrap_or_default()), if rest.is_some() => return TermEnd::Idle,
             }
         }
     }
 
     /// Begins nothing more: what waits in lanes goes back unsettled, what is in flight ends.
-    fn wind_up(&mut self, leave: &CancellationToken, end: TermEnd) -> TermEnd {
-        leave.cancel();
+    fn wind_up(&mut self, end: TermEnd) -> TermEnd {
+        self.leave.cancel();
         self.line.clear();
         self.lanes.values_mut().for_each(VecDeque::clear);
         self.held_back = None;
         end
     }
 
-    /// Takes what may be worked beside what is in flight. An event that was delivered often and never settled may be what
-    /// its workers died of, so it is worked when everything before it has ended, and nothing beside it: whoever dies then
-    /// has settled all others. The room stays the same, since what is given back keeps its order only then.
-    fn advance(&mut self, leave: &CancellationToken) {
+    /// Takes a delivery in hand. Says whether that was one too many.
+    fn receive(&mut self, delivery: Delivery) -> Option<TermEnd> {
+        let Taken { in_hand, events, bytes } = self.taken;
+        self.taken =
+            Taken { in_hand: in_hand + 1, events: events + 1, bytes: bytes.saturating_add(delivery.message.body.len()) };
+        self.line.push_back(InHand::new(&self.context, &self.desk, delivery));
+        self.advance();
+        if self.wants.less && self.context.rooms.is_full() {
+            return Some(self.wind_up(TermEnd::Heavy));
+        }
+        if self.wants.more && self.room <= self.taken.in_hand {
+            let body = self.taken.bytes / self.taken.events;
+            return Some(self.wind_up(TermEnd::Full { body }));
+        }
+        None
+    }
+
+    /// An event is not in hand any more.
+    fn has_ended(&mut self, left: bool, end: &mut Option<TermEnd>) {
+        self.taken.in_hand = self.taken.in_hand.saturating_sub(1);
+        self.is_alone = false;
+        if left {
+            *end = end.or_else(|| Some(self.wind_up(TermEnd::Stopped)));
+        } else {
+            self.desk.outlive();
+        }
+    }
+
+    /// Takes what may be worked beside what is in flight.
+    ///
+    /// An event that came back often may be what its workers died of. In a process that has outlived none of its account's
+    /// events it is worked alone, and under a note; then two are, then four. So a crash loop ends at an event that is
+    /// first on its queue, and everything before that one has been settled.
+    fn advance(&mut self) {
         while self.held_back.is_none()
+            && !self.is_alone
             && let Some(next) = self.line.front()
         {
-            let alone = self.source == Source::Shard && ALONE_FROM <= next.delivery_count;
-            if (alone || self.alone) && !(self.tasks.is_empty() && self.asides.is_empty()) {
+            let (outlived, in_flight) = (self.desk.outlived(), self.taken.in_hand - self.line.len());
+            let is_suspect = SUSPECT_FROM <= next.delivery.delivery_count && outlived < TRUSTED;
+            if is_suspect && outlived.max(1) <= in_flight {
                 return;
             }
-            self.alone = alone;
-            if let Some(delivery) = self.line.pop_front() {
-                self.take(delivery, leave);
+            let Some(next) = self.line.pop_front() else { return };
+            if is_suspect && outlived == 0 {
+                self.is_alone = true;
+                self.work_alone(next);
+            } else {
+                let item = Item::take(&self.context, next);
+                self.take(item);
             }
         }
     }
 
-    /// The queue counts a delivery for everything that was in hand, not only for what was being worked. But what was worked
-    /// alone when the worker died comes first in the next term, because all before it had ended.
-    fn is_culprit(&mut self, delivery: &Delivery) -> bool {
-        let is_first = std::mem::take(&mut self.is_first);
-        is_first && self.source == Source::Shard && GIVE_UP_FROM <= delivery.delivery_count
-    }
-
-    fn take(&mut self, delivery: Delivery, leave: &CancellationToken) {
-        let is_culprit = self.is_culprit(&delivery);
-        let item = Item::take(&self.context, &self.roster, self.source, self.home, delivery, is_culprit);
+    fn take(&mut self, item: Item) {
         let lane = match &item.reading {
-            Reading::Job(job) => Lane::Of(job.desk.name.clone(), job.subject.clone()),
-            Reading::Stray(account, subject) => Lane::Of(account.clone(), subject.clone()),
-            Reading::Final(_) => {
-                self.singles += 1;
-                Lane::Single(self.singles)
-            }
+            Reading::Job(job) => Lane::Of(job.subject.clone()),
+            Reading::Final(_) => self.single(),
         };
-        let is_copy = self.is_copy(&item.reading);
-        if self.source == Source::Shard
-            && let Some(standing) = &item.standing
-        {
-            let now = Instant::now();
-            if is_copy {
-                self.flow.reached(standing.visit(), now);
-                return self.enter(lane, item, leave);
-            }
-            let works = match standing.reach() {
-                Reach::Free { works } => works,
-                Reach::Behind(behind) => return self.set_aside(item, behind),
-            };
+        let Some(standing) = &item.standing else { return self.enter(lane, item) };
+        let now = Instant::now();
+        if self.is_copy(&item.reading) {
             self.flow.reached(standing.visit(), now);
-            if self.is_crowded(&lane) {
-                // What goes round is remembered by this process alone, so it does not go for the sake of nobody.
-                if self.context.lookout.is_out() {
-                    self.flow.again(now);
-                }
-                match self.flow.crowded(now) {
-                    Crowded::Wait => self.held_back = Some((lane, item)),
-                    Crowded::GoRound => self.set_aside(item, Behind { waits: None, works }),
-                }
-                return;
-            }
+            return self.enter(lane, item);
         }
-        self.enter(lane, item, leave);
+        let works = match standing.reach() {
+            Reach::Free { works } => works,
+            Reach::Behind(behind) => return self.set_aside(item, behind),
+        };
+        self.flow.reached(standing.visit(), now);
+        if self.is_crowded(&lane) {
+            // What goes round is remembered by this process alone, so it does not go for the sake of nobody.
+            if self.context.lookout.is_out() {
+                self.flow.again(now);
+            }
+            match self.flow.crowded(now) {
+                Crowded::Wait => self.held_back = Some((lane, item)),
+                Crowded::GoRound => self.set_aside(item, Behind { waits: None, works }),
+            }
+            return;
+        }
+        self.enter(lane, item);
+    }
+
+    fn single(&mut self) -> Lane {
+        self.singles += 1;
+        Lane::Single(self.singles)
     }
 
     /// Whether it has ended before, under the id that its sender gave it. Nobody has to wait for it, and it for nobody: sent round,
@@ -252,26 +276,27 @@ impl Term {
         matches!(reading, Reading::Job(job) if !job.mark.is_minted && self.context.ended.contains(&job.mark))
     }
 
+    /// One subject gets a quarter of the room.
     fn is_crowded(&self, lane: &Lane) -> bool {
-        self.lanes.get(lane).is_some_and(|waiting| self.crowd <= waiting.len())
+        self.lanes.get(lane).is_some_and(|waiting| (self.room / 4).max(1) <= waiting.len())
     }
 
-    fn enter(&mut self, lane: Lane, item: Item, leave: &CancellationToken) {
+    fn enter(&mut self, lane: Lane, item: Item) {
         if let Some(waiting) = self.lanes.get_mut(&lane) {
             waiting.push_back(item);
         } else {
             self.lanes.insert(lane.clone(), VecDeque::new());
-            self.start(lane, item, leave);
+            self.start(lane, item);
         }
     }
 
     /// There may be room for what was held back.
-    fn let_in(&mut self, leave: &CancellationToken) {
+    fn let_in(&mut self) {
         if self.held_back.as_ref().is_some_and(|(lane, _)| !self.is_crowded(lane))
             && let Some((lane, item)) = self.held_back.take()
         {
             self.flow.fits(Instant::now());
-            self.enter(lane, item, leave);
+            self.enter(lane, item);
         }
     }
 
@@ -288,24 +313,34 @@ impl Term {
     }
 
     fn set_aside(&mut self, item: Item, behind: Behind) {
-        let aside = self.context.retry.aside(behind, self.source);
+        let aside: Aside = self.context.retry.aside(behind);
         self.asides.push(item.set_aside(self.context.clone(), aside).boxed());
     }
 
-    fn next_of(&mut self, lane: Lane, leave: &CancellationToken) {
+    fn next_of(&mut self, lane: Lane) {
         match self.lanes.get_mut(&lane).and_then(VecDeque::pop_front) {
-            Some(item) => self.start(lane, item, leave),
+            Some(item) => self.start(lane, item),
             None => {
                 self.lanes.remove(&lane);
             }
         }
     }
 
-    fn start(&mut self, lane: Lane, item: Item, leave: &CancellationToken) {
-        let (context, leave) = (self.context.clone(), leave.clone());
+    fn start(&mut self, lane: Lane, item: Item) {
+        let (context, leave) = (self.context.clone(), self.leave.clone());
         let counted = context.metrics.lane();
         self.tasks.spawn(async move {
             let left = item.work(&context, &leave).await;
+            drop(counted);
+            Ended { lane, left }
+        });
+    }
+
+    fn work_alone(&mut self, in_hand: InHand) {
+        let (context, leave, lane) = (self.context.clone(), self.leave.clone(), self.single());
+        let counted = context.metrics.lane();
+        self.tasks.spawn(async move {
+            let left = Item::suspect(&context, in_hand, &leave).await;
             drop(counted);
             Ended { lane, left }
         });

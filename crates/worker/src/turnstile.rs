@@ -34,17 +34,6 @@ struct State {
     /// Permits there are, in use or not.
     permits: usize,
     in_use: usize,
-    /// Those who wait for a permit.
-    waiting: usize,
-}
-
-/// One of those who wait, for as long as it lives.
-struct Waiting<'a>(&'a Turnstile);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.lock().waiting -= 1;
-    }
 }
 
 /// The right to one call at a time.
@@ -57,7 +46,7 @@ pub(crate) struct Permit<'a> {
 impl Turnstile {
     /// `ceiling`: calls in flight at most. `rate`: calls in a second at most.
     pub(crate) fn new(name: AccountName, ceiling: usize, rate: Option<NonZeroU32>, metrics: Metrics) -> Self {
-        let state = State { limit: Limit::new(ceiling), pace: Pace::new(rate), permits: 0, in_use: 0, waiting: 0 };
+        let state = State { limit: Limit::new(ceiling), pace: Pace::new(rate), permits: 0, in_use: 0 };
         let turnstile = Self {
             name,
             permits: Semaphore::new(0),
@@ -72,18 +61,14 @@ impl Turnstile {
 
     /// Waits for the right to call. Dropping it makes room for the next.
     pub(crate) async fn enter(&self) -> Permit<'_> {
-        self.lock().waiting += 1;
-        let waiting = Waiting(self);
         let permit = self.permits.acquire().await.expect("the semaphore is never closed");
-        drop(waiting);
         self.lock().in_use += 1;
         Permit { turnstile: self, held: Some(permit), _counted: self.metrics.calling(&self.name) }
     }
 
-    /// How long those who are here, and `more` behind them, take to call, where there is a pace.
-    pub(crate) fn expected_wait(&self, more: usize) -> Option<Duration> {
-        let state = self.lock();
-        state.pace.takes((state.in_use + state.waiting).saturating_add(more))
+    /// How many calls may begin within `time`, where there is a pace.
+    pub(crate) fn begins_within(&self, time: Duration) -> Option<usize> {
+        self.lock().pace.useful(time)
     }
 
     /// Waits until a call may begin by the pace. Returns whether it had to wait.
@@ -215,7 +200,7 @@ mod tests {
         inside.clear();
         assert_eq!(take(&turnstile).len(), 2);
         turnstile.restart();
-        assert_eq!(take(&turnstile).len(), 4);
+        assert_eq!(take(&turnstile).len(), 1);
         assert!(shows(&turnstile, r#"calls_in_flight{account="acme"} 0"#));
     }
 

@@ -16,7 +16,7 @@ pub enum Verdict {
     Retry(Retry),
     /// It is not its turn: it goes away until earlier events of its subject have ended. It is as good as it was.
     Parked(Aside),
-    /// Its account cannot be worked for now. The event is as good as it was.
+    /// Its account's keys were refused: the queue gets it back. The event is as good as it was.
     Hold,
     /// It will not succeed as it is.
     DeadLetter {
@@ -49,6 +49,6 @@ pub enum Retry {
 pub enum Aside {
     /// Into the retry queue with this delay.
     Tier(Duration),
-    /// To the end of its shard.
+    /// To the end of its work queue.
     Round,
 }

@@ -2,26 +2,29 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use refersion_relay_model::{Command, DeadReason, EventType, Judgement, Missing};
-use refersion_relay_queue::{Backoff, Headers, Message, Queue};
+use refersion_relay_queue::{Backoff, BrokerState, Headers, Queue};
 use refersion_relay_refersion::{Applied, Failure};
 use refersion_relay_telemetry::{Metrics, Wait};
-use tokio::sync::Semaphore;
+use tokio::sync::RwLock;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::RetryPolicy;
+use crate::alone::{Alone, alone};
 use crate::attempt::{Attempt, CalledOff};
 use crate::decide::{Failed, decide, trouble, unfinished};
 use crate::destination::Destination;
 use crate::ended::Ended;
-use crate::gate::{Admission, GateState, Moving, Source};
+use crate::gate::GateState;
+use crate::item::{InHand, given_up};
 use crate::lookout::Lookout;
 use crate::mark::Marks;
 use crate::order::{Order, Standing};
 use crate::outage::Known;
-use crate::past::{past, since};
+use crate::past::past;
 use crate::reading::Job;
 use crate::refusals::Refused;
+use crate::rooms::Rooms;
 use crate::roster::{Desk, Roster};
 use crate::turnstile::Permit;
 use crate::verdict::{Aside, Retry, Verdict};
@@ -35,12 +38,6 @@ const MAX_STAY: Duration = Duration::from_mins(9);
 const LIMITS_IN_HAND: u32 = 3;
 /// The least time for what others find out: enough for a probe, and far from what a broker lets be unacknowledged.
 const LEAST_STAY: Duration = Duration::from_secs(30);
-/// How long an event from a shard may wait for its account's turn to call where there are other accounts: their events are
-/// behind it. More than a call takes at most, so that nothing goes away while Refersion hangs.
-const LONGEST_TURN: Duration = Duration::from_mins(1);
-/// A turn that is certain to come later than this is not waited for.
-const LATE_TURN: Duration = Duration::from_secs(10);
-
 /// Everything working an event needs.
 pub(crate) struct Context {
     pub(crate) queue: Arc<dyn Queue>,
@@ -53,17 +50,20 @@ pub(crate) struct Context {
     pub(crate) marks: Marks,
     pub(crate) ended: Ended,
     pub(crate) order: Arc<Order>,
+    pub(crate) rooms: Arc<Rooms>,
+    /// Read by whoever makes an attempt, written by who has to be the only one.
+    pub(crate) beside: RwLock<()>,
     pub(crate) metrics: Metrics,
-    /// How many may ask at a time whether events are held: that takes a connection.
-    pub(crate) asking: Semaphore,
-    pub(crate) began: Instant,
 }
 
 /// Whether an event may call.
-enum Turn<'a> {
-    Now(Permit<'a>),
-    /// Events from where it came are not to be worked any more.
-    Elsewhere,
+enum Admitted<'a> {
+    Call(Permit<'a>),
+    /// Others of its subject come first.
+    Aside(Aside),
+    /// It has ended meanwhile.
+    Copy,
+    /// It has to go back to where it was.
     Leave,
 }
 
@@ -76,104 +76,65 @@ struct Knowledge {
 }
 
 /// How working an event ended.
-pub(crate) enum Conclusion<'a> {
+pub(crate) enum Conclusion {
     /// Settle it like this.
-    Settle { verdict: Verdict, headers: Box<Headers>, moving: Option<Moving<'a>> },
+    Settle { verdict: Verdict, headers: Box<Headers> },
     /// Leave it unsettled; it comes again.
     Leave,
+}
+
+/// How an attempt ended.
+enum Attempted {
+    Applied(Applied),
+    Failed(Failure),
+    CalledOff(CalledOff),
+    /// It was not made: so many processes died of it.
+    Died(u32),
 }
 
 impl Context {
     /// Works one event until a verdict stands that can be settled, keeping its place for as long as it may.
     /// Begins nothing more when `leave` is cancelled.
-    pub(crate) async fn work<'a>(
+    pub(crate) async fn work(
         &self,
-        job: &'a Job,
+        job: &Job,
         standing: Option<&Standing>,
-        message: &Message,
-        taken_at: Instant,
+        in_hand: &InHand,
         leave: &CancellationToken,
-    ) -> Conclusion<'a> {
-        let mut headers = Box::new(arrived(&message.headers, job.source));
-        let settle = |verdict, headers| Conclusion::Settle { verdict, headers, moving: None };
-        let command = match self.to_be_done(job, message) {
+    ) -> Conclusion {
+        let mut headers = Box::new(arrived(&in_hand.delivery.message.headers, SystemTime::now()));
+        let settle = |verdict, headers| Conclusion::Settle { verdict, headers };
+        let command = match self.to_be_done(job) {
             Ok(command) => command,
             Err(verdict) => return settle(verdict, headers),
         };
         self.count_omitted(command);
+        let taken_at = in_hand.taken_at;
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-        let (mut paused, mut limits) = (Duration::ZERO, 0_u32);
+        let mut limits = 0;
         loop {
-            // Before the gate: what is away may have to go behind the held events first.
-            if let Some(aside) = self.not_its_turn(job, standing, false) {
-                return settle(Verdict::Parked(aside), headers);
-            }
-            let admission = tokio::select! {
-                biased;
-                () = leave.cancelled() => return Conclusion::Leave,
-                admission = self.admit(job) => admission,
-            };
-            match admission {
-                // The gate may have opened after a held event of this subject went away.
-                Admission::Work => {
-                    if let Some(aside) = self.not_its_turn(job, standing, true) {
-                        return settle(Verdict::Parked(aside), headers);
-                    }
-                    // Not before: another event of the subject, which has to come first, may stand between the two.
-                    if job.mark.is_minted && self.ended.contains(&job.mark) {
-                        return settle(Verdict::Copy, headers);
-                    }
-                }
-                Admission::Leave => return Conclusion::Leave,
-                Admission::Move(moving) => {
-                    return Conclusion::Settle { verdict: Verdict::Hold, headers, moving: Some(moving) };
-                }
-            }
             let stay = || MAX_STAY.saturating_sub(taken_at.elapsed());
-            if self.lookout.is_out() {
-                // Around again: the account may be another one's business by then.
-                match self.in_time(self.lookout.until_back(), stay(), leave).await {
-                    Some(()) => continue,
-                    None => return Conclusion::Leave,
-                }
-            }
-            if let Some(left) = job.desk.gate.paused() {
-                // Waiting out a pause keeps the place of other accounts' events too, so it may take only so long in all.
-                paused += left;
-                if stay().min(self.retry.in_hand) < paused {
-                    return settle(Verdict::Retry(Retry::Tier(self.retry.covering(left))), headers);
-                }
-                if !sleep(left, leave).await {
-                    return Conclusion::Leave;
-                }
-                continue;
-            }
-            let permit = match self.turn(job, stay(), leave).await {
-                Turn::Now(permit) => permit,
-                Turn::Elsewhere => continue,
-                Turn::Leave => return Conclusion::Leave,
+            let admitted = self.in_time(self.admit(job, standing), stay(), leave).await;
+            let permit = match admitted.unwrap_or(Admitted::Leave) {
+                Admitted::Call(permit) => permit,
+                Admitted::Aside(aside) => return settle(Verdict::Parked(aside), headers),
+                Admitted::Copy => return settle(Verdict::Copy, headers),
+                Admitted::Leave => return Conclusion::Leave,
             };
-            let pass = match self.in_time(self.lookout.pass(), stay().max(LEAST_STAY), leave).await {
-                Some(Some(pass)) => pass,
-                Some(None) => continue,
-                None => return Conclusion::Leave,
-            };
-            // Waiting for the permit may have taken long. The permit is kept if nothing has changed: giving it back and
-            // asking again would pass it round among the waiters for ever.
-            if !job.desk.gate.lets_through(job.source) {
-                continue;
-            }
-            let (began, applied) = self.attempt(job, command, taken_at + self.longest_stay, leave).await;
-            drop((permit, pass));
-            let failure = match applied {
-                Ok(Ok(applied)) => {
+            let (began, attempted) = self.attempt(job, command, in_hand, leave).await;
+            drop(permit);
+            let failure = match attempted {
+                Attempted::Applied(applied) => {
                     job.desk.delivered(began);
                     self.count_omitted_by_update(command, applied);
                     return settle(Verdict::Delivered(applied), headers);
                 }
-                Ok(Err(failure)) => failure,
-                Err(CalledOff::Elsewhere) => continue,
-                Err(CalledOff::Late) => return settle(self.unfinished(job, taken_at, began, &mut headers), headers),
+                Attempted::Failed(failure) => failure,
+                Attempted::CalledOff(CalledOff::Elsewhere) => continue,
+                Attempted::CalledOff(CalledOff::Late) => {
+                    return settle(self.unfinished(job, taken_at, began, &mut headers), headers);
+                }
+                Attempted::Died(times) => return settle(given_up(times), headers),
             };
             // Unknown, it is not charged either.
             let known = self.in_time(self.learn(job, began, &failure), stay().max(LEAST_STAY), leave).await;
@@ -196,15 +157,47 @@ impl Context {
                     self.metrics.attempt_spared();
                     backoff.reset();
                 }
-                // Around again: the gate says where it goes from here.
-                Verdict::Hold => self.hold(&job.desk, failure.status()),
+                // The queue gets it back, with everything else in hand.
+                Verdict::Hold => {
+                    self.hold(&job.desk, failure.status());
+                    return Conclusion::Leave;
+                }
                 settled => return settle(settled, headers),
             }
         }
     }
 
+    /// Waits until the event may call: the queue can take what its verdict may need, nothing keeps its account from calling, and
+    /// there is a permit. Whether it is its turn is asked once, with the permit in hand.
+    async fn admit<'a>(&self, job: &'a Job, standing: Option<&Standing>) -> Admitted<'a> {
+        let gate = &job.desk.gate;
+        let mut state = self.queue.state();
+        loop {
+            if state.wait_for(BrokerState::is_up).await.is_err() {
+                return Admitted::Leave;
+            }
+            gate.until(|state| state == GateState::Open).await;
+            self.lookout.until_back().await;
+            gate.until_unpaused().await;
+            let permit = job.desk.turnstile.enter().await;
+            // Waiting for it may have taken long.
+            let may_call = gate.state() == GateState::Open && gate.paused().is_none();
+            if !may_call || self.lookout.is_out() || !state.borrow().is_up() {
+                continue;
+            }
+            if let Some(behind) = standing.and_then(Standing::turn) {
+                return Admitted::Aside(self.retry.aside(behind));
+            }
+            // Not before: another event of the subject, which has to come first, may stand between the two.
+            if job.mark.is_minted && self.ended.contains(&job.mark) {
+                return Admitted::Copy;
+            }
+            return Admitted::Call(permit);
+        }
+    }
+
     /// What an event asks for, or its verdict where that needs no call.
-    fn to_be_done<'a>(&self, job: &'a Job, message: &Message) -> Result<&'a Command, Verdict> {
+    fn to_be_done<'a>(&self, job: &'a Job) -> Result<&'a Command, Verdict> {
         if !job.mark.is_minted && self.ended.contains(&job.mark) {
             return Err(Verdict::Copy);
         }
@@ -218,67 +211,44 @@ impl Context {
             let error = "its sender may only create, and this is a delete".to_owned();
             return Err(Verdict::DeadLetter { reason: DeadReason::Unsigned, status: None, error });
         }
-        match self.held_too_long(&message.headers, job.source) {
-            Some(verdict) => Err(verdict),
-            None => Ok(command),
-        }
+        Ok(command)
     }
 
-    /// Where an event goes while earlier ones of its subject have not ended; `None` when it is its turn.
-    fn not_its_turn(&self, job: &Job, standing: Option<&Standing>, admitted: bool) -> Option<Aside> {
-        standing?.turn(admitted).map(|behind| self.retry.aside(behind, job.source))
-    }
-
-    /// Waits until the queue can take what a verdict may need, and the account's gate has decided.
-    async fn admit<'a>(&self, job: &'a Job) -> Admission<'a> {
-        let mut state = self.queue.state();
-        if state.wait_for(refersion_relay_queue::BrokerState::is_up).await.is_err() {
-            return Admission::Leave;
-        }
-        job.desk.gate.admit(job.source).await
-    }
-
-    /// Waits until it is the event's turn among those of its account, but not so long that other accounts' events wait for
-    /// it behind it.
-    async fn turn<'a>(&self, job: &'a Job, stay: Duration, leave: &CancellationToken) -> Turn<'a> {
-        let turnstile = &job.desk.turnstile;
-        let is_shared = job.source == Source::Shard && self.roster.is_shared();
-        let patience = if is_shared { stay.min(LONGEST_TURN) } else { stay };
-        let is_late = is_shared && turnstile.expected_wait(0).is_some_and(|wait| LATE_TURN < wait);
-        if !is_late {
-            tokio::select! {
-                biased;
-                () = leave.cancelled() => return Turn::Leave,
-                permit = turnstile.enter() => return Turn::Now(permit),
-                () = job.desk.gate.until_closed_to(job.source) => return Turn::Elsewhere,
-                () = tokio::time::sleep(patience) => {}
-            }
-        }
-        match job.source {
-            Source::Shard => {
-                make_way(&job.desk);
-                Turn::Elsewhere
-            }
-            Source::Held => Turn::Leave,
-        }
-    }
-
-    /// Makes one attempt, which begins no call after `until`. Returns when it began and how it ended.
+    /// Makes one attempt, which begins no call when the event has been in hand for too long. Returns when it began and how it
+    /// ended.
     async fn attempt(
         &self,
         job: &Job,
         command: &Command,
-        until: Instant,
+        in_hand: &InHand,
         leave: &CancellationToken,
-    ) -> (Instant, Result<Result<Applied, Failure>, CalledOff>) {
+    ) -> (Instant, Attempted) {
+        let until = in_hand.taken_at + self.longest_stay;
         let attempt = Arc::new(Attempt::at_event(self.lookout.clone(), job.desk.clone(), leave.clone(), until));
         let account = job.account();
-        let applied = tokio::select! {
-            biased;
-            applied = self.destination.apply(&account, command, attempt.clone()) => Ok(applied),
-            why = attempt.called_off() => Err(why),
+        let applying = async {
+            tokio::select! {
+                biased;
+                applied = self.destination.apply(&account, command, attempt.clone()) => match applied {
+                    Ok(applied) => Attempted::Applied(applied),
+                    Err(failure) => Attempted::Failed(failure),
+                },
+                why = attempt.called_off() => Attempted::CalledOff(why),
+            }
         };
-        (attempt.began(), applied)
+        if !in_hand.is_suspect {
+            let _beside = self.beside.read().await;
+            return (attempt.began(), applying.await);
+        }
+        let attempted = match alone(self, &in_hand.delivery, applying).await {
+            Alone::Survived(attempted, note) => {
+                in_hand.delivery.erase(0..note + 1).await;
+                attempted
+            }
+            Alone::Died(times) => Attempted::Died(times),
+            Alone::Lost => Attempted::CalledOff(CalledOff::Elsewhere),
+        };
+        (attempt.began(), attempted)
     }
 
     /// Decides about an event whose attempt took too long. It is older from then on if it had most of its time for itself, and
@@ -349,7 +319,7 @@ impl Context {
             job.desk.gate.not_limited(began);
         }
         let refersion = match trouble(failure) {
-            Some(trouble) => self.lookout.judge(began, Instant::now(), trouble).await,
+            Some(_) => self.lookout.judge(began, Instant::now()).await,
             None => Known::Up,
         };
         let is_refused = matches!(failure, Failure::Unauthorized { .. });
@@ -386,16 +356,6 @@ impl Context {
         }
     }
 
-    fn held_too_long(&self, headers: &Headers, source: Source) -> Option<Verdict> {
-        let held_at = headers.held_at.filter(|_| source == Source::Held)?;
-        let held = since(held_at, SystemTime::now(), self.began.elapsed());
-        (self.retry.max_held <= held).then(|| Verdict::DeadLetter {
-            reason: DeadReason::Held,
-            status: None,
-            error: format!("held for its account for {} days", held.as_secs() / 86_400),
-        })
-    }
-
     fn count_omitted(&self, command: &Command) {
         if let Command::Create(affiliate) = command {
             affiliate.omitted.iter().for_each(|field| self.metrics.omitted(*field));
@@ -411,26 +371,14 @@ impl Context {
     }
 }
 
-/// The time behind a held account does not age an event.
-fn arrived(headers: &Headers, source: Source) -> Headers {
+/// What an event waited for longer than its tier, in its work queue, does not age it: nobody read that, or others came first.
+fn arrived(headers: &Headers, now: SystemTime) -> Headers {
     let mut headers = headers.clone();
-    if source == Source::Held
-        && let Some(held_at) = headers.held_at.take()
-        && let Some(first) = headers.first_failed_at
-    {
-        let now = SystemTime::now();
-        let held = now.duration_since(held_at).unwrap_or_default();
-        headers.first_failed_at = Some(first.checked_add(held).map_or(now, |shifted| shifted.min(now)));
+    let waited = past(headers.due_at.take(), now).and_then(|due| now.duration_since(due).ok());
+    if let (Some(waited), Some(first)) = (waited, headers.first_failed_at) {
+        headers.first_failed_at = Some(first.checked_add(waited).map_or(now, |shifted| shifted.min(now)));
     }
     headers
-}
-
-/// An account has more events than it may call for. They go behind one another in a place of their own, where they keep
-/// their order and other accounts' events do not wait for them.
-fn make_way(desk: &Desk) {
-    if desk.gate.advance(GateState::Open, GateState::Releasing) {
-        tracing::info!(account = %desk.name, "this account has a backlog: its events wait where others need not wait for them");
-    }
 }
 
 /// Whether an attempt counts against its event.
@@ -457,5 +405,31 @@ async fn sleep(wait: Duration, leave: &CancellationToken) -> bool {
         biased;
         () = leave.cancelled() => false,
         () = tokio::time::sleep(wait) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    #[test]
+    fn what_an_event_waits_in_its_queue_does_not_age_it() {
+        let now = SystemTime::UNIX_EPOCH + 10_000 * MINUTE;
+        let age = |first_failed_at: Option<SystemTime>, due_at| {
+            let account = "acme".to_owned().try_into().expect("a name");
+            let headers = Headers::received("m1", "identify", account, String::new(), SystemTime::UNIX_EPOCH);
+            let arrived = arrived(&Headers { first_failed_at, due_at, ..headers }, now);
+            assert_eq!(arrived.due_at, None);
+            arrived.first_failed_at.map(|first| now.duration_since(first).expect("it is past"))
+        };
+        let failed = Some(now - 70 * MINUTE);
+        assert_eq!(age(failed, None), Some(70 * MINUTE));
+        assert_eq!(age(failed, Some(now - 60 * MINUTE)), Some(10 * MINUTE), "the account was held for an hour, say");
+        assert_eq!(age(failed, Some(now)), Some(70 * MINUTE));
+        assert_eq!(age(failed, Some(now + MINUTE)), Some(70 * MINUTE), "the clock was set back");
+        assert_eq!(age(failed, Some(SystemTime::UNIX_EPOCH)), Some(Duration::ZERO), "or it was written by somebody else");
+        assert_eq!(age(None, Some(now - MINUTE)), None);
     }
 }

@@ -27,11 +27,11 @@ impl Asked {
     }
 
     fn arrives(&mut self, event: u64) -> Visit {
-        self.barrier.arrive(&Self::mark(event), Source::Shard, false, self.now).visit
+        self.barrier.arrive(&Self::mark(event), false, self.now).visit
     }
 
     fn comes_again(&mut self, event: u64) -> Visit {
-        self.barrier.arrive(&Self::mark(event), Source::Shard, true, self.now).visit
+        self.barrier.arrive(&Self::mark(event), true, self.now).visit
     }
 
     fn leaves(&mut self, visit: Visit, delay: Duration) {
@@ -39,7 +39,7 @@ impl Asked {
     }
 
     fn turn(&mut self, visit: Visit) -> Option<Behind> {
-        self.barrier.turn([0, 0], visit, Source::Shard, true, self.now)
+        self.barrier.turn([0, 0], visit, self.now)
     }
 
     fn ends(&mut self, visit: Visit) {
@@ -114,7 +114,7 @@ fn one_that_never_comes_back_does_not_block_for_ever() {
 }
 
 #[test]
-fn a_backlog_on_the_shard_makes_nobody_missing() {
+fn a_backlog_makes_nobody_missing() {
     let mut asked = Asked::new(10);
     let first = asked.arrives(0);
     asked.leaves(first, Duration::ZERO);
@@ -124,7 +124,7 @@ fn a_backlog_on_the_shard_makes_nobody_missing() {
 
     let second = asked.comes_again(1);
 
-    assert_eq!(asked.turn(second).map(|behind| behind.waits), Some(None), "the first one is still on the shard");
+    assert_eq!(asked.turn(second).map(|behind| behind.waits), Some(None), "the first one is still on the queue");
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn what_was_left_unsettled_comes_before_anything_new_or_never() {
     let mut asked = Asked::new(10);
     for event in 0..3 {
         let visit = asked.arrives(event);
-        asked.barrier.lose([0, 0], visit, Source::Shard, asked.now);
+        asked.barrier.lose([0, 0], visit, asked.now);
     }
     let second = asked.comes_again(1);
     assert!(asked.turn(second).is_some(), "the first one comes again");
@@ -148,7 +148,7 @@ fn the_same_bytes_without_an_id_are_another_event_until_the_first_can_be_back() 
     let mut asked = Asked::new(10);
     let minted = |event| Mark { is_minted: true, ..Asked::mark(event) };
     let arrives =
-        |asked: &mut Asked, event| asked.barrier.arrive(&minted(event), Source::Shard, false, asked.now).visit;
+        |asked: &mut Asked, event| asked.barrier.arrive(&minted(event), false, asked.now).visit;
     for event in [0, 1, 0] {
         let visit = arrives(&mut asked, event);
         asked.leaves(visit, MINUTE);
@@ -161,46 +161,6 @@ fn the_same_bytes_without_an_id_are_another_event_until_the_first_can_be_back() 
         asked.ends(visit);
     }
     assert_eq!(asked.barrier.size(), (0, 0));
-}
-
-#[test]
-fn held_events_come_before_what_went_away_from_the_shard_meanwhile() {
-    let mut asked = Asked::new(10);
-    let first = asked.arrives(0);
-    asked.leaves(first, MINUTE);
-    let second = asked.arrives(1);
-    asked.leaves(second, MINUTE);
-    asked.now += MINUTE;
-    // The account is held by now, so the first one goes behind it.
-    let first = asked.arrives(0);
-    assert_eq!(asked.turn(first), None);
-    asked.barrier.hold([0, 0], first, asked.now);
-    asked.barrier.held([0, 0], first);
-
-    let held = asked.barrier.arrive(&Asked::mark(0), Source::Held, false, asked.now);
-
-    let turn = |asked: &mut Asked, visit, from| asked.barrier.turn([0, 0], visit, from, true, asked.now);
-    assert_eq!(turn(&mut asked, held.visit, Source::Held), None);
-    asked.leaves(held.visit, MINUTE);
-    let behind = asked.barrier.arrive(&Asked::mark(2), Source::Held, false, asked.now);
-    assert!(turn(&mut asked, behind.visit, Source::Held).is_some(), "one that was held is away");
-    asked.leaves(behind.visit, MINUTE);
-    let second = asked.arrives(1);
-    assert!(turn(&mut asked, second, Source::Shard).is_some(), "both held ones come first");
-}
-
-#[test]
-fn what_comes_from_the_shard_goes_behind_a_held_one_that_is_being_worked() {
-    let mut asked = Asked::new(10);
-    let held = asked.barrier.arrive(&Asked::mark(0), Source::Held, false, asked.now).visit;
-    assert_eq!(asked.barrier.turn([0, 0], held, Source::Held, true, asked.now), None);
-    let next = asked.arrives(1);
-
-    let turn = |asked: &mut Asked, admitted| asked.barrier.turn([0, 0], next, Source::Shard, admitted, asked.now);
-    assert_eq!(turn(&mut asked, false), None, "the gate says where it goes");
-    assert!(turn(&mut asked, true).is_some(), "not to be worked beside the other");
-    asked.ends(held);
-    assert_eq!(turn(&mut asked, true), None);
 }
 
 #[test]
@@ -222,7 +182,6 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         4 => Just(Outcome::Delivered),
         3 => (0..2_usize).prop_map(Outcome::Tier),
-        1 => Just(Outcome::Refused),
         1 => Just(Outcome::Dead),
     ]
 }
@@ -231,18 +190,11 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => (0..3_u64, 0..2_u64).prop_map(|(subject, bytes)| Op::Publish { subject, bytes }),
         8 => Just(Op::Take),
-        3 => Just(Op::TakeHeld),
         8 => (0..3_u64).prop_map(Op::Begin),
-        3 => (0..3_u64).prop_map(Op::BeginHeld),
         8 => (0..3_u64, outcome()).prop_map(|(subject, outcome)| Op::Finish { subject, outcome }),
-        3 => (0..3_u64, outcome()).prop_map(|(subject, outcome)| Op::FinishHeld { subject, outcome }),
         4 => (0..120_u32).prop_map(|seconds| Op::Wait(seconds * SECOND)),
         1 => (any::<bool>(), any::<bool>()).prop_map(|(copied, acked)| Op::LoseTerm { copied, acked }),
-        1 => (any::<bool>(), any::<bool>()).prop_map(|(copied, acked)| Op::LoseHeldTerm { copied, acked }),
-        1 => Just(Op::KeysAreRefused),
-        2 => Just(Op::KeysWork),
-        2 => Just(Op::NearlyDone),
-        2 => Just(Op::NothingHeld),
+        2 => Just(Op::GiveBack),
     ]
 }
 

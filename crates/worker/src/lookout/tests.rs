@@ -1,6 +1,7 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use refersion_relay_model::{AccountName, Command, Fingerprint, KeyPair, MissingLastName};
 use refersion_relay_refersion::{Applied, Calls, Ended, Existing, NewAffiliateDefaults, Operation};
 use tokio_util::sync::DropGuard;
@@ -81,7 +82,7 @@ impl Scene {
     /// What is found out about an attempt that failed just now.
     async fn fail(&self) -> Known {
         let now = Instant::now();
-        self.lookout.judge(now, now, Trouble::NoAnswer).await
+        self.lookout.judge(now, now).await
     }
 
     /// An outage that lasts.
@@ -121,7 +122,7 @@ async fn one_event_that_fails_is_charged_or_begins_an_outage_by_a_probe() {
 
     scene.become_(Mood::Refuses);
     assert_eq!(scene.fail().await, Known::Out);
-    assert!(scene.lookout.is_out() && scene.lookout.pass().await.is_none());
+    assert!(scene.lookout.is_out());
     let standing = scene.lookout.standing();
     assert_eq!((standing.state, standing.trouble), (RefersionState::Outage, Some(Trouble::NoAnswer)));
     assert!(scene.shows(r#"refersion_state{state="outage"} 1"#) && scene.shows(r#"refersion_state{state="up"} 0"#));
@@ -152,66 +153,18 @@ async fn a_hanging_refersion_is_probed_all_the_time_by_each_account_in_turn() {
     scene.lookout.until_back().await;
     assert!(back.elapsed() <= 3 * SECOND, "the probes that still hang delay nothing: {:?}", back.elapsed());
     let standing = scene.lookout.standing();
-    assert_eq!((standing.state, standing.trouble), (RefersionState::Ramping, None));
+    assert_eq!((standing.state, standing.trouble), (RefersionState::Up, None));
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_come_back_one_two_four_at_a_time_and_never_more_than_may_be() {
-    let scene = Scene::out(Mood::Refuses).await;
-    let (in_flight, most) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let begun = Mutex::new(None);
-    let calls = (0..5_000).map(|_| async {
-        let pass = loop {
-            match scene.lookout.pass().await {
-                Some(pass) => break pass,
-                None => scene.lookout.until_back().await,
-            }
-        };
-        let start = *begun.lock().unwrap().get_or_insert(Instant::now());
-        let count = in_flight.fetch_add(1, Ordering::Relaxed) + 1;
-        if scene.lookout.standing().state == RefersionState::Ramping {
-            most.lock().unwrap().push((start.elapsed(), count));
-        }
-        let call = Instant::now();
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        in_flight.fetch_sub(1, Ordering::Relaxed);
-        scene.lookout.answered(call, false);
-        drop(pass);
-    });
-    let all = futures_util::future::join_all(calls);
-    let switch = async {
-        tokio::time::sleep(5 * SECOND).await;
-        scene.become_(Mood::Answers);
-    };
-    tokio::join!(all, switch);
-
-    let within = |from: u64, to: u64| {
-        let most = most.lock().unwrap();
-        let span = Duration::from_millis(from)..Duration::from_millis(to);
-        most.iter().filter(|(at, _)| span.contains(at)).map(|(_, count)| *count).max().unwrap_or_default()
-    };
-    // Eight may be in flight, so the third step is the last.
-    assert_eq!((within(0, 490), within(510, 990), within(1_010, 1_490)), (1, 2, 4));
-    assert_eq!(within(1_510, 60_000), 0, "the ramp is over");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_relapse_stops_those_who_wait_and_needs_no_probe() {
+async fn after_an_outage_each_account_begins_with_one_call_at_a_time() {
     let scene = Scene::out(Mood::Refuses).await;
     scene.become_(Mood::Answers);
     scene.lookout.until_back().await;
-    let first = scene.lookout.pass().await.expect("one may");
-    let (began, probes) = (Instant::now(), scene.probes().len());
-    let second = scene.lookout.pass();
-    let fails = async {
-        scene.become_(Mood::Refuses);
-        assert_eq!(scene.lookout.judge(began, Instant::now(), Trouble::Unavailable).await, Known::Out);
-    };
-    let (second, ()) = tokio::join!(second, fails);
-    drop(first);
-
-    assert!(second.is_none() && scene.lookout.is_out());
-    assert_eq!(scene.probes().len(), probes);
+    for desk in scene.roster.desks() {
+        let _first = desk.turnstile.enter().await;
+        assert!(desk.turnstile.enter().now_or_never().is_none(), "{}", desk.name);
+    }
 }
 
 #[tokio::test(start_paused = true)]

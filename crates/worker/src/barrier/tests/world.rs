@@ -1,4 +1,4 @@
-//! A simple model of a queue and a worker around the barrier: a shard, two tiers, the held queue of one account, lanes.
+//! A simple model of a queue and a worker around the barrier: a work queue, two tiers, lanes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -7,13 +7,12 @@ use tokio::time::Instant;
 
 use crate::RetryPolicy;
 use crate::barrier::{Barrier, GivenUp};
-use crate::gate::{GateState, Source};
 use crate::line::{Behind, Reach, Visit};
 use crate::mark::Mark;
 use crate::verdict::Aside;
 
 const TIERS: [Duration; 2] = [Duration::from_mins(1), Duration::from_mins(10)];
-/// What may be in hand, and what may wait in one lane of the shard.
+/// What may be in hand, and what may wait in one lane.
 const ROOM: usize = 8;
 const CROWD: usize = 2;
 
@@ -24,14 +23,8 @@ pub(super) enum Op {
         bytes: u64,
     },
     Take,
-    TakeHeld,
     Begin(u64),
-    BeginHeld(u64),
     Finish {
-        subject: u64,
-        outcome: Outcome,
-    },
-    FinishHeld {
         subject: u64,
         outcome: Outcome,
     },
@@ -42,21 +35,14 @@ pub(super) enum Op {
         copied: bool,
         acked: bool,
     },
-    LoseHeldTerm {
-        copied: bool,
-        acked: bool,
-    },
-    KeysAreRefused,
-    KeysWork,
-    NearlyDone,
-    NothingHeld,
+    /// The queue is given back in order: its account is held, say.
+    GiveBack,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Outcome {
     Delivered,
     Tier(usize),
-    Refused,
     Dead,
 }
 
@@ -82,7 +68,6 @@ struct InHand {
 enum Exit {
     Ends,
     Goes(Aside),
-    Held,
 }
 
 /// What is different between runs.
@@ -102,13 +87,10 @@ pub(super) struct World {
     capacity: usize,
     now: Instant,
     kind: Kind,
-    gate: GateState,
-    shard: VecDeque<Event>,
+    queue: VecDeque<Event>,
     tiers: [VecDeque<(Instant, Event)>; 2],
-    held: VecDeque<Event>,
-    /// What the term of the shard and that of the held queue have in hand, in the order in which it was delivered.
-    shard_term: Vec<InHand>,
-    held_term: Vec<InHand>,
+    /// What the term has in hand, in the order in which it was delivered.
+    term: Vec<InHand>,
     published: u64,
     /// Of each subject the numbers and marks of its events.
     wanted: BTreeMap<u64, Vec<(u64, Mark)>>,
@@ -124,7 +106,6 @@ impl World {
             tiers: TIERS.to_vec(),
             max_attempts: 40,
             max_age: Duration::from_hours(24),
-            max_held: Duration::from_hours(24),
         };
         Self {
             barrier: Barrier::new(capacity),
@@ -132,12 +113,9 @@ impl World {
             capacity,
             now: Instant::now(),
             kind,
-            gate: GateState::Open,
-            shard: VecDeque::new(),
+            queue: VecDeque::new(),
             tiers: [VecDeque::new(), VecDeque::new()],
-            held: VecDeque::new(),
-            shard_term: Vec::new(),
-            held_term: Vec::new(),
+            term: Vec::new(),
             published: 0,
             wanted: BTreeMap::new(),
             delivered: BTreeMap::new(),
@@ -163,16 +141,15 @@ impl World {
                 assert_eq!(self.barrier.size().0, 0, "what has ended is still remembered");
                 return;
             }
-            let mut ops = vec![Op::KeysWork, Op::TakeHeld, Op::Take];
+            let mut ops = vec![Op::Take];
             for subject in self.wanted.keys().copied() {
                 let outcome = Outcome::Delivered;
-                ops.extend([Op::BeginHeld(subject), Op::FinishHeld { subject, outcome }]);
                 ops.extend([Op::Begin(subject), Op::Finish { subject, outcome }]);
             }
-            ops.extend([Op::NothingHeld, Op::Wait(Duration::from_secs(5))]);
+            ops.push(Op::Wait(Duration::from_secs(5)));
             self.run(&ops);
         }
-        panic!("it does not come to an end: {:?} {:?} {:?} {:?}", self.gate, self.shard, self.tiers, self.held);
+        panic!("it does not come to an end: {:?} {:?}", self.queue, self.tiers);
     }
 
     /// Each event was delivered once, in the order in which they were published; what died was not.
@@ -206,39 +183,18 @@ impl World {
     }
 
     fn is_empty(&self) -> bool {
-        self.shard.is_empty()
-            && self.held.is_empty()
-            && self.tiers.iter().all(VecDeque::is_empty)
-            && self.shard_term.is_empty()
-            && self.held_term.is_empty()
-    }
-
-    fn term(&mut self, of: Source) -> &mut Vec<InHand> {
-        match of {
-            Source::Shard => &mut self.shard_term,
-            Source::Held => &mut self.held_term,
-        }
+        self.queue.is_empty() && self.tiers.iter().all(VecDeque::is_empty) && self.term.is_empty()
     }
 
     fn act(&mut self, op: &Op) {
         match *op {
             Op::Publish { subject, bytes } => self.publish(subject, bytes),
             Op::Take => self.take(),
-            Op::TakeHeld => self.take_held(),
-            Op::Begin(subject) => self.begin(Source::Shard, subject),
-            Op::BeginHeld(subject) => self.begin(Source::Held, subject),
-            Op::Finish { subject, outcome } => self.finish(Source::Shard, subject, outcome),
-            Op::FinishHeld { subject, outcome } => self.finish(Source::Held, subject, outcome),
+            Op::Begin(subject) => self.begin(subject),
+            Op::Finish { subject, outcome } => self.finish(subject, outcome),
             Op::Wait(time) => self.wait(time),
-            Op::LoseTerm { copied, acked } => self.lose_term(Source::Shard, copied, acked),
-            Op::LoseHeldTerm { copied, acked } => self.lose_term(Source::Held, copied, acked),
-            Op::KeysAreRefused => self.gate = GateState::Held,
-            Op::KeysWork if self.gate == GateState::Held => self.gate = GateState::Releasing,
-            Op::NearlyDone if self.gate == GateState::Releasing => self.gate = GateState::Settling,
-            Op::NothingHeld if self.gate != GateState::Held && self.held.is_empty() && self.held_term.is_empty() => {
-                self.gate = GateState::Open;
-            }
-            Op::KeysWork | Op::NearlyDone | Op::NothingHeld => {}
+            Op::LoseTerm { copied, acked } => self.lose_term(copied, acked),
+            Op::GiveBack => self.lose_term(false, false),
         }
     }
 
@@ -249,71 +205,45 @@ impl World {
         let mark =
             Mark { subject: [0, subject], event: [subject, event], accepted_ms: number, is_minted: self.is_minted() };
         self.wanted.entry(subject).or_default().push((number, mark));
-        self.shard.push_back(Event { subject, number, mark, redelivered: false });
-    }
-
-    fn arrive(&mut self, event: &Event, from: Source) -> Visit {
-        self.barrier.arrive(&event.mark, from, event.redelivered, self.now).visit
+        self.queue.push_back(Event { subject, number, mark, redelivered: false });
     }
 
     fn take(&mut self) {
-        if ROOM <= self.shard_term.len() {
+        if ROOM <= self.term.len() {
             return;
         }
-        let Some(event) = self.shard.pop_front() else { return };
-        let visit = self.arrive(&event, Source::Shard);
-        let waiting = self.shard_term.iter().filter(|in_hand| in_hand.event.subject == event.subject).count();
+        let Some(event) = self.queue.pop_front() else { return };
+        let visit = self.barrier.arrive(&event.mark, event.redelivered, self.now).visit;
+        let waiting = self.term.iter().filter(|in_hand| in_hand.event.subject == event.subject).count();
         let behind = match self.barrier.reach(event.mark.subject, visit, self.now) {
             Reach::Behind(behind) => behind,
             Reach::Free { works } if CROWD < waiting => Behind { waits: None, works },
-            Reach::Free { .. } => return self.shard_term.push(InHand { event, visit, is_worked: false }),
+            Reach::Free { .. } => return self.term.push(InHand { event, visit, is_worked: false }),
         };
-        let aside = self.policy.aside(behind, Source::Shard);
+        let aside = self.policy.aside(behind);
         self.let_go(event, visit, Exit::Goes(aside));
     }
 
-    fn take_held(&mut self) {
-        if matches!(self.gate, GateState::Releasing | GateState::Settling)
-            && self.held_term.len() < ROOM
-            && let Some(event) = self.held.pop_front()
-        {
-            let visit = self.arrive(&event, Source::Held);
-            self.held_term.push(InHand { event, visit, is_worked: false });
-        }
-    }
-
     /// What a task does up to its call.
-    fn begin(&mut self, from: Source, subject: u64) {
-        let Some(index) = self.term(from).iter().position(|in_hand| in_hand.event.subject == subject) else { return };
-        let InHand { event, visit, is_worked } = &self.term(from)[index];
+    fn begin(&mut self, subject: u64) {
+        let Some(index) = self.term.iter().position(|in_hand| in_hand.event.subject == subject) else { return };
+        let InHand { event, visit, is_worked } = &self.term[index];
         let (event, visit, is_worked) = (event.clone(), *visit, *is_worked);
         if is_worked {
             return;
         }
         if !self.is_minted() && self.is_copy(&event) {
-            return self.leave_hand(from, index, Exit::Ends);
+            return self.leave_hand(index, Exit::Ends);
         }
-        if let Some(behind) = self.barrier.turn(event.mark.subject, visit, from, false, self.now) {
-            let aside = self.policy.aside(behind, from);
-            return self.leave_hand(from, index, Exit::Goes(aside));
-        }
-        match (from, self.gate) {
-            (Source::Shard, GateState::Open) | (Source::Held, GateState::Releasing | GateState::Settling) => {}
-            (Source::Shard, GateState::Held | GateState::Releasing) => {
-                return self.leave_hand(from, index, Exit::Held);
-            }
-            // It waits, or its term is about to end.
-            _ => return,
-        }
-        if let Some(behind) = self.barrier.turn(event.mark.subject, visit, from, true, self.now) {
-            let aside = self.policy.aside(behind, from);
-            return self.leave_hand(from, index, Exit::Goes(aside));
+        if let Some(behind) = self.barrier.turn(event.mark.subject, visit, self.now) {
+            let aside = self.policy.aside(behind);
+            return self.leave_hand(index, Exit::Goes(aside));
         }
         if self.is_minted() && self.is_copy(&event) {
-            return self.leave_hand(from, index, Exit::Ends);
+            return self.leave_hand(index, Exit::Ends);
         }
-        self.term(from)[index].is_worked = true;
-        let worked = self.shard_term.iter().chain(&self.held_term).filter(|in_hand| in_hand.is_worked);
+        self.term[index].is_worked = true;
+        let worked = self.term.iter().filter(|in_hand| in_hand.is_worked);
         assert_eq!(worked.filter(|in_hand| in_hand.event.subject == subject).count(), 1, "two are worked at once");
     }
 
@@ -327,30 +257,27 @@ impl World {
         }
     }
 
-    fn finish(&mut self, from: Source, subject: u64, outcome: Outcome) {
-        let Some(index) = self.term(from).iter().position(|in_hand| in_hand.event.subject == subject) else { return };
-        let InHand { event, is_worked: true, .. } = &self.term(from)[index] else { return };
+    fn finish(&mut self, subject: u64, outcome: Outcome) {
+        let Some(index) = self.term.iter().position(|in_hand| in_hand.event.subject == subject) else { return };
+        let InHand { event, is_worked: true, .. } = &self.term[index] else { return };
         let event = event.clone();
         match outcome {
             Outcome::Delivered => {
                 self.delivered.entry(subject).or_default().push((event.number, event.mark));
-                self.leave_hand(from, index, Exit::Ends);
+                self.leave_hand(index, Exit::Ends);
             }
             // Of the same bytes nobody can tell which of them died.
             Outcome::Dead if !self.is_minted() => {
                 self.dead.insert(event.number);
-                self.leave_hand(from, index, Exit::Ends);
+                self.leave_hand(index, Exit::Ends);
             }
-            Outcome::Tier(tier) => self.leave_hand(from, index, Exit::Goes(Aside::Tier(TIERS[tier]))),
-            Outcome::Refused | Outcome::Dead => {
-                self.gate = GateState::Held;
-                self.term(from)[index].is_worked = false;
-            }
+            Outcome::Tier(tier) => self.leave_hand(index, Exit::Goes(Aside::Tier(TIERS[tier]))),
+            Outcome::Dead => self.term[index].is_worked = false,
         }
     }
 
-    fn leave_hand(&mut self, from: Source, index: usize, exit: Exit) {
-        let InHand { event, visit, .. } = self.term(from).remove(index);
+    fn leave_hand(&mut self, index: usize, exit: Exit) {
+        let InHand { event, visit, .. } = self.term.remove(index);
         self.let_go(event, visit, exit);
     }
 
@@ -361,7 +288,6 @@ impl World {
         match exit {
             Exit::Ends => self.barrier.end(subject, visit, self.now),
             Exit::Goes(_) => {}
-            Exit::Held => self.barrier.held(subject, visit),
         }
     }
 
@@ -370,7 +296,6 @@ impl World {
             Exit::Ends => {}
             Exit::Goes(Aside::Tier(delay)) => self.barrier.leave(event.mark.subject, visit, self.now + delay),
             Exit::Goes(Aside::Round) => self.barrier.leave(event.mark.subject, visit, self.now),
-            Exit::Held => self.barrier.hold(event.mark.subject, visit, self.now),
         }
     }
 
@@ -378,8 +303,7 @@ impl World {
         event.redelivered = false;
         match exit {
             Exit::Ends => {}
-            Exit::Held => self.held.push_back(event),
-            Exit::Goes(Aside::Round) => self.shard.push_back(event),
+            Exit::Goes(Aside::Round) => self.queue.push_back(event),
             Exit::Goes(Aside::Tier(delay)) => {
                 let tier = TIERS.iter().position(|tier| *tier == delay).expect("a tier");
                 self.tiers[tier].push_back((self.now + delay, event));
@@ -387,7 +311,7 @@ impl World {
         }
     }
 
-    /// What is due goes to the shard's tail, in the order of the times.
+    /// What is due goes to the queue's tail, in the order of the times.
     fn wait(&mut self, time: Duration) {
         self.now += time;
         loop {
@@ -395,29 +319,25 @@ impl World {
             let next = (0..2).filter_map(due).min();
             let Some((_, tier)) = next.filter(|(due, _)| *due <= self.now) else { return };
             let (_, event) = self.tiers[tier].pop_front().expect("it is due");
-            self.shard.push_back(event);
+            self.queue.push_back(event);
         }
     }
 
-    fn lose_term(&mut self, from: Source, copied: bool, acked: bool) {
+    fn lose_term(&mut self, copied: bool, acked: bool) {
         let mut back = Vec::new();
-        for (index, InHand { mut event, visit, .. }) in std::mem::take(self.term(from)).into_iter().enumerate() {
+        for (index, InHand { mut event, visit, .. }) in std::mem::take(&mut self.term).into_iter().enumerate() {
             let is_copied = index == 0 && copied && self.kind == Kind::WithIdsAndDoubts;
             if is_copied {
                 let exit = Exit::Goes(Aside::Tier(TIERS[0]));
                 self.exit(&event, visit, exit);
                 self.move_to(event.clone(), exit);
             }
-            self.barrier.lose(event.mark.subject, visit, from, self.now);
+            self.barrier.lose(event.mark.subject, visit, self.now);
             if !(is_copied && acked) {
                 event.redelivered = true;
                 back.push(event);
             }
         }
-        let place = match from {
-            Source::Shard => &mut self.shard,
-            Source::Held => &mut self.held,
-        };
-        back.into_iter().rev().for_each(|event| place.push_front(event));
+        back.into_iter().rev().for_each(|event| self.queue.push_front(event));
     }
 }

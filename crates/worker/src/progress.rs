@@ -1,0 +1,64 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
+
+/// How long a queue that was given back may take to be owned again before the worker is not ready.
+const TAKING_UP: Duration = Duration::from_secs(5);
+
+/// How far a worker is with owning its work queues.
+#[derive(Debug, Default)]
+pub struct Progress {
+    missing: AtomicUsize,
+}
+
+/// A work queue that is to be owned and is not, for as long as it lives.
+pub(crate) enum Missing {
+    Now(Counted),
+    /// Only if it takes long.
+    Later {
+        /// Counts after a while.
+        _counting: AbortOnDropHandle<()>,
+    },
+}
+
+pub(crate) struct Counted(Arc<Progress>);
+
+impl Progress {
+    /// Whether every work queue is owned, or stood by for, or rightly not read.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.missing.load(Ordering::Acquire) == 0
+    }
+
+    /// A queue is missing from now on.
+    pub(crate) fn missing(self: &Arc<Self>) -> Missing {
+        Missing::Now(Counted::new(self.clone()))
+    }
+
+    /// A queue was given back or lost. It is missing if it is not owned again soon.
+    pub(crate) fn missing_later(self: &Arc<Self>) -> Missing {
+        let progress = self.clone();
+        let counting = tokio::spawn(async move {
+            sleep(TAKING_UP).await;
+            let _counted = Counted::new(progress);
+            std::future::pending().await
+        });
+        Missing::Later { _counting: AbortOnDropHandle::new(counting) }
+    }
+}
+
+impl Counted {
+    fn new(progress: Arc<Progress>) -> Self {
+        progress.missing.fetch_add(1, Ordering::AcqRel);
+        Self(progress)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.missing.fetch_sub(1, Ordering::AcqRel);
+    }
+}

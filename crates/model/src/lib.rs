@@ -36,7 +36,7 @@ pub use fingerprint::{Fingerprint, MAX_PLAIN_ID, MessageId};
 pub use judge::{Ignored, Judgement, Missing, judge, judge_in};
 pub use last_name::{MissingLastName, UnknownMissingLastName};
 pub use personal::Personal;
-pub use subject::{Shard, Subject};
+pub use subject::Subject;
 pub use text::without_byte_order_mark;
 
 /// The largest event that is accepted anywhere, in bytes of its body. Bounds what a worker holds in memory.

@@ -8,7 +8,7 @@ use std::{fs, io};
 
 use bytes::Bytes;
 use clap::{Parser, Subcommand};
-use refersion_relay_model::{AccountName, Shard};
+use refersion_relay_model::AccountName;
 use refersion_relay_queue::{
     BrokerState, Ending, Headers, Message, Place, Queue, Room, Settle, Sqlite, SqlitePath, SqliteSettings,
 };
@@ -18,7 +18,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-const SHARDS: u16 = 8;
+const ACCOUNTS: usize = 8;
 
 #[derive(Parser)]
 struct Args {
@@ -84,8 +84,8 @@ impl Args {
 
 fn settings(path: &Path) -> SqliteSettings {
     let path = SqlitePath::parse(&format!("sqlite:{}", path.display()), Path::new("")).expect("a path");
-    let (drain, accounts, tiers) = (Vec::new(), Vec::new(), Vec::new());
-    SqliteSettings { path, shards: SHARDS, drain, accounts, tiers, confirm_timeout: Duration::from_mins(1) }
+    let accounts = (0..ACCOUNTS).map(account).collect();
+    SqliteSettings { path, accounts, tiers: Vec::new(), confirm_timeout: Duration::from_mins(1) }
 }
 
 async fn open(path: &Path) -> Arc<Sqlite> {
@@ -94,17 +94,16 @@ async fn open(path: &Path) -> Arc<Sqlite> {
     Arc::new(queue)
 }
 
-fn shard(number: usize) -> Place {
-    let index = u16::try_from(number % usize::from(SHARDS)).expect("a remainder");
-    Place::Shard(Shard { index, count: SHARDS })
+fn account(number: usize) -> AccountName {
+    AccountName::try_from(format!("account-{}", number % ACCOUNTS)).expect("a name")
 }
 
 /// Event number so and so: its own id and subject, as many bytes as were asked for.
 fn event(number: usize, body: &Bytes) -> (Place, Message) {
-    let account = AccountName::try_from("acme").expect("a name");
+    let account = account(number);
     let (id, subject) = (format!("message-{number:012}"), format!("{number:016x}"));
-    let headers = Headers::received(&id, "identify", account, subject, SystemTime::now());
-    (shard(number), Message { body: body.clone(), headers })
+    let headers = Headers::received(&id, "identify", account.clone(), subject, SystemTime::now());
+    (Place::Work(account), Message { body: body.clone(), headers })
 }
 
 async fn rate(args: &Args, senders: usize, events: usize, rows: usize, rounds: usize, duration: Duration) {
@@ -150,7 +149,7 @@ fn plain_inserts(path: &Path, body: &Bytes, rows: usize, duration: Duration) -> 
             "CREATE TABLE event (number INTEGER PRIMARY KEY, place INTEGER NOT NULL, due_at INTEGER, due_place INTEGER, \
              deliveries INTEGER NOT NULL, message_id TEXT NOT NULL, type TEXT NOT NULL, account TEXT, subject TEXT, \
              received_at INTEGER NOT NULL, attempts INTEGER NOT NULL, first_failed_at INTEGER, generation INTEGER NOT \
-             NULL, held_at INTEGER, traceparent TEXT, reason TEXT, status INTEGER, error TEXT, dead_at INTEGER, body \
+             NULL, traceparent TEXT, reason TEXT, status INTEGER, error TEXT, dead_at INTEGER, body \
              BLOB NOT NULL, create_only INTEGER NOT NULL DEFAULT 0) STRICT;
              CREATE INDEX event_by_place ON event (place, number);
              CREATE INDEX event_by_tier ON event (place, due_at) WHERE due_at IS NOT NULL;",
@@ -166,7 +165,7 @@ fn plain_inserts(path: &Path, body: &Bytes, rows: usize, duration: Duration) -> 
     while begin.elapsed() < duration {
         connection.execute_batch("BEGIN IMMEDIATE").expect("begins");
         for _ in 0..rows {
-            let place = i64::try_from(count % usize::from(SHARDS)).expect("a remainder");
+            let place = i64::try_from(count % ACCOUNTS).expect("a remainder");
             let (id, subject) = (format!("message-{count:012}"), format!("{count:016x}"));
             insert.execute((place, id, subject, 1_764_000_000_000_i64, body.as_ref())).expect("a row");
             count += 1;
@@ -241,8 +240,8 @@ async fn backlog(args: &Args, events: usize) {
     let queue = open(&path).await;
     let up = begin.elapsed();
     let mut owned = Vec::new();
-    for index in 0..SHARDS {
-        owned.push(queue.own(shard(usize::from(index)), Room { events: 64 }).await.expect("ours"));
+    for number in 0..ACCOUNTS {
+        owned.push(queue.own(Place::Work(account(number)), Room { events: 64 }).await.expect("ours"));
     }
     let first = owned[0].next().await.expect("an event");
     let delivering = begin.elapsed();

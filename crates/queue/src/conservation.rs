@@ -54,10 +54,8 @@ pub struct Tolerance {
 /// The kinds of places that are counted apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Group {
-    /// On the shards, and on the way back to one.
+    /// In work queues, and on the way back to one.
     Work,
-    /// Behind held accounts.
-    Held,
     /// Dead letters of a class.
     Dead(Class),
 }
@@ -165,9 +163,8 @@ impl std::fmt::Display for Tolerance {
 
 impl Group {
     /// Every kind, in the order of [`Group::index`]. That is also the order of counts that are stored, so a new kind comes last.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 8] = [
         Self::Work,
-        Self::Held,
         Self::Dead(Class::Malformed),
         Self::Dead(Class::Invalid),
         Self::Dead(Class::Rejected),
@@ -182,8 +179,7 @@ impl Group {
     pub fn of(place: &Place) -> Option<Self> {
         match place {
             Place::Intake => None,
-            Place::Subject(_) | Place::Shard(_) | Place::Later(..) => Some(Self::Work),
-            Place::Held(_) => Some(Self::Held),
+            Place::Work(_) | Place::Later(..) => Some(Self::Work),
             Place::Dead(class) => Some(Self::Dead(*class)),
         }
     }
@@ -200,7 +196,6 @@ impl Group {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Work => "work",
-            Self::Held => "held",
             Self::Dead(class) => class.as_str(),
         }
     }
@@ -221,7 +216,7 @@ mod tests {
         for class in Class::ALL {
             assert_eq!(Group::ALL[Group::Dead(class).index()], Group::Dead(class));
         }
-        assert_eq!(Group::ALL.len(), 2 + Class::ALL.len());
+        assert_eq!(Group::ALL.len(), 1 + Class::ALL.len());
     }
 
     fn stock(group: Group, events: u64, difference: i64) -> Stock {
@@ -230,8 +225,7 @@ mod tests {
 
     #[test]
     fn a_sum_says_what_is_missing_and_where() {
-        let stocks =
-            vec![stock(Group::Work, 3, -2), stock(Group::Held, 1, 0), stock(Group::Dead(Class::Rejected), 2, 0)];
+        let stocks = vec![stock(Group::Work, 4, -2), stock(Group::Dead(Class::Rejected), 2, 0)];
         let sum = Conservation { accepted: 20, delivered: 10, ignored: 2, stocks, ..Conservation::default() };
         assert_eq!((sum.waiting(), sum.dead(), sum.difference()), (4, 2, -2));
         assert!(!sum.holds());
@@ -242,9 +236,10 @@ mod tests {
 
     #[test]
     fn absurd_numbers_add_up_to_something() {
-        let stocks = vec![stock(Group::Work, u64::MAX, i64::MIN), stock(Group::Held, u64::MAX, i64::MAX)];
+        let stocks =
+            vec![stock(Group::Work, u64::MAX, i64::MIN), stock(Group::Dead(Class::Rejected), u64::MAX, i64::MAX)];
         let sum = Conservation { accepted: u64::MAX, baseline: i64::MIN, stocks, ..Conservation::default() };
-        assert_eq!((sum.waiting(), sum.dead()), (u64::MAX, 0));
+        assert_eq!((sum.waiting(), sum.dead()), (u64::MAX, u64::MAX));
         let moving = sum
             .clone()
             .moving_since(&Conservation { stocks: vec![stock(Group::Work, 0, 0); 2], ..Conservation::default() });

@@ -25,12 +25,10 @@ pub struct Remnant {
 /// Something that was configured once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Former {
-    /// An account that was renamed or removed: its events wait behind it.
+    /// An account that was renamed or removed: nobody reads its work queue.
     Account(AccountName),
     /// A retry delay. Its events come back when it has passed.
     Tier(Duration),
-    /// A number of shards: nobody works those.
-    Shards(u16),
     /// A prefix of names on the broker, below which nobody reads.
     Prefix(String),
     /// A place that only another release knows.
@@ -42,7 +40,6 @@ pub enum Former {
 pub(crate) struct Configured {
     pub(crate) accounts: BTreeSet<AccountName>,
     pub(crate) tiers: BTreeSet<Duration>,
-    pub(crate) shards: BTreeSet<u16>,
 }
 
 /// What the name of a place says.
@@ -56,8 +53,6 @@ pub(crate) enum Named {
     Unknown,
 }
 
-/// The largest number of shards that can be configured.
-const MOST_SHARDS: u16 = 1_024;
 /// The longest delay that can be configured.
 const LONGEST_TIER: Duration = Duration::from_hours(24);
 /// The longest name of an unknown place that is shown.
@@ -70,7 +65,6 @@ impl Configured {
             Former::Account(account) => self.accounts.contains(account),
             // Names say delays as people do, and two that are said alike share a place.
             Former::Tier(delay) => self.tiers.contains(delay),
-            Former::Shards(count) => self.shards.contains(count),
             Former::Prefix(_) | Former::Place(_) => false,
         }
     }
@@ -94,7 +88,7 @@ impl LeftBehind {
 
 impl Former {
     /// Every kind, as metrics name it.
-    pub const KINDS: [&'static str; 5] = ["account", "tier", "shards", "prefix", "place"];
+    pub const KINDS: [&'static str; 4] = ["account", "tier", "prefix", "place"];
 
     /// What it is, without its name.
     #[must_use]
@@ -102,7 +96,6 @@ impl Former {
         match self {
             Self::Account(_) => "account",
             Self::Tier(_) => "tier",
-            Self::Shards(_) => "shards",
             Self::Prefix(_) => "prefix",
             Self::Place(_) => "place",
         }
@@ -114,9 +107,8 @@ impl Former {
         let former = match kind {
             "intake" | "unrouted" => return Named::Fixed,
             "dead" if rest.parse::<Class>().is_ok() => return Named::Fixed,
-            "events" => shards(rest).map(Self::Shards),
+            "events" => AccountName::try_from(rest).ok().map(Self::Account),
             "retry" => tier(rest).map(Self::Tier),
-            "held" => AccountName::try_from(rest).ok().map(Self::Account),
             _ => None,
         };
         former.map_or(Named::Unknown, Named::For)
@@ -130,13 +122,6 @@ impl Former {
     }
 }
 
-/// As `n8.3`: of how many shards it is one.
-fn shards(name: &str) -> Option<u16> {
-    let (count, index) = name.strip_prefix('n')?.split_once('.')?;
-    let (count, index): (u16, u16) = (count.parse().ok()?, index.parse().ok()?);
-    ((1..=MOST_SHARDS).contains(&count) && index < count).then_some(count)
-}
-
 fn tier(name: &str) -> Option<Duration> {
     let delay = humantime::parse_duration(name).ok()?;
     is_tier(delay).then_some(delay)
@@ -145,11 +130,6 @@ fn tier(name: &str) -> Option<Duration> {
 /// Whether a configuration could name this delay.
 pub(crate) fn is_tier(delay: Duration) -> bool {
     !delay.is_zero() && delay <= LONGEST_TIER
-}
-
-/// Whether a configuration could name this number of shards.
-pub(crate) fn is_shards(count: u16) -> bool {
-    (1..=MOST_SHARDS).contains(&count)
 }
 
 /// What it means, and what to do.
@@ -163,8 +143,8 @@ impl fmt::Display for Remnant {
         match of {
             Former::Account(account) => write!(
                 f,
-                "{events} {wait} behind account {account}, which is not configured, and nobody works {them}: configure an \
-                 account of that name until nothing waits there; with its keys, or with new ones, its events go on"
+                "{events} {wait} in the work queue of account {account}, which is not configured, and nobody works {them}: \
+                 configure an account of that name until nothing waits there"
             ),
             Former::Tier(delay) => {
                 let delay = humantime::format_duration(*delay).to_string().replace(' ', "");
@@ -175,10 +155,6 @@ impl fmt::Display for Remnant {
                     if self.events == 1 { "it comes back" } else { "each comes back" }
                 )
             }
-            Former::Shards(count) => write!(
-                f,
-                "nobody works {events} that {wait} on {count} shards: name {count} in queue.drain, and start again"
-            ),
             Former::Prefix(prefix) => write!(
                 f,
                 "{events} {wait} below the prefix {prefix}, and nobody reads there: start a relay with queue.prefix = \
@@ -203,24 +179,19 @@ mod tests {
             Named::For(former) => Some(former),
             Named::Fixed | Named::Unknown => None,
         };
-        assert_eq!(former("events.n8.3"), Some(Former::Shards(8)));
+        assert_eq!(former("events.acme"), Some(Former::Account(AccountName::try_from("acme").unwrap())));
         assert_eq!(former("retry.1m30s"), Some(Former::Tier(Duration::from_secs(90))));
-        assert_eq!(former("held.acme"), Some(Former::Account(AccountName::try_from("acme").unwrap())));
         for fixed in ["intake", "unrouted", "dead.invalid", "dead.unrouted"] {
             assert_eq!(Former::named(fixed), Named::Fixed, "{fixed}");
         }
         let forged = [
-            "events.n8.8",
-            "events.n0.0",
-            "events.n65535.3",
-            "events.n8",
-            "events.n8.gate",
+            "events.",
+            "events.n8.3",
+            "events.Not A Name",
             "retry.",
             "retry.-1s",
             "retry.99999999y",
             "retry.0s",
-            "held.",
-            "held.Not A Name",
             "dead.elsewhere",
             "",
             ".",
@@ -243,15 +214,21 @@ mod tests {
     fn what_is_left_behind_is_said_with_what_to_do() {
         let says = |of, events| Remnant { of, events }.to_string();
         let account = AccountName::try_from("acme").unwrap();
-        assert!(says(Former::Account(account), 1).starts_with("1 event waits behind account acme, which is not conf"));
+        assert!(
+            says(Former::Account(account), 1)
+                .starts_with("1 event waits in the work queue of account acme, which is not conf")
+        );
         let tier = says(Former::Tier(Duration::from_mins(90)), 2);
         assert!(tier.contains("2 events wait in the retry delay 1h30m") && tier.contains("each comes back"), "{tier}");
-        assert!(says(Former::Shards(8), 3).contains("name 8 in queue.drain"));
         assert!(says(Former::Prefix("old".to_owned()), 3).contains("queue.prefix = \"old\""));
-        let counted = BTreeMap::from([(Former::Shards(2), 3), (Former::Shards(4), 2), (Former::Shards(8), 0)]);
+        let counted = BTreeMap::from([
+            (Former::Tier(Duration::from_mins(1)), 3),
+            (Former::Tier(Duration::from_mins(2)), 2),
+            (Former::Tier(Duration::from_mins(3)), 0),
+        ]);
         let found = LeftBehind::new(counted, Vec::new());
         assert_eq!(found.remnants.len(), 2);
         let kinds: Vec<_> = found.by_kind().collect();
-        assert_eq!(kinds, [("account", 0), ("tier", 0), ("shards", 5), ("prefix", 0), ("place", 0)]);
+        assert_eq!(kinds, [("account", 0), ("tier", 5), ("prefix", 0), ("place", 0)]);
     }
 }

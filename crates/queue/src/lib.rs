@@ -1,7 +1,7 @@
 //! The durable queue between the doors and the workers: the port, and what stands behind it.
 //!
 //! The port promises that `Ok` from a publish means durable, that a delivery is settled once, that what replaces an event
-//! is durable before the event is gone, and that a shard's events come back in order when their owner dies. It knows
+//! is durable before the event is gone, and that an account's events come back in order when their owner dies. It knows
 //! neither Segment's fields nor Refersion.
 
 mod backoff;
@@ -15,7 +15,6 @@ mod message;
 mod owned;
 mod port;
 mod rabbitmq;
-mod shards;
 mod sqlite;
 mod stuck;
 mod sweep;
@@ -31,10 +30,9 @@ pub use message::{Death, Headers, Message};
 pub use owned::{Delivery, Ending, Owned, Settle, SettleError};
 pub use port::{BrokerState, Depth, Place, PublishError, Queue, QueueError, Room};
 pub use rabbitmq::{
-    BrokerUrl, BrokerVersion, GatePace, Gravity, InvalidBrokerUrl, InvalidManagementUrl, Limits, ManagementError,
-    ManagementUrl, Needs, PolicyHarm, PolicyReport, RabbitMq, RabbitMqSettings, TopologyReport,
+    BrokerUrl, BrokerVersion, Gravity, InvalidBrokerUrl, InvalidManagementUrl, Limits, ManagementError, ManagementUrl,
+    Needs, PolicyHarm, PolicyReport, RabbitMq, RabbitMqSettings, TopologyReport,
 };
-pub use shards::{Gate, ShardSet, Shards};
 pub use sqlite::{Ahead, InvalidSqlitePath, Ledger, Sqlite, SqlitePath, SqliteSettings};
 pub use stuck::Stuck;
 pub use sweep::{Action, Fate, InFlight, InvalidInFlight, Judge, Swept};

@@ -31,8 +31,6 @@ pub struct Headers {
     pub first_failed_at: Option<SystemTime>,
     /// How often it was replayed as a dead letter.
     pub generation: u32,
-    /// Since when it waits for its account.
-    pub held_at: Option<SystemTime>,
     /// Whether it may only create: what its sender showed gives no right to change what exists. Events of before there was this
     /// may do both.
     pub create_only: bool,
@@ -41,6 +39,9 @@ pub struct Headers {
     /// Why it is a dead letter, if it is one.
     pub death: Option<Death>,
 }
+
+/// Why an event is among the unrouted: there is no queue for it.
+pub(crate) const NO_QUEUE: &str = "no_queue";
 
 /// Why and when an event became a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +77,6 @@ impl Headers {
             attempts: 0,
             first_failed_at: None,
             generation: 0,
-            held_at: None,
             create_only: false,
             traceparent: None,
             death: None,
@@ -90,7 +90,6 @@ impl Headers {
         Self {
             attempts: 0,
             first_failed_at: None,
-            held_at: None,
             death: None,
             generation: self.generation.saturating_add(1),
             ..self.clone()

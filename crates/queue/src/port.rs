@@ -1,11 +1,11 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use refersion_relay_model::{AccountName, Class, Shard};
+use refersion_relay_model::{AccountName, Class};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Browsed, Conservation, InFlight, Judge, Letter, Message, Owned, Scan, Shards, Stuck, Swept};
+use crate::{Browsed, Conservation, InFlight, Judge, Letter, Message, Owned, Scan, Stuck, Swept};
 
 /// A durable queue. `Ok` means durable. One behaviour for every backend.
 #[async_trait]
@@ -14,14 +14,21 @@ pub trait Queue: Send + Sync {
     ///
     /// Of the messages of one subject at most one is unconfirmed at any time, and after one that failed the later ones
     /// of that subject are not sent: their order survives whatever the sender does next.
+    ///
+    /// What is for an account that was never admitted is stored among the unrouted, and so is what comes out of a tier for
+    /// one.
     async fn publish(&self, batch: Vec<(Place, Message)>) -> Vec<Result<(), PublishError>>;
 
     /// Takes deliveries from `place` until the returned [`Owned`] ends. Resolves once this process is the owner, or
-    /// stands by to become it; for held events only as the owner, since whoever works those takes a silence for their end.
+    /// stands by to become it: one owner at a time gets deliveries.
+    ///
+    /// The queue names the account: what is taken from a work queue has its account in the headers, whatever the message
+    /// says.
     async fn own(&self, place: Place, room: Room) -> Result<Owned, QueueError>;
 
-    /// Makes the places of these accounts, now and whenever the queue is reached again. What is at the places of other
-    /// accounts stays there. After an error it is as before: the accounts that were admitted still are, and no others.
+    /// Makes the work queues of these accounts, now and whenever the queue is reached again. Those of other accounts stay,
+    /// with what is in them and what comes to them. After an error it is as before: the accounts that were admitted still
+    /// are, and no others.
     async fn admit(&self, accounts: &[AccountName]) -> Result<(), QueueError>;
 
     /// How much waits at `place`. A place that does not exist yet is empty.
@@ -69,14 +76,6 @@ pub trait Queue: Send + Sync {
     /// Whether the queue can confirm anything now.
     fn state(&self) -> watch::Receiver<BrokerState>;
 
-    /// The sets of shards, and which of them is in use, as far as is known here.
-    fn shards(&self) -> watch::Receiver<Shards>;
-
-    /// Gives older sets of shards up for the configured one as soon as everything there is done, until `stop`. Everybody
-    /// who works the queue calls it; one process at a time acts. `works`: whether what is on the shards is being worked, so
-    /// that new events may wait some seconds for it.
-    async fn change_shards(&self, works: &(dyn Fn() -> bool + Send + Sync), stop: &CancellationToken);
-
     /// The places that take no copies of events that are to move there, while the queue itself is up. None where a move
     /// cannot fail alone.
     fn stuck(&self) -> watch::Receiver<Vec<Stuck>> {
@@ -92,15 +91,10 @@ pub trait Queue: Send + Sync {
 pub enum Place {
     /// Where pipelines publish plain events.
     Intake,
-    /// The work queue of the subject with this number, among those in use. Only for publishing and moving: what is there
-    /// is on a shard.
-    Subject(u64),
-    /// A work queue.
-    Shard(Shard),
-    /// A work queue, but not before the delay has passed. The delay is one of the configured tiers.
-    Later(Shard, Duration),
-    /// Behind a held account.
-    Held(AccountName),
+    /// An account's work queue.
+    Work(AccountName),
+    /// The same, but not before the delay has passed. The delay is one of the configured tiers.
+    Later(AccountName, Duration),
     /// Among the dead letters.
     Dead(Class),
 }
@@ -108,7 +102,7 @@ pub enum Place {
 /// How much may be in hand at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
-    /// Unsettled deliveries. Bodies on a shard are bounded, so this bounds memory too.
+    /// Unsettled deliveries. Bodies on a work queue are bounded, so this bounds memory too.
     pub events: u16,
 }
 
@@ -119,10 +113,6 @@ pub struct Depth {
     pub ready: u64,
     /// Messages that were delivered and are not settled. RabbitMQ does not say, so there it is 0.
     pub in_hand: u64,
-    /// Whether it is so. Of a queue whose leader does not answer RabbitMQ says that it is empty and has no consumers.
-    pub is_certain: bool,
-    /// Whether somebody is known to own it: on RabbitMQ, who is said to have a consumer there.
-    pub has_owner: bool,
 }
 
 /// Whether the queue can confirm anything now.

@@ -3,7 +3,7 @@ use std::time::Duration;
 use prometheus::{
     Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
-use refersion_relay_model::{AccountName, Class, DeadReason, Ignored, OmittedField, Shard};
+use refersion_relay_model::{AccountName, Class, DeadReason, Ignored, OmittedField};
 
 use crate::refersion::RefersionMetrics;
 use crate::register::Register;
@@ -57,7 +57,6 @@ pub struct Metrics {
     in_hand: IntGauge,
     lanes: IntGauge,
     shards_owned: IntGauge,
-    shards_in_use: IntGaugeVec,
     unsettled: IntCounter,
     copies: IntCounter,
     calls: IntCounterVec,
@@ -185,7 +184,7 @@ impl Metrics {
                 &["connection"],
             ),
             blocked: add.gauge("queue_blocked", "1 while the broker has blocked publishing (memory or disk alarm)."),
-            ready: add.gauges("queue_messages_ready", "Events waiting in work queues, by shard.", &["shard"]),
+            ready: add.gauges("queue_messages_ready", "Events waiting in work queues, by account.", &["account"]),
             dead_letters: add.gauges("dead_letters", "Dead letters that wait for a person, by class.", &["class"]),
             retrying: add.gauges("retry_events", "Events waiting in retry queues, by delay.", &["delay"]),
             held: add.gauges("held_events", "Events waiting for their account, by account.", &["account"]),
@@ -217,11 +216,6 @@ impl Metrics {
             ),
             in_hand: add.gauge("worker_in_hand", "Events taken and not yet settled."),
             lanes: add.gauge("worker_lanes", "Subjects being worked."),
-            shards_in_use: add.gauges(
-                "queue_shards_in_use",
-                "Whether new events go to a set of shards, by how many shards are in it.",
-                &["shards"],
-            ),
             shards_owned: add.gauge("worker_shards", "Shards this worker consumes or stands by for."),
             unsettled: add.counter(
                 "worker_unsettled_total",
@@ -398,9 +392,9 @@ impl Metrics {
         self.blocked.set(i64::from(blocked));
     }
 
-    /// Events waiting on a shard.
-    pub fn ready(&self, shard: Shard, count: u64) {
-        self.ready.with_label_values(&[&shard.to_string()]).set(gauge(count));
+    /// Events waiting in an account's work queue.
+    pub fn ready(&self, account: &AccountName, count: u64) {
+        self.ready.with_label_values(&[account.as_str()]).set(gauge(count));
     }
 
     /// Dead letters of a class.
@@ -432,11 +426,6 @@ impl Metrics {
     #[must_use]
     pub fn lane(&self) -> Counted {
         Counted::up(&self.lanes)
-    }
-
-    /// Whether new events go to the set of this number of shards.
-    pub fn shards_in_use(&self, shards: u16, in_use: bool) {
-        self.shards_in_use.with_label_values(&[&shards.to_string()]).set(in_use.into());
     }
 
     /// A worker consumes, or stands by for, a shard; dropping the guard gives it up.

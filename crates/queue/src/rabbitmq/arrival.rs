@@ -9,9 +9,10 @@ use super::properties;
 use crate::{Death, Headers, Message, Place};
 
 /// Where a delivery is taken from, as far as that changes how it is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     Intake,
+    Work(AccountName),
     Dead(Class),
     Elsewhere,
 }
@@ -28,34 +29,39 @@ impl Origin {
         match place {
             Place::Intake => Self::Intake,
             Place::Dead(class) => Self::Dead(*class),
-            Place::Subject(_) | Place::Shard(_) | Place::Later(..) | Place::Held(_) => Self::Elsewhere,
+            Place::Work(account) => Self::Work(account.clone()),
+            Place::Later(..) => Self::Elsewhere,
         }
     }
 }
 
 /// Reads a delivery, and takes its body out of it.
-pub(crate) fn message(names: &Names, origin: Origin, delivery: &mut Delivery) -> Message {
+pub(crate) fn message(names: &Names, origin: &Origin, delivery: &mut Delivery) -> Message {
     let body = std::mem::take(&mut delivery.data);
     let route = Route { exchange: delivery.exchange.as_str(), routing_key: delivery.routing_key.as_str() };
     read(names, origin, route, body, &delivery.properties)
 }
 
 /// Reads a delivery. One that a pipeline published has no headers of ours, whatever it claims, also when the broker itself
-/// has put it among the dead letters since. Only what the broker says is believed: the exchange and the routing key.
-fn read(names: &Names, origin: Origin, route: Route<'_>, body: Vec<u8>, properties: &BasicProperties) -> Message {
+/// has put it among the dead letters since. Only what the broker says is believed: the queue, the exchange and the routing key.
+fn read(names: &Names, origin: &Origin, route: Route<'_>, body: Vec<u8>, properties: &BasicProperties) -> Message {
     let class = match origin {
-        Origin::Dead(class) => Some(class),
-        Origin::Intake | Origin::Elsewhere => None,
+        Origin::Dead(class) => Some(*class),
+        Origin::Intake | Origin::Work(_) | Origin::Elsewhere => None,
     };
     let message = properties::read(body, properties, class);
     let account = names.intake_account(route.exchange);
     // Whose exchange such a letter came through is not known any more: what says so can be forged.
     let died_there = route.routing_key == DIED_AT_INTAKE;
-    if origin == Origin::Intake || account.is_some() || died_there {
+    let mut message = if *origin == Origin::Intake || account.is_some() || died_there {
         plain(message, account, class.map(|class| properties::broker_death(class, properties)))
     } else {
         message
+    };
+    if let Origin::Work(account) = origin {
+        message.headers.account = Some(account.clone());
     }
+    message
 }
 
 fn plain(message: Message, account: Option<AccountName>, death: Option<Death>) -> Message {
@@ -68,7 +74,6 @@ fn plain(message: Message, account: Option<AccountName>, death: Option<Death>) -
         attempts: 0,
         first_failed_at: None,
         generation: 0,
-        held_at: None,
         create_only: false,
         traceparent: message.headers.traceparent,
         death,
@@ -91,7 +96,7 @@ mod tests {
         BasicProperties::default().with_headers(table).with_message_id("peter@example.com".into())
     }
 
-    fn account(origin: Origin, exchange: &str, key: &str, properties: &BasicProperties) -> (Option<String>, u32) {
+    fn account(origin: &Origin, exchange: &str, key: &str, properties: &BasicProperties) -> (Option<String>, u32) {
         let route = Route { exchange, routing_key: key };
         let headers = read(&Names::new("refersion"), origin, route, b"{}".to_vec(), properties).headers;
         (headers.account.map(String::from), headers.attempts)
@@ -101,23 +106,31 @@ mod tests {
     fn a_pipeline_speaks_for_the_account_of_its_exchange_whatever_it_claims() {
         let acme = (Some("acme".to_owned()), 0);
         let claims = forged(&[
-            ("x-first-death-queue", "refersion.events.n8.3"),
+            ("x-first-death-queue", "refersion.events.victim"),
             ("x-first-death-exchange", "refersion.intake.victim"),
         ]);
-        assert_eq!(account(Origin::Intake, "refersion.intake.acme", "n8.3", &claims), acme);
-        assert_eq!(account(Origin::Intake, "", "refersion.intake", &claims), (None, 0));
-        assert_eq!(account(Origin::Intake, "refersion.intake.Not A Name", "", &claims), (None, 0));
+        assert_eq!(account(&Origin::Intake, "refersion.intake.acme", "victim", &claims), acme);
+        assert_eq!(account(&Origin::Intake, "", "refersion.intake", &claims), (None, 0));
+        assert_eq!(account(&Origin::Intake, "refersion.intake.Not A Name", "", &claims), (None, 0));
         // No queue took it, or the broker gave up on it.
-        assert_eq!(account(Origin::Dead(Class::Unrouted), "refersion.intake.acme", "", &claims), acme);
-        assert_eq!(account(Origin::Dead(Class::Poison), "refersion.dead", "poison-intake", &claims), (None, 0));
-        assert_eq!(account(Origin::Dead(Class::Unrouted), "refersion.unrouted", "poison-intake", &claims), (None, 0));
+        assert_eq!(account(&Origin::Dead(Class::Unrouted), "refersion.intake.acme", "", &claims), acme);
+        assert_eq!(account(&Origin::Dead(Class::Poison), "refersion.dead", "poison-intake", &claims), (None, 0));
+        assert_eq!(account(&Origin::Dead(Class::Unrouted), "refersion.unrouted", "poison-intake", &claims), (None, 0));
     }
 
     #[test]
     fn what_the_relay_published_itself_keeps_its_headers() {
         let own = (Some("victim".to_owned()), 9);
-        assert_eq!(account(Origin::Elsewhere, "refersion.events", "n8.3", &forged(&[])), own);
-        assert_eq!(account(Origin::Dead(Class::Rejected), "refersion.dead", "rejected", &forged(&[])), own);
-        assert_eq!(account(Origin::Dead(Class::Poison), "refersion.dead", "poison", &forged(&[])), own);
+        assert_eq!(account(&Origin::Dead(Class::Rejected), "refersion.dead", "rejected", &forged(&[])), own);
+        assert_eq!(account(&Origin::Dead(Class::Poison), "refersion.dead", "poison", &forged(&[])), own);
+    }
+    #[test]
+    fn a_work_queue_names_the_account_and_nothing_else_of_what_the_relay_wrote() {
+        let work = Origin::Work(AccountName::try_from("acme").unwrap());
+        assert_eq!(account(&work, "refersion.events", "victim", &forged(&[])), (Some("acme".to_owned()), 9));
+        assert_eq!(
+            account(&work, "", "refersion.events.acme", &BasicProperties::default()),
+            (Some("acme".to_owned()), 0)
+        );
     }
 }

@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::broker_version::BrokerVersion;
 use super::cause::Cause;
-use super::gates::GatePace;
 use super::management::{Limits, ManagementError, PolicyReport};
 use super::management_url::ManagementUrl;
 use super::marks::Marks;
@@ -22,11 +21,11 @@ use super::reader::Reader;
 use super::tally::{self, Storing};
 use super::topology::{Accounts, DeclareError, Needs, Topology, TopologyReport};
 use super::url::BrokerUrl;
-use super::{connection, consumer, history, left_behind, reader, sweep, switch};
+use super::{connection, consumer, history, left_behind, reader, sweep};
 use crate::waves::chains;
 use crate::{
     BrokerState, Browsed, Conservation, Depth, Group, InFlight, Judge, LeftBehind, Letter, Message, Owned, Place,
-    PublishError, Queue, QueueError, Room, Scan, Shards, Stuck, Swept,
+    PublishError, Queue, QueueError, Room, Scan, Stuck, Swept,
 };
 
 /// Subjects of one batch that are published side by side.
@@ -39,13 +38,9 @@ pub struct RabbitMqSettings {
     pub url: BrokerUrl,
     /// The first part of every name.
     pub prefix: String,
-    /// How many work queues there are. Part of their names.
-    pub shards: u16,
-    /// Older numbers of work queues, the oldest first: what is there is worked, and new events go there until it is done.
-    pub drain: Vec<u16>,
     /// The delays of the retry queues.
     pub tiers: Vec<Duration>,
-    /// Accounts with an intake exchange and a place for held events.
+    /// Accounts with an intake exchange and a work queue.
     pub accounts: Vec<AccountName>,
     /// How long a publish may wait for its confirm.
     pub confirm_timeout: Duration,
@@ -53,9 +48,7 @@ pub struct RabbitMqSettings {
     pub look_every: Duration,
     /// How long a queue that was just made is not relied on, where that matters.
     pub settles_in: Duration,
-    /// How it is agreed on which work queues are in use.
-    pub pace: GatePace,
-    /// Who this process is among the workers; anything that no other process has. Which shards it prefers follows from it.
+    /// Who this process is among the workers; anything that no other process has. Which accounts it prefers follows from it.
     pub worker: u64,
 }
 
@@ -84,24 +77,13 @@ impl RabbitMq {
     /// Begins to reach the broker; needs a tokio runtime. Everything missing on the broker is declared.
     #[must_use]
     pub fn start(settings: RabbitMqSettings, metrics: Metrics) -> Self {
-        let RabbitMqSettings {
-            url,
-            prefix,
-            shards,
-            drain,
-            mut tiers,
-            accounts,
-            confirm_timeout,
-            look_every,
-            settles_in,
-            pace,
-            worker,
-        } = settings;
+        let RabbitMqSettings { url, prefix, mut tiers, accounts, confirm_timeout, look_every, settles_in, worker } =
+            settings;
         tiers.sort_unstable();
         tiers.dedup();
         let (names, accounts) = (Names::new(&prefix), Accounts::new(accounts));
-        let topology = Topology { names, shards, drain, tiers, accounts, settles_in, worker };
-        let settings = PublisherSettings { url: url.clone(), confirm_timeout, look_every, pace };
+        let topology = Topology { names, tiers, accounts, settles_in, worker };
+        let settings = PublisherSettings { url: url.clone(), confirm_timeout, look_every };
         let publisher = Arc::new(Publisher::start(settings, topology, metrics));
         let storing = Storing::start(url.clone(), publisher.clone());
         Self { url, publisher, storing }
@@ -249,7 +231,7 @@ impl Queue for RabbitMq {
                     let result = if failed {
                         Err(PublishError::Refused("an earlier event of the same subject was not confirmed".to_owned()))
                     } else {
-                        publisher.accept(place, message).await
+                        publisher.publish(place, message).await
                     };
                     if let (Ok(()), Some(group)) = (&result, Group::of(place)) {
                         publisher.tally.accepted(group);
@@ -300,11 +282,7 @@ impl Queue for RabbitMq {
         let wanted = Topology { accounts: Accounts::new(accounts.to_vec()), ..topology.clone() };
         match wanted.declare(&link.connection).await {
             Ok(()) => {
-                let before = topology.accounts.get();
                 topology.accounts.replace(accounts);
-                // The place of an account that has left is made again when it is needed; until then it may be deleted.
-                let left = |account: &AccountName| before.contains(account) && !accounts.contains(account);
-                link.held.lock().await.retain(|account| !left(account));
                 Ok(())
             }
             Err(DeclareError::Refused { cause: Cause::NoRight(_), why }) => Err(QueueError::Forbidden(why)),
@@ -365,14 +343,6 @@ impl Queue for RabbitMq {
 
     fn state(&self) -> watch::Receiver<BrokerState> {
         self.publisher.state()
-    }
-
-    fn shards(&self) -> watch::Receiver<Shards> {
-        self.publisher.gates.shards()
-    }
-
-    async fn change_shards(&self, works: &(dyn Fn() -> bool + Send + Sync), stop: &CancellationToken) {
-        switch::run(&self.url, &self.publisher, works, stop).await;
     }
 
     fn stuck(&self) -> watch::Receiver<Vec<Stuck>> {

@@ -9,10 +9,10 @@ impl BrokerVersion {
         Self(text)
     }
 
-    /// Whether the broker spreads the shards over the workers by itself: from 4.0 on the single active consumer of a
+    /// Whether the broker spreads the accounts over the workers by itself: from 4.0 on the single active consumer of a
     /// quorum queue is the one with the highest priority. `None`: the version is nothing that can be compared.
     #[must_use]
-    pub fn spreads_shards(&self) -> Option<bool> {
+    pub fn spreads_accounts(&self) -> Option<bool> {
         let major: u32 = self.0.split('.').next()?.parse().ok()?;
         Some(4 <= major)
     }
@@ -29,8 +29,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn brokers_spread_shards_from_four_on() {
-        let spreads = |version: &str| BrokerVersion::new(version.to_owned()).spreads_shards();
+    fn brokers_spread_accounts_from_four_on() {
+        let spreads = |version: &str| BrokerVersion::new(version.to_owned()).spreads_accounts();
         for (version, expected) in [
             ("3.10.8", Some(false)),
             ("3.13.7", Some(false)),

@@ -8,15 +8,12 @@ use lapin::Acker;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, Consumer};
-use refersion_relay_model::AccountName;
 use refersion_relay_telemetry::{self as telemetry, Counted};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::cause::Cause;
 use super::connection::{self, Notice};
-use super::marks::{Marks, lock};
 use super::publisher::Publisher;
 use super::tally::InHand;
 use super::url::BrokerUrl;
@@ -26,8 +23,6 @@ use crate::{Backoff, BrokerState, Delivery, Group, Message, Owned, Place, QueueE
 
 /// How many refusals of a copy in a row, by a broker that is up, mean that its place takes nothing.
 const STUCK_AFTER: u32 = 2;
-/// How long to ask whether somebody else has an account's held events.
-const ASKING: Duration = Duration::from_secs(2);
 
 /// Consumes one place over a connection of its own. Giving the place up is closing that connection, which returns
 /// everything unsettled in order and disturbs nothing else. A `basic.cancel` would activate the next consumer while
@@ -45,9 +40,6 @@ pub(crate) async fn own(
     };
     let priority = priority::priority(publisher.topology.worker, place);
     let consuming = async {
-        if let Place::Held(account) = place {
-            until_alone(&connection, &publisher, &queue, account).await?;
-        }
         let consuming = reader::answer(consume(&connection, &queue, room, priority)).await;
         consuming.map_err(|error| reader::of_queue(error, &queue))
     };
@@ -90,48 +82,6 @@ pub(crate) async fn own(
     let owned =
         RabbitOwned { consumer, publisher, ended: ended.clone(), closing, origin, group, acknowledged, _open: open };
     Ok(Owned::new(Box::new(owned), ended))
-}
-
-/// Waits until nobody else works a place, and has its `holder`, which keeps others out. A consumer that only stands by is
-/// not told so, and the broker counts it nowhere: its silence would say nothing.
-async fn until_alone(
-    connection: &Connection,
-    publisher: &Publisher,
-    queue: &str,
-    account: &AccountName,
-) -> Result<(), lapin::Error> {
-    let names = &publisher.topology.names;
-    let holder = &names.held_holder(account);
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
-    let mut is_holder = false;
-    loop {
-        // Before: asking for what another one has is an error, to be read in the broker's log. And after: the broker lets the
-        // next one in as soon as the last one's connection is gone, and ends its consumer in its own time.
-        let is_free = reader::count(connection, queue).await?.consumers == 0;
-        if is_free && is_holder {
-            return Ok(());
-        }
-        if is_free && !is_taken(publisher, holder).await {
-            match lock(connection, names, holder).await {
-                Ok(()) => {
-                    is_holder = true;
-                    continue;
-                }
-                Err(error) if reader::is(&error, reader::RESOURCE_LOCKED) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        tokio::time::sleep(backoff.next_wait()).await;
-    }
-}
-
-/// Whether the broker says that somebody else has an account's held events. It does not have to: then trying to have them is an
-/// error, and no more. Asking is publishing, so it is done over the connection for that: one that consumes would be blocked by an
-/// alarm, and working what is held is what may end that.
-async fn is_taken(publisher: &Publisher, holder: &str) -> bool {
-    let Ok(link) = publisher.link() else { return false };
-    let asking = Marks::has_one(&link.connection, &publisher.topology.names, holder);
-    matches!(timeout(ASKING, asking).await, Ok(Ok(true)))
 }
 
 async fn consume(
@@ -185,7 +135,7 @@ impl Ownership for RabbitOwned {
         };
         // A publisher can have written a count too; from the second delivery on it is the broker's own.
         let count = if delivery.redelivered { properties::delivery_count(&delivery.properties) } else { 0 };
-        let message = arrival::message(&self.publisher.topology.names, self.origin, &mut delivery);
+        let message = arrival::message(&self.publisher.topology.names, &self.origin, &mut delivery);
         let (publisher, ended) = (self.publisher.clone(), self.ended.clone());
         let (group, acknowledged) = (self.group, self.acknowledged.clone());
         let in_hand = publisher.tally.in_hand(group);
@@ -270,16 +220,9 @@ impl RabbitSettler {
             if self.ended.is_cancelled() {
                 return Err(SettleError);
             }
-            let publishing = async {
-                if let Place::Subject(_) = place {
-                    // Nothing is wrong with its place while one set of shards follows another.
-                    self.publisher.gates.until_open().await;
-                }
-                self.publisher.publish(place, &message).await
-            };
             let published = tokio::select! {
                 biased;
-                published = publishing => published,
+                published = self.publisher.publish(place, &message) => published,
                 () = self.ended.cancelled() => {
                     self.publisher.tally.uncertain(1); // it may be on its way
                     return Err(SettleError);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use lapin::Connection;
 use lapin::options::{BasicAckOptions, BasicGetOptions, ConfirmSelectOptions};
-use refersion_relay_model::{AccountName, Shard};
+use refersion_relay_model::AccountName;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
@@ -19,7 +19,7 @@ use super::reader::{RESOURCE_LOCKED, answer, exists, is};
 use super::tally::{last, make, store};
 use super::topology::Topology;
 use super::url::BrokerUrl;
-use crate::left_behind::{Configured, Former, is_shards, is_tier};
+use crate::left_behind::{Configured, Former, is_tier};
 use crate::{Backoff, QueueError};
 
 /// How many names of a kind are remembered. Whoever can write to the relay's queues can make up names.
@@ -35,7 +35,6 @@ struct Note {
     accounts: BTreeSet<String>,
     /// In milliseconds.
     tiers: BTreeSet<u64>,
-    shards: BTreeSet<u16>,
 }
 
 /// What was configured when a process last said so, without what is configured here and now.
@@ -128,9 +127,8 @@ async fn write(connection: &Connection, names: &Names, queue: &str, note: &Note)
 /// Where the events of something are.
 pub(crate) fn queues(names: &Names, former: &Former) -> Vec<String> {
     match former {
-        Former::Account(account) => vec![names.held(account)],
+        Former::Account(account) => vec![names.work(account)],
         Former::Tier(delay) => vec![names.retry(*delay)],
-        Former::Shards(count) => Shard::all(*count).map(|shard| names.shard(shard)).collect(),
         Former::Prefix(_) | Former::Place(_) => Vec::new(),
     }
 }
@@ -140,21 +138,18 @@ impl Note {
     fn former(&self) -> impl Iterator<Item = Former> + '_ {
         let accounts = self.accounts.iter().filter_map(|name| AccountName::try_from(name.as_str()).ok());
         let tiers = self.tiers.iter().map(|millis| Duration::from_millis(*millis)).filter(|delay| is_tier(*delay));
-        let shards = self.shards.iter().copied().filter(|count| is_shards(*count));
-        accounts.map(Former::Account).chain(tiers.map(Former::Tier)).chain(shards.map(Former::Shards))
+        accounts.map(Former::Account).chain(tiers.map(Former::Tier))
     }
 
     fn add(&mut self, configured: &Configured) {
         fill(&mut self.accounts, configured.accounts.iter().map(ToString::to_string));
         fill(&mut self.tiers, configured.tiers.iter().map(|tier| millis(*tier)));
-        fill(&mut self.shards, configured.shards.iter().copied());
     }
 
     fn forget(&mut self, former: &Former) {
         match former {
             Former::Account(account) => drop(self.accounts.remove(account.as_str())),
             Former::Tier(delay) => drop(self.tiers.remove(&millis(*delay))),
-            Former::Shards(count) => drop(self.shards.remove(count)),
             Former::Prefix(_) | Former::Place(_) => {}
         }
     }
@@ -178,16 +173,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_true_is_left_out_and_what_is_gone_is_forgotten() {
-        let text = r#"{"number":1,"accounts":["acme","Not A Name"],"tiers":[0,60000,99999999999999999],"shards":[0,8,65535],"x":1}"#;
+        let text = r#"{"number":1,"accounts":["acme","Not A Name"],"tiers":[0,60000,99999999999999999],"x":1}"#;
         let mut note: Note = serde_json::from_str(text).unwrap();
         let acme = Former::Account(AccountName::try_from("acme").unwrap());
         let minute = Former::Tier(Duration::from_mins(1));
-        assert_eq!(note.former().collect::<Vec<_>>(), [acme.clone(), minute.clone(), Former::Shards(8)]);
-        for former in [acme, minute, Former::Shards(8)] {
+        assert_eq!(note.former().collect::<Vec<_>>(), [acme.clone(), minute.clone()]);
+        for former in [acme, minute] {
             note.forget(&former);
         }
         assert_eq!(note.former().count(), 0);
-        for broken in ["", "[]", r#"{"number":-1}"#, r#"{"number":1,"accounts":[],"tiers":[-1],"shards":[]}"#] {
+        for broken in ["", "[]", r#"{"number":-1}"#, r#"{"number":1,"accounts":[],"tiers":[-1]}"#] {
             assert!(serde_json::from_str::<Note>(broken).is_err(), "{broken}");
         }
     }

@@ -1,4 +1,3 @@
-use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -6,19 +5,16 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
-use refersion_relay_model::AccountName;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::cause::Cause;
 use super::connection;
-use super::gates::Gates;
 use super::names::Address;
 use super::reader::answer;
 use super::topology::{DeclareError, Topology};
 use super::url::BrokerUrl;
-use crate::PublishError;
 
 /// Publishes without their confirm at a time. Throughput comes from confirms in flight; beyond a thousand only latency
 /// and memory grow.
@@ -26,8 +22,6 @@ const WINDOW: u32 = 1_000;
 /// How long after its first refusal a channel that still refuses is replaced. A queue that is full takes what is on its
 /// way over a new channel, some messages, before it says so again: seldom enough that a limit stays one.
 const RENEW_AFTER: Duration = Duration::from_secs(15);
-/// How long it may take until it is known which shards are in use, if a queue without a leader has to be made again for it.
-const GATES_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long each step of replacing a channel may take.
 const RENEW_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -38,7 +32,6 @@ pub(crate) struct Link {
     pub(super) broken: CancellationToken,
     why: Mutex<Option<String>>,
     last_confirm: Mutex<Instant>,
-    pub(super) held: tokio::sync::Mutex<HashSet<AccountName>>,
 }
 
 /// A channel with confirms.
@@ -53,17 +46,16 @@ pub(crate) struct Confirming {
 }
 
 impl Link {
-    pub(super) async fn open(url: &BrokerUrl, topology: &Topology, gates: &Gates) -> Result<Self, OpenError> {
+    pub(super) async fn open(url: &BrokerUrl, topology: &Topology) -> Result<Self, OpenError> {
         let connection =
             connection::connect(url, "publish").await.map_err(|error| OpenError::Away(error.to_string()))?;
-        match Self::prepare(url, &connection, topology, gates).await {
+        match Self::prepare(&connection, topology).await {
             Ok(confirming) => Ok(Self {
                 connection,
                 confirming: RwLock::new(Arc::new(confirming)),
                 broken: CancellationToken::new(),
                 why: Mutex::new(None),
                 last_confirm: Mutex::new(Instant::now()),
-                held: tokio::sync::Mutex::new(topology.accounts.get().into_iter().collect()),
             }),
             Err(error) => {
                 connection::close(&connection).await;
@@ -72,16 +64,7 @@ impl Link {
         }
     }
 
-    async fn prepare(
-        url: &BrokerUrl,
-        connection: &Connection,
-        topology: &Topology,
-        gates: &Gates,
-    ) -> Result<Confirming, OpenError> {
-        // Before there are shards: whether there were any says whether anything can be on them.
-        let prepared = timeout(GATES_TIMEOUT, gates.prepare(url, connection, topology)).await;
-        prepared
-            .unwrap_or_else(|_| Err(OpenError::Away("the broker does not say which shards are in use".to_owned())))?;
+    async fn prepare(connection: &Connection, topology: &Topology) -> Result<Confirming, OpenError> {
         topology.declare(connection).await.map_err(OpenError::from)?;
         Ok(Confirming::open(connection).await?)
     }
@@ -113,18 +96,6 @@ impl Link {
                 let _ = timeout(RENEW_TIMEOUT, old.channel.close(200, "done".into())).await;
             });
         }
-    }
-
-    /// The place of an account's held events is made when it is first needed: it may be an account that is not
-    /// configured any more.
-    pub(super) async fn ensure_held(&self, topology: &Topology, account: &AccountName) -> Result<(), PublishError> {
-        let mut held = self.held.lock().await;
-        if !held.contains(account) {
-            let declared = topology.declare_held(&self.connection, account).await;
-            declared.map_err(|error| PublishError::Refused(OpenError::from(error).to_string()))?;
-            held.insert(account.clone());
-        }
-        Ok(())
     }
 
     pub(super) fn fail(&self, why: &str) {

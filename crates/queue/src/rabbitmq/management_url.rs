@@ -28,7 +28,7 @@ pub(super) enum User<'a> {
 /// As many as the API gives at once.
 const PAGE_SIZE: &str = "500";
 /// A prefix and a place that can have events, as an expression of the broker's.
-const PLACES: &str = r"^.+\.(intake|unrouted|events\.n[0-9]+\.[0-9]+|(retry|held|dead)\.[^.]+)$";
+const PLACES: &str = r"^.+\.(intake|unrouted|(events|retry|dead)\.[^.]+)$";
 
 impl ManagementUrl {
     /// Reads a URL.

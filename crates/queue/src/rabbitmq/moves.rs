@@ -69,9 +69,8 @@ impl Drop for StuckMove {
 
 fn kind(place: &Place) -> MoveTo {
     match place {
-        Place::Intake | Place::Subject(_) | Place::Shard(_) => MoveTo::Shard,
+        Place::Intake | Place::Work(_) => MoveTo::Work,
         Place::Later(..) => MoveTo::Tier,
-        Place::Held(_) => MoveTo::Held,
         Place::Dead(_) => MoveTo::Dead,
     }
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use refersion_relay_model::{AccountName, Class, Shard};
+use refersion_relay_model::{AccountName, Class};
 
 use crate::Place;
 
@@ -52,23 +52,9 @@ impl Names {
         self.name("events")
     }
 
-    pub(crate) fn shard(&self, shard: Shard) -> String {
-        self.name(&format!("events.{shard}"))
-    }
-
-    /// What says that a set of shards takes new events.
-    pub(crate) fn gate(&self, shards: u16) -> String {
-        self.name(&format!("events.n{shards}.gate"))
-    }
-
-    /// What says that it never will again.
-    pub(crate) fn closed(&self, shards: u16) -> String {
-        self.name(&format!("events.n{shards}.closed"))
-    }
-
-    /// Stands for the process that tries to give a set of shards up, and goes with its connection.
-    pub(crate) fn gate_holder(&self, shards: u16) -> String {
-        format!("{}.holder", self.gate(shards))
+    /// An account's work queue.
+    pub(crate) fn work(&self, account: &AccountName) -> String {
+        self.name(&format!("events.{account}"))
     }
 
     pub(crate) fn retry(&self, delay: Duration) -> String {
@@ -77,13 +63,9 @@ impl Names {
         self.name(&format!("retry.{delay}"))
     }
 
-    pub(crate) fn held(&self, account: &AccountName) -> String {
-        self.name(&format!("held.{account}"))
-    }
-
-    /// Whether a queue with this name is one that a single process at a time works: events, or those of a held account.
+    /// Whether a queue with this name is a work queue, which a single process at a time consumes.
     pub(crate) fn is_worked(&self, queue: &str) -> bool {
-        ["events.", "held."].iter().any(|begin| queue.starts_with(&self.name(begin)))
+        queue.starts_with(&self.name("events."))
     }
 
     pub(crate) fn dead_exchange(&self) -> String {
@@ -98,16 +80,11 @@ impl Names {
         }
     }
 
-    /// Stands for the process that works an account's held events, and goes with its connection.
-    pub(crate) fn held_holder(&self, account: &AccountName) -> String {
-        self.name(&format!("holder.{account}"))
-    }
-
     pub(crate) fn unrouted(&self) -> String {
         self.name("unrouted")
     }
 
-    /// What processes write to that is no event: counts, and the gates of shards. The default exchange would be at hand, but who
+    /// What processes write to that is no event: counts, and what was configured. The default exchange would be at hand, but who
     /// may publish there may publish to any queue.
     pub(crate) fn notes(&self) -> String {
         self.name("notes")
@@ -156,24 +133,19 @@ impl Names {
     pub(crate) fn queue(&self, place: &Place) -> String {
         match place {
             Place::Intake => self.intake(),
-            // Which one is known only at the moment of publishing.
-            Place::Subject(_) => self.events(),
-            Place::Shard(shard) => self.shard(*shard),
+            Place::Work(account) => self.work(account),
             Place::Later(_, delay) => self.retry(*delay),
-            Place::Held(account) => self.held(account),
             Place::Dead(class) => self.dead(*class),
         }
     }
 
-    /// Where to publish what belongs to a place. Nothing of ours is published to the intake, and a subject's shard has to
-    /// be known.
+    /// Where to publish what belongs to a place. Nothing of ours is published to the intake.
     pub(crate) fn address(&self, place: &Place) -> Option<Address> {
         let (exchange, key) = match place {
-            Place::Intake | Place::Subject(_) => return None,
-            Place::Shard(shard) => (self.events(), shard.to_string()),
-            // The shard's key survives the wait: the retry queue dead-letters without a key of its own.
-            Place::Later(shard, delay) => (self.retry(*delay), shard.to_string()),
-            Place::Held(account) => (self.held(account), account.to_string()),
+            Place::Intake => return None,
+            Place::Work(account) => (self.events(), account.to_string()),
+            // The account's key survives the wait: the retry queue dead-letters without a key of its own.
+            Place::Later(account, delay) => (self.retry(*delay), account.to_string()),
             Place::Dead(Class::Unrouted) => (self.unrouted(), String::new()),
             Place::Dead(class) => (self.dead_exchange(), class.to_string()),
         };
@@ -189,16 +161,14 @@ mod tests {
     fn names_are_the_documented_ones() {
         let names = Names::new("refersion");
         let account = AccountName::try_from("acme").unwrap();
-        let shard = Shard { index: 3, count: 8 };
-        assert_eq!(names.queue(&Place::Shard(shard)), "refersion.events.n8.3");
-        assert_eq!(names.queue(&Place::Later(shard, Duration::from_mins(1))), "refersion.retry.1m");
-        assert_eq!(names.queue(&Place::Later(shard, Duration::from_secs(90))), "refersion.retry.1m30s");
-        assert_eq!(names.queue(&Place::Held(account.clone())), "refersion.held.acme");
+        let later = |delay| Place::Later(account.clone(), delay);
+        assert_eq!(names.queue(&Place::Work(account.clone())), "refersion.events.acme");
+        assert_eq!(names.queue(&later(Duration::from_mins(1))), "refersion.retry.1m");
+        assert_eq!(names.queue(&later(Duration::from_secs(90))), "refersion.retry.1m30s");
         assert_eq!(names.queue(&Place::Dead(Class::Poison)), "refersion.dead.poison");
         assert_eq!(names.queue(&Place::Dead(Class::Unrouted)), "refersion.unrouted");
-        assert_eq!(names.gate(8), "refersion.events.n8.gate");
         assert_eq!(names.intake_exchange(&account), "refersion.intake.acme");
-        let later = names.address(&Place::Later(shard, Duration::from_mins(10))).unwrap();
-        assert_eq!((later.exchange.as_str(), later.key.as_str()), ("refersion.retry.10m", "n8.3"));
+        let later = names.address(&later(Duration::from_mins(10))).unwrap();
+        assert_eq!((later.exchange.as_str(), later.key.as_str()), ("refersion.retry.10m", "acme"));
     }
 }

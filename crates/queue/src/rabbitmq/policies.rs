@@ -105,7 +105,7 @@ fn judge_key(
             return Some((Gravity::Limits, "what the broker gives up on here would go there".to_owned()));
         }
         "dead-letter-routing-key" if ours.is_some() || !is_retry => return None,
-        "dead-letter-routing-key" => "events would come back with that key and not with their shard's".to_owned(),
+        "dead-letter-routing-key" => "events would come back with that key and not with their account's".to_owned(),
         // Nobody consumes from a retry queue.
         "delivery-limit" if ours.is_none() || !lower() => return None,
         "delivery-limit" => {

@@ -6,6 +6,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use refersion_relay_model::{AccountName, Class, MAX_PLAIN_ID};
 
 use crate::instant::believed;
+use crate::message::NO_QUEUE;
 use crate::{Death, Headers, Message, rfc3339_millis};
 
 const ACCOUNT: &str = "x-relay-account";
@@ -14,7 +15,6 @@ const RECEIVED_AT: &str = "x-relay-received-at";
 const ATTEMPTS: &str = "x-relay-attempts";
 const FIRST_FAILED_AT: &str = "x-relay-first-failed-at";
 const GENERATION: &str = "x-relay-generation";
-const HELD_AT: &str = "x-relay-held-at";
 const CREATE_ONLY: &str = "x-relay-create-only";
 const TRACEPARENT: &str = "traceparent";
 const CLASS: &str = "x-relay-class";
@@ -30,8 +30,6 @@ const DELIVERY_COUNT: &str = "x-delivery-count";
 const BROKER_GAVE_UP: &str = "delivery_limit";
 /// What the sender of a message wanted: that it is worth nothing after some time.
 const EXPIRED: &str = "expired";
-/// Why a letter is in the broker's lost property.
-const NO_QUEUE: &str = "no_queue";
 /// The longest header value that is believed.
 pub(crate) const MAX_HEADER_BYTES: usize = 1024;
 
@@ -59,7 +57,6 @@ pub(crate) fn write(headers: &Headers) -> BasicProperties {
     let optional = [
         (SUBJECT, headers.subject.clone()),
         (FIRST_FAILED_AT, headers.first_failed_at.map(rfc3339_millis)),
-        (HELD_AT, headers.held_at.map(rfc3339_millis)),
         (TRACEPARENT, headers.traceparent.clone()),
     ];
     for (key, value) in optional {
@@ -113,7 +110,6 @@ pub(crate) fn read(body: Vec<u8>, properties: &BasicProperties, class: Option<Cl
         attempts: number(ATTEMPTS).unwrap_or(0),
         first_failed_at: instant(text(FIRST_FAILED_AT)),
         generation: number(GENERATION).unwrap_or(0),
-        held_at: instant(text(HELD_AT)),
         // Whatever stands there: it only takes away.
         create_only: table.contains_key(CREATE_ONLY),
         traceparent: text(TRACEPARENT),
@@ -202,7 +198,6 @@ mod tests {
             attempts: 3,
             first_failed_at: Some(at),
             generation: 2,
-            held_at: Some(at),
             create_only: true,
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
             death: Some(Death {

@@ -2,7 +2,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lapin::Confirmation;
-use refersion_relay_model::Shard;
 use refersion_relay_telemetry::{Metrics, PublishOutcome};
 use tokio::sync::{SemaphorePermit, watch};
 use tokio::task::JoinHandle;
@@ -10,10 +9,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::cause::Cause;
-use super::gates::{GatePace, Gates, Lease};
 use super::link::{Confirming, Link};
 use super::moves::Moves;
-use super::names::Address;
 use super::properties;
 use super::supervisor::Supervisor;
 use super::tally::Tally;
@@ -21,7 +18,7 @@ use super::topology::Topology;
 use super::untaken::Untaken;
 use super::upkeep::Upkeep;
 use super::url::BrokerUrl;
-use crate::{BrokerState, Message, Place, PublishError, Shards};
+use crate::{BrokerState, Message, Place, PublishError};
 
 /// Publishes with confirms, over one connection at a time that is never used for consuming: a broker that blocks
 /// publishers stops reading such a connection, acknowledgements included.
@@ -31,7 +28,6 @@ pub(crate) struct Publisher {
     pub(crate) metrics: Metrics,
     pub(crate) tally: Arc<Tally>,
     pub(crate) moves: Arc<Moves>,
-    pub(crate) gates: Arc<Gates>,
     pub(crate) untaken: Untaken,
     upkeep: Arc<Upkeep>,
     link: watch::Receiver<Option<Arc<Link>>>,
@@ -47,34 +43,21 @@ pub(crate) struct PublisherSettings {
     pub(crate) confirm_timeout: Duration,
     /// How often it is looked at whether everything is still there.
     pub(crate) look_every: Duration,
-    /// How it is agreed on which shards are in use.
-    pub(crate) pace: GatePace,
-}
-
-/// Where a message that is published comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
-    /// From somebody who will hear whether it is stored.
-    Outside,
-    /// From this queue, where it stays until its copy is stored: so it can always go where it belongs.
-    Here,
 }
 
 impl Publisher {
     /// Begins to reach the broker, and goes on for ever.
     pub(crate) fn start(settings: PublisherSettings, topology: Topology, metrics: Metrics) -> Self {
-        let PublisherSettings { url, confirm_timeout, look_every, pace } = settings;
+        let PublisherSettings { url, confirm_timeout, look_every } = settings;
         let (link_sender, link) = watch::channel(None);
         let away = BrokerState::Away { why: "not reached yet".to_owned() };
         let (state_sender, state) = watch::channel(away);
         let stop = CancellationToken::new();
         let upkeep = Arc::new(Upkeep::new(topology.clone(), look_every, metrics.clone()));
-        let gates = Arc::new(Gates::new(Shards::new(&topology.drain, topology.shards), pace, metrics.clone()));
         let supervisor = Supervisor {
             url,
             topology: topology.clone(),
             upkeep: upkeep.clone(),
-            gates: gates.clone(),
             metrics: metrics.clone(),
             link: link_sender,
             state: state_sender,
@@ -84,7 +67,7 @@ impl Publisher {
         let moves = Arc::new(Moves::new(metrics.clone()));
         let tally = Arc::default();
         let untaken = Untaken::default();
-        Self { topology, confirm_timeout, metrics, tally, moves, gates, untaken, upkeep, link, state, stop, supervisor }
+        Self { topology, confirm_timeout, metrics, tally, moves, untaken, upkeep, link, state, stop, supervisor }
     }
 
     /// Closes the connection in an orderly way; nothing can be published afterwards.
@@ -132,17 +115,8 @@ impl Publisher {
     /// A message that no queue takes ends, stored, in the queue behind the alternate exchange. That is why nothing here
     /// is `mandatory`: lapin can attach a returned message to another publish's confirm.
     pub(crate) async fn publish(&self, place: &Place, message: &Message) -> Result<(), PublishError> {
-        self.count(self.try_publish(place, message, Origin::Here)).await
-    }
-
-    /// The same for an event that comes in: to a shard it goes only if that is of the set in use.
-    pub(crate) async fn accept(&self, place: &Place, message: &Message) -> Result<(), PublishError> {
-        self.count(self.try_publish(place, message, Origin::Outside)).await
-    }
-
-    async fn count(&self, publishing: impl Future<Output = Result<(), PublishError>>) -> Result<(), PublishError> {
         let started = Instant::now();
-        let result = publishing.await;
+        let result = self.try_publish(place, message).await;
         let outcome = match &result {
             Ok(()) => PublishOutcome::Confirmed,
             Err(PublishError::Refused(_)) => PublishOutcome::Refused,
@@ -155,24 +129,19 @@ impl Publisher {
         result
     }
 
-    async fn try_publish(&self, place: &Place, message: &Message, origin: Origin) -> Result<(), PublishError> {
+    async fn try_publish(&self, place: &Place, message: &Message) -> Result<(), PublishError> {
         let link = self.link()?;
         if let Place::Later(_, delay) = place
             && !self.topology.tiers.contains(delay)
         {
             return Err(PublishError::Refused("there is no retry queue with this delay".to_owned()));
         }
-        if let Place::Held(account) = place {
-            let held = timeout(self.confirm_timeout, link.ensure_held(&self.topology, account)).await;
-            held.unwrap_or_else(|_| Err(PublishError::Refused("the broker is too slow".to_owned())))?;
-            self.tally.holds(account);
-        }
         let confirming = link.confirming();
         let Some(_permit) = self.permit(&link, &confirming).await else {
             return Err(PublishError::Refused("the broker is too slow".to_owned()));
         };
-        let lease = self.lease(&link, place, origin).await?;
-        let address = self.address(place, lease)?;
+        let intake = || PublishError::Refused("nothing is published to the intake".to_owned());
+        let address = self.topology.names.address(place).ok_or_else(intake)?;
         let _in_flight = self.metrics.publishing();
         let published = confirming.publish(&address, &message.body, properties::write(&message.headers));
         let result = tokio::select! {
@@ -182,12 +151,7 @@ impl Publisher {
         match result {
             Ok(Ok(Confirmation::Ack(None))) => {
                 link.confirmed();
-                match lease {
-                    Some(lease) if !self.gates.vouch(lease, self.confirm_timeout).await => {
-                        Err(PublishError::Unknown("confirmed too late to know that its shard was in use".to_owned()))
-                    }
-                    Some(_) | None => Ok(()),
-                }
+                Ok(())
             }
             // Every queue rejects what it has no room for, and then it is certainly not there.
             Ok(Ok(Confirmation::Nack(_))) => {
@@ -216,35 +180,6 @@ impl Publisher {
                 Err(PublishError::Unknown(format!("no confirm within {} ms", self.confirm_timeout.as_millis())))
             }
         }
-    }
-
-    /// What says that the set of shards is in use that a publish goes to; `None` for one that needs nothing of the kind.
-    async fn lease(&self, link: &Link, place: &Place, origin: Origin) -> Result<Option<Lease>, PublishError> {
-        match (place, origin) {
-            (Place::Subject(_), _) | (Place::Shard(_) | Place::Later(..), Origin::Outside) => {}
-            (Place::Shard(_) | Place::Later(..), Origin::Here)
-            | (Place::Intake | Place::Held(_) | Place::Dead(_), _) => return Ok(None),
-        }
-        let lease = tokio::select! {
-            lease = self.gates.lease(self.confirm_timeout) => lease,
-            () = link.broken.cancelled() => Err(link.why()),
-        };
-        if lease.is_err() && !self.gates.is_fresh() {
-            self.suspect(link);
-        }
-        lease.map(Some).map_err(PublishError::Refused)
-    }
-
-    fn address(&self, place: &Place, lease: Option<Lease>) -> Result<Address, PublishError> {
-        let refused = |why: &str| PublishError::Refused(why.to_owned());
-        let place = match (place, lease) {
-            (Place::Subject(subject), Some(lease)) => Place::Shard(Shard::of(*subject, lease.shards)),
-            (Place::Shard(shard) | Place::Later(shard, _), Some(lease)) if shard.count != lease.shards => {
-                return Err(refused("its shard is not among those in use"));
-            }
-            (place, _) => place.clone(),
-        };
-        self.topology.names.address(&place).ok_or_else(|| refused("nothing is published to the intake"))
     }
 
     /// Waits for room among the unconfirmed, for as long as confirms come: giving up before would have a busy broker store

@@ -27,8 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Counts what is ready in a queue. The management plugin would know more, some seconds later, where it is installed.
 pub(crate) async fn depth(connection: &Connection, queue: &str) -> Result<Depth, QueueError> {
-    let Count { ready, consumers } = count(connection, queue).await?;
-    Ok(Depth { ready, in_hand: 0, is_certain: 0 < ready || 0 < consumers, has_owner: 0 < consumers })
+    Ok(Depth { ready: count(connection, queue).await?.ready, in_hand: 0 })
 }
 
 /// What the broker says about a queue at once.
@@ -201,7 +200,7 @@ impl Reader {
 
     /// Reads what was delivered.
     pub(crate) fn message(&self, mut delivery: Delivery) -> Message {
-        arrival::message(&self.names, arrival::Origin::Dead(self.class), &mut delivery)
+        arrival::message(&self.names, &arrival::Origin::Dead(self.class), &mut delivery)
     }
 
     /// Reads letters without settling them.

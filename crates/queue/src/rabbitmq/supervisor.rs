@@ -6,7 +6,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, Notice};
-use super::gates::Gates;
 use super::link::{Link, OpenError};
 use super::topology::Topology;
 use super::upkeep::Upkeep;
@@ -18,7 +17,6 @@ pub(super) struct Supervisor {
     pub(super) url: BrokerUrl,
     pub(super) topology: Topology,
     pub(super) upkeep: Arc<Upkeep>,
-    pub(super) gates: Arc<Gates>,
     pub(super) metrics: Metrics,
     pub(super) link: watch::Sender<Option<Arc<Link>>>,
     pub(super) state: watch::Sender<BrokerState>,
@@ -31,7 +29,7 @@ impl Supervisor {
         loop {
             let opened = tokio::select! {
                 () = self.stop.cancelled() => return,
-                opened = Link::open(&self.url, &self.topology, &self.gates) => opened,
+                opened = Link::open(&self.url, &self.topology) => opened,
             };
             match opened {
                 Ok(link) => {
@@ -65,8 +63,7 @@ impl Supervisor {
         tokio::select! {
             () = watching => {}
             () = link.broken.cancelled() => {}
-            () = self.upkeep.run(&link.connection, &link.held) => {}
-            why = self.gates.watch(&link.connection, &self.topology, || self.upkeep.look_now()) => link.fail(&why),
+            () = self.upkeep.run(&link.connection) => {}
         }
         let why = link.why();
         link.fail(&why);

@@ -4,7 +4,7 @@ use std::time::Duration;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
-use refersion_relay_model::{AccountName, Class, Shard};
+use refersion_relay_model::{AccountName, Class};
 
 use super::cause::Cause;
 use super::names::{DIED_AT_INTAKE, Names};
@@ -13,13 +13,12 @@ use super::silence::{self, Asked};
 use super::url::BrokerUrl;
 use crate::left_behind::Configured;
 
-/// How often a work queue delivers an event before the broker gives up on it. Up to RabbitMQ 4.2 every lost connection
+/// How often the intake delivers an event before the broker gives up on it. Up to RabbitMQ 4.2 every lost connection
 /// counts, so this is far above what crashes explain; it has to be a positive number, since -1 means 0 on old brokers.
-const DELIVERY_LIMIT: i32 = 100;
-/// The same for queues whose letters are looked at and put back.
-const BROWSE_LIMIT: i32 = 1_000_000;
-/// The same for what says whether a set of shards takes new events, which must never be given up.
-const NO_LIMIT: i32 = i32::MAX;
+const INTAKE_LIMIT: i32 = 100;
+/// The same for every other queue that is consumed: what is in hand is put back whenever an account is not worked for some
+/// time, and so are letters that somebody looks at.
+const DELIVERY_LIMIT: i32 = 1_000_000;
 
 /// What has to exist on the broker. All queues are durable quorum queues, because a classic queue loses messages that
 /// are being dead-lettered when the broker dies; all dead-lettering is at-least-once, which needs `reject-publish`.
@@ -28,10 +27,6 @@ const NO_LIMIT: i32 = i32::MAX;
 #[derive(Clone, Debug)]
 pub(crate) struct Topology {
     pub(crate) names: Names,
-    /// How many shards the set to come to has.
-    pub(crate) shards: u16,
-    /// The older sets, the oldest first.
-    pub(crate) drain: Vec<u16>,
     pub(crate) tiers: Vec<Duration>,
     pub(crate) accounts: Accounts,
     /// How long the broker may lose a queue that it has just made, with everything in it, if it dies.
@@ -40,7 +35,7 @@ pub(crate) struct Topology {
     pub(crate) worker: u64,
 }
 
-/// The accounts with places of their own. Clones share them, since accounts can come and go while the relay runs.
+/// The accounts with work queues. Clones share them, since accounts can come and go while the relay runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Accounts(Arc<RwLock<Vec<AccountName>>>);
 
@@ -182,31 +177,22 @@ impl Topology {
     /// How much of everything that a broker may limit has to be there at once, for one process that does all of it and one
     /// command beside it.
     pub(crate) fn needs(&self) -> Needs {
-        let (shards, accounts) = (self.shards().count() as u64, self.accounts.get().len() as u64);
+        let accounts = self.accounts.get().len() as u64;
         // Besides: what both have counted in with what stands for them; what was taken for right, and what was ever configured, with
-        // who writes that; who reads letters; who gives shards up; who works an account's held events; and what is asked with.
-        let queues = self.queues().len() as u64 + 2 * 2 + 2 * 2 + 1 + 1 + accounts + 2;
-        // A shard and an account's held events are worked over one each; and both publish, count and look.
-        let connections = shards + accounts + 1 + 2 * 3;
+        // who writes that; who reads letters; and what is asked with.
+        let queues = self.queues().len() as u64 + 2 * 2 + 2 * 2 + 1 + 2;
+        // A work queue and the intake are worked over one each; and both publish, count and look.
+        let connections = accounts + 1 + 2 * 3;
         Needs { queues, connections, channels: 2 * connections + silence::ASKED as u64 }
     }
 
-    /// The names of what does not exist, `more` held accounts included. Changes nothing.
-    pub(crate) async fn missing(
-        &self,
-        connection: &Connection,
-        more: &[AccountName],
-    ) -> Result<Vec<String>, lapin::Error> {
-        let configured = self.accounts.get();
-        let strangers = || more.iter().filter(|account| !configured.contains(account));
+    /// The names of what does not exist. Changes nothing.
+    pub(crate) async fn missing(&self, connection: &Connection) -> Result<Vec<String>, lapin::Error> {
         let exchanges = self.exchanges().into_iter().map(|exchange| (What::Exchange(exchange.kind), exchange.name));
         let queues = self.queues().into_iter().map(|queue| (What::Queue, queue.name));
-        let held = strangers().map(|account| self.held(account));
-        let held = held
-            .flat_map(|(exchange, queue)| [(What::Exchange(exchange.kind), exchange.name), (What::Queue, queue.name)]);
         let mut missing = Vec::new();
         let mut channel = answer(connection.create_channel()).await?;
-        for (what, name) in exchanges.chain(queues).chain(held) {
+        for (what, name) in exchanges.chain(queues) {
             match what.look(&channel, &name).await {
                 Ok(()) => {}
                 Err(error) if is(&error, NOT_FOUND) => {
@@ -220,45 +206,9 @@ impl Topology {
         Ok(missing)
     }
 
-    /// Declares the place of one account's held events, which may be an account that is no longer configured.
-    pub(crate) async fn declare_held(
-        &self,
-        connection: &Connection,
-        account: &AccountName,
-    ) -> Result<(), DeclareError> {
-        let channel = answer(connection.create_channel()).await.map_err(DeclareError::Broker)?;
-        let (exchange, queue) = self.held(account);
-        exchange.declare(&channel).await?;
-        queue.declare(&channel).await?;
-        answer(channel.close(200, "done".into())).await.map_err(DeclareError::Broker)
-    }
-
-    /// Declares the gates of all sets of shards.
-    pub(super) async fn declare_gates(&self, channel: &Channel) -> Result<(), DeclareError> {
-        self.notes().declare(channel).await?;
-        for queue in self.gates() {
-            queue.declare(channel).await?;
-        }
-        Ok(())
-    }
-
-    /// Every set of shards, by how many there are in it, in the order of use.
-    pub(crate) fn sets(&self) -> impl Iterator<Item = u16> {
-        self.drain.iter().copied().chain([self.shards])
-    }
-
     /// What places exist for.
     pub(crate) fn configured(&self) -> Configured {
-        Configured {
-            accounts: self.accounts.get().into_iter().collect(),
-            tiers: self.tiers.iter().copied().collect(),
-            shards: self.sets().collect(),
-        }
-    }
-
-    /// Every shard of every set.
-    pub(crate) fn shards(&self) -> impl Iterator<Item = Shard> {
-        self.sets().flat_map(Shard::all)
+        Configured { accounts: self.accounts.get().into_iter().collect(), tiers: self.tiers.iter().copied().collect() }
     }
 
     /// Every queue that has to exist.
@@ -280,52 +230,48 @@ impl Topology {
         exchanges.extend(self.tiers.iter().map(|tier| self.exchange(names.retry(*tier), ExchangeKind::Fanout)));
         for account in &self.accounts.get() {
             exchanges.push(self.exchange(names.intake_exchange(account), ExchangeKind::Fanout));
-            exchanges.push(self.held(account).0);
         }
         exchanges
     }
 
     fn queues(&self) -> Vec<QueueSpec> {
         let names = &self.names;
-        let poison = || DeadLettering::to(names.dead_exchange()).with_key(Class::Poison.as_str());
         let mut queues = vec![QueueSpec {
             name: names.unrouted(),
-            arguments: arguments([limit(BROWSE_LIMIT), ("x-overflow", text("reject-publish"))]),
+            arguments: arguments([limit(DELIVERY_LIMIT), ("x-overflow", text("reject-publish"))]),
             bindings: vec![(names.unrouted(), String::new())],
         }];
         for class in Class::ALL.into_iter().filter(|class| *class != Class::Unrouted) {
             queues.push(QueueSpec {
                 name: names.dead(class),
-                arguments: DeadLettering::to(names.unrouted()).arguments([limit(BROWSE_LIMIT)]),
+                arguments: DeadLettering::to(names.unrouted()).arguments([limit(DELIVERY_LIMIT)]),
                 bindings: dead_bindings(names, class),
             });
         }
-        queues.extend(self.gates());
-        for shard in self.shards() {
+        for account in &self.accounts.get() {
             queues.push(QueueSpec {
-                name: names.shard(shard),
-                arguments: poison().arguments([limit(DELIVERY_LIMIT), SINGLE_ACTIVE]),
-                bindings: vec![(names.events(), shard.to_string())],
+                name: names.work(account),
+                arguments: DeadLettering::to(names.dead_exchange())
+                    .with_key(Class::Poison.as_str())
+                    .arguments([limit(DELIVERY_LIMIT), SINGLE_ACTIVE]),
+                bindings: vec![(names.events(), account.to_string())],
             });
         }
         for tier in &self.tiers {
             let ttl = i64::try_from(tier.as_millis()).unwrap_or(i64::MAX);
             queues.push(QueueSpec {
                 name: names.retry(*tier),
-                // Without a routing key of its own: the shard's key comes back with the event.
+                // Without a routing key of its own: the account's key comes back with the event.
                 arguments: DeadLettering::to(names.events())
                     .arguments([("x-message-ttl", AMQPValue::LongLongInt(ttl))]),
                 bindings: vec![(names.retry(*tier), String::new())],
             });
         }
-        for account in &self.accounts.get() {
-            queues.push(self.held(account).1);
-        }
         queues.push(QueueSpec {
             name: names.intake(),
             arguments: DeadLettering::to(names.dead_exchange())
                 .with_key(DIED_AT_INTAKE)
-                .arguments([limit(DELIVERY_LIMIT), SINGLE_ACTIVE]),
+                .arguments([limit(INTAKE_LIMIT), SINGLE_ACTIVE]),
             // An exchange for each account: the right to publish to it is the authority to speak for the account.
             bindings: self
                 .accounts
@@ -346,29 +292,6 @@ impl Topology {
     /// What no queue takes is gone: a note of a queue that was deleted is none.
     fn notes(&self) -> ExchangeSpec {
         ExchangeSpec { name: self.names.notes(), kind: ExchangeKind::Direct, arguments: FieldTable::default() }
-    }
-
-    /// The queues that say which sets of shards take new events.
-    pub(super) fn gate_names(&self) -> impl Iterator<Item = String> {
-        self.sets().flat_map(|shards| [self.names.gate(shards), self.names.closed(shards)])
-    }
-
-    fn gates(&self) -> impl Iterator<Item = QueueSpec> {
-        self.gate_names().map(|name| QueueSpec {
-            bindings: vec![(self.names.notes(), name.clone())],
-            name,
-            arguments: arguments([limit(NO_LIMIT), ("x-overflow", text("reject-publish"))]),
-        })
-    }
-
-    fn held(&self, account: &AccountName) -> (ExchangeSpec, QueueSpec) {
-        let name = self.names.held(account);
-        let queue = QueueSpec {
-            name: name.clone(),
-            arguments: DeadLettering::to(self.names.unrouted()).arguments([limit(BROWSE_LIMIT), SINGLE_ACTIVE]),
-            bindings: vec![(name.clone(), account.to_string())],
-        };
-        (self.exchange(name, ExchangeKind::Direct), queue)
     }
 }
 

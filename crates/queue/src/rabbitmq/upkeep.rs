@@ -1,11 +1,9 @@
-use std::collections::{BTreeSet, HashSet};
 use std::sync::PoisonError;
 use std::time::Duration;
 
 use lapin::Connection;
-use refersion_relay_model::AccountName;
 use refersion_relay_telemetry::Metrics;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::cause::Cause;
@@ -40,8 +38,8 @@ impl Upkeep {
         self.asked.notify_one();
     }
 
-    /// Looks for ever; whoever watches the connection ends it. `held`: the accounts with places of their own by now.
-    pub(crate) async fn run(&self, connection: &Connection, held: &Mutex<HashSet<AccountName>>) {
+    /// Looks for ever; whoever watches the connection ends it.
+    pub(crate) async fn run(&self, connection: &Connection) {
         let mut pause = self.every;
         loop {
             sleep(AT_LEAST.min(pause)).await;
@@ -50,13 +48,12 @@ impl Upkeep {
                 () = sleep(pause.saturating_sub(AT_LEAST)) => {}
             }
             let began = Instant::now();
-            let held: Vec<_> = held.lock().await.iter().cloned().collect();
-            match self.topology.missing(connection, &held).await {
+            match self.topology.missing(connection).await {
                 Ok(missing) if missing.is_empty() => {
                     tracing::debug!(elapsed_ms = began.elapsed().as_millis(), "everything is on the broker");
                     self.say(None);
                 }
-                Ok(missing) => self.declare(connection, &missing, &held).await,
+                Ok(missing) => self.declare(connection, &missing).await,
                 // A lost connection is somebody else's to say.
                 Err(error) => tracing::debug!(queue.error = %error, "what is on the broker could not be looked at"),
             }
@@ -64,14 +61,10 @@ impl Upkeep {
         }
     }
 
-    async fn declare(&self, connection: &Connection, missing: &[String], held: &[AccountName]) {
+    async fn declare(&self, connection: &Connection, missing: &[String]) {
         let names = missing.join(", ");
-        let configured: BTreeSet<_> = self.topology.accounts.get().into_iter().collect();
         let declaring = async {
             let report = self.topology.check(connection).await.map_err(DeclareError::Broker)?;
-            for account in held.iter().filter(|account| !configured.contains(account)) {
-                self.topology.declare_held(connection, account).await?;
-            }
             match report.differences.first() {
                 None => Ok(()),
                 Some(difference) => Err(DeclareError::Differs(difference.clone())),

@@ -17,13 +17,13 @@ pub(crate) struct Due {
     pub(crate) number: i64,
     /// The tier.
     pub(crate) from: i64,
-    /// The shard.
-    pub(crate) to: i64,
+    /// The work queue. `None`: whose event it is is not known.
+    pub(crate) to: Option<i64>,
     /// It would have waited for longer than its delay: the clock was set back since.
     pub(crate) is_ahead: bool,
 }
 
-/// Events that wait for a time that nobody wrote by this clock, in a tier or behind an account.
+/// Events that wait in a tier for a time that nobody wrote by this clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ahead {
     /// What the place is called.
@@ -48,7 +48,7 @@ pub(crate) fn find(connection: &Connection, now: SystemTime, most: i64) -> rusql
                ORDER BY due_at, number LIMIT ?4";
     let mut statement = connection.prepare_cached(sql)?;
     let mut due = Vec::new();
-    for (from, name) in places(connection, "retry.*")? {
+    for (from, name) in tiers(connection)? {
         let come = (i64::MIN, millis(now), false);
         let ahead = furthest(&name, now).checked_add(1).map(|begin| (begin, i64::MAX, true));
         for (begin, end, is_ahead) in [come].into_iter().chain(ahead) {
@@ -68,35 +68,27 @@ pub(crate) fn find(connection: &Connection, now: SystemTime, most: i64) -> rusql
 /// The events whose times lie ahead, by place.
 pub(crate) fn ahead(connection: &Connection, now: SystemTime) -> rusqlite::Result<Vec<Ahead>> {
     let mut found = Vec::new();
-    for (pattern, column) in [("retry.*", "due_at"), ("held.*", "held_at")] {
-        let sql = format!("SELECT count(*) FROM event WHERE place = ?1 AND ?2 < {column}");
-        let mut statement = connection.prepare_cached(&sql)?;
-        for (id, place) in places(connection, pattern)? {
-            let events: i64 = statement.query_row(params![id, furthest(&place, now)], |row| row.get(0))?;
-            if 0 < events {
-                found.push(Ahead { place, events: events.unsigned_abs() });
-            }
+    let mut statement = connection.prepare_cached("SELECT count(*) FROM event WHERE place = ?1 AND ?2 < due_at")?;
+    for (id, place) in tiers(connection)? {
+        let events: i64 = statement.query_row(params![id, furthest(&place, now)], |row| row.get(0))?;
+        if 0 < events {
+            found.push(Ahead { place, events: events.unsigned_abs() });
         }
     }
     Ok(found)
 }
 
-/// The last time that an event at a place can have, if it was written by this clock. The times of events elsewhere than in
-/// tiers have passed.
-fn furthest(place: &str, now: SystemTime) -> i64 {
-    let delay = match places::delay(place) {
-        Some(delay) => delay,
-        None if place.starts_with(places::HELD) => Duration::ZERO,
-        // Somebody else has named it.
-        None => return i64::MAX,
-    };
+/// The last time that an event in a tier can have, if it was written by this clock.
+fn furthest(tier: &str, now: SystemTime) -> i64 {
+    // Somebody else may have named it.
+    let Some(delay) = places::delay(tier) else { return i64::MAX };
     // A time is rounded up, see `Work::address`.
     now.checked_add(delay + SLACK).map_or(i64::MAX, |at| millis(at).saturating_add(1))
 }
 
-fn places(connection: &Connection, pattern: &str) -> rusqlite::Result<Vec<(i64, String)>> {
-    let mut statement = connection.prepare_cached("SELECT id, name FROM place WHERE name GLOB ?1")?;
-    let rows = statement.query_map([pattern], |row| Ok((row.get(0)?, row.get(1)?)))?;
+fn tiers(connection: &Connection) -> rusqlite::Result<Vec<(i64, String)>> {
+    let mut statement = connection.prepare_cached("SELECT id, name FROM place WHERE name GLOB 'retry.*'")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     rows.collect()
 }
 
@@ -114,7 +106,7 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         schema::create(&connection).unwrap();
         prepare(&connection).unwrap();
-        connection.execute("INSERT INTO place VALUES (7, ?1, 0, 0, 0)", [tier]).unwrap();
+        connection.execute("INSERT INTO place VALUES (7, ?1, 0, 0, 0, 0)", [tier]).unwrap();
         for (number, time) in (0_i64..).zip(times) {
             let insert = "INSERT INTO event (number, place, due_at, due_place, deliveries, message_id, type, received_at, \
                           attempts, generation, body) VALUES (?1, 7, ?2, 8, 0, '', '', 0, 0, 0, x'')";

@@ -121,13 +121,13 @@ impl File {
         connection.pragma_update(None, "foreign_keys", false)?;
         let schema = Schema::of(connection)?;
         // Who only reads needs the columns of this release too.
-        if schema == Schema::First || (schema == Schema::Empty && mode == Mode::Write) {
+        if matches!(schema, Schema::Earlier(_)) || (schema == Schema::Empty && mode == Mode::Write) {
             let making = rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
             // Somebody else may have been faster.
             match Schema::of(&making)? {
                 Schema::Empty => schema::create(&making)?,
-                Schema::First => schema::upgrade(&making)?,
-                Schema::Current | Schema::Older(_) | Schema::Newer(_) | Schema::Foreign => {}
+                Schema::Earlier(version) => schema::upgrade(&making, version)?,
+                Schema::Current | Schema::Newer(_) | Schema::Foreign => {}
             }
             making.commit()?;
         }

@@ -87,7 +87,6 @@ impl std::fmt::Display for Ledger {
 /// The kind of a place, by its name in the file.
 fn group(name: &str) -> Group {
     match name.split_once('.') {
-        Some(("held", _)) => Group::Held,
         Some(("dead", class)) => class.parse().map_or(Group::Work, Group::Dead),
         _ => Group::Work,
     }

@@ -6,11 +6,9 @@
 //! works what is in it.
 
 mod beside;
-mod change;
 mod due;
 mod fault;
 mod file;
-mod gates;
 mod lease;
 mod ledger;
 mod letters;

@@ -152,7 +152,7 @@ impl SqliteOwned {
     }
 
     /// Waits until the place is ours, and begins with what is there. Can be dropped at any point.
-    pub(crate) async fn begin(&mut self) {
+    async fn begin(&mut self) {
         loop {
             if self.turn.is_none() {
                 self.turn = Some(self.owners.turn(&self.owner.place).lock_owned().await);
@@ -217,7 +217,10 @@ impl SqliteOwned {
         }
     }
 
-    fn delivery(&self, stored: Stored, begun: Begun) -> Delivery {
+    fn delivery(&self, mut stored: Stored, begun: Begun) -> Delivery {
+        if let Place::Work(account) = &self.owner.place {
+            stored.message.headers.account = Some(account.clone());
+        }
         let settler =
             SqliteSettler { writer: self.writer.clone(), owner: self.owner.clone(), begun, number: stored.number };
         let count = u32::try_from(stored.deliveries).unwrap_or(0);

@@ -1,23 +1,18 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
+use refersion_relay_model::AccountName;
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::left_behind::{Configured, Former, Named};
 use crate::{LeftBehind, Place};
 
-/// What the names of held places begin with.
-pub(crate) const HELD: &str = "held.";
-
 /// What a place is called in the file.
 pub(crate) fn name(place: &Place) -> String {
     match place {
         Place::Intake => "intake".to_owned(),
-        // Which shard that is is known only at the moment of publishing.
-        Place::Subject(_) => "events".to_owned(),
-        Place::Shard(shard) => format!("events.{shard}"),
+        Place::Work(account) => format!("events.{account}"),
         Place::Later(_, delay) => format!("retry.{}", humantime::format_duration(*delay).to_string().replace(' ', "")),
-        Place::Held(account) => format!("{HELD}{account}"),
         Place::Dead(class) => format!("dead.{class}"),
     }
 }
@@ -31,19 +26,22 @@ pub(crate) fn delay(name: &str) -> Option<Duration> {
 pub(crate) fn objection(place: &Place) -> Option<&'static str> {
     match place {
         Place::Intake => Some("nothing is published to the intake"),
-        Place::Subject(_) | Place::Later(..) | Place::Shard(_) | Place::Held(_) | Place::Dead(_) => None,
+        Place::Later(..) | Place::Work(_) | Place::Dead(_) => None,
     }
 }
 
-/// The numbers of places that are known already. Nothing ever removes a place, so a number stays right, unless the
-/// transaction that made it came to nothing.
+/// What is known already of places: their numbers, and which work queues were admitted. Nothing ever removes a place, so that
+/// stays right, unless the transaction that made it came to nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Places(HashMap<Place, i64>);
+pub(crate) struct Places {
+    numbers: HashMap<Place, i64>,
+    admitted: HashSet<i64>,
+}
 
 impl Places {
     /// Finds the number of a place, and makes the place if it is not there yet.
     pub(crate) fn number(&mut self, connection: &Connection, place: &Place) -> rusqlite::Result<i64> {
-        if let Some(number) = self.0.get(place) {
+        if let Some(number) = self.numbers.get(place) {
             return Ok(*number);
         }
         let name = name(place);
@@ -55,13 +53,40 @@ impl Places {
                 |row| row.get(0),
             )?,
         };
-        self.0.insert(place.clone(), number);
+        self.numbers.insert(place.clone(), number);
         Ok(number)
+    }
+
+    /// Has an account's events go to its work queue from now on, whatever becomes of the account.
+    pub(crate) fn admit(&mut self, connection: &Connection, account: &AccountName) -> rusqlite::Result<()> {
+        let number = self.number(connection, &Place::Work(account.clone()))?;
+        if !self.is_admitted(connection, number)? {
+            connection.prepare_cached("UPDATE place SET admitted = 1 WHERE id = ?1")?.execute([number])?;
+            self.admitted.insert(number);
+        }
+        Ok(())
+    }
+
+    /// Whether an account was ever admitted, by the number of its work queue.
+    pub(crate) fn is_admitted(&mut self, connection: &Connection, number: i64) -> rusqlite::Result<bool> {
+        if self.admitted.contains(&number) {
+            return Ok(true);
+        }
+        let asked = connection
+            .prepare_cached("SELECT admitted FROM place WHERE id = ?1")?
+            .query_row([number], |row| row.get(0))
+            .optional()?;
+        let is_admitted = asked.unwrap_or(false);
+        if is_admitted {
+            self.admitted.insert(number);
+        }
+        Ok(is_admitted)
     }
 
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
+        self.numbers.clear();
+        self.admitted.clear();
     }
 }
 

@@ -16,12 +16,12 @@ use super::owner::{Owners, SqliteOwned};
 use super::path::SqlitePath;
 use super::rights::Rights;
 use super::writer::{Writer, answer};
-use super::{change, due, letters, places, work};
+use super::{due, letters, places, work};
 use crate::left_behind::Configured;
 use crate::waves::chains;
 use crate::{
     BrokerState, Browsed, Conservation, Depth, InFlight, Judge, LeftBehind, Letter, Message, Owned, Place,
-    PublishError, Queue, QueueError, Room, Scan, Shards, Swept,
+    PublishError, Queue, QueueError, Room, Scan, Swept,
 };
 
 /// Events that wait for the disk at a time. They are in memory, so there is a bound.
@@ -32,11 +32,7 @@ const WAITING: u32 = 20_000;
 pub struct SqliteSettings {
     /// The file. Made if it is missing.
     pub path: SqlitePath,
-    /// How many work queues there are.
-    pub shards: u16,
-    /// Older numbers of work queues, the oldest first: what is there is worked, and new events go there until it is done.
-    pub drain: Vec<u16>,
-    /// The accounts whose held events have to be done before older work queues are given up.
+    /// Accounts with a work queue.
     pub accounts: Vec<AccountName>,
     /// The delays of [`Place::Later`].
     pub tiers: Vec<Duration>,
@@ -52,8 +48,7 @@ pub struct Sqlite {
     metrics: Metrics,
     settings: SqliteSettings,
     waiting: Arc<Semaphore>,
-    configured: Shards,
-    accounts: Mutex<Vec<AccountName>>,
+    accounts: Arc<Mutex<Vec<AccountName>>>,
 }
 
 impl Sqlite {
@@ -61,10 +56,10 @@ impl Sqlite {
     #[must_use]
     pub fn start(settings: SqliteSettings, metrics: Metrics) -> Self {
         let owners = Arc::new(Owners::new());
-        let configured = Shards::new(&settings.drain, settings.shards);
+        let accounts = Arc::new(Mutex::new(settings.accounts.clone()));
         let writer = Writer::start(
             settings.path.clone(),
-            configured.clone(),
+            accounts.clone(),
             owners.clone(),
             metrics.clone(),
             settings.confirm_timeout,
@@ -72,8 +67,7 @@ impl Sqlite {
         let writer = Arc::new(writer);
         let reader = Reader::new(settings.path.clone());
         let waiting = Arc::new(Semaphore::new(WAITING as usize));
-        let accounts = Mutex::new(settings.accounts.clone());
-        Self { writer, owners, reader, metrics, settings, waiting, configured, accounts }
+        Self { writer, owners, reader, metrics, settings, waiting, accounts }
     }
 
     /// What became of every event that was ever accepted.
@@ -100,8 +94,7 @@ impl Sqlite {
     /// What the file has and no configuration names. The rows tell exactly.
     pub async fn left_behind(&self) -> Result<LeftBehind, QueueError> {
         let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
-        let shards = self.configured.sets().iter().map(|set| set.count).collect();
-        let configured = Configured { accounts, tiers: self.settings.tiers.iter().copied().collect(), shards };
+        let configured = Configured { accounts, tiers: self.settings.tiers.iter().copied().collect() };
         Ok(self.reader.read(move |connection| places::left_behind(connection, &configured)).await?)
     }
 
@@ -127,14 +120,14 @@ impl Sqlite {
         };
         let in_flight: Vec<_> = (0..count).map(|_| self.metrics.publishing()).collect();
         let storing = self.writer.submit(count, move |work| {
-            let published = work.publish(&batch, SystemTime::now())?;
+            work.publish(&batch, SystemTime::now())?;
             // They come back with the answer, and are held until then.
-            Ok((published, room, in_flight))
+            Ok((room, in_flight))
         });
         let stored = timeout(patience, answer(storing)).await;
         let slow = format!("the disk did not confirm it within {} ms", patience.as_millis());
-        let (published, ..) = stored.map_err(|_| PublishError::Unknown(slow))??;
-        published.map_err(PublishError::Refused)
+        drop(stored.map_err(|_| PublishError::Unknown(slow))??);
+        Ok(())
     }
 
     /// Why a message cannot be stored at all, whatever the state of the file.
@@ -188,32 +181,27 @@ impl Queue for Sqlite {
     }
 
     async fn own(&self, place: Place, room: Room) -> Result<Owned, QueueError> {
-        let ended = CancellationToken::new();
-        let waits = match place {
+        if place == Place::Intake {
             // Nothing ever comes there.
-            Place::Intake | Place::Subject(_) => return std::future::pending().await,
-            Place::Held(_) => true,
-            Place::Shard(_) | Place::Later(..) | Place::Dead(_) => false,
-        };
-        let (writer, owners) = (self.writer.clone(), self.owners.clone());
-        let mut owned = SqliteOwned::new(writer, owners, place, room, ended.clone(), &self.metrics);
-        if waits {
-            // Whoever works held events takes a silence for their end.
-            owned.begin().await;
+            return std::future::pending().await;
         }
+        let ended = CancellationToken::new();
+        let (writer, owners) = (self.writer.clone(), self.owners.clone());
+        let owned = SqliteOwned::new(writer, owners, place, room, ended.clone(), &self.metrics);
         Ok(Owned::new(Box::new(owned), ended))
     }
 
     async fn admit(&self, accounts: &[AccountName]) -> Result<(), QueueError> {
+        let admitted = accounts.to_vec();
+        self.writer.run(1, move |work| work.admit(&admitted)).await?;
         accounts.clone_into(&mut self.accounts.lock().unwrap_or_else(PoisonError::into_inner));
-        // A place is made when something first goes there.
         Ok(())
     }
 
     async fn depth(&self, place: &Place) -> Result<Depth, QueueError> {
         let place = place.clone();
         let (events, in_hand) = self.reader.read(move |connection| work::depth(connection, &place)).await?;
-        Ok(Depth { ready: events.saturating_sub(in_hand), in_hand, is_certain: true, has_owner: false })
+        Ok(Depth { ready: events.saturating_sub(in_hand), in_hand })
     }
 
     async fn conservation(&self) -> Result<Conservation, QueueError> {
@@ -241,15 +229,6 @@ impl Queue for Sqlite {
 
     fn state(&self) -> watch::Receiver<BrokerState> {
         self.writer.state()
-    }
-
-    fn shards(&self) -> watch::Receiver<Shards> {
-        self.writer.shards()
-    }
-
-    async fn change_shards(&self, works: &(dyn Fn() -> bool + Send + Sync), stop: &CancellationToken) {
-        let changing = change::run(&self.reader, &self.writer, &self.accounts, &self.configured, works);
-        let _ = stop.run_until_cancelled(changing).await;
     }
 
     async fn close(&self) {

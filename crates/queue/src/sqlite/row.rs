@@ -10,12 +10,12 @@ use crate::{Death, Headers, Message};
 
 /// What [`read`] reads, in its order.
 pub(crate) const COLUMNS: &str = "number, deliveries, message_id, type, account, subject, received_at, attempts, \
-     first_failed_at, generation, held_at, traceparent, reason, status, error, dead_at, body, create_only";
+     first_failed_at, generation, traceparent, reason, status, error, dead_at, body, create_only";
 
 pub(crate) const INSERT: &str = "INSERT INTO event (number, place, due_at, due_place, deliveries, message_id, type, \
-     account, subject, received_at, attempts, first_failed_at, generation, held_at, traceparent, reason, status, error, \
-     dead_at, body, create_only) VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, \
-     ?18, ?19, ?20)";
+     account, subject, received_at, attempts, first_failed_at, generation, traceparent, reason, status, error, dead_at, \
+     body, create_only) VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, \
+     ?19)";
 
 /// The longest text beside a body that is believed.
 const MAX_TEXT_BYTES: usize = 1024;
@@ -41,7 +41,8 @@ pub(crate) fn insert(
     statement: &mut Statement<'_>,
     number: i64,
     address: Address,
-    message: &Message,
+    headers: &Headers,
+    body: &[u8],
 ) -> rusqlite::Result<()> {
     let Headers {
         message_id,
@@ -52,11 +53,10 @@ pub(crate) fn insert(
         attempts,
         first_failed_at,
         generation,
-        held_at,
         create_only,
         traceparent,
         death,
-    } = &message.headers;
+    } = headers;
     let death = death.as_ref();
     statement.execute(params![
         number,
@@ -71,13 +71,12 @@ pub(crate) fn insert(
         attempts,
         first_failed_at.map(millis),
         generation,
-        held_at.map(millis),
         traceparent,
         death.map(|death| death.reason.as_str()),
         death.and_then(|death| death.status),
         death.and_then(|death| death.error.as_deref()),
         death.and_then(|death| death.dead_at).map(millis),
-        message.body.as_ref(),
+        body,
         create_only,
     ])?;
     Ok(())
@@ -98,10 +97,10 @@ pub(crate) fn read(row: &Row<'_>, class: Option<Class>) -> rusqlite::Result<Stor
         Some(class) => Some(Death {
             class,
             // Whoever puts away an event says why, but a person can move one.
-            reason: text(12)?.unwrap_or_else(|| DeadReason::DeliveryLimit.as_str().to_owned()),
-            status: number(13)?.and_then(|status| u16::try_from(status).ok()),
-            error: text(14)?,
-            dead_at: instant(15)?,
+            reason: text(11)?.unwrap_or_else(|| DeadReason::DeliveryLimit.as_str().to_owned()),
+            status: number(12)?.and_then(|status| u16::try_from(status).ok()),
+            error: text(13)?,
+            dead_at: instant(14)?,
         }),
     };
     let headers = Headers {
@@ -113,13 +112,12 @@ pub(crate) fn read(row: &Row<'_>, class: Option<Class>) -> rusqlite::Result<Stor
         attempts: small(7)?,
         first_failed_at: instant(8)?,
         generation: small(9)?,
-        held_at: instant(10)?,
         // Whatever but zero stands there: it only takes away.
-        create_only: number(17)? != Some(0),
-        traceparent: text(11)?,
+        create_only: number(16)? != Some(0),
+        traceparent: text(10)?,
         death,
     };
-    let body = match row.get_ref(16)? {
+    let body = match row.get_ref(15)? {
         ValueRef::Blob(bytes) | ValueRef::Text(bytes) => Bytes::copy_from_slice(bytes),
         ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => Bytes::new(),
     };

@@ -3,18 +3,50 @@ use rusqlite::Connection;
 /// "RFRY", in the header of every file of ours.
 const APPLICATION: i32 = 0x5246_5259;
 /// Rises with every change of what is below.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 
-/// What the first release did not have: it left the last column out.
-const FIRST: i32 = 1;
+/// What makes a file of each earlier version one of the next.
+const UPGRADES: [&str; 2] = [FROM_FIRST, FROM_SHARDS];
+
+/// The last column was not there.
 const FROM_FIRST: &str = "
     ALTER TABLE event ADD COLUMN create_only INTEGER NOT NULL DEFAULT 0;
     DROP INDEX IF EXISTS event_by_due_at;
 ";
 
+/// Events were on shards, those of all accounts among each other, and behind accounts whose keys were refused. What is in a
+/// work queue is in that order then: first what was held, which is older. An event of nobody goes among the unrouted.
+const FROM_SHARDS: &str = "
+    ALTER TABLE place ADD COLUMN admitted INTEGER NOT NULL DEFAULT 0;
+    CREATE TEMP TABLE moving AS
+        SELECT number, account, place, deliveries + (number <= delivered_up_to) AS deliveries,
+            (SELECT last FROM state) + row_number() OVER (ORDER BY name GLOB 'events.*', number) AS turn
+        FROM (
+            SELECT event.number, event.deliveries, place.delivered_up_to, place.name, place.id AS place,
+                CASE WHEN place.name GLOB 'held.*' THEN substr(place.name, 6) ELSE event.account END AS account
+            FROM event JOIN place ON place.id = event.place
+            WHERE place.name GLOB 'events.*' OR place.name GLOB 'held.*'
+        );
+    DELETE FROM place WHERE name GLOB 'events.*' OR name GLOB 'held.*';
+    INSERT INTO place (name, events, in_hand, delivered_up_to, admitted)
+        SELECT 'events.' || account, 0, 0, 0, 1 FROM moving WHERE account IS NOT NULL
+        UNION SELECT 'events.' || account, 0, 0, 0, 1 FROM event WHERE due_at IS NOT NULL AND account IS NOT NULL;
+    INSERT OR IGNORE INTO place (name, events, in_hand, delivered_up_to) VALUES ('dead.unrouted', 0, 0, 0);
+    UPDATE event SET number = moving.turn, deliveries = moving.deliveries, place = place.id,
+            reason = CASE WHEN moving.account IS NULL THEN 'no_queue' END
+        FROM moving JOIN place ON place.name = coalesce('events.' || moving.account, 'dead.unrouted')
+        WHERE event.number = moving.number;
+    UPDATE event SET due_place = (SELECT id FROM place WHERE name = 'events.' || event.account) WHERE due_at IS NOT NULL;
+    UPDATE place SET events = (SELECT count(*) FROM event WHERE event.place = place.id);
+    UPDATE state SET last = (SELECT coalesce(max(turn), last) FROM moving);
+    DROP TABLE moving;
+    DROP TABLE IF EXISTS gate;
+    ALTER TABLE event DROP COLUMN held_at;
+";
+
 /// `state`: one row with the last number given to an event, the ledger, and the lease of the worker.
 /// `place`: where events are, with how many are there, how many of those were delivered and are not settled, and up to
-/// which number deliveries have come since the place was taken up.
+/// which number deliveries have come since the place was taken up; and of a work queue, whether its account was ever admitted.
 /// `event`: one row for each event, wherever it is; its number is its turn.
 const TABLES: &str = "
     CREATE TABLE state (
@@ -36,7 +68,8 @@ const TABLES: &str = "
         name TEXT NOT NULL UNIQUE,
         events INTEGER NOT NULL,
         in_hand INTEGER NOT NULL,
-        delivered_up_to INTEGER NOT NULL
+        delivered_up_to INTEGER NOT NULL,
+        admitted INTEGER NOT NULL DEFAULT 0
     ) STRICT;
     CREATE TABLE event (
         number INTEGER PRIMARY KEY,
@@ -52,7 +85,6 @@ const TABLES: &str = "
         attempts INTEGER NOT NULL,
         first_failed_at INTEGER,
         generation INTEGER NOT NULL,
-        held_at INTEGER,
         traceparent TEXT,
         reason TEXT,
         status INTEGER,
@@ -71,10 +103,8 @@ pub(crate) enum Schema {
     Empty,
     /// Ours.
     Current,
-    /// Written by the first release, and made current by whoever opens it.
-    First,
-    /// Written by an earlier release, which this one does not understand.
-    Older(i32),
+    /// Written by an earlier release, and made current by whoever opens it.
+    Earlier(i32),
     /// Written by a later release.
     Newer(i32),
     /// A database of somebody else.
@@ -93,8 +123,8 @@ impl Schema {
         }
         Ok(match version.cmp(&VERSION) {
             _ if application != APPLICATION => Self::Foreign,
-            std::cmp::Ordering::Less if version == FIRST => Self::First,
-            std::cmp::Ordering::Less => Self::Older(version),
+            std::cmp::Ordering::Less if upgrades(version).is_some() => Self::Earlier(version),
+            std::cmp::Ordering::Less => Self::Foreign,
             std::cmp::Ordering::Equal => Self::Current,
             std::cmp::Ordering::Greater => Self::Newer(version),
         })
@@ -103,11 +133,7 @@ impl Schema {
     /// What is wrong with it, and what to do.
     pub(crate) fn complaint(self) -> Option<String> {
         match self {
-            Self::Empty | Self::Current | Self::First => None,
-            Self::Older(version) => Some(format!(
-                "it was written by an earlier release (format {version}, this is {VERSION}): let that release work it \
-                 until it is empty, then move it away"
-            )),
+            Self::Empty | Self::Current | Self::Earlier(_) => None,
             Self::Newer(version) => Some(format!(
                 "it was written by a later release (format {version}, this is {VERSION}): run that release, or one after it"
             )),
@@ -116,10 +142,16 @@ impl Schema {
     }
 }
 
-/// Makes a file of the first release one of this: what is stored there may do what it could before. Takes as long for a large file
-/// as for a small one. Within a transaction.
-pub(crate) fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch(FROM_FIRST)?;
+/// What makes a file of an earlier version one of this; `None` if there never was such a version.
+fn upgrades(version: i32) -> Option<&'static [&'static str]> {
+    UPGRADES.get(usize::try_from(version).ok()?.checked_sub(1)?..)
+}
+
+/// Makes a file of an earlier release one of this. Within a transaction.
+pub(crate) fn upgrade(connection: &Connection, version: i32) -> rusqlite::Result<()> {
+    for statements in upgrades(version).unwrap_or_default() {
+        connection.execute_batch(statements)?;
+    }
     connection.pragma_update(None, "user_version", VERSION)
 }
 

@@ -1,22 +1,21 @@
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::time::SystemTime;
 
-use refersion_relay_model::{Class, DeadReason, Shard};
+use refersion_relay_model::{AccountName, Class, DeadReason};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::due::{self, Due};
-use super::gates;
 use super::lease::Held;
 use super::places::{self, Places};
 use super::row::{self, Address, Stored, millis};
+use crate::message::NO_QUEUE;
 use crate::owned::Ending;
-use crate::{Death, Headers, Message, Place, Shards};
+use crate::{Death, Headers, Message, Place};
 
-/// How often an event is delivered before it is given up. Every process that dies with it in hand counts, so this is far
-/// above what crashes explain.
-const DELIVERY_LIMIT: i64 = 100;
-/// The same for held events: they go back each time that keys which seemed to work are refused again.
-const HELD_LIMIT: i64 = 1_000_000;
+/// How often an event is delivered before it is given up. What is in hand is put back whenever an account is not worked for
+/// some time, and that counts too, so this is far above what crashes explain.
+const DELIVERY_LIMIT: i64 = 1_000_000;
 /// How much of what is taken is read at a time, in bytes; one event more than fits.
 const TAKE_BYTES: usize = 8 * 1024 * 1024;
 /// How many events become due in one transaction.
@@ -31,7 +30,6 @@ pub(crate) struct Work<'a> {
     pub(crate) term: i64,
     flows: Flows,
     changes: HashMap<i64, Change>,
-    configured: &'a Shards,
 }
 
 /// What the ledger has to be told.
@@ -60,15 +58,11 @@ pub(crate) enum Done {
 
 impl<'a> Work<'a> {
     /// Begins on a connection whose transaction is open.
-    pub(crate) fn begin(
-        connection: &'a Connection,
-        places: &'a mut Places,
-        configured: &'a Shards,
-    ) -> rusqlite::Result<Self> {
+    pub(crate) fn begin(connection: &'a Connection, places: &'a mut Places) -> rusqlite::Result<Self> {
         let (last, term) = connection
             .prepare_cached("SELECT last, term FROM state")?
             .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(Self { connection, places, last, term, flows: Flows::default(), changes: HashMap::new(), configured })
+        Ok(Self { connection, places, last, term, flows: Flows::default(), changes: HashMap::new() })
     }
 
     /// Writes the counters down. Returns the numbers of the places where something new is.
@@ -98,30 +92,23 @@ impl<'a> Work<'a> {
         self.places.number(self.connection, place)
     }
 
-    /// Stores what came in, whole or not at all: `Err` says why not.
-    pub(crate) fn publish(
-        &mut self,
-        batch: &[(Place, Message)],
-        now: SystemTime,
-    ) -> rusqlite::Result<Result<(), String>> {
+    /// Has the events of these accounts go to their work queues.
+    pub(crate) fn admit(&mut self, accounts: &[AccountName]) -> rusqlite::Result<()> {
+        accounts.iter().try_for_each(|account| self.places.admit(self.connection, account))
+    }
+
+    /// Stores what came in.
+    pub(crate) fn publish(&mut self, batch: &[(Place, Message)], now: SystemTime) -> rusqlite::Result<()> {
         let connection = self.connection;
-        let shards = gates::read(connection, self.configured, now)?;
-        if let Some(why) = batch.iter().find_map(|(place, _)| refusal(&shards, place)) {
-            return Ok(Err(why));
-        }
         let mut statement = connection.prepare_cached(row::INSERT)?;
         for (place, message) in batch {
-            let shard = match place {
-                Place::Subject(subject) => Some(Place::Shard(Shard::of(*subject, shards.count()))),
-                _ => None,
-            };
-            let address = self.address(shard.as_ref().unwrap_or(place), now)?;
+            let (address, headers) = self.route(place, &message.headers, now)?;
             let number = self.next();
-            row::insert(&mut statement, number, address, message)?;
+            row::insert(&mut statement, number, address, &headers, &message.body)?;
             self.change(address.place).events += 1;
             self.flows.accepted += 1;
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// The next events of a place behind `after`, as many as there is room for. They stay where they are.
@@ -206,7 +193,7 @@ impl<'a> Work<'a> {
         headers: &Headers,
         now: SystemTime,
     ) -> rusqlite::Result<Done> {
-        let address = self.address(to, now)?;
+        let (address, headers) = self.route(to, headers, now)?;
         let next = self.next();
         let death = headers.death.as_ref();
         let moved = self
@@ -214,8 +201,8 @@ impl<'a> Work<'a> {
             .prepare_cached(
                 "UPDATE event SET number = ?3, place = ?4, due_at = ?5, due_place = ?6, deliveries = 0, message_id = ?7, \
                  type = ?8, account = ?9, subject = ?10, received_at = ?11, attempts = ?12, first_failed_at = ?13, \
-                 generation = ?14, held_at = ?15, traceparent = ?16, reason = ?17, status = ?18, error = ?19, \
-                 dead_at = ?20, create_only = ?21 WHERE number = ?1 AND place = ?2",
+                 generation = ?14, traceparent = ?15, reason = ?16, status = ?17, error = ?18, dead_at = ?19, \
+                 create_only = ?20 WHERE number = ?1 AND place = ?2",
             )?
             .execute(params![
                 number,
@@ -226,13 +213,12 @@ impl<'a> Work<'a> {
                 address.due.map(|(_, place)| place),
                 headers.message_id,
                 headers.kind,
-                headers.account.as_ref().map(refersion_relay_model::AccountName::as_str),
+                headers.account.as_ref().map(AccountName::as_str),
                 headers.subject,
                 millis(headers.received_at),
                 headers.attempts,
                 headers.first_failed_at.map(millis),
                 headers.generation,
-                headers.held_at.map(millis),
                 headers.traceparent,
                 death.map(|death| death.reason.as_str()),
                 death.and_then(|death| death.status),
@@ -252,9 +238,9 @@ impl<'a> Work<'a> {
     /// often is given up.
     pub(crate) fn put_back(&mut self, place: i64, now: SystemTime) -> rusqlite::Result<()> {
         let connection = self.connection;
-        let (up_to, name): (i64, String) = connection
-            .prepare_cached("SELECT delivered_up_to, name FROM place WHERE id = ?1")?
-            .query_row([place], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let up_to: i64 = connection
+            .prepare_cached("SELECT delivered_up_to FROM place WHERE id = ?1")?
+            .query_row([place], |row| row.get(0))?;
         if up_to == 0 {
             return Ok(());
         }
@@ -263,21 +249,20 @@ impl<'a> Work<'a> {
                 "UPDATE event SET deliveries = min(deliveries, 1000000000) + 1 WHERE place = ?1 AND number <= ?2",
             )?
             .execute(params![place, up_to])?;
-        let limit = if name.starts_with(places::HELD) { HELD_LIMIT } else { DELIVERY_LIMIT };
         let sql = format!(
             "SELECT {} FROM event WHERE place = ?1 AND number <= ?2 AND ?3 < deliveries ORDER BY number",
             row::COLUMNS
         );
         let mut statement = connection.prepare_cached(&sql)?;
         let given_up = statement
-            .query_map(params![place, up_to, limit], |row| row::read(row, None))?
+            .query_map(params![place, up_to, DELIVERY_LIMIT], |row| row::read(row, None))?
             .collect::<rusqlite::Result<Vec<_>>>()?;
         for Stored { number, message, .. } in given_up {
             let death = Death {
                 class: Class::Poison,
                 reason: DeadReason::DeliveryLimit.as_str().to_owned(),
                 status: None,
-                error: Some(format!("it was delivered {} times and never settled", limit + 1)),
+                error: Some(format!("it was delivered {} times and never settled", DELIVERY_LIMIT + 1)),
                 dead_at: Some(now),
             };
             let headers = Headers { death: Some(death), ..message.headers };
@@ -291,17 +276,33 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Puts what has waited long enough behind what is on its shard. Returns how many would have waited for too long.
+    /// Puts what has waited long enough at the tail of its work queue. Returns how many would have waited for too long.
     pub(crate) fn let_due(&mut self, now: SystemTime) -> rusqlite::Result<usize> {
-        let due = due::find(self.connection, now, DUE_AT_ONCE)?;
-        let mut update = self.connection.prepare_cached(
+        let connection = self.connection;
+        let due = due::find(connection, now, DUE_AT_ONCE)?;
+        let mut back = connection.prepare_cached(
             "UPDATE event SET number = ?2, place = ?3, due_at = NULL, due_place = NULL WHERE number = ?1",
+        )?;
+        let mut nowhere = connection.prepare_cached(
+            "UPDATE event SET number = ?2, place = ?3, due_at = NULL, due_place = NULL, reason = ?4, dead_at = ?5 \
+             WHERE number = ?1",
         )?;
         for Due { number, from, to, .. } in &due {
             let next = self.next();
-            update.execute(params![number, next, to])?;
+            let admitted = match to {
+                Some(to) if self.places.is_admitted(connection, *to)? => Some(*to),
+                Some(_) | None => None,
+            };
+            let to = if let Some(to) = admitted {
+                back.execute(params![number, next, to])?;
+                to
+            } else {
+                let unrouted = self.place(&Place::Dead(Class::Unrouted))?;
+                nowhere.execute(params![number, next, unrouted, NO_QUEUE, millis(now)])?;
+                unrouted
+            };
             self.change(*from).events -= 1;
-            self.change(*to).events += 1;
+            self.change(to).events += 1;
         }
         Ok(due.iter().filter(|due| due.is_ahead).count())
     }
@@ -343,22 +344,35 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn address(&mut self, place: &Place, now: SystemTime) -> rusqlite::Result<Address> {
-        let due = match place {
-            Place::Later(shard, delay) => {
+    /// Where an event goes, and under which headers: for an account that was never admitted there is no queue.
+    fn route<'h>(
+        &mut self,
+        place: &Place,
+        headers: &'h Headers,
+        now: SystemTime,
+    ) -> rusqlite::Result<(Address, Cow<'h, Headers>)> {
+        let number = self.place(place)?;
+        let address = match place {
+            Place::Later(account, delay) => {
                 // The millisecond that has begun does not count: not before means not before.
                 let at =
                     millis(now).saturating_add(1).saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX));
-                Some((at, self.place(&Place::Shard(*shard))?))
+                Address { place: number, due: Some((at, self.place(&Place::Work(account.clone()))?)) }
             }
-            Place::Subject(subject) => {
-                let shards = gates::read(self.connection, self.configured, now)?;
-                let place = self.place(&Place::Shard(Shard::of(*subject, shards.count())))?;
-                return Ok(Address { place, due: None });
+            Place::Work(_) if !self.places.is_admitted(self.connection, number)? => {
+                let death = Death {
+                    class: Class::Unrouted,
+                    reason: NO_QUEUE.to_owned(),
+                    status: None,
+                    error: None,
+                    dead_at: Some(now),
+                };
+                let address = Address { place: self.place(&Place::Dead(Class::Unrouted))?, due: None };
+                return Ok((address, Cow::Owned(Headers { death: Some(death), ..headers.clone() })));
             }
-            Place::Intake | Place::Shard(_) | Place::Held(_) | Place::Dead(_) => None,
+            Place::Intake | Place::Work(_) | Place::Dead(_) => Address { place: number, due: None },
         };
-        Ok(Address { place: self.place(place)?, due })
+        Ok((address, Cow::Borrowed(headers)))
     }
 
     fn next(&mut self) -> i64 {
@@ -370,19 +384,6 @@ impl<'a> Work<'a> {
     fn change(&mut self, place: i64) -> &mut Change {
         self.changes.entry(place).or_default()
     }
-}
-
-/// Why something that comes in cannot go to a place now.
-fn refusal(shards: &Shards, place: &Place) -> Option<String> {
-    let wanted = match place {
-        Place::Intake | Place::Held(_) | Place::Dead(_) => return None,
-        Place::Subject(_) => None,
-        Place::Shard(shard) | Place::Later(shard, _) => Some(shard.count),
-    };
-    shards.grant().map_or_else(Some, |count| {
-        let fits = wanted.is_none_or(|wanted| wanted == count);
-        (!fits).then(|| "its shard is not among those in use".to_owned())
-    })
 }
 
 /// How many events are at a place, and how many of those are in hand.
@@ -399,8 +400,6 @@ pub(crate) fn depth(connection: &Connection, place: &Place) -> rusqlite::Result<
 mod tests {
     use std::time::Duration;
 
-    use refersion_relay_model::AccountName;
-
     use super::*;
     use crate::sqlite::schema;
 
@@ -409,22 +408,21 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         schema::create(&connection).unwrap();
         let begin = SystemTime::UNIX_EPOCH + Duration::from_micros(1_999);
-        let (shard, delay) = (Shard { index: 0, count: 1 }, Duration::from_secs(1));
-        let account = AccountName::try_from("acme").unwrap();
-        let headers = Headers::received("1", "identify", account, String::new(), begin);
+        let (account, delay) = (AccountName::try_from("acme").unwrap(), Duration::from_secs(1));
+        let headers = Headers::received("1", "identify", account.clone(), String::new(), begin);
         let message = Message { body: bytes::Bytes::new(), headers };
-        let (mut places, shards) = (Places::default(), Shards::new(&[], 1));
-        gates::prepare(&connection, &shards).unwrap();
-        let mut work = Work::begin(&connection, &mut places, &shards).unwrap();
-        work.publish(&[(Place::Later(shard, delay), message)], begin).unwrap().unwrap();
+        let (mut places, queue) = (Places::default(), Place::Work(account.clone()));
+        let mut work = Work::begin(&connection, &mut places).unwrap();
+        work.admit(std::slice::from_ref(&account)).unwrap();
+        work.publish(&[(Place::Later(account, delay), message)], begin).unwrap();
         work.let_due(begin + delay - Duration::from_micros(1)).unwrap();
         work.end().unwrap();
-        assert_eq!(depth(&connection, &Place::Shard(shard)).unwrap(), (0, 0));
+        assert_eq!(depth(&connection, &queue).unwrap(), (0, 0));
 
-        let mut work = Work::begin(&connection, &mut places, &shards).unwrap();
+        let mut work = Work::begin(&connection, &mut places).unwrap();
         work.let_due(begin + delay + Duration::from_millis(1)).unwrap();
         work.end().unwrap();
 
-        assert_eq!(depth(&connection, &Place::Shard(shard)).unwrap(), (1, 0));
+        assert_eq!(depth(&connection, &queue).unwrap(), (1, 0));
     }
 }

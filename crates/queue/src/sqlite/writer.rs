@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
+use refersion_relay_model::AccountName;
 use refersion_relay_telemetry::Metrics;
 use rusqlite::Connection;
 use tokio::sync::oneshot::{self, error::RecvError};
@@ -13,7 +14,6 @@ use tokio::sync::watch;
 use super::due;
 use super::fault::{Cause, Fault};
 use super::file::{BUSY_PATIENCE, File, Mode};
-use super::gates;
 use super::lease::{Held, RENEW_EVERY};
 use super::owner::Owners;
 use super::path::SqlitePath;
@@ -23,7 +23,7 @@ use super::rights::Rights;
 use super::status::Status;
 use super::turn::{Lock, Turnstile};
 use super::work::Work;
-use crate::{Backoff, BrokerState, Shards};
+use crate::{Backoff, BrokerState};
 
 /// What goes into one transaction, in events: more would only make those who came first wait.
 const ROWS_AT_ONCE: usize = 2_000;
@@ -43,7 +43,6 @@ const CLOSING: Duration = Duration::from_secs(10);
 pub(crate) struct Writer {
     tasks: Mutex<Option<Sender<Box<dyn Task>>>>,
     state: watch::Receiver<BrokerState>,
-    shards: watch::Receiver<Shards>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -94,7 +93,7 @@ impl Writer {
     /// Begins to open the file, and goes on for ever. When nothing could be written for as long as `patience`, it says so.
     pub(crate) fn start(
         path: SqlitePath,
-        configured: Shards,
+        accounts: Arc<Mutex<Vec<AccountName>>>,
         owners: Arc<Owners>,
         metrics: Metrics,
         patience: Duration,
@@ -103,17 +102,14 @@ impl Writer {
         let (status, state) = Status::new(path.clone(), metrics.clone());
         let status = Arc::new(status);
         let pulse = Pulse::watched_by(status.clone(), patience);
-        let (shards_sender, shards) = watch::channel(configured.clone());
         let thread = Thread {
             path,
             tasks: queue,
             owners,
-            metrics,
             status,
             pulse,
-            configured,
-            shards: shards_sender,
-            gates: GateLook::Never,
+            accounts,
+            is_prepared: false,
             open: None,
             rights: None,
             worker: None,
@@ -128,7 +124,7 @@ impl Writer {
         };
         let thread = thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || thread.run());
         let thread = thread.inspect_err(|error| tracing::error!("the queue cannot have a thread: {error}")).ok();
-        Self { tasks: Mutex::new(Some(tasks)), state, shards, thread: Mutex::new(thread) }
+        Self { tasks: Mutex::new(Some(tasks)), state, thread: Mutex::new(thread) }
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -137,10 +133,6 @@ impl Writer {
 
     pub(crate) fn state(&self) -> watch::Receiver<BrokerState> {
         self.state.clone()
-    }
-
-    pub(crate) fn shards(&self) -> watch::Receiver<Shards> {
-        self.shards.clone()
     }
 
     /// Hands something to the thread. It is done even if nobody waits for it any more.
@@ -194,13 +186,12 @@ struct Thread {
     path: SqlitePath,
     tasks: Receiver<Box<dyn Task>>,
     owners: Arc<Owners>,
-    metrics: Metrics,
     status: Arc<Status>,
     pulse: Arc<Pulse>,
-    /// All sets of shards as open ones.
-    configured: Shards,
-    shards: watch::Sender<Shards>,
-    gates: GateLook,
+    /// Those that are configured.
+    accounts: Arc<Mutex<Vec<AccountName>>>,
+    /// Whether everything is there that does not come with the tables.
+    is_prepared: bool,
     open: Option<Open>,
     /// What this thread does it does as the database's owner.
     rights: Option<Rights>,
@@ -228,14 +219,6 @@ struct Open {
 enum Lease {
     None,
     Ours { term: i64, renewed_at: Instant },
-}
-
-/// When the gates of the shards were looked at last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum GateLook {
-    /// Not since the file was opened, so there may be no gates.
-    Never,
-    At(Instant),
 }
 
 impl Thread {
@@ -331,7 +314,7 @@ impl Thread {
             }
             Err(fault) => {
                 self.places.clear();
-                self.gates = GateLook::Never;
+                self.is_prepared = false;
                 match fault.cause {
                     cause @ (Cause::Full | Cause::Busy | Cause::Gone) => self.roll_back(cause),
                     Cause::Broken | Cause::Unusable => self.open = None,
@@ -363,21 +346,15 @@ impl Thread {
         let Open { file, turnstile } = self.open.insert(open);
         file.is_in_place()?;
         begin(&file.connection, turnstile)?;
-        let mut doing = Work::begin(&file.connection, &mut self.places, &self.configured)?;
-        if self.gates == GateLook::Never {
+        let mut doing = Work::begin(&file.connection, &mut self.places)?;
+        if !self.is_prepared {
             due::prepare(&file.connection)?;
-            gates::prepare(&file.connection, &self.configured)?;
-            let shards = gates::read(&file.connection, &self.configured, SystemTime::now())?;
-            if let Some(why) = shards.given_up() {
-                return Err(Fault::new(Cause::Unusable, why));
-            }
+            doing.admit(&self.accounts.lock().unwrap_or_else(PoisonError::into_inner))?;
         }
         work(&mut doing)?;
         let touched = doing.end()?;
         execute(&file.connection, "COMMIT").map_err(Fault::while_committing)?;
-        if self.gates == GateLook::Never {
-            self.look_at_gates();
-        }
+        self.is_prepared = true;
         Ok(touched)
     }
 
@@ -407,33 +384,10 @@ impl Thread {
                 return;
             }
         }
-        if matches!(self.gates, GateLook::At(at) if LOOK_IDLY_EVERY <= at.elapsed()) {
-            self.look_at_gates();
-        }
         self.look_at_lease();
         if let Lease::Ours { .. } = self.lease {
             self.look_at_changes();
             self.look_at_due();
-        }
-    }
-
-    /// What other processes did to the sets of shards. To workers and others a set that is closing is open still.
-    fn look_at_gates(&mut self) {
-        let Some(open) = &self.open else { return };
-        let Ok(shards) = gates::read(&open.file.connection, &self.configured, SystemTime::UNIX_EPOCH) else { return };
-        self.gates = GateLook::At(Instant::now());
-        let in_use = shards.in_use().map(|set| set.count);
-        for set in shards.sets() {
-            self.metrics.shards_in_use(set.count, in_use == Some(set.count));
-        }
-        if let Some(why) = shards.given_up() {
-            // Nothing of this process's sets is there any more.
-            self.open = None;
-            self.gates = GateLook::Never;
-            self.status.change(&BrokerState::Mismatch { why });
-        }
-        if self.shards.send_if_modified(|known| std::mem::replace(known, shards.clone()) != shards) {
-            tracing::info!("{shards}");
         }
     }
 

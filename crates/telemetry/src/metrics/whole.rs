@@ -17,11 +17,9 @@ pub(super) struct WholeMetrics {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MoveTo {
     /// A work queue.
-    Shard,
+    Work,
     /// A retry queue.
     Tier,
-    /// Behind a held account.
-    Held,
     /// Among the dead letters.
     Dead,
 }
@@ -84,13 +82,12 @@ impl Metrics {
 }
 
 impl MoveTo {
-    const ALL: [Self; 4] = [Self::Shard, Self::Tier, Self::Held, Self::Dead];
+    const ALL: [Self; 3] = [Self::Work, Self::Tier, Self::Dead];
 
     fn as_str(self) -> &'static str {
         match self {
-            Self::Shard => "shard",
+            Self::Work => "work",
             Self::Tier => "tier",
-            Self::Held => "held",
             Self::Dead => "dead",
         }
     }

@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 
 fn work() -> Value {
-    json!({"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-delivery-limit": 100,
+    json!({"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-delivery-limit": 1_000_000,
         "x-dead-letter-exchange": "r.dead", "x-dead-letter-routing-key": "poison",
         "x-dead-letter-strategy": "at-least-once", "x-single-active-consumer": true})
 }
@@ -59,11 +59,11 @@ fn what_makes_messages_leave_their_place_is_harmful_and_says_where_they_go() {
 
 #[test]
 fn a_lower_delivery_limit_is_harmful_and_a_higher_one_is_not() {
-    harms(&work(), &json!({"delivery-limit": 99}), Gravity::Breaks, "r.dead.poison");
+    harms(&work(), &json!({"delivery-limit": 999_999}), Gravity::Breaks, "r.dead.poison");
     harms(&work(), &json!({"delivery-limit": -1}), Gravity::Breaks, "before RabbitMQ 4");
     harms(&dead(), &json!({"delivery-limit": 20}), Gravity::Breaks, "r.unrouted");
     harms(&unrouted(), &json!({"delivery-limit": 20}), Gravity::Breaks, "be lost");
-    harmless(&work(), &json!({"delivery-limit": 100}));
+    harmless(&work(), &json!({"delivery-limit": 1_000_000}));
     harmless(&retry(), &json!({"delivery-limit": 1}));
 }
 
@@ -71,7 +71,7 @@ fn a_lower_delivery_limit_is_harmful_and_a_higher_one_is_not() {
 fn what_makes_dead_lettering_unsafe_is_harmful() {
     harms(&retry(), &json!({"overflow": "drop-head"}), Gravity::Breaks, "crashes");
     harms(&retry(), &json!({"dead-letter-strategy": "at-most-once"}), Gravity::Breaks, "crashes");
-    harms(&retry(), &json!({"dead-letter-routing-key": "n8.0"}), Gravity::Breaks, "shard");
+    harms(&retry(), &json!({"dead-letter-routing-key": "victim"}), Gravity::Breaks, "account");
     harms(&unrouted(), &json!({"dead-letter-exchange": "x"}), Gravity::Limits, "go there");
     // The queue's own arguments win over these.
     harmless(&work(), &json!({"dead-letter-exchange": "x", "dead-letter-routing-key": "y"}));

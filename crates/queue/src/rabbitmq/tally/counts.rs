@@ -75,8 +75,8 @@ mod tests {
 
     #[test]
     fn counts_add_up_and_can_be_told_apart_again() {
-        let first = Counts { accepted: 2, uncertain: 1, entered: [2, 0, 0, 0, 0, 0, 0, 0, 0], ..Counts::default() };
-        let second = Counts { delivered: 1, left: [1, 0, 0, 0, 0, 0, 0, 0, 0], ..Counts::default() };
+        let first = Counts { accepted: 2, uncertain: 1, entered: [2, 0, 0, 0, 0, 0, 0, 0], ..Counts::default() };
+        let second = Counts { delivered: 1, left: [1, 0, 0, 0, 0, 0, 0, 0], ..Counts::default() };
         let both = first.plus(&second);
         assert_eq!((both.accepted, both.delivered, both.uncertain, both.movements()), (2, 1, 1, 3));
         assert_eq!((both.since(&second), both.since(&first)), (first, second));

@@ -1,7 +1,4 @@
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use refersion_relay_model::AccountName;
 
 use super::counts::Counts;
 use crate::{Ending, Group};
@@ -10,7 +7,6 @@ use crate::{Ending, Group};
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     state: Mutex<State>,
-    held: Mutex<BTreeSet<String>>,
 }
 
 /// At one moment.
@@ -24,16 +20,6 @@ pub(crate) struct State {
 impl Tally {
     pub(crate) fn state(&self) -> State {
         *self.lock()
-    }
-
-    /// Accounts that events were held for.
-    pub(crate) fn held(&self) -> BTreeSet<String> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The place of an account's held events is there.
-    pub(crate) fn holds(&self, account: &AccountName) {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(account.to_string());
     }
 
     /// An event came in from outside, and is stored.

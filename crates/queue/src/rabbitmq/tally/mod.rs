@@ -15,6 +15,6 @@ mod storing;
 mod total;
 
 pub(crate) use ledger::{InHand, Tally};
-pub(super) use notes::{last, make, remove_unfinished, store};
+pub(super) use notes::{last, make, store};
 pub(crate) use storing::Storing;
 pub(crate) use total::{baseline, end_tolerance, sample};

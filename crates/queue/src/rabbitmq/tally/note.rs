@@ -1,5 +1,3 @@
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 
 use super::counts::{Counts, by_group};
@@ -8,9 +6,6 @@ use crate::Group;
 
 /// The least that a death may have hidden: publishes that were confirmed and not counted yet.
 const LEAST_LOST: u64 = 100;
-
-/// The most accounts that a note names. Whoever can write to a shard can make up names.
-const MOST_HELD: usize = 1_000;
 
 /// What is kept in a slot: the sum of all processes that have had it. Read as carefully as everything from a queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,8 +29,6 @@ pub(crate) struct Note {
     pub(crate) deaths: u64,
     /// How much they may have counted after their last notes.
     pub(crate) lost: u64,
-    /// Accounts that events were held for: one that is not configured any more has its place still.
-    pub(crate) held: BTreeSet<String>,
 }
 
 impl Note {
@@ -63,20 +56,12 @@ impl Note {
     }
 
     /// The next note of `writer`, which has `state` now and had `stored` in whatever slot it wrote to last.
-    pub(crate) fn next(
-        &self,
-        writer: &str,
-        state: &State,
-        held: &BTreeSet<String>,
-        stored: &Counts,
-        closed: bool,
-    ) -> Self {
+    pub(crate) fn next(&self, writer: &str, state: &State, stored: &Counts, closed: bool) -> Self {
         let is_own = self.writer == writer;
         // The answer to its last note may have been lost, so its own note can know more than it does.
         let (before, base) =
             if is_own { (stored.later(&self.own), self.clone()) } else { (*stored, self.clone().abandoned()) };
         let step = state.counts.since(&before);
-        let held = base.held.union(held).take(MOST_HELD).cloned().collect();
         Self {
             number: base.number.saturating_add(1),
             writer: writer.to_owned(),
@@ -88,7 +73,6 @@ impl Note {
             largest_step: base.largest_step.max(step.movements()),
             deaths: base.deaths,
             lost: base.lost,
-            held,
         }
     }
 }
@@ -108,12 +92,12 @@ mod tests {
     #[test]
     fn a_slot_has_the_sum_of_everybody_who_had_it() {
         let none = Counts::default();
-        let first = Note::default().next("a", &state(5), &BTreeSet::new(), &none, false);
-        let closed = first.next("a", &state(7), &BTreeSet::new(), &none, true);
-        let second = closed.next("b", &state(10), &BTreeSet::new(), &none, false);
+        let first = Note::default().next("a", &state(5), &none, false);
+        let closed = first.next("a", &state(7), &none, true);
+        let second = closed.next("b", &state(10), &none, false);
         assert_eq!((closed.total.delivered, second.total.delivered, second.number), (7, 17, 3));
         assert_eq!((second.deaths, second.largest_step, second.in_hand[0]), (0, 10, 3));
-        let small = Note::default().next("a", &state(1), &BTreeSet::new(), &none, false).abandoned();
+        let small = Note::default().next("a", &state(1), &none, false).abandoned();
         assert_eq!((small.deaths, small.lost), (1, LEAST_LOST));
         assert_eq!(Note::parse(&second.to_bytes()), Some(second));
     }
@@ -121,41 +105,41 @@ mod tests {
     #[test]
     fn who_ends_without_a_word_may_have_counted_more() {
         let none = Counts::default();
-        let first = Note::default().next("a", &state(500), &BTreeSet::new(), &none, false);
-        let second = first.next("b", &state(1), &BTreeSet::new(), &none, false);
+        let first = Note::default().next("a", &state(500), &none, false);
+        let second = first.next("b", &state(1), &none, false);
         assert_eq!((second.total.delivered, second.deaths, second.lost), (501, 1, 1_000));
-        let third = second.next("c", &state(1), &BTreeSet::new(), &none, false);
+        let third = second.next("c", &state(1), &none, false);
         assert_eq!((third.deaths, third.lost), (2, 2_000), "it could have had as much to do as the one before");
-        assert_eq!(third.clone().abandoned().in_hand, [0; 9]);
+        assert_eq!(third.clone().abandoned().in_hand, [0; 8]);
     }
 
     #[test]
     fn a_note_whose_answer_was_lost_is_not_counted_twice() {
         let none = Counts::default();
-        let first = Note::default().next("a", &state(5), &BTreeSet::new(), &none, false);
+        let first = Note::default().next("a", &state(5), &none, false);
         // It does not know that this was stored.
-        let again = first.next("a", &state(6), &BTreeSet::new(), &none, false);
+        let again = first.next("a", &state(6), &none, false);
         assert_eq!(again.total.delivered, 6);
         // In another slot it goes on with what it knows to be stored.
-        let elsewhere = Note::default().next("a", &state(8), &BTreeSet::new(), &state(6).counts, false);
+        let elsewhere = Note::default().next("a", &state(8), &state(6).counts, false);
         assert_eq!((elsewhere.total.delivered, elsewhere.own.delivered), (2, 8));
-        assert_eq!(elsewhere.next("a", &state(9), &BTreeSet::new(), &none, true).total.delivered, 3);
+        assert_eq!(elsewhere.next("a", &state(9), &none, true).total.delivered, 3);
     }
 
     #[test]
     fn a_note_from_before_there_was_the_last_kind_of_places_counts_nothing_there() {
-        let mut now = Note::default().next("a", &state(5), &BTreeSet::new(), &Counts::default(), false);
+        let mut now = Note::default().next("a", &state(5), &Counts::default(), false);
         let mut before = serde_json::to_value(&now).unwrap();
         now.total.entered[1] = 7;
         for place in ["/in_hand", "/total/entered", "/total/left", "/own/entered", "/own/left"] {
             let numbers = before.pointer_mut(place).unwrap().as_array_mut().unwrap();
-            numbers.truncate(8);
+            numbers.truncate(7);
             if place == "/total/entered" {
                 numbers[1] = 7.into();
             }
         }
         assert_eq!(Note::parse(before.to_string().as_bytes()), Some(now));
-        before["in_hand"] = vec![0; 10].into();
+        before["in_hand"] = vec![0; 9].into();
         assert_eq!(Note::parse(before.to_string().as_bytes()), None);
     }
 

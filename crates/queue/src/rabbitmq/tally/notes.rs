@@ -13,7 +13,7 @@ use crate::Backoff;
 use crate::rabbitmq::marks::{Marks, mark, unmark};
 use crate::rabbitmq::names::Names;
 use crate::rabbitmq::reader::{answer, exists, of_queue, silence_of};
-use crate::rabbitmq::silence::{Asked, SILENT_AFTER, ask, is_silent};
+use crate::rabbitmq::silence::{Asked, ask, is_silent};
 use crate::rabbitmq::topology::Topology;
 use crate::rabbitmq::url::BrokerUrl;
 
@@ -87,22 +87,6 @@ async fn declare(connection: &Connection, names: &Names, queue: &str) -> Result<
     let (exchange, options) = (names.notes(), QueueBindOptions::default());
     answer(channel.queue_bind(queue.into(), exchange.into(), queue.into(), options, FieldTable::default())).await?;
     answer(channel.close(200, "done".into())).await
-}
-
-/// Deletes a queue that has no mark and does not answer; the error says so.
-pub(in crate::rabbitmq) async fn remove_unfinished(
-    url: &BrokerUrl,
-    connection: &Connection,
-    names: &Names,
-    queue: &str,
-) -> Result<(), lapin::Error> {
-    let is_unfinished =
-        !Marks::has_one(connection, names, queue).await? && is_silent(url, &asked(queue), SILENT_AFTER).await?;
-    if !is_unfinished {
-        return Ok(());
-    }
-    remove(connection, queue).await?;
-    Err(silence_of(queue))
 }
 
 async fn remove(connection: &Connection, queue: &str) -> Result<(), lapin::Error> {

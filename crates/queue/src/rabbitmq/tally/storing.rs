@@ -271,7 +271,7 @@ impl Keeping {
     /// Writes a note. `false`: it does not count, or nothing took it, and the slot has to be opened again.
     async fn write(&mut self, state: &State, closing: bool) -> Result<bool, lapin::Error> {
         let Some((_, slot)) = &mut self.slot else { return Ok(false) };
-        let note = slot.note.next(&self.writer, state, &self.publisher.tally.held(), &self.stored, closing);
+        let note = slot.note.next(&self.writer, state, &self.stored, closing);
         match slot.put(note).await {
             Err(error) if is_unrouted(&error) => return Ok(false),
             put => put?,

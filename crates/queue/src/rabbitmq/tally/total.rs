@@ -3,7 +3,6 @@ use std::time::Duration;
 
 use lapin::Connection;
 use lapin::options::ConfirmSelectOptions;
-use refersion_relay_model::AccountName;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
@@ -14,11 +13,11 @@ use crate::left_behind::Former;
 use crate::rabbitmq::history::History;
 use crate::rabbitmq::marks::{Marks, lock};
 use crate::rabbitmq::names::Names;
-use crate::rabbitmq::reader::{RESOURCE_LOCKED, answer, depth, is};
+use crate::rabbitmq::reader::{Count, RESOURCE_LOCKED, answer, count, is};
 use crate::rabbitmq::silence::{Asked, silent};
 use crate::rabbitmq::topology::Topology;
 use crate::rabbitmq::url::BrokerUrl;
-use crate::{Backoff, Conservation, Depth, Group, Place, QueueError, Stock, Tolerance};
+use crate::{Backoff, Conservation, Group, QueueError, Stock, Tolerance};
 
 /// So many slots in a row that are not there mean that there are no more.
 const MISSING: u16 = 8;
@@ -43,7 +42,6 @@ struct Notes {
     in_hand: [u64; Group::ALL.len()],
     deaths: u64,
     lost: u64,
-    held: BTreeSet<String>,
 }
 
 /// Adds up what every process has stored, and counts what is on the broker.
@@ -55,8 +53,8 @@ pub(crate) async fn sample(connection: &Connection, topology: &Topology) -> Resu
     let mut stocks = Vec::new();
     for group in Group::ALL {
         let mut events = notes.in_hand[group.index()];
-        for queue in queues(topology, group, &notes.held, &history) {
-            events = events.saturating_add(depth(connection, &queue).await?.ready);
+        for queue in queues(topology, group, &history) {
+            events = events.saturating_add(count(connection, &queue).await?.ready);
         }
         let (entered, left) = (notes.total.entered[group.index()], notes.total.left[group.index()]);
         let difference = i128::from(events) + i128::from(left) - i128::from(entered);
@@ -124,16 +122,15 @@ async fn has_turn(connection: &Connection, topology: &Topology) -> Result<bool, 
 /// Whether every place tells what is in it: one without a leader counts as empty, and so does one whose letters somebody
 /// has in hand.
 async fn all_answer(url: &BrokerUrl, connection: &Connection, topology: &Topology) -> Result<bool, QueueError> {
-    let notes = notes(connection, &topology.names).await?;
     let history = History::read(connection, topology).await?;
     let mut uncertain = Vec::new();
     for group in Group::ALL {
-        for queue in queues(topology, group, &notes.held, &history) {
-            let Depth { is_certain, has_owner, .. } = depth(connection, &queue).await?;
-            if has_owner && matches!(group, Group::Dead(_)) {
+        for queue in queues(topology, group, &history) {
+            let Count { ready, consumers } = count(connection, &queue).await?;
+            if 0 < consumers && matches!(group, Group::Dead(_)) {
                 return Ok(false);
             }
-            if !is_certain {
+            if ready == 0 && consumers == 0 {
                 let is_single_active = topology.names.is_worked(&queue);
                 uncertain.push(Asked { name: queue, is_single_active });
             }
@@ -191,30 +188,23 @@ async fn notes(connection: &Connection, names: &Names) -> Result<Notes, QueueErr
         notes.in_hand = std::array::from_fn(|at| notes.in_hand[at].saturating_add(note.in_hand[at]));
         notes.deaths = notes.deaths.saturating_add(note.deaths);
         notes.lost = notes.lost.saturating_add(note.lost);
-        notes.held.extend(note.held);
     }
     marks.end().await?;
     Ok(notes)
 }
 
 /// Every queue of a kind, those of what is not configured any more among them.
-fn queues(topology: &Topology, group: Group, held: &BTreeSet<String>, history: &History) -> BTreeSet<String> {
+fn queues(topology: &Topology, group: Group, history: &History) -> BTreeSet<String> {
     let names = &topology.names;
     let former = history.queues(names).filter(|(former, _)| match former {
-        Former::Account(_) => group == Group::Held,
-        Former::Tier(_) | Former::Shards(_) => group == Group::Work,
+        Former::Account(_) | Former::Tier(_) => group == Group::Work,
         Former::Prefix(_) | Former::Place(_) => false,
     });
     let former = former.flat_map(|(_, queues)| queues);
     let configured: Vec<_> = match group {
         Group::Work => {
-            let shards = topology.shards().map(|shard| names.shard(shard));
-            shards.chain(topology.tiers.iter().map(|tier| names.retry(*tier))).collect()
-        }
-        Group::Held => {
-            let noted = held.iter().filter_map(|name| AccountName::try_from(name.as_str()).ok());
-            let accounts: BTreeSet<_> = noted.chain(topology.accounts.get()).collect();
-            accounts.iter().map(|account| names.queue(&Place::Held(account.clone()))).collect()
+            let accounts = topology.accounts.get().into_iter().map(|account| names.work(&account));
+            accounts.chain(topology.tiers.iter().map(|tier| names.retry(*tier))).collect()
         }
         Group::Dead(class) => vec![names.dead(class)],
     };

@@ -5,13 +5,11 @@ use std::sync::Arc;
 
 use refersion_relay_deadletter::DeadLetters;
 use refersion_relay_ingest::{Access, AccountAccess};
-use refersion_relay_model::{AccountName, Fingerprint, Shard};
-use refersion_relay_queue::{
-    BrokerUrl, GatePace, Queue, RabbitMq, RabbitMqSettings, Room, Sqlite, SqlitePath, SqliteSettings,
-};
+use refersion_relay_model::{AccountName, Fingerprint};
+use refersion_relay_queue::{BrokerUrl, Queue, RabbitMq, RabbitMqSettings, Sqlite, SqlitePath, SqliteSettings};
 use refersion_relay_refersion::{Client, ClientSettings};
 use refersion_relay_telemetry::{DoorKey, Metrics};
-use refersion_relay_worker::{Account, OutageSettings, Worker, WorkerSettings};
+use refersion_relay_worker::{Account, OutageSettings, RoomSettings, Worker, WorkerSettings};
 
 use crate::config::{AccountSettings, QueueUrl, Settings};
 use crate::exit::Exit;
@@ -27,8 +25,6 @@ pub(crate) fn queue(settings: &Settings, metrics: &Metrics) -> Arc<dyn Queue> {
 pub(crate) fn sqlite(path: &SqlitePath, settings: &Settings, metrics: &Metrics) -> Sqlite {
     let settings = SqliteSettings {
         path: path.clone(),
-        shards: settings.shards,
-        drain: settings.drain.clone(),
         accounts: names(&settings.accounts),
         tiers: settings.retry.tiers.clone(),
         confirm_timeout: settings.confirm_timeout,
@@ -40,14 +36,11 @@ pub(crate) fn rabbitmq(url: &BrokerUrl, settings: &Settings, metrics: &Metrics) 
     let settings = RabbitMqSettings {
         url: url.clone(),
         prefix: settings.prefix.clone(),
-        shards: settings.shards,
-        drain: settings.drain.clone(),
         tiers: settings.retry.tiers.clone(),
         accounts: names(&settings.accounts),
         confirm_timeout: settings.confirm_timeout,
         look_every: RabbitMqSettings::LOOK_EVERY,
         settles_in: RabbitMqSettings::SETTLES_IN,
-        pace: GatePace::default(),
         worker: RabbitMqSettings::new_worker(),
     };
     RabbitMq::start(settings, metrics.clone())
@@ -115,10 +108,9 @@ pub(crate) fn worker_accounts(accounts: &[AccountSettings]) -> Vec<Account> {
 
 pub(crate) fn worker(settings: &Settings, queue: Arc<dyn Queue>, client: Client, metrics: &Metrics) -> Worker {
     let accounts = worker_accounts(&settings.accounts);
+    let rooms = RoomSettings::default();
     let worker = WorkerSettings {
-        shards: sets(settings).flat_map(|count| settings.worker_shards.of(count, settings.shards)).collect(),
-        closing: GatePace::default().quiet,
-        room: Room { events: settings.prefetch },
+        rooms: RoomSettings { first: rooms.first.min(settings.prefetch), most: settings.prefetch, ..rooms },
         retry: settings.retry.clone(),
         longest_stay: WorkerSettings::LONGEST_STAY,
         outage: OutageSettings::default(),
@@ -128,16 +120,6 @@ pub(crate) fn worker(settings: &Settings, queue: Arc<dyn Queue>, client: Client,
 
 pub(crate) fn dead_letters(settings: &Settings, queue: Arc<dyn Queue>) -> DeadLetters {
     DeadLetters::new(queue, fingerprints(settings))
-}
-
-/// Every set of shards, by how many are in it, in the order of use.
-pub(crate) fn sets(settings: &Settings) -> impl Iterator<Item = u16> + '_ {
-    settings.drain.iter().copied().chain([settings.shards])
-}
-
-/// Every shard of every set.
-pub(crate) fn shards(settings: &Settings) -> impl Iterator<Item = Shard> + '_ {
-    sets(settings).flat_map(Shard::all)
 }
 
 fn fingerprints(settings: &Settings) -> HashMap<AccountName, Fingerprint> {

@@ -129,8 +129,6 @@ pub(super) async fn start(
         let worker = parts::worker(settings, queue.clone(), parts::client(settings, &metrics)?, &metrics);
         (progress, lookout) = (Some(worker.progress()), Some(worker.lookout()));
         running.roster = Some(worker.roster());
-        let (changing, watched, until) = (queue.clone(), worker.lookout(), stop.stop.clone());
-        tasks.spawn(async move { changing.change_shards(&|| !watched.is_out(), &until).await });
         tasks.spawn(worker.run(stop.stop.clone(), stop.abort.clone()));
     }
     let here = flow::Here { doors: roles.ingest, worker: roles.worker };
@@ -144,8 +142,8 @@ pub(super) async fn start(
     ));
     tasks.close();
     // Metrics and health answer until the very end, so they are not among the tasks that are waited for.
-    let (state, shards, stuck) = (queue.state(), queue.shards(), queue.stuck());
-    let ops = Ops { metrics, queue: state, shards, stuck, worker: progress, lookout };
+    let (state, stuck) = (queue.state(), queue.stuck());
+    let ops = Ops { metrics, queue: state, stuck, worker: progress, lookout };
     let ops = ops::router(ops);
     let http = HttpSettings { grace, protection: None, certificate: None };
     tokio::spawn(serve(ops_listener, ops, http, running.ops_stop.clone()));
@@ -179,7 +177,7 @@ impl Running {
         }
         tracing::warn!("not everything in flight was finished; what was not comes again");
         stop.abort.cancel();
-        // Giving the shards up makes their next owner start at once instead of when the broker notices.
+        // Giving the work queues up makes their next owner start at once instead of when the broker notices.
         let _ = tokio::time::timeout(LEAVING, self.tasks.wait()).await;
         // Nor has the broker a lost connection to tell of.
         let _ = tokio::time::timeout(LEAVING, self.queue.close()).await;
@@ -191,15 +189,10 @@ impl Running {
 /// What this process may have open at once.
 fn needs(settings: &Settings, roles: Roles) -> Needs {
     let calls = settings.concurrency.saturating_mul(settings.accounts.len());
-    let shards = match settings.queue_url {
-        QueueUrl::RabbitMq(_) => parts::shards(settings).count(),
-        QueueUrl::Sqlite(_) => 0,
-    };
     Needs {
         doors: if roles.ingest { settings.bounds.max_connections } else { 0 },
         ops: CONNECTIONS_ASIDE,
         calls: if roles.worker { calls } else { 0 },
-        shards: if roles.worker { shards } else { 0 },
     }
 }
 

@@ -22,8 +22,8 @@ const ROOM: Room = Room { events: 4 };
 /// in hand is settled.
 pub async fn intake(ingest: Ingest, stop: CancellationToken) {
     let intake = Arc::new(Intake { ingest, fingerprint: strangers(), large: Semaphore::new(1) });
-    let mut terms = Terms::new(intake.ingest.queue.clone(), Place::Intake, ROOM);
-    while let Some(mut owned) = terms.next(&stop).await {
+    let mut terms = Terms::new(intake.ingest.queue.clone(), Place::Intake);
+    while let Some(mut owned) = terms.next(ROOM, &stop).await {
         intake.clone().read(&mut owned, &stop).await;
         owned.release().await;
     }

@@ -91,8 +91,6 @@ pub enum DeadReason {
     Attempts,
     /// Too long ago since the first failure.
     Age,
-    /// Held for an account for too long.
-    Held,
     /// The worker panicked on it.
     Panicked,
     /// The broker delivered it too often without an answer.
@@ -101,7 +99,7 @@ pub enum DeadReason {
 
 impl DeadReason {
     /// Every reason, in the order of this enum.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 13] = [
         Self::Unreadable,
         Self::TooLarge,
         Self::NotAnEvent,
@@ -113,7 +111,6 @@ impl DeadReason {
         Self::NotIdentified,
         Self::Attempts,
         Self::Age,
-        Self::Held,
         Self::Panicked,
         Self::DeliveryLimit,
     ];
@@ -126,7 +123,7 @@ impl DeadReason {
             Self::NotAnEvent | Self::Incomplete | Self::UnknownAccount => Class::Invalid,
             Self::Unsigned => Class::Unverified,
             Self::Refused | Self::NotDone | Self::NotIdentified => Class::Rejected,
-            Self::Attempts | Self::Age | Self::Held => Class::Exhausted,
+            Self::Attempts | Self::Age => Class::Exhausted,
             Self::Panicked | Self::DeliveryLimit => Class::Poison,
         }
     }
@@ -146,7 +143,6 @@ impl DeadReason {
             Self::NotIdentified => "not_identified",
             Self::Attempts => "attempts",
             Self::Age => "age",
-            Self::Held => "held",
             Self::Panicked => "panicked",
             Self::DeliveryLimit => "delivery_limit",
         }

@@ -48,7 +48,7 @@ fn check(headers: &Headers, class: Option<Class>) {
     for text in texts.into_iter().chain([death.and_then(|death| death.error.as_ref())]).flatten() {
         assert!(text.len() <= MAX_HEADER_BYTES && !text.contains(char::is_control), "{text:?}");
     }
-    let times = [Some(headers.received_at), headers.first_failed_at];
+    let times = [Some(headers.received_at), headers.first_failed_at, headers.due_at];
     for time in times.into_iter().chain([death.and_then(|death| death.dead_at)]).flatten() {
         let since = time.duration_since(SystemTime::UNIX_EPOCH).expect("not before there were clocks");
         assert!(since < YEAR_10000, "it would not be written");
@@ -62,7 +62,7 @@ fn to_the_millisecond(headers: Headers) -> Headers {
     };
     let mut headers = Headers { received_at: cut(headers.received_at), ..headers };
     let death = headers.death.as_mut().map(|death| &mut death.dead_at);
-    for time in [&mut headers.first_failed_at].into_iter().chain(death) {
+    for time in [&mut headers.first_failed_at, &mut headers.due_at].into_iter().chain(death) {
         *time = time.map(cut);
     }
     headers

@@ -29,6 +29,8 @@ pub struct Headers {
     pub attempts: u32,
     /// When the first charged attempt failed.
     pub first_failed_at: Option<SystemTime>,
+    /// When it was to come back to its work queue, for one that was away from it.
+    pub due_at: Option<SystemTime>,
     /// How often it was replayed as a dead letter.
     pub generation: u32,
     /// Whether it may only create: what its sender showed gives no right to change what exists. Events of before there was this
@@ -76,6 +78,7 @@ impl Headers {
             received_at,
             attempts: 0,
             first_failed_at: None,
+            due_at: None,
             generation: 0,
             create_only: false,
             traceparent: None,
@@ -90,6 +93,7 @@ impl Headers {
         Self {
             attempts: 0,
             first_failed_at: None,
+            due_at: None,
             death: None,
             generation: self.generation.saturating_add(1),
             ..self.clone()

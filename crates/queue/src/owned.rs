@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
@@ -55,8 +57,12 @@ pub(crate) trait Ownership: Send {
 
 /// What a backend implements behind [`Delivery`].
 #[async_trait]
-pub(crate) trait Settler: Send {
+pub(crate) trait Settler: Send + Sync {
     async fn settle(self: Box<Self>, message: Message, settle: Settle) -> Result<(), SettleError>;
+    /// See [`Delivery::note`].
+    async fn note(&self, message: &Message) -> Result<u32, SettleError>;
+    /// See [`Delivery::erase`].
+    async fn erase(&self, message: &Message, notes: Range<u32>);
 }
 
 impl Owned {
@@ -84,6 +90,17 @@ impl Owned {
 impl Delivery {
     pub(crate) fn new(message: Message, delivery_count: u32, redelivered: bool, settler: Box<dyn Settler>) -> Self {
         Self { message, delivery_count, redelivered, settler }
+    }
+
+    /// Notes, durably, that the event is about to be worked alone. Returns the number of the note, from zero: how many there
+    /// were before. They stay with the event while it is where it is, whoever owns that, until they are erased.
+    pub async fn note(&self) -> Result<u32, SettleError> {
+        self.settler.note(&self.message).await
+    }
+
+    /// Erases notes by their numbers. At best: one that stays speaks against the event without need.
+    pub async fn erase(&self, notes: Range<u32>) {
+        self.settler.erase(&self.message, notes).await;
     }
 
     /// Settles the delivery. Waits as long as the term lasts for a copy to be confirmed.

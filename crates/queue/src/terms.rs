@@ -10,7 +10,6 @@ use crate::{Backoff, BrokerState, Owned, Place, Queue, Room};
 pub struct Terms {
     queue: Arc<dyn Queue>,
     place: Place,
-    room: Room,
     backoff: Backoff,
     is_first: bool,
 }
@@ -18,25 +17,25 @@ pub struct Terms {
 impl Terms {
     /// Owns nothing yet.
     #[must_use]
-    pub fn new(queue: Arc<dyn Queue>, place: Place, room: Room) -> Self {
+    pub fn new(queue: Arc<dyn Queue>, place: Place) -> Self {
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
-        Self { queue, place, room, backoff, is_first: true }
+        Self { queue, place, backoff, is_first: true }
     }
 
-    /// Owns the place once more, after a short wait if it is not the first time; release the last term before. `None`
-    /// after `stop`.
-    pub async fn next(&mut self, stop: &CancellationToken) -> Option<Owned> {
-        stop.run_until_cancelled(self.begin()).await
+    /// Owns the place once more, with this room, after a short wait if it is not the first time; release the last term
+    /// before. `None` after `stop`.
+    pub async fn next(&mut self, room: Room, stop: &CancellationToken) -> Option<Owned> {
+        stop.run_until_cancelled(self.begin(room)).await
     }
 
-    async fn begin(&mut self) -> Owned {
+    async fn begin(&mut self, room: Room) -> Owned {
         loop {
             if !std::mem::take(&mut self.is_first) {
                 tokio::time::sleep(self.backoff.next_wait()).await;
             }
             // The queue's own supervisor says when it is away, once; here that is only waited for.
             let _ = self.queue.state().wait_for(BrokerState::is_up).await;
-            match self.queue.own(self.place.clone(), self.room).await {
+            match self.queue.own(self.place.clone(), room).await {
                 Ok(owned) => {
                     self.backoff.reset();
                     return owned;

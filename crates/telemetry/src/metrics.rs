@@ -42,7 +42,6 @@ pub struct Metrics {
     blocked: IntGauge,
     ready: IntGaugeVec,
     dead_letters: IntGaugeVec,
-    held: IntGaugeVec,
     retrying: IntGaugeVec,
     deliveries: IntCounter,
     redeliveries: IntCounter,
@@ -51,12 +50,11 @@ pub struct Metrics {
     ended: IntCounter,
     retries: IntCounterVec,
     failures: IntCounterVec,
-    holds: IntCounterVec,
     account_held: IntGaugeVec,
     account_paused: IntGaugeVec,
     in_hand: IntGauge,
     lanes: IntGauge,
-    shards_owned: IntGauge,
+    owned: IntGaugeVec,
     unsettled: IntCounter,
     copies: IntCounter,
     calls: IntCounterVec,
@@ -187,7 +185,6 @@ impl Metrics {
             ready: add.gauges("queue_messages_ready", "Events waiting in work queues, by account.", &["account"]),
             dead_letters: add.gauges("dead_letters", "Dead letters that wait for a person, by class.", &["class"]),
             retrying: add.gauges("retry_events", "Events waiting in retry queues, by delay.", &["delay"]),
-            held: add.gauges("held_events", "Events waiting for their account, by account.", &["account"]),
             deliveries: add.counter("worker_deliveries_total", "Events taken from work queues."),
             redeliveries: add
                 .counter("worker_redeliveries_total", "Of those, the ones the queue had delivered before."),
@@ -203,7 +200,6 @@ impl Metrics {
             ),
             retries: add.counters("retries_total", "Waits for another attempt, by where.", &["wait"]),
             failures: add.counters("attempts_failed_total", "Attempts that failed, by failure.", &["failure"]),
-            holds: add.counters("events_held_total", "Events moved behind a held account, by account.", &["account"]),
             account_held: add.gauges(
                 "account_held",
                 "1 while an account's keys are refused, by account.",
@@ -216,7 +212,11 @@ impl Metrics {
             ),
             in_hand: add.gauge("worker_in_hand", "Events taken and not yet settled."),
             lanes: add.gauge("worker_lanes", "Subjects being worked."),
-            shards_owned: add.gauge("worker_shards", "Shards this worker consumes or stands by for."),
+            owned: add.gauges(
+                "worker_owned",
+                "Whether this worker consumes an account's work queue or stands by for it, by account.",
+                &["account"],
+            ),
             unsettled: add.counter(
                 "worker_unsettled_total",
                 "Events that were worked and could not be settled because the queue went away; they come again.",
@@ -288,8 +288,8 @@ impl Metrics {
 
     /// Declares what the worker counts by account.
     pub fn declare_account(&self, account: &AccountName) {
-        self.holds.with_label_values(&[account.as_str()]);
         self.account_held.with_label_values(&[account.as_str()]);
+        self.owned.with_label_values(&[account.as_str()]);
         self.account_paused.with_label_values(&[account.as_str()]);
         self.refersion.declare(account);
     }
@@ -407,11 +407,6 @@ impl Metrics {
         self.retrying.with_label_values(&[delay]).set(gauge(count));
     }
 
-    /// Events waiting for an account.
-    pub fn held(&self, account: &AccountName, count: u64) {
-        self.held.with_label_values(&[account.as_str()]).set(gauge(count));
-    }
-
     /// A worker took an event; dropping the guard says that it was settled, or lost to another worker.
     #[must_use]
     pub fn taken(&self, redelivered: bool) -> Counted {
@@ -428,10 +423,10 @@ impl Metrics {
         Counted::up(&self.lanes)
     }
 
-    /// A worker consumes, or stands by for, a shard; dropping the guard gives it up.
+    /// A worker consumes an account's work queue, or stands by for it; dropping the guard gives it up.
     #[must_use]
-    pub fn owning_shard(&self) -> Counted {
-        Counted::up(&self.shards_owned)
+    pub fn owning(&self, account: &AccountName) -> Counted {
+        Counted::up(&self.owned.with_label_values(&[account.as_str()]))
     }
 
     /// An event's effect has happened. `how` is one of a closed set.
@@ -465,11 +460,6 @@ impl Metrics {
     /// An attempt failed. `failure` is one of a closed set.
     pub fn attempt_failed(&self, failure: &'static str) {
         self.failures.with_label_values(&[failure]).inc();
-    }
-
-    /// An event went behind its held account; `None` for one that is not configured.
-    pub fn event_held(&self, account: Option<&AccountName>) {
-        self.holds.with_label_values(&[account.map_or(UNCONFIGURED, AccountName::as_str)]).inc();
     }
 
     /// Whether an account's keys are refused.
@@ -515,9 +505,6 @@ impl Default for Metrics {
         Self::new()
     }
 }
-
-/// Stands for every account that is not configured. No account can have this name.
-const UNCONFIGURED: &str = "(unconfigured)";
 
 /// One on a gauge for as long as it lives.
 #[derive(Debug)]

@@ -24,8 +24,6 @@ pub enum RefersionState {
     Up,
     /// It does not: nothing is worked.
     Outage,
-    /// It answers again: calls come back slowly.
-    Ramping,
 }
 
 impl RefersionMetrics {
@@ -119,7 +117,7 @@ impl Metrics {
 }
 
 impl RefersionState {
-    const ALL: [Self; 3] = [Self::Up, Self::Outage, Self::Ramping];
+    const ALL: [Self; 2] = [Self::Up, Self::Outage];
 
     /// The word in labels and in health.
     #[must_use]
@@ -127,7 +125,6 @@ impl RefersionState {
         match self {
             Self::Up => "up",
             Self::Outage => "outage",
-            Self::Ramping => "ramping",
         }
     }
 }

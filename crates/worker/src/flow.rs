@@ -10,12 +10,12 @@ const MOST_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a pass may take. The first event that goes round in it is back by then, unless there is a great backlog.
 const LONGEST_PASS: Duration = Duration::from_secs(10);
 
-/// Shares a shard between a subject with very many events and all the others. A pure state machine.
+/// Shares a work queue between a subject with very many events and all the others. A pure state machine.
 ///
-/// What is on a shard comes in its order, so others stand behind a subject that fills it. *Waiting*, the next event of the
+/// What is on a queue comes in its order, so others stand behind a subject that fills it. *Waiting*, the next event of the
 /// crowded lane is kept in hand until there is room for it, and nothing is taken meanwhile: that costs nothing, and the
 /// lane is never short of work. When that has taken long enough a *pass* begins: whatever does not fit goes round, to the
-/// end of the shard, and others get their turn, until the first one that went round is back. Passes take as much time as
+/// end of the queue, and others get their turn, until the first one that went round is back. Passes take as much time as
 /// there are events; the patience after one grows with it, so that most of the time the lane has work.
 #[derive(Debug)]
 pub(crate) struct Flow {
@@ -101,7 +101,6 @@ impl Flow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::Source;
     use crate::line::Line;
     use crate::mark::Mark;
 
@@ -111,7 +110,7 @@ mod tests {
         let mut line = Line::new();
         [1, 2].map(|event| {
             let mark = Mark { subject: [0, 0], event: [0, event], accepted_ms: 0, is_minted: false };
-            line.arrive(&mark, Source::Shard, false, event, Instant::now()).0
+            line.arrive(&mark, false, event, Instant::now()).0
         })
     }
 

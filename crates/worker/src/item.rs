@@ -77,19 +77,19 @@ impl Item {
             let reading = AssertUnwindSafe(|| drop(read(&in_hand.delivery.message, &context.marks, &desk)));
             let _ = catch_unwind(reading); // it is read once more below, and heard of then
         };
-        let left = match alone(context, &in_hand.delivery, reads).await {
+        match alone(context, &in_hand.delivery, reads).await {
             Alone::Survived((), note) => {
                 in_hand.delivery.erase(note..note + 1).await;
-                Self::take(context, in_hand).work(context, leave).await
+                let left = Self::take(context, in_hand).work(context, leave).await;
+                desk.outlive();
+                left
             }
             Alone::Died(times) => {
                 let reading = Reading::Final(given_up(times));
                 Self { reading, standing: None, in_hand }.work(context, leave).await
             }
             Alone::Lost => true,
-        };
-        desk.outlive();
-        left
+        }
     }
 
     /// Works the event and settles it. Returns whether it had to be left.

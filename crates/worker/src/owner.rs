@@ -154,12 +154,14 @@ impl Owner {
     async fn work(&mut self, mut owned: Owned, room: u16) {
         let (context, desk, stop) = (self.context.clone(), self.desk.clone(), self.stop.child_token());
         let counted = context.metrics.owning(&desk.name);
-        let mut working = std::pin::pin!(self.work_term(&mut owned, room, &stop));
-        let end = tokio::select! {
-            end = &mut working => end,
-            () = unreadable(&context, &desk) => {
-                stop.cancel();
-                working.await
+        let end = {
+            let mut working = std::pin::pin!(self.work_term(&mut owned, room, &stop));
+            tokio::select! {
+                end = &mut working => end,
+                () = unreadable(&context, &desk) => {
+                    stop.cancel();
+                    working.await
+                }
             }
         };
         drop(counted);

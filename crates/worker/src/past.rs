@@ -1,4 +1,4 @@
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// A time that has passed, as far as this machine's clock knows; `None` for one that lies ahead.
 ///
@@ -10,6 +10,8 @@ pub(crate) fn past(at: Option<SystemTime>, now: SystemTime) -> Option<SystemTime
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const NOW: SystemTime = SystemTime::UNIX_EPOCH;

@@ -15,16 +15,17 @@ pub struct Progress {
 }
 
 /// A work queue that is to be owned and is not, for as long as it lives.
-pub(crate) enum Missing {
-    Now(Counted),
-    /// Only if it takes long.
-    Later {
-        /// Counts after a while.
-        _counting: AbortOnDropHandle<()>,
-    },
+pub(crate) struct Missing {
+    /// Counts at once, or after a while.
+    _counting: Counting,
 }
 
-pub(crate) struct Counted(Arc<Progress>);
+enum Counting {
+    Now { _counted: Counted },
+    Later { _task: AbortOnDropHandle<()> },
+}
+
+struct Counted(Arc<Progress>);
 
 impl Progress {
     /// Whether every work queue is owned, or stood by for, or rightly not read.
@@ -35,7 +36,7 @@ impl Progress {
 
     /// A queue is missing from now on.
     pub(crate) fn missing(self: &Arc<Self>) -> Missing {
-        Missing::Now(Counted::new(self.clone()))
+        Missing { _counting: Counting::Now { _counted: Counted::new(self.clone()) } }
     }
 
     /// A queue was given back or lost. It is missing if it is not owned again soon.
@@ -46,7 +47,7 @@ impl Progress {
             let _counted = Counted::new(progress);
             std::future::pending().await
         });
-        Missing::Later { _counting: AbortOnDropHandle::new(counting) }
+        Missing { _counting: Counting::Later { _task: AbortOnDropHandle::new(counting) } }
     }
 }
 

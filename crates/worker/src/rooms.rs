@@ -97,12 +97,6 @@ impl Drop for Share {
     }
 }
 
-impl Weight {
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-}
-
 impl Drop for Weight {
     fn drop(&mut self) {
         self.rooms.bytes.fetch_sub(self.bytes, Ordering::Relaxed);

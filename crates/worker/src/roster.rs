@@ -115,6 +115,7 @@ impl Roster {
     }
 
     /// The desk of an account, if it was ever configured. The gate of one that is gone lets nothing through.
+    #[cfg(test)]
     pub(crate) fn desk(&self, name: &AccountName) -> Option<Arc<Desk>> {
         self.desks.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }

@@ -73,6 +73,7 @@ fn plain(message: Message, account: Option<AccountName>, death: Option<Death>) -
         received_at: SystemTime::now(),
         attempts: 0,
         first_failed_at: None,
+        due_at: None,
         generation: 0,
         create_only: false,
         traceparent: message.headers.traceparent,

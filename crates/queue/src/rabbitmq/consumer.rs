@@ -1,3 +1,4 @@
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::connection::{self, Notice};
 use super::publisher::Publisher;
 use super::tally::InHand;
 use super::url::BrokerUrl;
-use super::{arrival, priority, properties, reader};
+use super::{alone, arrival, priority, properties, reader};
 use crate::owned::{Ownership, Settler};
 use crate::{Backoff, BrokerState, Delivery, Group, Message, Owned, Place, QueueError, Room, Settle, SettleError};
 
@@ -168,6 +169,27 @@ struct RabbitSettler {
 
 #[async_trait]
 impl Settler for RabbitSettler {
+    /// Where no note can be made the event is worked without one: nobody will know what its worker died of, but it goes on.
+    async fn note(&self, message: &Message) -> Result<u32, SettleError> {
+        if self.ended.is_cancelled() {
+            return Err(SettleError);
+        }
+        let Ok(link) = self.publisher.link() else { return Err(SettleError) };
+        let noted = alone::note(&link.connection, &self.publisher.topology.names, message).await;
+        Ok(noted.unwrap_or_else(|error| {
+            let why = Cause::of(&error);
+            tracing::warn!("an event that came back often is worked alone without a note of it: {why}");
+            0
+        }))
+    }
+
+    async fn erase(&self, message: &Message, notes: Range<u32>) {
+        let Ok(link) = self.publisher.link() else { return };
+        if let Err(error) = alone::erase(&link.connection, &self.publisher.topology.names, message, notes).await {
+            tracing::debug!(queue.error = %Cause::of(&error), "a note could not be erased");
+        }
+    }
+
     async fn settle(self: Box<Self>, message: Message, settle: Settle) -> Result<(), SettleError> {
         let (tally, from) = (self.publisher.tally.clone(), self.group);
         let ending = match settle {

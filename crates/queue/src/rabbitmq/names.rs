@@ -80,6 +80,11 @@ impl Names {
         }
     }
 
+    /// Marks that an event is being worked alone, or was when its worker died.
+    pub(crate) fn alone(&self, event: &str, number: u32) -> String {
+        self.name(&format!("alone.{event}.{number}"))
+    }
+
     pub(crate) fn unrouted(&self) -> String {
         self.name("unrouted")
     }

@@ -14,6 +14,7 @@ const SUBJECT: &str = "x-relay-subject";
 const RECEIVED_AT: &str = "x-relay-received-at";
 const ATTEMPTS: &str = "x-relay-attempts";
 const FIRST_FAILED_AT: &str = "x-relay-first-failed-at";
+const DUE_AT: &str = "x-relay-due-at";
 const GENERATION: &str = "x-relay-generation";
 const CREATE_ONLY: &str = "x-relay-create-only";
 const TRACEPARENT: &str = "traceparent";
@@ -57,6 +58,7 @@ pub(crate) fn write(headers: &Headers) -> BasicProperties {
     let optional = [
         (SUBJECT, headers.subject.clone()),
         (FIRST_FAILED_AT, headers.first_failed_at.map(rfc3339_millis)),
+        (DUE_AT, headers.due_at.map(rfc3339_millis)),
         (TRACEPARENT, headers.traceparent.clone()),
     ];
     for (key, value) in optional {
@@ -109,6 +111,7 @@ pub(crate) fn read(body: Vec<u8>, properties: &BasicProperties, class: Option<Cl
         received_at,
         attempts: number(ATTEMPTS).unwrap_or(0),
         first_failed_at: instant(text(FIRST_FAILED_AT)),
+        due_at: instant(text(DUE_AT)),
         generation: number(GENERATION).unwrap_or(0),
         // Whatever stands there: it only takes away.
         create_only: table.contains_key(CREATE_ONLY),
@@ -197,6 +200,7 @@ mod tests {
         Headers {
             attempts: 3,
             first_failed_at: Some(at),
+            due_at: Some(at),
             generation: 2,
             create_only: true,
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),

@@ -1,4 +1,5 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -310,6 +311,28 @@ struct SqliteSettler {
 
 #[async_trait]
 impl Settler for SqliteSettler {
+    async fn note(&self, _message: &Message) -> Result<u32, SettleError> {
+        let (owner, begun, number) = (self.owner.clone(), self.begun, self.number);
+        let noted = self.writer.run(1, move |work| {
+            if work.term != begun.term || owner.ended.is_cancelled() {
+                return Ok(None);
+            }
+            work.note(begun.place, number)
+        });
+        let note = noted.await.ok().flatten().ok_or(SettleError)?;
+        Ok(u32::try_from(note).unwrap_or(0))
+    }
+
+    async fn erase(&self, _message: &Message, notes: Range<u32>) {
+        let (begun, number) = (self.begun, self.number);
+        let erased = self.writer.run(1, move |work| {
+            if work.term == begun.term { work.erase(begun.place, number, notes.start.into()) } else { Ok(()) }
+        });
+        if let Err(fault) = erased.await {
+            tracing::debug!(queue.error = %fault, "a note could not be erased");
+        }
+    }
+
     async fn settle(self: Box<Self>, _message: Message, settle: Settle) -> Result<(), SettleError> {
         if let Settle::Move(place, _) = &settle
             && let Some(objection) = places::objection(place)

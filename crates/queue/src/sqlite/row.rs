@@ -10,12 +10,12 @@ use crate::{Death, Headers, Message};
 
 /// What [`read`] reads, in its order.
 pub(crate) const COLUMNS: &str = "number, deliveries, message_id, type, account, subject, received_at, attempts, \
-     first_failed_at, generation, traceparent, reason, status, error, dead_at, body, create_only";
+     first_failed_at, generation, traceparent, reason, status, error, dead_at, body, create_only, was_due_at";
 
 pub(crate) const INSERT: &str = "INSERT INTO event (number, place, due_at, due_place, deliveries, message_id, type, \
      account, subject, received_at, attempts, first_failed_at, generation, traceparent, reason, status, error, dead_at, \
-     body, create_only) VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, \
-     ?19)";
+     body, create_only, was_due_at) VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, \
+     ?19, ?20)";
 
 /// The longest text beside a body that is believed.
 const MAX_TEXT_BYTES: usize = 1024;
@@ -52,6 +52,7 @@ pub(crate) fn insert(
         received_at,
         attempts,
         first_failed_at,
+        due_at,
         generation,
         create_only,
         traceparent,
@@ -78,6 +79,7 @@ pub(crate) fn insert(
         death.and_then(|death| death.dead_at).map(millis),
         body,
         create_only,
+        due_at.map(millis),
     ])?;
     Ok(())
 }
@@ -111,6 +113,7 @@ pub(crate) fn read(row: &Row<'_>, class: Option<Class>) -> rusqlite::Result<Stor
         received_at: instant(6)?.unwrap_or(SystemTime::UNIX_EPOCH),
         attempts: small(7)?,
         first_failed_at: instant(8)?,
+        due_at: instant(17)?,
         generation: small(9)?,
         // Whatever but zero stands there: it only takes away.
         create_only: number(16)? != Some(0),

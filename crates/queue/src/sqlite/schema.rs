@@ -42,12 +42,15 @@ const FROM_SHARDS: &str = "
     DROP TABLE moving;
     DROP TABLE IF EXISTS gate;
     ALTER TABLE event DROP COLUMN held_at;
+    ALTER TABLE event ADD COLUMN was_due_at INTEGER;
+    ALTER TABLE event ADD COLUMN alone INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// `state`: one row with the last number given to an event, the ledger, and the lease of the worker.
 /// `place`: where events are, with how many are there, how many of those were delivered and are not settled, and up to
 /// which number deliveries have come since the place was taken up; and of a work queue, whether its account was ever admitted.
-/// `event`: one row for each event, wherever it is; its number is its turn.
+/// `event`: one row for each event, wherever it is; its number is its turn. `due_at` is when it leaves the tier that it is in,
+/// `was_due_at` when it was to leave the last one; `alone` counts the notes of those who worked it alone.
 const TABLES: &str = "
     CREATE TABLE state (
         id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -91,7 +94,9 @@ const TABLES: &str = "
         error TEXT,
         dead_at INTEGER,
         body BLOB NOT NULL,
-        create_only INTEGER NOT NULL DEFAULT 0
+        create_only INTEGER NOT NULL DEFAULT 0,
+        was_due_at INTEGER,
+        alone INTEGER NOT NULL DEFAULT 0
     ) STRICT;
     CREATE INDEX event_by_place ON event (place, number);
 ";

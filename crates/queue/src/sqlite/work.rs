@@ -202,7 +202,7 @@ impl<'a> Work<'a> {
                 "UPDATE event SET number = ?3, place = ?4, due_at = ?5, due_place = ?6, deliveries = 0, message_id = ?7, \
                  type = ?8, account = ?9, subject = ?10, received_at = ?11, attempts = ?12, first_failed_at = ?13, \
                  generation = ?14, traceparent = ?15, reason = ?16, status = ?17, error = ?18, dead_at = ?19, \
-                 create_only = ?20 WHERE number = ?1 AND place = ?2",
+                 create_only = ?20, was_due_at = ?21, alone = 0 WHERE number = ?1 AND place = ?2",
             )?
             .execute(params![
                 number,
@@ -225,6 +225,7 @@ impl<'a> Work<'a> {
                 death.and_then(|death| death.error.as_deref()),
                 death.and_then(|death| death.dead_at).map(millis),
                 headers.create_only,
+                headers.due_at.map(millis),
             ])?;
         if moved == 0 {
             return Ok(Done::No);
@@ -232,6 +233,22 @@ impl<'a> Work<'a> {
         self.change(from).events -= 1;
         self.change(address.place).events += 1;
         Ok(Done::Yes)
+    }
+
+    /// Notes that an event is about to be worked alone. Returns how many notes there were, or `None` if the event is gone.
+    pub(crate) fn note(&self, place: i64, number: i64) -> rusqlite::Result<Option<i64>> {
+        self.connection
+            .prepare_cached("UPDATE event SET alone = alone + 1 WHERE number = ?1 AND place = ?2 RETURNING alone - 1")?
+            .query_row([number, place], |row| row.get(0))
+            .optional()
+    }
+
+    /// Keeps so many notes.
+    pub(crate) fn erase(&self, place: i64, number: i64, keep: i64) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached("UPDATE event SET alone = min(alone, ?3) WHERE number = ?1 AND place = ?2")?
+            .execute([number, place, keep])
+            .map(drop)
     }
 
     /// Nothing of a place is in hand any more: what was delivered and not settled comes again, in order. What came too

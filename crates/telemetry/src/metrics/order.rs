@@ -18,8 +18,8 @@ pub(super) struct OrderMetrics {
 pub enum Parked {
     /// Into a retry queue.
     Tier,
-    /// To the end of its shard.
-    Shard,
+    /// To the end of its work queue.
+    Round,
 }
 
 /// Why an event was let go without a place among the events of its subject.
@@ -29,7 +29,7 @@ pub enum OrderGivenUp {
     Full,
     /// It did not come back in time.
     Expired,
-    /// It was away when this worker took its shard.
+    /// It was away when this worker took its work queue.
     HandOver,
 }
 
@@ -53,7 +53,7 @@ impl OrderMetrics {
                 "Events that were delivered after one of their subject that had been accepted later.",
             ),
         };
-        for to in [Parked::Tier, Parked::Shard] {
+        for to in [Parked::Tier, Parked::Round] {
             metrics.parked.with_label_values(&[to.as_str()]);
         }
         for reason in [OrderGivenUp::Full, OrderGivenUp::Expired, OrderGivenUp::HandOver] {
@@ -92,7 +92,7 @@ impl Parked {
     fn as_str(self) -> &'static str {
         match self {
             Self::Tier => "tier",
-            Self::Shard => "shard",
+            Self::Round => "queue",
         }
     }
 }

@@ -136,7 +136,7 @@ fn what_was_left_unsettled_comes_before_anything_new_or_never() {
     }
     let second = asked.comes_again(1);
     assert!(asked.turn(second).is_some(), "the first one comes again");
-    asked.barrier.lose([0, 0], second, Source::Shard, asked.now);
+    asked.barrier.lose([0, 0], second, asked.now);
 
     let new = asked.arrives(3);
 

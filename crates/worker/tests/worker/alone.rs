@@ -5,15 +5,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use refersion_relay_model::{Class, Command};
-use refersion_relay_queue::{Queue, RabbitMq, Scan};
+use refersion_relay_model::{AccountName, Class, Command};
+use refersion_relay_queue::{Place, Queue, RabbitMq, Room, Scan};
 use refersion_relay_refersion::{Applied, Calls, Failure};
 use refersion_relay_telemetry::Metrics;
 use refersion_relay_worker::{Account, Destination};
 use tokio::sync::Notify;
 use tokio::time::{interval, timeout};
 
-use crate::support::{PATIENCE, Running, account, identify, queue, store};
+use crate::support::{PATIENCE, Running, account, identify, queue, store, store_for, until_shown};
 
 /// A destination whose calls never end: those for one person, or all.
 #[derive(Default)]
@@ -85,23 +85,23 @@ async fn an_event_that_kills_its_workers_is_found_and_nothing_else_is_given_up_w
     destination.all.store(false, Ordering::SeqCst);
     destination.forget();
 
-    // From now on each is worked alone, in order, so the first is done.
+    // From now on the first of its process is worked alone, and is done; the next one is first after that.
     crash(&queue, &destination, &metrics, 1, 2).await;
-    crash(&queue, &destination, &metrics, 86, 1).await;
+    crash(&queue, &destination, &metrics, 3, 1).await;
     let calls = destination.called();
     assert_eq!(calls[0], "first@example.com");
-    assert_eq!((calls.len(), &calls[1..]), (88, vec!["culprit@example.com".to_owned(); 87].as_slice()));
+    assert_eq!((calls.len(), &calls[1..]), (5, vec!["culprit@example.com".to_owned(); 4].as_slice()));
     let running = Running::start(&queue, destination.clone(), vec![account()], &metrics);
 
-    destination.until_called(90).await;
+    destination.until_called(7).await;
 
-    assert_eq!(destination.called()[88..], ["third@example.com", "fourth@example.com"]);
+    assert_eq!(destination.called()[5..], ["third@example.com", "fourth@example.com"]);
     let mut poison = Vec::new();
     queue.browse(Class::Poison, Scan { letters: 10 }, &mut |letter| poison.push(letter)).await.expect("letters");
     assert_eq!(poison.len(), 1);
     let death = poison[0].message.headers.death.as_ref().expect("a letter");
     assert_eq!(death.reason, "delivery_limit");
-    assert!(death.error.as_ref().is_some_and(|error| error.contains("90 times")), "{death:?}");
+    assert!(death.error.as_ref().is_some_and(|error| error.starts_with("3 workers ended")), "{death:?}");
     running.stop().await;
 }
 
@@ -126,4 +126,50 @@ async fn events_are_worked_side_by_side_again_behind_those_that_are_worked_alone
 
     destination.until_called(5).await; // none of the last four ends
     running.crash().await;
+}
+
+#[tokio::test]
+async fn a_hundred_returns_in_good_order_speak_against_nobody() {
+    let metrics = Metrics::new();
+    let queue = queue(&metrics).await;
+    for number in 0..10 {
+        store(&queue, &identify(&format!("person{number}@example.com"))).await;
+    }
+    for _ in 0..100 {
+        let place = Place::Work(account().name);
+        let mut owned = queue.own(place, Room { events: 10 }).await.expect("the queue");
+        let delivery = timeout(PATIENCE, owned.next()).await.expect("in time").expect("an event");
+        drop(delivery);
+        owned.release().await;
+    }
+    let destination = Arc::new(Hanging::default());
+
+    let running = Running::start(&queue, destination.clone(), vec![account()], &metrics);
+
+    until_shown(&metrics, &["worker_ended_total 10", r#"events_delivered_total{how="created"} 10"#]).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_of_another_account_is_worked_beside_an_event_that_is_worked_alone() {
+    let metrics = Metrics::new();
+    let queue = queue(&metrics).await;
+    let other = Account { name: AccountName::try_from("other").expect("a name"), ..account() };
+    let accounts = || vec![account(), other.clone()];
+    queue.admit(&[account().name, other.name.clone()]).await.expect("both have work queues");
+    store(&queue, &identify("culprit@example.com")).await;
+    let destination = Arc::new(Hanging::default());
+    crash(&queue, &destination, &metrics, 3, 1).await;
+    destination.forget();
+    let running = Running::start(&queue, destination.clone(), accounts(), &metrics);
+    destination.until_called(1).await;
+
+    store_for(&queue, &other, &identify("innocent@example.com")).await;
+    let beside = timeout(Duration::from_millis(500), destination.until_called(2)).await;
+    assert!(beside.is_err(), "{:?}", destination.called());
+    destination.let_go.notify_one();
+
+    destination.until_called(2).await;
+    assert_eq!(destination.called()[1], "innocent@example.com");
+    running.stop().await;
 }

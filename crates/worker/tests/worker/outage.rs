@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use refersion_relay_model::{Class, Command};
-use refersion_relay_queue::{Queue, RabbitMq, Scan};
+use refersion_relay_queue::{Place, Queue, RabbitMq, Scan};
 use refersion_relay_refersion::{Applied, Calls, Ended, Failure, Operation};
 use refersion_relay_telemetry::Metrics;
 use refersion_relay_worker::{Account, Destination, OutageSettings, WorkerSettings};
@@ -89,7 +89,6 @@ fn scaled() -> WorkerSettings {
         patience: Duration::from_secs(1),
         probe_at_least: Duration::from_millis(100),
         probe_at_most: Duration::from_millis(200),
-        ramp_step: Duration::from_millis(50),
     };
     WorkerSettings { outage, ..settings() }
 }
@@ -110,7 +109,7 @@ async fn is_clean(queue: &RabbitMq, metrics: &Metrics) {
 }
 
 #[tokio::test]
-async fn a_shard_is_given_back_in_a_long_outage_and_taken_up_again_after_it() {
+async fn a_work_queue_is_given_back_in_a_long_outage_and_taken_up_again_after_it() {
     let metrics = Metrics::new();
     let queue = queue(&metrics).await;
     store_all(&queue).await;
@@ -118,7 +117,7 @@ async fn a_shard_is_given_back_in_a_long_outage_and_taken_up_again_after_it() {
     let running = Running::start_with(scaled(), &queue, refersion.clone(), vec![account()], &metrics);
 
     until_shown(&metrics, &["refersion_state{state=\"outage\"} 1", "worker_in_hand 10"]).await;
-    let given_back = ["queue_connections{connection=\"consume\"} 0", "worker_in_hand 0", "worker_shards 0"];
+    let given_back = ["queue_connections{connection=\"consume\"} 0", "worker_in_hand 0", "worker_owned{account=\"acme\"} 0"];
     until_shown(&metrics, &given_back).await;
     assert!(running.progress.is_ready(), "an outage is no reason to restart it");
     // More come in while nobody listens.
@@ -150,7 +149,7 @@ async fn what_does_not_fit_into_a_lane_does_not_go_round_while_nobody_is_worked(
     refersion.until_probed(30).await; // 3 s at least; the patience with a full lane is 1 s
     refersion.become_(Mood::Up);
 
-    until_shown(&metrics, &["worker_ended_total 10", "events_parked_total{to=\"shard\"} 0"]).await;
+    until_shown(&metrics, &["worker_ended_total 10", "events_parked_total{to=\"queue\"} 0"]).await;
     assert_eq!(refersion.applied(), [10]);
     is_clean(&queue, &metrics).await;
     running.stop().await;
@@ -175,18 +174,20 @@ async fn events_stay_in_hand_in_a_short_outage_and_are_worked_once() {
 }
 
 #[tokio::test]
-async fn held_events_are_given_back_too_when_the_outage_begins_while_they_are_released() {
+async fn a_hold_returns_everything_in_hand_and_nobody_reads_until_the_keys_work() {
     let metrics = Metrics::new();
     let queue = queue(&metrics).await;
     store_all(&queue).await;
     let refersion = Fickle::new(Mood::Refuses);
     let running = Running::start_with(scaled(), &queue, refersion.clone(), vec![account()], &metrics);
-    until_shown(&metrics, &["events_held_total{account=\"acme\"} 10"]).await;
+    until_shown(&metrics, &["account_held{account=\"acme\"} 1", "worker_owned{account=\"acme\"} 0"]).await;
+    let depth = queue.depth(&Place::Work(account().name)).await.expect("a depth");
+    assert_eq!(depth.ready, EVENTS as u64);
+    assert!(running.progress.is_ready(), "a hold is no reason to restart it");
 
+    // The keys work again, and Refersion goes away at once.
     refersion.become_(Mood::Leaves);
-    until_shown(&metrics, &["refersion_state{state=\"outage\"} 1", "worker_in_hand 10"]).await;
-    until_shown(&metrics, &["queue_connections{connection=\"consume\"} 0", "worker_in_hand 0"]).await;
-    assert!(running.progress.is_ready());
+    until_shown(&metrics, &["refersion_state{state=\"outage\"} 1", "worker_owned{account=\"acme\"} 0"]).await;
     refersion.become_(Mood::Up);
 
     until_shown(&metrics, &["worker_ended_total 10", "account_held{account=\"acme\"} 0"]).await;

@@ -6,11 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use refersion_relay_model::Command;
 use refersion_relay_refersion::{Applied, Calls, Failure};
+use refersion_relay_queue::{Place, Queue};
 use refersion_relay_telemetry::Metrics;
 use refersion_relay_worker::{Account, Destination};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::support::{PATIENCE, Running, account, identify, queue, store};
+use crate::support::{PATIENCE, Running, account, identify, queue, store, until_shown};
 
 /// Tells of each call, and lets the first one about peter go on when it is told to.
 struct Slow {
@@ -84,15 +85,9 @@ async fn an_account_that_is_asked_to_slow_down_after_it_has_gone_is_not_shown_as
     running.roster.replace(Vec::new());
     go_on.add_permits(1);
 
-    let shown = |series: &str| metrics.render().lines().any(|line| line == series);
-    let held = async {
-        let mut ticks = tokio::time::interval(Duration::from_millis(20));
-        while !shown(r#"refersion_relay_events_held_total{account="acme"} 1"#) {
-            ticks.tick().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, held).await.expect("its event is held");
-    assert!(shown(r#"refersion_relay_account_paused{account="acme"} 0"#), "{}", metrics.render());
-    assert!(shown(r#"refersion_relay_account_held{account="acme"} 0"#), "{}", metrics.render());
+    until_shown(&metrics, &[r#"worker_owned{account="acme"} 0"#, "worker_in_hand 0"]).await;
+    let depth = queue.depth(&Place::Work(account().name)).await.expect("a depth");
+    assert_eq!(depth.ready, 1, "its event waits unread");
+    until_shown(&metrics, &[r#"account_paused{account="acme"} 0"#, r#"account_held{account="acme"} 0"#]).await;
     running.stop().await;
 }

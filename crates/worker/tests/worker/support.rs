@@ -2,20 +2,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use refersion_relay_model::{AccountName, Event, Fingerprint, KeyPair, MissingLastName, Shard, Subject};
+use refersion_relay_model::{AccountName, Event, Fingerprint, KeyPair, MissingLastName, Subject};
 use refersion_relay_queue::{
-    BrokerState, BrokerUrl, GatePace, Headers, Message, Place, Queue, RabbitMq, RabbitMqSettings, Room,
+    BrokerState, BrokerUrl, Headers, Message, Place, Queue, RabbitMq, RabbitMqSettings,
 };
 use refersion_relay_refersion::{Existing, NewAffiliateDefaults};
 use refersion_relay_telemetry::Metrics;
 use refersion_relay_worker::{
-    Account, Destination, OutageSettings, Progress, RetryPolicy, Roster, Worker, WorkerSettings,
+    Account, Destination, OutageSettings, Progress, RetryPolicy, RoomSettings, Roster, Worker, WorkerSettings,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-const SHARD: Shard = Shard { index: 0, count: 1 };
 
 /// A worker at work.
 pub(crate) struct Running {
@@ -82,7 +81,7 @@ pub(crate) async fn until_shown(metrics: &Metrics, lines: &[&str]) {
     assert!(waited.is_ok(), "waited in vain for {lines:?} in\n{}", metrics.render());
 }
 
-/// A queue of one shard that nobody else uses.
+/// A queue that nobody else uses.
 pub(crate) async fn queue(metrics: &Metrics) -> Arc<RabbitMq> {
     let url =
         std::env::var("RELAY_TEST_AMQP_URL").expect("RELAY_TEST_AMQP_URL is not set: run the tests with tests/run");
@@ -90,14 +89,11 @@ pub(crate) async fn queue(metrics: &Metrics) -> Arc<RabbitMq> {
     let settings = RabbitMqSettings {
         url: BrokerUrl::parse(&url).expect("a URL"),
         prefix: format!("worker-{:x}", now.as_nanos()),
-        shards: 1,
-        drain: Vec::new(),
         tiers: vec![Duration::from_secs(1)],
         accounts: vec![account().name],
         confirm_timeout: Duration::from_secs(5),
         look_every: RabbitMqSettings::LOOK_EVERY,
         settles_in: Duration::ZERO,
-        pace: GatePace::default(),
         worker: 1,
     };
     let queue = Arc::new(RabbitMq::start(settings, metrics.clone()));
@@ -123,28 +119,30 @@ pub(crate) fn identify(email: &str) -> String {
     format!(r#"{{"type":"identify","traits":{{"name":"Test Person","email":"{email}"}}}}"#)
 }
 
-/// Puts an event of the account on the shard.
+/// Puts an event of the account into its work queue.
 pub(crate) async fn store(queue: &RabbitMq, body: &str) {
-    let (account, body) = (account(), Bytes::copy_from_slice(body.as_bytes()));
+    store_for(queue, &account(), body).await;
+}
+
+/// The same for another account.
+pub(crate) async fn store_for(queue: &RabbitMq, account: &Account, body: &str) {
+    let (account, body) = (account.clone(), Bytes::copy_from_slice(body.as_bytes()));
     let event = Event::parse(&body).expect("an event");
     let id = account.fingerprint.message_id(&event, &body);
     let subject = account.fingerprint.subject(&Subject::of(&event, id.as_str()));
-    let headers = Headers::received(id.as_str(), event.kind().as_str(), account.name, subject, SystemTime::now());
-    let stored = queue.publish(vec![(Place::Shard(SHARD), Message { body, headers })]).await;
+    let headers = Headers::received(id.as_str(), event.kind().as_str(), account.name.clone(), subject, SystemTime::now());
+    let stored = queue.publish(vec![(Place::Work(account.name), Message { body, headers })]).await;
     assert!(stored.iter().all(Result::is_ok), "{stored:?}");
 }
 
 pub(crate) fn settings() -> WorkerSettings {
     WorkerSettings {
-        shards: vec![SHARD],
-        closing: GatePace::default().quiet,
-        room: Room { events: 16 },
+        rooms: RoomSettings::default(),
         retry: RetryPolicy {
             in_hand: Duration::from_secs(5),
             tiers: vec![Duration::from_secs(1)],
             max_attempts: 5,
             max_age: Duration::from_hours(1),
-            max_held: Duration::from_hours(1),
         },
         longest_stay: WorkerSettings::LONGEST_STAY,
         outage: OutageSettings::default(),

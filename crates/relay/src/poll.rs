@@ -23,11 +23,18 @@ pub(crate) async fn depths(
     stop: CancellationToken,
 ) {
     let mut before: Option<Conservation> = None;
+    let mut counted = BTreeSet::new();
     for round in 1.. {
+        let configured = accounts.borrow().clone();
+        // What waits for an account that has gone is left behind, and shown as that.
+        for gone in counted.difference(&configured) {
+            metrics.ready_is_gone(gone);
+        }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = count(queue.as_ref(), &settings, &accounts, &metrics) => {}
+            () = count(queue.as_ref(), &settings, &configured, &metrics) => {}
         }
+        counted = configured;
         if round % ROUNDS_UNTIL_SUM == 0 {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -85,15 +92,9 @@ fn is_embedded(settings: &Settings) -> bool {
     matches!(settings.queue_url, QueueUrl::Sqlite(_))
 }
 
-async fn count(
-    queue: &dyn Queue,
-    settings: &Settings,
-    accounts: &watch::Receiver<BTreeSet<AccountName>>,
-    metrics: &Metrics,
-) {
+async fn count(queue: &dyn Queue, settings: &Settings, accounts: &BTreeSet<AccountName>, metrics: &Metrics) {
     // What cannot be counted now keeps its last value; that the queue is away is another metric.
-    let accounts = accounts.borrow().clone();
-    for account in &accounts {
+    for account in accounts {
         if let Ok(depth) = queue.depth(&Place::Work(account.clone())).await {
             metrics.ready(account, depth.ready);
         }

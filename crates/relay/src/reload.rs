@@ -49,8 +49,8 @@ type Accounts = Result<Vec<AccountSettings>, String>;
 /// Where the accounts of a running process are.
 pub(crate) struct Shared {
     pub(crate) queue: Arc<dyn Queue>,
-    /// Of every account that was ever configured in this process: what waits for one that is gone still counts.
-    pub(crate) known: watch::Sender<BTreeSet<AccountName>>,
+    /// The names of those in force, for whoever counts what waits.
+    pub(crate) configured: watch::Sender<BTreeSet<AccountName>>,
     /// Of the doors, in a process that has them.
     pub(crate) access: Option<watch::Sender<Arc<Access>>>,
     /// Where the doors note the use of keys.
@@ -186,7 +186,7 @@ impl Reload {
     }
 
     fn put_in_force(&mut self, accounts: &[AccountSettings]) {
-        self.shared.known.send_modify(|known| known.extend(parts::names(accounts)));
+        self.shared.configured.send_replace(parts::names(accounts).into_iter().collect());
         if let Some(access) = &self.shared.access {
             access.send_replace(Arc::new(parts::access(accounts, &self.shared.metrics)));
             // After the doors take it no more: a use in between would make it appear again.
@@ -358,8 +358,8 @@ mod tests {
             let _ = queue.state().wait_for(BrokerState::is_up).await;
             let full = Arc::new(Full { queue, room: AtomicUsize::new(2), is_away: AtomicBool::new(false) });
             let (access, doors) = watch::channel(Arc::new(parts::access(&before.accounts, &metrics)));
-            let known = watch::channel(parts::names(&before.accounts).into_iter().collect()).0;
-            let shared = Shared { queue: full.clone(), known, access: Some(access), metrics, roster: None };
+            let configured = watch::channel(parts::names(&before.accounts).into_iter().collect()).0;
+            let shared = Shared { queue: full.clone(), configured, access: Some(access), metrics, roster: None };
             let reload = Reload::new(&folder.path().join("relay.toml"), before, shared).unwrap();
             Self { folder, full, reload, access: doors }
         }

@@ -44,7 +44,7 @@ pub(super) struct Running {
     pub(super) ingest: Option<SocketAddr>,
     pub(super) ops: SocketAddr,
     queue: Arc<dyn Queue>,
-    known: watch::Sender<BTreeSet<AccountName>>,
+    configured: watch::Sender<BTreeSet<AccountName>>,
     access: Option<watch::Sender<Arc<Access>>>,
     metrics: Metrics,
     roster: Option<Arc<Roster>>,
@@ -99,14 +99,14 @@ pub(super) async fn start(
         ingest: None,
         ops: ops_listener.local_addr().map_err(Exit::failed)?,
         queue: queue.clone(),
-        known: watch::Sender::new(parts::names(&settings.accounts).into_iter().collect()),
+        configured: watch::Sender::new(parts::names(&settings.accounts).into_iter().collect()),
         access: None,
         metrics: metrics.clone(),
         roster: None,
         tasks: tasks.clone(),
         ops_stop: tokio_util::sync::CancellationToken::new(),
     };
-    tasks.spawn(left_behind::watch(store, running.known.subscribe(), metrics.clone(), stop.stop.clone()));
+    tasks.spawn(left_behind::watch(store, running.configured.subscribe(), metrics.clone(), stop.stop.clone()));
     if let Some(listener) = ingest_listener {
         running.ingest = Some(listener.local_addr().map_err(Exit::failed)?);
         let access = watch::Sender::new(Arc::new(parts::access(&settings.accounts, &metrics)));
@@ -136,7 +136,7 @@ pub(super) async fn start(
     tasks.spawn(poll::depths(
         queue.clone(),
         settings.clone(),
-        running.known.subscribe(),
+        running.configured.subscribe(),
         metrics.clone(),
         stop.stop.clone(),
     ));
@@ -154,7 +154,7 @@ impl Running {
     fn shared(&self) -> Shared {
         Shared {
             queue: self.queue.clone(),
-            known: self.known.clone(),
+            configured: self.configured.clone(),
             access: self.access.clone(),
             metrics: self.metrics.clone(),
             roster: self.roster.clone(),

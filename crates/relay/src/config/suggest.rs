@@ -22,7 +22,8 @@ mod tests {
 
     #[test]
     fn slips_are_recognised_and_nothing_is_made_up() {
-        let names = ["url", "url_file", "prefix", "accounts", "max_attempts", "secret_key", "secret_key_file", "listen"];
+        let names =
+            ["url", "url_file", "prefix", "accounts", "max_attempts", "secret_key", "secret_key_file", "listen"];
         for (word, meant) in [
             ("prefx", Some("prefix")),
             ("perfix", Some("prefix")),

@@ -81,7 +81,9 @@ impl Item {
             Alone::Survived((), note) => {
                 in_hand.delivery.erase(note..note + 1).await;
                 let left = Self::take(context, in_hand).work(context, leave).await;
-                desk.outlive();
+                if left {
+                    desk.outlive(); // what is settled is counted with all others
+                }
                 left
             }
             Alone::Died(times) => {

@@ -164,8 +164,8 @@ impl Owner {
                 }
             }
         };
-        drop(counted);
         owned.release().await;
+        drop(counted);
         match end {
             TermEnd::Full { body } => {
                 // Before the next one is made, since there may be no larger one now.

@@ -59,7 +59,7 @@ async fn a_copy_does_not_go_behind_what_came_after_its_original() {
     store(&queue, &event("first")).await;
 
     until_shown(&metrics, &["events_copies_total 1", "worker_ended_total 3", "worker_in_hand 0"]).await;
-    until_shown(&metrics, &["events_parked_total{to=\"tier\"} 0", "events_parked_total{to=\"shard\"} 0"]).await;
+    until_shown(&metrics, &["events_parked_total{to=\"tier\"} 0", "events_parked_total{to=\"queue\"} 0"]).await;
     assert_eq!(refersion.calls.load(Ordering::Relaxed), 3);
     running.stop().await;
 }

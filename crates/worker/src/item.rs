@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::alone::{Alone, GIVE_UP_AFTER, alone};
 use crate::ended::Sequence;
+use crate::load::Weight;
 use crate::order::{Exit, Standing};
 use crate::reading::{Reading, read};
-use crate::rooms::Weight;
 use crate::roster::Desk;
 use crate::verdict::{Aside, Verdict};
 use crate::work::{Conclusion, Context};
@@ -37,8 +37,7 @@ pub(crate) struct InHand {
 }
 
 impl InHand {
-    pub(crate) fn new(context: &Context, desk: &Arc<Desk>, delivery: Delivery) -> Self {
-        let weight = context.rooms.weigh(delivery.message.body.len());
+    pub(crate) fn new(context: &Context, desk: &Arc<Desk>, delivery: Delivery, weight: Weight) -> Self {
         let counted = (context.metrics.taken(delivery.redelivered), weight);
         Self { desk: desk.clone(), delivery, taken_at: Instant::now(), is_suspect: false, _counted: counted }
     }
@@ -80,11 +79,7 @@ impl Item {
         match alone(context, &in_hand.delivery, reads).await {
             Alone::Survived((), note) => {
                 in_hand.delivery.erase(note..note + 1).await;
-                let left = Self::take(context, in_hand).work(context, leave).await;
-                if left {
-                    desk.outlive(); // what is settled is counted with all others
-                }
-                left
+                Self::take(context, in_hand).work(context, leave).await
             }
             Alone::Died(times) => {
                 let reading = Reading::Final(given_up(times));

@@ -3,17 +3,17 @@ use std::time::Duration;
 
 use refersion_relay_queue::{Backoff, Owned, Place, Room, Terms};
 use refersion_relay_refersion::Failure;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::Attempt;
 use crate::decide::trouble;
 use crate::gate::GateState;
+use crate::load::TakingUp;
 use crate::outage::Known;
 use crate::progress::{Missing, Progress};
-use crate::rooms::Share;
 use crate::roster::Desk;
-use crate::term::{Term, TermEnd, Wants};
+use crate::term::{LATE, Term, TermEnd};
 use crate::work::Context;
 
 /// The first wait before a held account is probed, and the one around which the waits stop growing. Jitter makes it at
@@ -22,23 +22,16 @@ const FIRST_PROBE: Duration = Duration::from_secs(1);
 const LAST_PROBE: Duration = Duration::from_secs(40);
 /// A pause that takes longer is not waited out with events in hand.
 const LONG_PAUSE: Duration = Duration::from_mins(2);
-/// A paced account has no more in hand than it may call for in this time.
-const PACED: Duration = Duration::from_mins(1);
-/// How long nothing is in hand before a larger room is given up.
-const REST: Duration = Duration::from_mins(1);
-/// How long an account does with its first room after there were too many bytes in hand.
-const LIGHT: Duration = Duration::from_mins(1);
+/// How long an account waits at most after there was too much in hand. Then others have had their turn.
+const TURN: Duration = Duration::from_secs(10);
 
 /// Owns one account's work queue, term after term, for as long as the worker runs: works it, or keeps it unread while its
 /// account cannot be worked for.
 pub(crate) struct Owner {
     context: Arc<Context>,
     desk: Arc<Desk>,
+    room: Room,
     progress: Arc<Progress>,
-    /// The larger room that it has.
-    share: Option<Share>,
-    /// Until when it gets none.
-    light_until: Option<Instant>,
     probes: Backoff,
     /// How many events had been delivered when the account was last held.
     delivered: u64,
@@ -50,18 +43,20 @@ impl Owner {
     pub(crate) fn new(
         context: Arc<Context>,
         desk: Arc<Desk>,
+        room: Room,
         progress: Arc<Progress>,
         stop: CancellationToken,
         abort: CancellationToken,
     ) -> Self {
         let probes = Backoff::new(FIRST_PROBE, LAST_PROBE);
-        Self { context, desk, progress, share: None, light_until: None, probes, delivered: 0, stop, abort }
+        Self { context, desk, room, progress, probes, delivered: 0, stop, abort }
     }
 
     /// Ends after `stop`. `missing`: that the queue is not owned yet.
     pub(crate) async fn run(mut self, missing: Missing) {
         let stop = self.stop.clone();
-        let mut terms = Terms::new(self.context.queue.clone(), Place::Work(self.desk.name.clone()));
+        let place = Place::Work(self.desk.name.clone());
+        let mut terms = Terms::new(self.context.queue.clone(), place.clone());
         let mut missing = Some(missing);
         while !stop.is_cancelled() {
             let until_readable = async {
@@ -73,12 +68,15 @@ impl Owner {
             if stop.run_until_cancelled(until_readable).await.is_none() {
                 return;
             }
-            let room = self.room();
-            let taking = terms.next(Room { events: room }, &stop);
             let late = missing.take().unwrap_or_else(|| self.progress.missing_later());
-            let Some(owned) = taking.await else { return };
+            let context = self.context.clone();
+            let taking_up = context.load.take_up(&*context.queue, &place, self.room);
+            let Some(taking_up) = stop.run_until_cancelled(taking_up).await else { return };
+            // Who stands by for the queue, or for whom it does not answer, is in nobody's way.
+            let mut taking_up = taking_up.map(|taking_up| (taking_up, Instant::now() + LATE));
+            let Some(owned) = in_time(terms.next(self.room, &stop), &mut taking_up).await else { return };
             drop(late);
-            self.work(owned, room).await;
+            self.work(owned, taking_up).await;
         }
     }
 
@@ -142,20 +140,12 @@ impl Owner {
         self.context.destination.check_keys(&self.desk.account(), attempt).await
     }
 
-    /// How many events may be in hand in the next term.
-    fn room(&self) -> u16 {
-        let (rooms, accounts) = (&self.context.rooms, self.context.roster.configured());
-        let room = self.share.as_ref().map_or_else(|| rooms.first(accounts), Share::events);
-        let paced = self.desk.turnstile.begins_within(PACED).and_then(|calls| u16::try_from(calls).ok());
-        paced.map_or(room, |paced| room.min(paced))
-    }
-
     /// Works one term, and gives the queue back.
-    async fn work(&mut self, mut owned: Owned, room: u16) {
+    async fn work(&mut self, mut owned: Owned, taking_up: Option<(TakingUp, Instant)>) {
         let (context, desk, stop) = (self.context.clone(), self.desk.clone(), self.stop.child_token());
         let counted = context.metrics.owning(&desk.name);
         let end = {
-            let mut working = std::pin::pin!(self.work_term(&mut owned, room, &stop));
+            let mut working = std::pin::pin!(self.work_term(&mut owned, taking_up, &stop));
             tokio::select! {
                 end = &mut working => end,
                 () = unreadable(&context, &desk) => {
@@ -166,39 +156,27 @@ impl Owner {
         };
         owned.release().await;
         drop(counted);
-        match end {
-            TermEnd::Full { body } => {
-                // Before the next one is made, since there may be no larger one now.
-                self.share = None;
-                self.share = context.rooms.share(room, body);
-            }
-            TermEnd::Idle => self.share = None,
-            TermEnd::Heavy => {
-                self.share = None;
-                self.light_until = Some(Instant::now() + LIGHT);
-            }
-            TermEnd::Stopped | TermEnd::Lost => {}
-        }
         tracing::debug!(account = %desk.name, ?end, "the work queue was given back");
+        if end == TermEnd::Heavy {
+            let _ = self.stop.run_until_cancelled(context.load.until_lighter(TURN)).await;
+        }
     }
 
     /// Whoever gets a delivery is the owner, and not only next in line. Before it works anything it asks for the keys: the
     /// last owner may have given the queue back because they are refused.
-    async fn work_term(&self, owned: &mut Owned, room: u16, stop: &CancellationToken) -> TermEnd {
-        let first = tokio::select! {
-            () = stop.cancelled() => return TermEnd::Stopped,
-            first = owned.next() => match first {
-                Some(first) => first,
-                None => return TermEnd::Lost,
-            },
-        };
+    async fn work_term(
+        &self,
+        owned: &mut Owned,
+        mut taking_up: Option<(TakingUp, Instant)>,
+        stop: &CancellationToken,
+    ) -> TermEnd {
+        let first = in_time(owned.next(), &mut taking_up);
+        let Some(first) = stop.run_until_cancelled(first).await else { return TermEnd::Stopped };
+        let Some(first) = first else { return TermEnd::Lost };
         if stop.run_until_cancelled(self.until_the_keys_are_known()).await.is_none() {
             return TermEnd::Stopped;
         }
-        let has_larger = self.share.is_some();
-        let may_grow = self.light_until.is_none_or(|until| until <= Instant::now());
-        let wants = Wants { more: !has_larger && may_grow, less: has_larger, rest: has_larger.then_some(REST) };
-        let term = Term::new(self.context.clone(), self.desk.clone(), owned, room, wants);
+        let term = Term::new(self.context.clone(), self.desk.clone(), owned, self.room, taking_up.map(|(taking_up, _)| taking_up));
         term.run(first, owned, stop, &self.abort).await
     }
 
@@ -225,6 +203,18 @@ impl Owner {
                 Known::Up => return,
                 Known::Out => {}
             }
+        }
+    }
+}
+
+/// Waits for something, and gives up the right to take up a queue when its time is over.
+async fn in_time<T>(waiting: impl Future<Output = T>, taking_up: &mut Option<(TakingUp, Instant)>) -> T {
+    let mut waiting = std::pin::pin!(waiting);
+    loop {
+        let Some((_, end)) = taking_up else { return waiting.await };
+        tokio::select! {
+            done = &mut waiting => return done,
+            () = sleep_until(*end) => *taking_up = None,
         }
     }
 }

@@ -45,11 +45,10 @@ impl Pace {
         Ok(())
     }
 
-    /// How many calls may begin within `time`, where that is bounded. More at a time than begin while one takes are of no
-    /// use: they would only wait.
-    pub(crate) fn useful(&self, time: Duration) -> Option<usize> {
+    /// How many calls can be of any use at a time if each takes up to `longest`; the others would only wait.
+    pub(crate) fn useful(&self, longest: Duration) -> Option<usize> {
         let rate = self.rate?.get();
-        let useful = u64::from(rate).saturating_mul(time.as_secs().max(1));
+        let useful = u64::from(rate).saturating_mul(longest.as_secs().max(1));
         Some(usize::try_from(useful).unwrap_or(usize::MAX))
     }
 }

@@ -1,14 +1,17 @@
 use std::time::Duration;
 
+use refersion_relay_queue::Room;
+
 use crate::line::Behind;
-use crate::rooms::RoomSettings;
 use crate::verdict::Aside;
 
 /// How a worker works.
 #[derive(Clone, Debug)]
 pub struct WorkerSettings {
-    /// What may be in hand.
-    pub rooms: RoomSettings,
+    /// Unsettled events in hand, for each account.
+    pub room: Room,
+    /// Bytes in hand, for all accounts together: more are given back.
+    pub in_hand: usize,
     /// When an event is tried again.
     pub retry: RetryPolicy,
     /// How long after an event was taken in hand an attempt at it may still begin a call.
@@ -18,6 +21,10 @@ pub struct WorkerSettings {
 }
 
 impl WorkerSettings {
+    /// `in_hand` in operation: room for more than a hundred accounts with a full room of ordinary events each, or for two
+    /// with the largest there are.
+    pub const IN_HAND: usize = 512 * 1_024 * 1_024;
+
     /// `longest_stay` in operation: enough for the longest search at one call a second, twice, and well before RabbitMQ takes
     /// away what was not acknowledged for 30 minutes, even if the last call takes as long as one may.
     pub const LONGEST_STAY: Duration = Duration::from_mins(20);

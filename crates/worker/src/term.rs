@@ -1,12 +1,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use refersion_relay_model::Subject;
-use refersion_relay_queue::{Delivery, Owned};
+use refersion_relay_queue::{Delivery, Owned, Room};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::flow::{Crowded, Flow};
 use crate::item::{InHand, Item};
 use crate::line::{Behind, Reach};
+use crate::load::TakingUp;
 use crate::reading::Reading;
 use crate::roster::Desk;
 use crate::verdict::Aside;
@@ -24,6 +26,9 @@ const SUSPECT_FROM: u32 = 3;
 /// So many events of an account that a process has outlived clear the others of suspicion: a crash loop does not get so far.
 const TRUSTED: usize = 64;
 
+/// How long a queue takes at most to send what it has room for.
+pub(crate) const LATE: Duration = Duration::from_secs(1);
+
 /// Works the deliveries of one account's work queue for one term: lanes side by side, each in order.
 pub(crate) struct Term {
     context: Arc<Context>,
@@ -31,6 +36,8 @@ pub(crate) struct Term {
     room: usize,
     /// Cancelled when nothing more is begun.
     leave: CancellationToken,
+    /// When nothing more is to be expected of what the queue sends at first.
+    late: Instant,
     flow: Flow,
     /// Delivered, and not read yet: only behind events that are suspected.
     line: VecDeque<InHand>,
@@ -43,27 +50,11 @@ pub(crate) struct Term {
     singles: u64,
     /// Whether what is in flight is to be the only one.
     is_alone: bool,
-    taken: Taken,
-    wants: Wants,
-}
-
-/// For what else than its end a term is to end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Wants {
-    /// Its room is full: the account could use a larger one.
-    pub(crate) more: bool,
-    /// There are too many bytes in hand: the account has to do with a smaller one.
-    pub(crate) less: bool,
-    /// Nothing was in hand for so long.
-    pub(crate) rest: Option<Duration>,
-}
-
-/// What a term has taken from its queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Taken {
+    /// Events in hand, and their bytes since the term began.
     in_hand: usize,
-    events: usize,
-    bytes: usize,
+    bytes: Arc<AtomicUsize>,
+    /// Until what the queue sends at first is in hand.
+    taking_up: Option<TakingUp>,
 }
 
 /// Why a term ended. Nothing is being worked any more.
@@ -73,12 +64,8 @@ pub(crate) enum TermEnd {
     Stopped,
     /// The queue was lost.
     Lost,
-    /// Its room was full. So many bytes had an event on average.
-    Full { body: usize },
-    /// There were too many bytes in hand.
+    /// There was too much in hand.
     Heavy,
-    /// Nothing was in hand for long.
-    Idle,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -91,15 +78,24 @@ enum Lane {
 struct Ended {
     lane: Lane,
     left: bool,
+    /// Whether it was worked alone. Then it says itself whether it was outlived.
+    alone: bool,
 }
 
 impl Term {
-    pub(crate) fn new(context: Arc<Context>, desk: Arc<Desk>, owned: &Owned, room: u16, wants: Wants) -> Self {
+    pub(crate) fn new(
+        context: Arc<Context>,
+        desk: Arc<Desk>,
+        owned: &Owned,
+        room: Room,
+        taking_up: Option<TakingUp>,
+    ) -> Self {
         Self {
             context,
             desk,
-            room: usize::from(room.max(1)),
+            room: usize::from(room.events.max(1)),
             leave: owned.ended().child_token(),
+            late: Instant::now() + LATE,
             flow: Flow::new(),
             line: VecDeque::new(),
             lanes: HashMap::new(),
@@ -108,12 +104,13 @@ impl Term {
             asides: FuturesUnordered::new(),
             singles: 0,
             is_alone: false,
-            taken: Taken::default(),
-            wants,
+            in_hand: 0,
+            bytes: Arc::default(),
+            taking_up,
         }
     }
 
-    /// Works `first` and what comes after it until the queue is lost, `stop` is cancelled, or there is what the term wants.
+    /// Works `first` and what comes after it until the queue is lost, `stop` is cancelled, or there is too much in hand.
     /// Calls in flight are finished and settled first; only `abort` cuts them off.
     pub(crate) async fn run(
         mut self,
@@ -128,7 +125,6 @@ impl Term {
             if !in_flight && let Some(end) = end {
                 return end;
             }
-            let rest = self.wants.rest.filter(|_| !in_flight && end.is_none());
             let is_held_back = self.held_back.is_some();
             let deadline = self.flow.deadline(Instant::now());
             tokio::select! {
@@ -139,13 +135,16 @@ impl Term {
                 }
                 () = stop.cancelled(), if end.is_none() => end = Some(self.wind_up(TermEnd::Stopped)),
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
-                    let Ok(Ended { lane, left }) = ended else {
+                    let Ok(Ended { lane, left, alone }) = ended else {
                         // A task catches the panics of working its event; this one panicked settling it, and its lane
                         // is lost with it. Everything unsettled comes again, to a new term.
                         end = end.or_else(|| Some(self.wind_up(TermEnd::Stopped)));
                         continue;
                     };
                     self.has_ended(left, &mut end);
+                    if !left && !alone {
+                        self.desk.outlive();
+                    }
                     self.next_of(lane);
                     self.let_in();
                     self.advance();
@@ -167,7 +166,7 @@ impl Term {
                     Some(delivery) => end = self.receive(delivery),
                     None => end = Some(self.wind_up(TermEnd::Lost)),
                 },
-                () = tokio::time::sleep(rest.unwrap_or_default()), if rest.is_some() => return TermEnd::Idle,
+                () = tokio::time::sleep_until(self.late), if self.taking_up.is_some() => self.taking_up = None,
             }
         }
     }
@@ -183,29 +182,25 @@ impl Term {
 
     /// Takes a delivery in hand. Says whether that was one too many.
     fn receive(&mut self, delivery: Delivery) -> Option<TermEnd> {
-        let Taken { in_hand, events, bytes } = self.taken;
-        self.taken =
-            Taken { in_hand: in_hand + 1, events: events + 1, bytes: bytes.saturating_add(delivery.message.body.len()) };
-        self.line.push_back(InHand::new(&self.context, &self.desk, delivery));
+        let weight = self.context.load.weigh(delivery.message.body.len(), &self.bytes);
+        self.line.push_back(InHand::new(&self.context, &self.desk, delivery, weight));
+        self.in_hand += 1;
+        if self.taking_up.as_ref().is_some_and(|taking_up| taking_up.events <= self.in_hand) {
+            self.taking_up = None;
+        }
         self.advance();
-        if self.wants.less && self.context.rooms.is_full() {
-            return Some(self.wind_up(TermEnd::Heavy));
-        }
-        if self.wants.more && self.room <= self.taken.in_hand {
-            let body = self.taken.bytes / self.taken.events;
-            return Some(self.wind_up(TermEnd::Full { body }));
-        }
-        None
+        let (bytes, accounts) = (self.bytes.load(Ordering::Relaxed), self.context.roster.configured());
+        // Not behind what is suspected: it would be given back before it was outlived.
+        let may_go = self.line.is_empty() && !self.is_alone;
+        (may_go && self.context.load.is_too_much(bytes, accounts)).then(|| self.wind_up(TermEnd::Heavy))
     }
 
     /// An event is not in hand any more.
     fn has_ended(&mut self, left: bool, end: &mut Option<TermEnd>) {
-        self.taken.in_hand = self.taken.in_hand.saturating_sub(1);
+        self.in_hand = self.in_hand.saturating_sub(1);
         self.is_alone = false;
         if left {
             *end = end.or_else(|| Some(self.wind_up(TermEnd::Stopped)));
-        } else {
-            self.desk.outlive();
         }
     }
 
@@ -219,7 +214,7 @@ impl Term {
             && !self.is_alone
             && let Some(next) = self.line.front()
         {
-            let (outlived, in_flight) = (self.desk.outlived(), self.taken.in_hand - self.line.len());
+            let (outlived, in_flight) = (self.desk.outlived(), self.in_hand - self.line.len());
             let is_suspect = SUSPECT_FROM <= next.delivery.delivery_count && outlived < TRUSTED;
             if is_suspect && outlived.max(1) <= in_flight {
                 return;
@@ -332,7 +327,7 @@ impl Term {
         self.tasks.spawn(async move {
             let left = item.work(&context, &leave).await;
             drop(counted);
-            Ended { lane, left }
+            Ended { lane, left, alone: false }
         });
     }
 
@@ -342,7 +337,7 @@ impl Term {
         self.tasks.spawn(async move {
             let left = Item::suspect(&context, in_hand, &leave).await;
             drop(counted);
-            Ended { lane, left }
+            Ended { lane, left, alone: true }
         });
     }
 }

@@ -66,11 +66,6 @@ impl Turnstile {
         Permit { turnstile: self, held: Some(permit), _counted: self.metrics.calling(&self.name) }
     }
 
-    /// How many calls may begin within `time`, where there is a pace.
-    pub(crate) fn begins_within(&self, time: Duration) -> Option<usize> {
-        self.lock().pace.useful(time)
-    }
-
     /// Waits until a call may begin by the pace. Returns whether it had to wait.
     pub(crate) async fn turn(&self) -> bool {
         if !self.lock().pace.is_bounded() {

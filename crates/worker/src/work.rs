@@ -17,6 +17,7 @@ use crate::destination::Destination;
 use crate::ended::Ended;
 use crate::gate::GateState;
 use crate::item::{InHand, given_up};
+use crate::load::Load;
 use crate::lookout::Lookout;
 use crate::mark::Marks;
 use crate::order::{Order, Standing};
@@ -24,7 +25,6 @@ use crate::outage::Known;
 use crate::past::past;
 use crate::reading::Job;
 use crate::refusals::Refused;
-use crate::rooms::Rooms;
 use crate::roster::{Desk, Roster};
 use crate::turnstile::Permit;
 use crate::verdict::{Aside, Retry, Verdict};
@@ -50,7 +50,7 @@ pub(crate) struct Context {
     pub(crate) marks: Marks,
     pub(crate) ended: Ended,
     pub(crate) order: Arc<Order>,
-    pub(crate) rooms: Arc<Rooms>,
+    pub(crate) load: Arc<Load>,
     /// Read by whoever makes an attempt, written by who has to be the only one.
     pub(crate) beside: RwLock<()>,
     pub(crate) metrics: Metrics,
@@ -242,6 +242,7 @@ impl Context {
         }
         let attempted = match alone(self, &in_hand.delivery, applying).await {
             Alone::Survived(attempted, note) => {
+                job.desk.outlive();
                 in_hand.delivery.erase(0..note + 1).await;
                 attempted
             }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use refersion_relay_queue::Queue;
+use refersion_relay_queue::{Queue, Room};
 use refersion_relay_telemetry::Metrics;
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
@@ -9,12 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ended::Ended;
 use crate::gate::GateState;
+use crate::load::Load;
 use crate::lookout::Lookout;
 use crate::mark::Marks;
 use crate::order::Order;
 use crate::owner::Owner;
 use crate::progress::{Missing, Progress};
-use crate::rooms::Rooms;
 use crate::roster::{Desk, Roster};
 use crate::work::Context;
 use crate::{Account, Destination, WorkerSettings};
@@ -22,6 +22,7 @@ use crate::{Account, Destination, WorkerSettings};
 /// Owns the work queues of its accounts, and works what is in them.
 pub struct Worker {
     context: Arc<Context>,
+    room: Room,
     progress: Arc<Progress>,
 }
 
@@ -47,11 +48,11 @@ impl Worker {
             marks: Marks::new(),
             ended: Ended::new(),
             order: Arc::new(Order::new(metrics.clone())),
-            rooms: Arc::new(Rooms::new(settings.rooms)),
+            load: Arc::new(Load::new(settings.in_hand)),
             beside: RwLock::new(()),
             metrics,
         };
-        Self { context: Arc::new(context), progress: Arc::default() }
+        Self { context: Arc::new(context), room: settings.room, progress: Arc::default() }
     }
 
     /// Tells how far the worker is.
@@ -75,14 +76,14 @@ impl Worker {
     /// Works until `stop` is cancelled and everything in flight is settled, or until `abort` is. When one of its parts ends
     /// unasked the others stop in order too, and it returns.
     pub async fn run(self, stop: CancellationToken, abort: CancellationToken) {
-        let Self { context, progress } = self;
+        let Self { context, room, progress } = self;
         let stop = stop.child_token();
         let Some(mut opening) = context.roster.opening() else { return };
         let mut parts = JoinSet::new();
         parts.spawn(context.lookout.clone().run(context.destination.clone(), stop.clone()));
         parts.spawn(show_accounts(context.clone(), stop.clone()));
         let own = |parts: &mut JoinSet<()>, desk: Arc<Desk>, missing: Missing| {
-            let owner = Owner::new(context.clone(), desk, progress.clone(), stop.clone(), abort.clone());
+            let owner = Owner::new(context.clone(), desk, room, progress.clone(), stop.clone(), abort.clone());
             parts.spawn(owner.run(missing));
         };
         // All of those that are configured now, before anybody can ask whether the worker is ready.

@@ -164,7 +164,7 @@ async fn nothing_of_another_account_is_worked_beside_an_event_that_is_worked_alo
     let running = Running::start(&queue, destination.clone(), accounts(), &metrics);
     destination.until_called(1).await;
 
-    store_for(&queue, &other, &identify("innocent@example.com")).await;
+    store_for(&*queue, &other, &identify("innocent@example.com")).await;
     let beside = timeout(Duration::from_millis(500), destination.until_called(2)).await;
     assert!(beside.is_err(), "{:?}", destination.called());
     destination.let_go.notify_one();

@@ -1,8 +1,9 @@
-//! The worker on a real broker, with destinations that behave as a test wants.
+//! The worker on real queues, with destinations that behave as a test wants.
 
 mod alone;
 mod bounds;
 mod copies;
+mod deaths;
 mod outage;
 mod poison;
 mod roster;

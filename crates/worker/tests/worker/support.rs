@@ -1,15 +1,16 @@
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use refersion_relay_model::{AccountName, Event, Fingerprint, KeyPair, MissingLastName, Subject};
 use refersion_relay_queue::{
-    BrokerState, BrokerUrl, Headers, Message, Place, Queue, RabbitMq, RabbitMqSettings,
+    BrokerState, BrokerUrl, Headers, Message, Place, Queue, RabbitMq, RabbitMqSettings, Room, Sqlite, SqlitePath, SqliteSettings,
 };
 use refersion_relay_refersion::{Existing, NewAffiliateDefaults};
 use refersion_relay_telemetry::Metrics;
 use refersion_relay_worker::{
-    Account, Destination, OutageSettings, Progress, RetryPolicy, RoomSettings, Roster, Worker, WorkerSettings,
+    Account, Destination, OutageSettings, Progress, RetryPolicy, Roster, Worker, WorkerSettings,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -26,8 +27,8 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(
-        queue: &Arc<RabbitMq>,
+    pub(crate) fn start<Q: Queue + 'static>(
+        queue: &Arc<Q>,
         destination: Arc<dyn Destination>,
         accounts: Vec<Account>,
         metrics: &Metrics,
@@ -35,9 +36,9 @@ impl Running {
         Self::start_with(settings(), queue, destination, accounts, metrics)
     }
 
-    pub(crate) fn start_with(
+    pub(crate) fn start_with<Q: Queue + 'static>(
         settings: WorkerSettings,
-        queue: &Arc<RabbitMq>,
+        queue: &Arc<Q>,
         destination: Arc<dyn Destination>,
         accounts: Vec<Account>,
         metrics: &Metrics,
@@ -83,12 +84,17 @@ pub(crate) async fn until_shown(metrics: &Metrics, lines: &[&str]) {
 
 /// A queue that nobody else uses.
 pub(crate) async fn queue(metrics: &Metrics) -> Arc<RabbitMq> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("now");
+    queue_called(&format!("worker-{:x}", now.as_nanos()), metrics).await
+}
+
+/// The queue that has this prefix on the broker.
+pub(crate) async fn queue_called(prefix: &str, metrics: &Metrics) -> Arc<RabbitMq> {
     let url =
         std::env::var("RELAY_TEST_AMQP_URL").expect("RELAY_TEST_AMQP_URL is not set: run the tests with tests/run");
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("now");
     let settings = RabbitMqSettings {
         url: BrokerUrl::parse(&url).expect("a URL"),
-        prefix: format!("worker-{:x}", now.as_nanos()),
+        prefix: prefix.to_owned(),
         tiers: vec![Duration::from_secs(1)],
         accounts: vec![account().name],
         confirm_timeout: Duration::from_secs(5),
@@ -97,9 +103,26 @@ pub(crate) async fn queue(metrics: &Metrics) -> Arc<RabbitMq> {
         worker: 1,
     };
     let queue = Arc::new(RabbitMq::start(settings, metrics.clone()));
+    until_up(&*queue).await;
+    queue
+}
+
+/// The queue in this file.
+pub(crate) async fn queue_in(file: &Path, metrics: &Metrics) -> Arc<Sqlite> {
+    let settings = SqliteSettings {
+        path: SqlitePath::parse(&format!("sqlite:{}", file.display()), Path::new("/")).expect("a path"),
+        tiers: vec![Duration::from_secs(1)],
+        accounts: vec![account().name],
+        confirm_timeout: Duration::from_secs(5),
+    };
+    let queue = Arc::new(Sqlite::start(settings, metrics.clone()));
+    until_up(&*queue).await;
+    queue
+}
+
+async fn until_up(queue: &dyn Queue) {
     let mut state = queue.state();
     tokio::time::timeout(PATIENCE, state.wait_for(BrokerState::is_up)).await.expect("up").expect("a supervisor");
-    queue
 }
 
 pub(crate) fn account() -> Account {
@@ -125,7 +148,7 @@ pub(crate) async fn store(queue: &RabbitMq, body: &str) {
 }
 
 /// The same for another account.
-pub(crate) async fn store_for(queue: &RabbitMq, account: &Account, body: &str) {
+pub(crate) async fn store_for(queue: &dyn Queue, account: &Account, body: &str) {
     let (account, body) = (account.clone(), Bytes::copy_from_slice(body.as_bytes()));
     let event = Event::parse(&body).expect("an event");
     let id = account.fingerprint.message_id(&event, &body);
@@ -137,7 +160,8 @@ pub(crate) async fn store_for(queue: &RabbitMq, account: &Account, body: &str) {
 
 pub(crate) fn settings() -> WorkerSettings {
     WorkerSettings {
-        rooms: RoomSettings::default(),
+        room: Room { events: 16 },
+        in_hand: WorkerSettings::IN_HAND,
         retry: RetryPolicy {
             in_hand: Duration::from_secs(5),
             tiers: vec![Duration::from_secs(1)],

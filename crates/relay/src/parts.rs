@@ -6,10 +6,10 @@ use std::sync::Arc;
 use refersion_relay_deadletter::DeadLetters;
 use refersion_relay_ingest::{Access, AccountAccess};
 use refersion_relay_model::{AccountName, Fingerprint};
-use refersion_relay_queue::{BrokerUrl, Queue, RabbitMq, RabbitMqSettings, Sqlite, SqlitePath, SqliteSettings};
+use refersion_relay_queue::{BrokerUrl, Queue, RabbitMq, RabbitMqSettings, Room, Sqlite, SqlitePath, SqliteSettings};
 use refersion_relay_refersion::{Client, ClientSettings};
 use refersion_relay_telemetry::{DoorKey, Metrics};
-use refersion_relay_worker::{Account, OutageSettings, RoomSettings, Worker, WorkerSettings};
+use refersion_relay_worker::{Account, OutageSettings, Worker, WorkerSettings};
 
 use crate::config::{AccountSettings, QueueUrl, Settings};
 use crate::exit::Exit;
@@ -108,9 +108,9 @@ pub(crate) fn worker_accounts(accounts: &[AccountSettings]) -> Vec<Account> {
 
 pub(crate) fn worker(settings: &Settings, queue: Arc<dyn Queue>, client: Client, metrics: &Metrics) -> Worker {
     let accounts = worker_accounts(&settings.accounts);
-    let rooms = RoomSettings::default();
     let worker = WorkerSettings {
-        rooms: RoomSettings { first: rooms.first.min(settings.prefetch), most: settings.prefetch, ..rooms },
+        room: Room { events: settings.prefetch },
+        in_hand: WorkerSettings::IN_HAND,
         retry: settings.retry.clone(),
         longest_stay: WorkerSettings::LONGEST_STAY,
         outage: OutageSettings::default(),

@@ -3,9 +3,9 @@
 //! A part that is gone is missed by nobody: its process stays up, and does a part less of its work. So the process ends
 //! instead, in order, and whoever started it starts it again. Knows tasks and threads, and never what they do.
 
+mod failure;
 #[cfg(debug_assertions)]
 mod fault;
-mod failure;
 mod parts;
 
 pub use failure::{Failure, How};

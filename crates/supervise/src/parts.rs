@@ -68,11 +68,7 @@ impl Parts {
     }
 
     /// Runs something that may end by itself.
-    pub fn errand<F: Future<Output = ()>>(
-        &self,
-        name: &str,
-        errand: F,
-    ) -> impl Future<Output = ()> + use<F> {
+    pub fn errand<F: Future<Output = ()>>(&self, name: &str, errand: F) -> impl Future<Output = ()> + use<F> {
         let (parts, name) = (self.clone(), name.to_owned());
         async move {
             let ended = AssertUnwindSafe(run(&name, errand)).catch_unwind().await;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use refersion_relay_model::Shard;
 use refersion_relay_queue::{Owned, Place, Queue, Terms};
+use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::Metrics;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -28,6 +29,7 @@ pub struct Worker {
     roster: Arc<Roster>,
     settings: WorkerSettings,
     progress: Arc<Progress>,
+    parts: Parts,
 }
 
 /// How far a worker is with owning its shards.
@@ -97,7 +99,7 @@ impl Worker {
             began,
         };
         let progress = Progress { looked_after: AtomicUsize::new(0), wanted: settings.shards.len() };
-        Self { context: Arc::new(context), roster, settings, progress: Arc::new(progress) }
+        Self { context: Arc::new(context), roster, settings, progress: Arc::new(progress), parts: Parts::default() }
     }
 
     /// Tells how far the worker is.
@@ -118,18 +120,27 @@ impl Worker {
         self.roster.clone()
     }
 
+    /// What it does side by side until it is stopped.
+    #[must_use]
+    pub fn parts(&self) -> Parts {
+        self.parts.clone()
+    }
+
     /// Works until `stop` is cancelled and everything in flight is settled, or until `abort` is.
     pub async fn run(self, stop: CancellationToken, abort: CancellationToken) {
         let tasks = TaskTracker::new();
         let worker = Arc::new(self);
-        let (context, until) = (&worker.context, stop.clone());
-        tasks.spawn(context.lookout.clone().run(context.destination.clone(), until));
-        tasks.spawn(worker.clone().look_after_accounts(tasks.clone(), stop.clone(), abort.clone()));
+        let (context, parts) = (&worker.context, worker.parts.clone());
+        let watching = context.lookout.clone().run(context.destination.clone(), stop.clone());
+        tasks.spawn(parts.supervise("worker/lookout", &stop, watching));
+        let opening = worker.clone().look_after_accounts(tasks.clone(), stop.clone(), abort.clone());
+        tasks.spawn(parts.supervise("worker/accounts", &stop, opening));
         for shard in worker.settings.shards.clone() {
-            let (worker, stop, abort) = (worker.clone(), stop.clone(), abort.clone());
-            tasks.spawn(async move { worker.work(shard, &stop, &abort).await });
+            let (worker, until, abort) = (worker.clone(), stop.clone(), abort.clone());
+            let working = async move { worker.work(shard, &until, &abort).await };
+            tasks.spawn(parts.supervise(&format!("worker/shard {shard}"), &stop, working));
         }
-        tasks.spawn(worker.clone().show_accounts(stop));
+        tasks.spawn(parts.supervise("worker/metrics", &stop, worker.clone().show_accounts(stop.clone())));
         tasks.close();
         tasks.wait().await;
     }
@@ -148,8 +159,9 @@ impl Worker {
                 Some(desk) = opening.recv() => desk,
             };
             let (context, roster, room) = (self.context.clone(), self.roster.clone(), self.settings.room);
+            let name = format!("worker/account {}", desk.name);
             let keeper = Keeper { context, roster, desk, room, stop: stop.child_token(), abort: abort.clone() };
-            tasks.spawn(keeper.run());
+            tasks.spawn(self.parts.supervise(&name, &stop, keeper.run()));
         }
     }
 

@@ -3,6 +3,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use refersion_relay_model::{AccountName, Class};
+use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::{Metrics, PublishOutcome};
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, watch};
@@ -54,6 +55,7 @@ pub struct Sqlite {
     waiting: Arc<Semaphore>,
     configured: Shards,
     accounts: Mutex<Vec<AccountName>>,
+    parts: Parts,
 }
 
 impl Sqlite {
@@ -62,18 +64,26 @@ impl Sqlite {
     pub fn start(settings: SqliteSettings, metrics: Metrics) -> Self {
         let owners = Arc::new(Owners::new());
         let configured = Shards::new(&settings.drain, settings.shards);
+        let parts = Parts::default();
         let writer = Writer::start(
             settings.path.clone(),
             configured.clone(),
             owners.clone(),
             metrics.clone(),
             settings.confirm_timeout,
+            &parts,
         );
         let writer = Arc::new(writer);
         let reader = Reader::new(settings.path.clone());
         let waiting = Arc::new(Semaphore::new(WAITING as usize));
         let accounts = Mutex::new(settings.accounts.clone());
-        Self { writer, owners, reader, metrics, settings, waiting, configured, accounts }
+        Self { writer, owners, reader, metrics, settings, waiting, configured, accounts, parts }
+    }
+
+    /// What goes on in the background until the queue is closed.
+    #[must_use]
+    pub fn parts(&self) -> Parts {
+        self.parts.clone()
     }
 
     /// What became of every event that was ever accepted.
@@ -312,3 +322,6 @@ impl Drop for Reading {
         self.close();
     }
 }
+
+#[cfg(test)]
+mod tests;

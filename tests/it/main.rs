@@ -40,6 +40,7 @@ mod seed;
 mod shutdown;
 mod simulate;
 mod storm;
+mod supervision;
 mod tls;
 mod tracking;
 mod update;

@@ -281,6 +281,7 @@ mod tests {
         BrokerState, Browsed, Conservation, Depth, InFlight, Judge, Letter, Message, Owned, Place, PublishError, Room,
         Scan, Shards, Swept,
     };
+    use refersion_relay_supervise::Parts;
 
     use super::*;
 
@@ -368,7 +369,7 @@ mod tests {
         let may_delete = "write_key = \"write\"\nwrite_key_may_delete = true";
         let before = read(&(account("acme", may_delete) + &account("gone", "")));
         let metrics = Metrics::new();
-        let queue = parts::queue(&before, &metrics);
+        let queue = parts::queue(&before, &metrics, &Parts::default());
         let full = Arc::new(Full { queue, room: AtomicUsize::new(2) });
         let access = watch::channel(Arc::new(parts::access(&before.accounts, &metrics))).0;
         let mut doors = access.subscribe();

@@ -51,8 +51,8 @@ async fn a_cluster_that_loses_the_node_that_leads_loses_no_event_and_goes_on() {
     let working = tokio::spawn({
         let (queue, worked): (Arc<dyn Queue>, _) = (relay.queue.clone(), worked.clone());
         async move {
-            let mut terms = Terms::new(queue, work(), ROOM);
-            while let Some(mut owned) = terms.next(&stopped).await {
+            let mut terms = Terms::new(queue, work());
+            while let Some(mut owned) = terms.next(ROOM, &stopped).await {
                 while let Some(Some(delivery)) = stopped.run_until_cancelled(owned.next()).await {
                     let body = body(&delivery.message);
                     if delivery.settle(DELIVERED).await.is_ok() {

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::{self, Child};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::{PATIENCE, eventually, http_client, unique_prefix};
 
@@ -244,6 +245,8 @@ impl From<std::process::Output> for Output {
 pub struct Relay {
     child: Child,
     log: Arc<Mutex<String>>,
+    /// Reads the log.
+    following: JoinHandle<()>,
     ingest: watch::Receiver<Option<SocketAddr>>,
     ops: watch::Receiver<Option<SocketAddr>>,
     http: reqwest::Client,
@@ -306,9 +309,9 @@ impl Relay {
         let (ingest_sender, ingest) = watch::channel(None);
         let (ops_sender, ops) = watch::channel(None);
         let stderr = child.stderr.take().expect("piped");
-        tokio::spawn(follow(stderr, log.clone(), ingest_sender, ops_sender));
+        let following = tokio::spawn(follow(stderr, log.clone(), ingest_sender, ops_sender));
         let http = http_client().timeout(Duration::from_secs(30)).build().expect("a client");
-        Self { child, log, ingest, ops, http }
+        Self { child, log, following, ingest, ops, http }
     }
 
     /// Waits until `/health/ready` says so.
@@ -468,6 +471,16 @@ impl Relay {
     pub async fn terminate(&mut self) -> ExitStatus {
         self.signal("TERM").await;
         self.child.wait().await.expect("it is ours")
+    }
+
+    /// Waits until it has ended by itself, and its log is read.
+    ///
+    /// # Panics
+    /// When it goes on.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends").expect("it is ours");
+        (&mut self.following).await.expect("it reads");
+        status
     }
 }
 

@@ -39,6 +39,7 @@ mod seed;
 mod shutdown;
 mod simulate;
 mod storm;
+mod supervision;
 mod tls;
 mod tracking;
 mod update;

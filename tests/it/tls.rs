@@ -12,13 +12,13 @@ use tokio::net::TcpStream;
 const KEY: &str = "pub_1.sec_1";
 
 /// A certificate for `localhost` with its key, as PEM.
-struct Pair {
+pub(crate) struct Pair {
     chain: String,
     key: String,
 }
 
 impl Pair {
-    fn until(year: i32) -> Self {
+    pub(crate) fn until(year: i32) -> Self {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
         (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(year, 1, 1));
@@ -53,7 +53,7 @@ impl Pair {
 }
 
 /// A configuration whose listener has the certificate.
-fn config(refersion_url: &str, pair: &Pair) -> Config {
+pub(crate) fn config(refersion_url: &str, pair: &Pair) -> Config {
     let config = Config::embedded(refersion_url, &[("ingest", "# tls")]);
     pair.write(&config);
     config.edit("# tls", &Pair::lines(&config).join("\n"));

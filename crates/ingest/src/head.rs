@@ -126,7 +126,7 @@ mod tests {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.unwrap();
         stop.cancel();
-        serving.await.unwrap().unwrap();
+        serving.await.unwrap();
         let answer = String::from_utf8(answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
         (head[9..12].parse().unwrap(), head.to_ascii_lowercase(), body.to_owned())

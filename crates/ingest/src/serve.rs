@@ -50,12 +50,7 @@ pub struct HttpSettings {
 }
 
 /// Serves `router` until `stop` is cancelled; requests in progress are then answered and nothing new is taken.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    settings: HttpSettings,
-    stop: CancellationToken,
-) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, router: Router, settings: HttpSettings, stop: CancellationToken) {
     let graceful = GracefulShutdown::new();
     let (connections, idle) = match &settings.protection {
         Some(protection) => (protection.connections.clone(), IDLE_TIMEOUT),
@@ -86,7 +81,6 @@ pub async fn serve(
     if tokio::time::timeout(settings.grace, graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests were still in progress at the end");
     }
-    Ok(())
 }
 
 /// What is known of a connection beside its bytes.

@@ -11,6 +11,8 @@ use refersion_relay_worker::{Lookout, Progress, Trouble};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::signals::Stop;
+
 /// What metrics and health are read from.
 pub(crate) struct Ops {
     pub(crate) metrics: Metrics,
@@ -21,6 +23,8 @@ pub(crate) struct Ops {
     pub(crate) worker: Option<Arc<Progress>>,
     /// How Refersion is, as far as that worker knows.
     pub(crate) lookout: Option<Arc<Lookout>>,
+    /// Whether the process is about to end.
+    pub(crate) stop: Stop,
 }
 
 /// What a worker does that is ready.
@@ -48,21 +52,30 @@ async fn live(State(ops): State<Arc<Ops>>) -> Response {
 /// Ready: an event can be confirmed now, and a worker owns the work queues of its accounts, stands by for them, or rightly
 /// does not read them. An outage of Refersion or a held account makes nobody unready: events are accepted and kept, a
 /// restart would help nothing, and a worker goes on by itself. What is stuck is only said: nothing about this process would
-/// mend it.
+/// mend it. A process that stops takes nothing more.
 async fn ready(State(ops): State<Arc<Ops>>) -> Response {
     let queue = ops.queue.borrow().clone();
     let worker = ops.worker.as_ref().map(|worker| worker.is_ready());
-    let ready = queue.is_up() && worker.unwrap_or(true);
+    let stopping = ops.stopping();
+    let ready = stopping.is_none() && queue.is_up() && worker.unwrap_or(true);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let worker = worker.map(|ready| if ready { READING } else { "is taking up its work queues" });
     let stuck: Vec<_> = ops.stuck.borrow().iter().map(ToString::to_string).collect();
     let refersion = ops.refersion();
     let queue = queue.to_string();
-    let health = json!({"ready": ready, "queue": queue, "worker": worker, "stuck": stuck, "refersion": refersion});
+    let health = json!({
+        "ready": ready, "stopping": stopping, "queue": queue, "worker": worker, "stuck": stuck, "refersion": refersion,
+    });
     (status, Json(health)).into_response()
 }
 
 impl Ops {
+    /// Why the process is about to end, if it is.
+    fn stopping(&self) -> Option<String> {
+        let failure = self.stop.parts.failure().map(|failure| failure.to_string());
+        failure.or_else(|| self.stop.stop.is_cancelled().then(|| "it was asked to".to_owned()))
+    }
+
     /// `null` in a process without a worker, which never calls Refersion.
     fn refersion(&self) -> Value {
         let Some(standing) = self.lookout.as_ref().map(|lookout| lookout.standing()) else { return Value::Null };

@@ -8,31 +8,34 @@ use refersion_relay_ingest::{Access, AccountAccess};
 use refersion_relay_model::{AccountName, Fingerprint};
 use refersion_relay_queue::{BrokerUrl, Queue, RabbitMq, RabbitMqSettings, Room, Sqlite, SqlitePath, SqliteSettings};
 use refersion_relay_refersion::{Client, ClientSettings};
+use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::{DoorKey, Metrics};
 use refersion_relay_worker::{Account, OutageSettings, Worker, WorkerSettings};
 
 use crate::config::{AccountSettings, QueueUrl, Settings};
 use crate::exit::Exit;
 
-/// The configured queue.
-pub(crate) fn queue(settings: &Settings, metrics: &Metrics) -> Arc<dyn Queue> {
+/// The configured queue, which is one of the `parts` of the process.
+pub(crate) fn queue(settings: &Settings, metrics: &Metrics, parts: &Parts) -> Arc<dyn Queue> {
     match &settings.queue_url {
-        QueueUrl::RabbitMq(url) => Arc::new(rabbitmq(url, settings, metrics)),
-        QueueUrl::Sqlite(path) => Arc::new(sqlite(path, settings, metrics)),
+        QueueUrl::RabbitMq(url) => Arc::new(rabbitmq(url, settings, metrics, parts)),
+        QueueUrl::Sqlite(path) => Arc::new(sqlite(path, settings, metrics, parts)),
     }
 }
 
-pub(crate) fn sqlite(path: &SqlitePath, settings: &Settings, metrics: &Metrics) -> Sqlite {
+pub(crate) fn sqlite(path: &SqlitePath, settings: &Settings, metrics: &Metrics, parts: &Parts) -> Sqlite {
     let settings = SqliteSettings {
         path: path.clone(),
         accounts: names(&settings.accounts),
         tiers: settings.retry.tiers.clone(),
         confirm_timeout: settings.confirm_timeout,
     };
-    Sqlite::start(settings, metrics.clone())
+    let queue = Sqlite::start(settings, metrics.clone());
+    queue.parts().belong_to(parts);
+    queue
 }
 
-pub(crate) fn rabbitmq(url: &BrokerUrl, settings: &Settings, metrics: &Metrics) -> RabbitMq {
+pub(crate) fn rabbitmq(url: &BrokerUrl, settings: &Settings, metrics: &Metrics, parts: &Parts) -> RabbitMq {
     let settings = RabbitMqSettings {
         url: url.clone(),
         prefix: settings.prefix.clone(),
@@ -43,7 +46,9 @@ pub(crate) fn rabbitmq(url: &BrokerUrl, settings: &Settings, metrics: &Metrics) 
         settles_in: RabbitMqSettings::SETTLES_IN,
         worker: RabbitMqSettings::new_worker(),
     };
-    RabbitMq::start(settings, metrics.clone())
+    let queue = RabbitMq::start(settings, metrics.clone());
+    queue.parts().belong_to(parts);
+    queue
 }
 
 pub(crate) fn client(settings: &Settings, metrics: &Metrics) -> Result<Client, Exit> {

@@ -267,6 +267,7 @@ mod tests {
         BrokerState, Browsed, Conservation, Depth, InFlight, Judge, Letter, Message, Owned, Place, PublishError, Room,
         Scan, Swept,
     };
+    use refersion_relay_supervise::Parts;
 
     use super::*;
 
@@ -354,7 +355,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let before = read(&folder, accounts);
             let metrics = Metrics::new();
-            let queue = parts::queue(&before, &metrics);
+            let queue = parts::queue(&before, &metrics, &Parts::default());
             let _ = queue.state().wait_for(BrokerState::is_up).await;
             let full = Arc::new(Full { queue, room: AtomicUsize::new(2), is_away: AtomicBool::new(false) });
             let (access, doors) = watch::channel(Arc::new(parts::access(&before.accounts, &metrics)));

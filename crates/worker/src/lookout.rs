@@ -1,3 +1,4 @@
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -92,7 +93,10 @@ impl Lookout {
                         probes.spawn(self.clone().probe(destination.clone(), desk));
                     }
                 }
-                Some(_) = probes.join_next(), if !probes.is_empty() => {}
+                Some(ended) = probes.join_next(), if !probes.is_empty() => if let Err(error) = ended {
+                    // Events wait for what it was to find out.
+                    resume_unwind(error.into_panic());
+                },
             }
         }
     }

@@ -2,10 +2,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use refersion_relay_queue::{Queue, Room};
+use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::Metrics;
 use tokio::sync::RwLock;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::ended::Ended;
 use crate::gate::GateState;
@@ -24,6 +25,9 @@ pub struct Worker {
     context: Arc<Context>,
     room: Room,
     progress: Arc<Progress>,
+    /// Until every account's queue has an owner of its own to wait for.
+    starting: Missing,
+    parts: Parts,
 }
 
 impl Worker {
@@ -52,7 +56,9 @@ impl Worker {
             beside: RwLock::new(()),
             metrics,
         };
-        Self { context: Arc::new(context), room: settings.room, progress: Arc::default() }
+        let progress = Arc::<Progress>::default();
+        let starting = progress.missing();
+        Self { context: Arc::new(context), room: settings.room, progress, starting, parts: Parts::default() }
     }
 
     /// Tells how far the worker is.
@@ -73,37 +79,35 @@ impl Worker {
         self.context.roster.clone()
     }
 
-    /// Works until `stop` is cancelled and everything in flight is settled, or until `abort` is. When one of its parts ends
-    /// unasked the others stop in order too, and it returns.
+    /// What it does side by side until it is stopped.
+    #[must_use]
+    pub fn parts(&self) -> Parts {
+        self.parts.clone()
+    }
+
+    /// Works until `stop` is cancelled and everything in flight is settled, or until `abort` is.
     pub async fn run(self, stop: CancellationToken, abort: CancellationToken) {
-        let Self { context, room, progress } = self;
-        let stop = stop.child_token();
+        let Self { context, room, progress, starting, parts } = self;
         let Some(mut opening) = context.roster.opening() else { return };
-        let mut parts = JoinSet::new();
-        parts.spawn(context.lookout.clone().run(context.destination.clone(), stop.clone()));
-        parts.spawn(show_accounts(context.clone(), stop.clone()));
-        let own = |parts: &mut JoinSet<()>, desk: Arc<Desk>, missing: Missing| {
+        let tasks = TaskTracker::new();
+        let watching = context.lookout.clone().run(context.destination.clone(), stop.clone());
+        tasks.spawn(parts.supervise("worker/lookout", &stop, watching));
+        tasks.spawn(parts.supervise("worker/metrics", &stop, show_accounts(context.clone(), stop.clone())));
+        let own = |desk: Arc<Desk>, missing: Missing| {
+            let name = format!("worker/account {}", desk.name);
             let owner = Owner::new(context.clone(), desk, room, progress.clone(), stop.clone(), abort.clone());
-            parts.spawn(owner.run(missing));
+            tasks.spawn(parts.supervise(&name, &stop, owner.run(missing)));
         };
         // All of those that are configured now, before anybody can ask whether the worker is ready.
         while let Ok(desk) = opening.try_recv() {
-            own(&mut parts, desk, progress.missing());
+            own(desk, progress.missing());
         }
-        loop {
-            tokio::select! {
-                Some(desk) = opening.recv(), if !stop.is_cancelled() => own(&mut parts, desk, progress.missing_later()),
-                ended = parts.join_next() => match ended {
-                    Some(_) if stop.is_cancelled() => {}
-                    Some(ended) => {
-                        let panicked = ended.is_err();
-                        tracing::error!(panicked, "a part of the worker ended although nobody asked it to");
-                        stop.cancel();
-                    }
-                    None => return,
-                },
-            }
+        drop(starting);
+        while let Some(Some(desk)) = stop.run_until_cancelled(opening.recv()).await {
+            own(desk, progress.missing_later());
         }
+        tasks.close();
+        tasks.wait().await;
     }
 }
 

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use lapin::{Connection, Event};
 use refersion_relay_model::{AccountName, Class};
+use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::Metrics;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -87,6 +88,12 @@ impl RabbitMq {
         let publisher = Arc::new(Publisher::start(settings, topology, metrics));
         let storing = Storing::start(url.clone(), publisher.clone());
         Self { url, publisher, storing }
+    }
+
+    /// What goes on in the background until the queue is closed.
+    #[must_use]
+    pub fn parts(&self) -> Parts {
+        self.publisher.parts.clone()
     }
 
     /// Compares what exists on the broker with what is configured, and declares what is missing.
@@ -278,6 +285,10 @@ impl Queue for RabbitMq {
             return Ok(());
         }
         let link = self.publisher.link().map_err(|error| QueueError::Away(error.to_string()))?;
+        if topology.accounts.get().iter().any(|account| !accounts.contains(account)) {
+            // What is left in the work queue of one that leaves has to be found.
+            self.remember().await?;
+        }
         // A new account must not keep the next connection from being used, so it counts only once its places are there.
         let wanted = Topology { accounts: Accounts::new(accounts.to_vec()), ..topology.clone() };
         match wanted.declare(&link.connection).await {

@@ -56,7 +56,7 @@ pub(crate) async fn own(
     };
     let ended = CancellationToken::new();
     let acknowledged = Arc::<AtomicU64>::default();
-    let closing = tokio::spawn({
+    let closing = {
         let (consumer, ended, publisher) = (consumer.clone(), ended.clone(), publisher.clone());
         let acknowledged = acknowledged.clone();
         async move {
@@ -76,7 +76,8 @@ pub(crate) async fn own(
             connection::close(&connection).await;
             drop(consumer); // not before, since that cancels it
         }
-    });
+    };
+    let closing = tokio::spawn(publisher.parts.supervise(&format!("queue/consumer of {queue}"), &ended, closing));
     let open = publisher.metrics.connected(telemetry::Connection::Consume);
     let origin = arrival::Origin::place(place);
     let group = Group::of(place);

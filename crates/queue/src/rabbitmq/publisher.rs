@@ -2,6 +2,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lapin::Confirmation;
+use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::{Metrics, PublishOutcome};
 use tokio::sync::{SemaphorePermit, watch};
 use tokio::task::JoinHandle;
@@ -29,6 +30,8 @@ pub(crate) struct Publisher {
     pub(crate) tally: Arc<Tally>,
     pub(crate) moves: Arc<Moves>,
     pub(crate) untaken: Untaken,
+    /// What goes on by itself as long as the queue does.
+    pub(crate) parts: Parts,
     upkeep: Arc<Upkeep>,
     link: watch::Receiver<Option<Arc<Link>>>,
     state: watch::Receiver<BrokerState>,
@@ -63,11 +66,26 @@ impl Publisher {
             state: state_sender,
             stop: stop.clone(),
         };
-        let supervisor = Mutex::new(Some(tokio::spawn(supervisor.run())));
+        let parts = Parts::default();
+        let supervisor = parts.supervise("queue/connection", &stop, supervisor.run());
+        let supervisor = Mutex::new(Some(tokio::spawn(supervisor)));
         let moves = Arc::new(Moves::new(metrics.clone()));
         let tally = Arc::default();
         let untaken = Untaken::default();
-        Self { topology, confirm_timeout, metrics, tally, moves, untaken, upkeep, link, state, stop, supervisor }
+        Self {
+            topology,
+            confirm_timeout,
+            metrics,
+            tally,
+            moves,
+            untaken,
+            parts,
+            upkeep,
+            link,
+            state,
+            stop,
+            supervisor,
+        }
     }
 
     /// Closes the connection in an orderly way; nothing can be published afterwards.

@@ -2,6 +2,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use refersion_relay_supervise::Parts;
+use tokio_util::sync::CancellationToken;
+
 use super::status::Status;
 use crate::BrokerState;
 
@@ -17,13 +20,15 @@ pub(crate) struct Pulse(Mutex<Option<Instant>>);
 impl Pulse {
     /// Somebody watches until this is dropped: what takes longer than `patience` makes the queue one that is away, until
     /// the thread says otherwise.
-    pub(crate) fn watched_by(status: Arc<Status>, patience: Duration) -> Arc<Self> {
+    pub(crate) fn watched_by(
+        status: Arc<Status>,
+        patience: Duration,
+        parts: &Parts,
+        stop: &CancellationToken,
+    ) -> Arc<Self> {
         let pulse = Arc::new(Self::default());
         let watched = Arc::downgrade(&pulse);
-        let watching = thread::Builder::new().name("sqlite-watch".to_owned());
-        if let Err(error) = watching.spawn(move || watch(&watched, &status, patience)) {
-            tracing::error!("the queue cannot have a thread that watches its disk: {error}");
-        }
+        parts.thread("sqlite-watch", stop, move || watch(&watched, &status, patience));
         pulse
     }
 

@@ -3,6 +3,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use refersion_relay_model::{AccountName, Class};
+use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::{Metrics, PublishOutcome};
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, watch};
@@ -49,6 +50,7 @@ pub struct Sqlite {
     settings: SqliteSettings,
     waiting: Arc<Semaphore>,
     accounts: Arc<Mutex<Vec<AccountName>>>,
+    parts: Parts,
 }
 
 impl Sqlite {
@@ -57,17 +59,25 @@ impl Sqlite {
     pub fn start(settings: SqliteSettings, metrics: Metrics) -> Self {
         let owners = Arc::new(Owners::new());
         let accounts = Arc::new(Mutex::new(settings.accounts.clone()));
+        let parts = Parts::default();
         let writer = Writer::start(
             settings.path.clone(),
             accounts.clone(),
             owners.clone(),
             metrics.clone(),
             settings.confirm_timeout,
+            &parts,
         );
         let writer = Arc::new(writer);
         let reader = Reader::new(settings.path.clone());
         let waiting = Arc::new(Semaphore::new(WAITING as usize));
-        Self { writer, owners, reader, metrics, settings, waiting, accounts }
+        Self { writer, owners, reader, metrics, settings, waiting, accounts, parts }
+    }
+
+    /// What goes on in the background until the queue is closed.
+    #[must_use]
+    pub fn parts(&self) -> Parts {
+        self.parts.clone()
     }
 
     /// What became of every event that was ever accepted.
@@ -193,7 +203,8 @@ impl Queue for Sqlite {
 
     async fn admit(&self, accounts: &[AccountName]) -> Result<(), QueueError> {
         let admitted = accounts.to_vec();
-        self.writer.run(1, move |work| work.admit(&admitted)).await?;
+        let admitting = timeout(self.settings.confirm_timeout, self.writer.run(1, move |work| work.admit(&admitted)));
+        admitting.await.map_err(|_| QueueError::Away("the disk does not answer".to_owned()))??;
         accounts.clone_into(&mut self.accounts.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(())
     }
@@ -291,3 +302,6 @@ impl Drop for Reading {
         self.close();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,10 +6,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
 use refersion_relay_model::AccountName;
+use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::Metrics;
 use rusqlite::Connection;
 use tokio::sync::oneshot::{self, error::RecvError};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::due;
 use super::fault::{Cause, Fault};
@@ -44,6 +46,8 @@ pub(crate) struct Writer {
     tasks: Mutex<Option<Sender<Box<dyn Task>>>>,
     state: watch::Receiver<BrokerState>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Cancelled once the threads may end.
+    stop: CancellationToken,
 }
 
 /// Something to be done within a transaction, whoever else's is in it.
@@ -97,11 +101,13 @@ impl Writer {
         owners: Arc<Owners>,
         metrics: Metrics,
         patience: Duration,
+        parts: &Parts,
     ) -> Self {
         let (tasks, queue) = std::sync::mpsc::channel();
-        let (status, state) = Status::new(path.clone(), metrics.clone());
+        let (status, state) = Status::new(path.clone(), metrics);
         let status = Arc::new(status);
-        let pulse = Pulse::watched_by(status.clone(), patience);
+        let stop = CancellationToken::new();
+        let pulse = Pulse::watched_by(status.clone(), patience, parts, &stop);
         let thread = Thread {
             path,
             tasks: queue,
@@ -122,9 +128,8 @@ impl Writer {
             said_standing_by: false,
             gathered: 0,
         };
-        let thread = thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || thread.run());
-        let thread = thread.inspect_err(|error| tracing::error!("the queue cannot have a thread: {error}")).ok();
-        Self { tasks: Mutex::new(Some(tasks)), state, thread: Mutex::new(thread) }
+        let thread = parts.thread("sqlite-writer", &stop, move || thread.run());
+        Self { tasks: Mutex::new(Some(tasks)), state, thread: Mutex::new(thread), stop }
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -166,6 +171,7 @@ impl Writer {
 
     /// Does what was handed over, gives the lease up and closes the file.
     pub(crate) async fn close(&self) {
+        self.stop.cancel();
         drop(self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take());
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
@@ -174,6 +180,12 @@ impl Writer {
                 tracing::warn!("the disk does not answer, so the queue is left as it is");
             }
         }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }
 
@@ -239,8 +251,6 @@ impl Thread {
             self.pulse.rests();
         }
         self.end_lease();
-        self.owners.lease_lost();
-        self.owners.lease.send_replace(None);
     }
 
     /// Whether somebody waits for what this thread has to find out.
@@ -349,7 +359,8 @@ impl Thread {
         let mut doing = Work::begin(&file.connection, &mut self.places)?;
         if !self.is_prepared {
             due::prepare(&file.connection)?;
-            doing.admit(&self.accounts.lock().unwrap_or_else(PoisonError::into_inner))?;
+            let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            doing.admit(&accounts)?;
         }
         work(&mut doing)?;
         let touched = doing.end()?;
@@ -509,6 +520,14 @@ impl Thread {
                 );
             }
         }
+    }
+}
+
+impl Drop for Thread {
+    /// However it ends, nothing can be taken or settled any more.
+    fn drop(&mut self) {
+        self.owners.lease_lost();
+        self.owners.lease.send_replace(None);
     }
 }
 

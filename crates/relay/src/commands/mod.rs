@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use refersion_relay_queue::{BrokerState, Queue};
+use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::{LogFormat, init_logging};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Command};
 use crate::config::{self, ConfigError, Settings};
@@ -36,15 +38,27 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Exit> {
         Command::Enqueue(args) => enqueue::run(&quiet(config)?, &args).await,
         Command::Dlq { command } => {
             dlq::check_usage(&command)?;
-            dlq::run(&quiet(config)?, command).await
+            let settings = quiet(config)?;
+            whole(async |parts| dlq::run(&settings, command, parts).await).await
         }
-        Command::Check(args) => check::run(config, &args).await,
+        Command::Check(args) => whole(async |parts| check::run(config, &args, parts).await).await,
         Command::Init(args) => init::run(config, &args),
         Command::Version => say!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")),
         Command::Simulate(args) => {
             init_logging(LogFormat::Text, "info").map_err(Exit::usage)?;
             simulate::run(args).await
         }
+    }
+}
+
+/// Runs a command that needs all its parts. It is cut off when one of them ends unasked.
+async fn whole(command: impl AsyncFnOnce(&Parts) -> Result<(), Exit>) -> Result<(), Exit> {
+    let failed = CancellationToken::new();
+    let parts = Parts::new(failed.clone());
+    tokio::select! {
+        biased;
+        () = failed.cancelled() => Err(Exit::Said),
+        done = command(&parts) => done,
     }
 }
 

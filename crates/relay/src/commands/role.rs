@@ -59,7 +59,7 @@ pub(super) async fn run(config: Option<&Path>, roles: Roles, args: &RoleArgs) ->
     let running = start(settings, roles, ops_listen, &stop).await?;
     if let Some(path) = config {
         let reload = Reload::new(path, settings.clone(), running.shared()).map_err(Exit::failed)?;
-        tokio::spawn(reload.run(stop.stop.clone()));
+        tokio::spawn(stop.supervise("reload", reload.run(stop.stop.clone())));
     }
     if let Some(address) = running.ingest {
         let scheme = if settings.tls.is_some() { "https" } else { "http" };
@@ -84,12 +84,13 @@ pub(super) async fn start(
     let tasks = TaskTracker::new();
     let (queue, store): (Arc<dyn Queue>, _) = match &settings.queue_url {
         QueueUrl::RabbitMq(url) => {
-            let queue = Arc::new(parts::rabbitmq(url, settings, &metrics));
-            tasks.spawn(policies::look(queue.clone(), settings.management_url.clone(), stop.stop.clone()));
+            let queue = Arc::new(parts::rabbitmq(url, settings, &metrics, &stop.parts));
+            let looking = policies::look(queue.clone(), settings.management_url.clone(), stop.stop.clone());
+            tasks.spawn(stop.parts.errand("policies", looking));
             (queue.clone(), left_behind::Store::Broker(queue, settings.management_url.clone()))
         }
         QueueUrl::Sqlite(path) => {
-            let queue = Arc::new(parts::sqlite(path, settings, &metrics));
+            let queue = Arc::new(parts::sqlite(path, settings, &metrics, &stop.parts));
             (queue.clone(), left_behind::Store::Embedded(queue))
         }
     };
@@ -106,7 +107,8 @@ pub(super) async fn start(
         tasks: tasks.clone(),
         ops_stop: tokio_util::sync::CancellationToken::new(),
     };
-    tasks.spawn(left_behind::watch(store, running.configured.subscribe(), metrics.clone(), stop.stop.clone()));
+    let watching = left_behind::watch(store, running.configured.subscribe(), metrics.clone(), stop.stop.clone());
+    tasks.spawn(stop.supervise("left behind", watching));
     if let Some(listener) = ingest_listener {
         running.ingest = Some(listener.local_addr().map_err(Exit::failed)?);
         let access = watch::Sender::new(Arc::new(parts::access(&settings.accounts, &metrics)));
@@ -118,35 +120,34 @@ pub(super) async fn start(
         if let Some(files) = &settings.tls {
             let (certificates, shown) = Certificates::begin(files.clone()).await.map_err(Exit::Usage)?;
             certificate = Some(shown);
-            tokio::spawn(certificates.run(stop.stop.clone()));
+            tokio::spawn(stop.supervise("certificates", certificates.run(stop.stop.clone())));
         }
         let http = HttpSettings { grace, protection: Some(protection), certificate };
-        tasks.spawn(serve(listener, router(ingest.clone()), http, stop.stop.clone()));
-        tasks.spawn(intake(ingest, stop.stop.clone()));
+        let serving = serve(listener, router(ingest.clone()), http, stop.stop.clone());
+        tasks.spawn(stop.supervise("doors", serving));
+        tasks.spawn(stop.supervise("intake", intake(ingest, stop.stop.clone())));
     }
     let (mut progress, mut lookout) = (None, None);
     if roles.worker {
         let worker = parts::worker(settings, queue.clone(), parts::client(settings, &metrics)?, &metrics);
+        worker.parts().belong_to(&stop.parts);
         (progress, lookout) = (Some(worker.progress()), Some(worker.lookout()));
         running.roster = Some(worker.roster());
-        tasks.spawn(worker.run(stop.stop.clone(), stop.abort.clone()));
+        tasks.spawn(stop.supervise("worker", worker.run(stop.stop.clone(), stop.abort.clone())));
     }
     let here = flow::Here { doors: roles.ingest, worker: roles.worker };
-    tasks.spawn(flow::every_minute(here, metrics.clone(), stop.stop.clone(), |line| tracing::info!("{line}")));
-    tasks.spawn(poll::depths(
-        queue.clone(),
-        settings.clone(),
-        running.configured.subscribe(),
-        metrics.clone(),
-        stop.stop.clone(),
-    ));
+    let telling = flow::every_minute(here, metrics.clone(), stop.stop.clone(), |line| tracing::info!("{line}"));
+    tasks.spawn(stop.supervise("flow", telling));
+    let configured = running.configured.subscribe();
+    let polling = poll::depths(queue.clone(), settings.clone(), configured, metrics.clone(), stop.stop.clone());
+    tasks.spawn(stop.supervise("depths", polling));
     tasks.close();
     // Metrics and health answer until the very end, so they are not among the tasks that are waited for.
     let (state, stuck) = (queue.state(), queue.stuck());
-    let ops = Ops { metrics, queue: state, stuck, worker: progress, lookout };
-    let ops = ops::router(ops);
+    let ops = Ops { metrics, queue: state, stuck, worker: progress, lookout, stop: stop.clone() };
     let http = HttpSettings { grace, protection: None, certificate: None };
-    tokio::spawn(serve(ops_listener, ops, http, running.ops_stop.clone()));
+    let serving = serve(ops_listener, ops::router(ops), http, running.ops_stop.clone());
+    tokio::spawn(stop.parts.supervise("ops", &running.ops_stop, serving));
     Ok(running)
 }
 
@@ -161,7 +162,8 @@ impl Running {
         }
     }
 
-    /// Waits for what is in flight, for as long as the grace allows. Call it after the stop.
+    /// Waits for what is in flight, for as long as the grace allows. Call it after the stop, also after one for which a part
+    /// is to blame: that fails in the end.
     pub(super) async fn end(self, settings: &Settings, stop: &Stop) -> Result<(), Exit> {
         let orderly = tokio::select! {
             biased;
@@ -173,7 +175,7 @@ impl Running {
             self.queue.close().await;
             self.ops_stop.cancel();
             tracing::info!("stopped");
-            return Ok(());
+            return stop.verdict();
         }
         tracing::warn!("not everything in flight was finished; what was not comes again");
         stop.abort.cancel();

@@ -25,5 +25,6 @@ pub(super) async fn run(args: SimulateArgs) -> Result<(), Exit> {
     let address = listener.local_addr().map_err(Exit::failed)?;
     let stop = Stop::on_signals().map_err(Exit::failed)?;
     say!("a simulated Refersion listens at http://{address}/v2")?;
-    simulator.serve(listener, stop.stop).await.map_err(Exit::failed)
+    simulator.serve(listener, stop.stop.clone()).await.map_err(Exit::failed)?;
+    stop.verdict()
 }

@@ -18,6 +18,8 @@ enum Mood {
     Hangs,
     /// Nothing can be sent with the account's keys.
     Unsendable,
+    /// Its answer is more than the relay can bear.
+    Panics,
 }
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,6 +42,7 @@ impl Destination for FakeRefersion {
         if mood == Mood::Unsendable {
             return Err(Failure::Unauthorized { status: 401 });
         }
+        assert_ne!(mood, Mood::Panics);
         calls.begin().await;
         self.probes.lock().unwrap().push((Instant::now(), account.name.to_string()));
         if mood == Mood::Answers {
@@ -128,6 +131,19 @@ async fn one_event_that_fails_is_charged_or_begins_an_outage_by_a_probe() {
     assert!(scene.shows(r#"refersion_state{state="outage"} 1"#) && scene.shows(r#"refersion_state{state="up"} 0"#));
     assert!(scene.shows(r#"refersion_outages_total{trouble="no_answer"} 1"#));
     assert!(scene.shows(r#"refersion_probes_total{result="answered"} 1"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_panics_ends_the_lookout() {
+    let refersion = Arc::new(FakeRefersion { mood: Mutex::new(Mood::Panics), probes: Mutex::default() });
+    let roster = Arc::new(Roster::new(vec![account("a")], 4, Metrics::new()));
+    let lookout = Arc::new(Lookout::new(OutageSettings::default(), roster, Metrics::new()));
+    let running = tokio::spawn(lookout.clone().run(refersion, CancellationToken::new()));
+    let now = Instant::now();
+    tokio::select! {
+        ended = running => assert!(ended.expect_err("it does not return").is_panic()),
+        _ = lookout.judge(now, now) => unreachable!("nothing is found out"),
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -83,6 +83,7 @@ impl Storing {
         let stop = CancellationToken::new();
         let writer = format!("{:032x}", rand::random::<u128>());
         let registering = Arc::<Registering>::default();
+        let parts = publisher.parts.clone();
         let keeping = Keeping {
             registering: registering.clone(),
             url,
@@ -96,7 +97,8 @@ impl Storing {
             last: None,
             unusable: BTreeMap::new(),
         };
-        let task = Mutex::new(Some(tokio::spawn(keeping.run(stop.clone()))));
+        let keeping = parts.supervise("queue/tally", &stop, keeping.run(stop.clone()));
+        let task = Mutex::new(Some(tokio::spawn(keeping)));
         Self { registering, stop, task }
     }
 

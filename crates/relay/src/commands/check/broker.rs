@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use refersion_relay_queue::{BrokerState, BrokerUrl, Gravity, PolicyHarm, Queue, QueueError, RabbitMq};
+use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::Metrics;
 use tokio::time::timeout;
 
@@ -15,8 +16,14 @@ use crate::parts;
 const POLICY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Whether the broker is there, has what it should have, and no policies that undo it.
-pub(super) async fn look(url: &BrokerUrl, examined: &Examined, args: &CheckArgs, metrics: &Metrics) -> Looked {
-    let queue = parts::rabbitmq(url, &examined.settings, metrics);
+pub(super) async fn look(
+    url: &BrokerUrl,
+    examined: &Examined,
+    args: &CheckArgs,
+    metrics: &Metrics,
+    parts: &Parts,
+) -> Looked {
+    let queue = parts::rabbitmq(url, &examined.settings, metrics, parts);
     // The queues are declared first, so that there is something for policies to be in force on.
     let mut findings = vec![topology(&queue).await];
     findings.extend(alarm(&queue).await);

@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use refersion_relay_queue::{Ahead, BrokerState, Ledger, Queue, Sqlite, SqlitePath};
+use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::Metrics;
 use tokio::time::timeout;
 
@@ -13,8 +14,14 @@ use crate::config::Examined;
 use crate::parts;
 
 /// Whether the file of the embedded queue can be used, is whole, and accounts for every event.
-pub(super) async fn look(path: &SqlitePath, examined: &Examined, args: &CheckArgs, metrics: &Metrics) -> Looked {
-    let queue = parts::sqlite(path, &examined.settings, metrics);
+pub(super) async fn look(
+    path: &SqlitePath,
+    examined: &Examined,
+    args: &CheckArgs,
+    metrics: &Metrics,
+    parts: &Parts,
+) -> Looked {
+    let queue = parts::sqlite(path, &examined.settings, metrics, parts);
     let mut findings = vec![file(path, &queue).await];
     findings.extend(permissions(path));
     findings.push(waiting::look(&queue, &examined.settings.accounts).await);

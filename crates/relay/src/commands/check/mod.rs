@@ -18,6 +18,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::anyhow;
+use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::{Metrics, init_logging};
 use serde_json::json;
 use tokio::time::timeout;
@@ -33,7 +34,7 @@ use report::Report;
 /// How long reading the configuration and its files may take: one may be on a share that does not answer.
 const READING: Duration = Duration::from_secs(10);
 
-pub(super) async fn run(path: Option<&Path>, args: &CheckArgs) -> Result<(), Exit> {
+pub(super) async fn run(path: Option<&Path>, args: &CheckArgs, parts: &Parts) -> Result<(), Exit> {
     let examined = examine(path).await?;
     init_logging(examined.settings.log_format, "error").map_err(Exit::usage)?;
     let metrics = Metrics::new();
@@ -48,7 +49,7 @@ pub(super) async fn run(path: Option<&Path>, args: &CheckArgs) -> Result<(), Exi
     if let Some(files) = &examined.settings.tls {
         findings.extend(tls::look(files, READING).await);
     }
-    let looked = queue::look(&examined, args, &metrics).await;
+    let looked = queue::look(&examined, args, &metrics, parts).await;
     findings.extend(looked.findings);
     let asked = accounts::ask(&examined, &client).await;
     let mut clock = clock::judge(SystemTime::now(), &asked.readings, asked.answered);

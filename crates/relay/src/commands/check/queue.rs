@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use refersion_relay_queue::{BrokerState, Ledger, Queue};
+use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::Metrics;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -23,15 +24,15 @@ pub(super) struct Looked {
 }
 
 /// Whether the queue is there, and as it should be.
-pub(super) async fn look(examined: &Examined, args: &CheckArgs, metrics: &Metrics) -> Looked {
+pub(super) async fn look(examined: &Examined, args: &CheckArgs, metrics: &Metrics, parts: &Parts) -> Looked {
     if !examined.knows_queue() {
         let says = "was not looked at: where it is could not be read; mend queue.url_file and check again";
         let findings = ["queue", "policies"].map(|what| Finding::warning(what, says).following("queue.url")).into();
         return Looked { findings, ledger: None, conservation: None };
     }
     match &examined.settings.queue_url {
-        QueueUrl::RabbitMq(url) => broker::look(url, examined, args, metrics).await,
-        QueueUrl::Sqlite(path) => embedded::look(path, examined, args, metrics).await,
+        QueueUrl::RabbitMq(url) => broker::look(url, examined, args, metrics, parts).await,
+        QueueUrl::Sqlite(path) => embedded::look(path, examined, args, metrics, parts).await,
     }
 }
 

@@ -11,7 +11,6 @@ mod report;
 mod script;
 mod stage;
 
-use anyhow::anyhow;
 use refersion_relay_model::DeadReason;
 
 use crate::cli::DemoArgs;
@@ -57,7 +56,7 @@ async fn show(script: &Script, folder: &Folder, stop: &Stop) -> Result<(Observed
     let play = Play::new(&stage, script)?;
     let observed = tokio::select! {
         observed = play.perform() => observed,
-        () = stop.stop.cancelled() => Err(Exit::Failed(anyhow!("interrupted"))),
+        () = stop.stop.cancelled() => Err(stop.reason()),
     };
     let keys = stage.settings.accounts.iter().map(joined).collect();
     let ended = stage.strike().await;

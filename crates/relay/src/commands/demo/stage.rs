@@ -1,4 +1,3 @@
-use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,14 +29,14 @@ pub(super) struct Stage {
     /// The queue once more, as any other command has it: for its ledger and its dead letters.
     pub(super) queue: Arc<Sqlite>,
     running: Running,
-    refersion: JoinHandle<io::Result<()>>,
+    refersion: JoinHandle<()>,
     stop: Stop,
 }
 
 impl Stage {
     /// Starts everything on free ports, with the queue in `folder`.
     pub(super) async fn set(folder: &Path, faults: &[FaultRule], interrupted: &Stop) -> Result<Self, Exit> {
-        let stop = Stop { stop: interrupted.stop.child_token(), abort: interrupted.abort.child_token() };
+        let stop = interrupted.child();
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = TcpListener::bind(free).await.context("cannot listen for calls of Refersion");
         let listener = listener.map_err(Exit::Failed)?;
@@ -58,12 +57,17 @@ impl Stage {
         for fault in faults {
             simulator.add_fault(fault.clone());
         }
-        let refersion = tokio::spawn({
+        let serving = {
             let (simulator, abort) = (simulator.clone(), stop.abort.clone());
-            async move { simulator.serve(listener, abort).await }
-        });
+            async move {
+                if let Err(error) = simulator.serve(listener, abort).await {
+                    tracing::error!("the simulated Refersion cannot listen: {error}");
+                }
+            }
+        };
+        let refersion = tokio::spawn(stop.parts.supervise("refersion", &stop.abort, serving));
         let running = role::start(&settings, Roles::BOTH, free, &stop).await?;
-        let queue = Arc::new(parts::sqlite(&path, &settings, &Metrics::new()));
+        let queue = Arc::new(parts::sqlite(&path, &settings, &Metrics::new(), &stop.parts));
         let door = running.ingest.ok_or_else(|| Exit::Failed(anyhow!("there is no door")))?;
         Ok(Self { door, ops: running.ops, settings, simulator, queue, running, refersion, stop })
     }

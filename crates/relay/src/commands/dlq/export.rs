@@ -85,6 +85,7 @@ async fn output(path: Option<&Path>) -> Result<BufWriter<File>, Exit> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use refersion_relay_supervise::Parts;
     use refersion_relay_telemetry::Metrics;
 
     use super::*;
@@ -107,7 +108,7 @@ mod tests {
              [[account]]\nname = \"acme\"\npublic_key = \"pub\"\nsecret_key = \"sec\"\n",
         )
         .unwrap();
-        let queue = parts::queue(&settings, &Metrics::new());
+        let queue = parts::queue(&settings, &Metrics::new(), &Parts::default());
         let letters = parts::dead_letters(&settings, queue.clone());
         let command = Command::parse_from(["export", "--output", path.to_str().unwrap()]);
 

@@ -10,6 +10,7 @@ mod walk;
 
 use anyhow::anyhow;
 use refersion_relay_deadletter::Bodies;
+use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::Metrics;
 
 use crate::cli::DlqCommand;
@@ -34,9 +35,9 @@ pub(super) fn check_usage(command: &DlqCommand) -> Result<(), Exit> {
     Ok(())
 }
 
-pub(super) async fn run(settings: &Settings, command: DlqCommand) -> Result<(), Exit> {
+pub(super) async fn run(settings: &Settings, command: DlqCommand, parts: &Parts) -> Result<(), Exit> {
     let metrics = Metrics::new();
-    let queue = parts::queue(settings, &metrics);
+    let queue = parts::queue(settings, &metrics, parts);
     up(queue.as_ref()).await?;
     let letters = parts::dead_letters(settings, queue.clone());
     let done = match command {

@@ -70,7 +70,7 @@ impl Lines {
         Self::over(raw, size, begins)
     }
 
-    fn over(raw: Box<dyn Read + Send>, size: Option<u64>, begins: bool) -> Result<Self, Unusable> {
+    pub(super) fn over(raw: Box<dyn Read + Send>, size: Option<u64>, begins: bool) -> Result<Self, Unusable> {
         let read = Arc::new(AtomicU64::new(0));
         let raw = BufReader::with_capacity(BUFFER_BYTES, Counted { raw, read: read.clone() });
         let raw = Headed::new(raw, |head, whole| gunzip::MAGIC.len() <= head.len() || whole);

@@ -48,8 +48,11 @@ pub(super) async fn run(settings: &Settings, args: &EnqueueArgs) -> Result<(), E
     let rejects = Rejects::open(args.rejects.as_deref()).map_err(Exit::Failed)?;
     let stop = Stop::on_signals().map_err(Exit::failed)?;
     let metrics = Metrics::new();
-    let queue = parts::queue(settings, &metrics);
-    up(queue.as_ref()).await?;
+    let queue = parts::queue(settings, &metrics, &stop.parts);
+    tokio::select! {
+        reached = up(queue.as_ref()) => reached?,
+        () = stop.stop.cancelled() => return Err(stop.reason()),
+    }
 
     let (size, keep) = (lines.size(), rejects.keeps());
     let mut enqueue = Enqueue {

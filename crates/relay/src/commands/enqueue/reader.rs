@@ -1,4 +1,6 @@
+use std::cell::Cell;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokio::sync::mpsc;
 
@@ -36,12 +38,24 @@ pub(super) fn read(
 ) -> mpsc::Receiver<Result<Chunk, Fault>> {
     let (sender, receiver) = mpsc::channel(2);
     std::thread::spawn(move || {
-        let send = |chunk: Result<Chunk, Fault>| sender.blocking_send(chunk).is_ok();
-        if let Err(fault) = fill(&mut lines, skip, chunk_lines.clamp(1, CHUNK_LINES), keep, &send) {
+        let sent = Cell::new(0);
+        let send = |chunk: Result<Chunk, Fault>| {
+            let last = chunk.as_ref().ok().and_then(|chunk| chunk.lines.last()).map(|line| line.number);
+            sent.set(last.unwrap_or(sent.get()));
+            sender.blocking_send(chunk).is_ok()
+        };
+        let filling = AssertUnwindSafe(|| fill(&mut lines, skip, chunk_lines.clamp(1, CHUNK_LINES), keep, &send));
+        // Silence would look like the end of the file.
+        let filled = catch_unwind(filling).unwrap_or_else(|_| Err(panicked(sent.get())));
+        if let Err(fault) = filled {
             send(Err(fault));
         }
     });
     receiver
+}
+
+fn panicked(after: u64) -> Fault {
+    Fault::Unread { after, why: io::Error::other("the relay panicked on it; its log has the place") }
 }
 
 fn fill(
@@ -87,4 +101,31 @@ fn fill(
     chunk.read = lines.read();
     send(Ok(chunk));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    /// Has some lines, and no end.
+    struct Breaks(Option<&'static [u8]>);
+
+    impl Read for Breaks {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let bytes = self.0.take().expect("broken");
+            buffer[..bytes.len()].copy_from_slice(bytes);
+            Ok(bytes.len())
+        }
+    }
+
+    #[test]
+    fn a_panic_is_not_the_end_of_the_file() {
+        let lines = Lines::over(Box::new(Breaks(Some(b"one line\ntwo\nthree\nfour"))), None, false).unwrap();
+        let mut chunks = read(lines, 0, 2, false);
+        let mut next = || chunks.blocking_recv().unwrap();
+        assert!(matches!(next(), Ok(Chunk { lines, .. }) if lines.len() == 2));
+        assert!(matches!(next(), Err(Fault::Unread { after: 2, .. })), "the third line went with its chunk");
+    }
 }

@@ -131,7 +131,9 @@ async fn retry_after_pauses_the_account_and_costs_no_attempt() {
     }
 
     eventually("all have ended", || async { relay.metric("refersion_relay_worker_ended_total").await >= 11 }).await;
-    let calls = refersion.simulator.calls();
+    let mut calls = refersion.simulator.calls();
+    // The first owner of a work queue asks whether the keys work.
+    calls.retain(|call| call.operation != Operation::List);
     assert!(calls[1..].iter().all(|call| call.started_ms >= calls[0].started_ms + 1_900), "{calls:?}");
     assert_eq!((calls.len(), refersion.simulator.affiliates().len()), (12, 11));
 }

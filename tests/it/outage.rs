@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use refersion_relay_simulator::{Fault, FaultRule, Operation};
+use refersion_relay_simulator::{Call, Fault, FaultRule, Operation};
 use refersion_relay_tests::{Config, Refersion, Relay, eventually, identify, shared_broker, with_id};
 use serde_json::Value;
 
@@ -52,9 +52,10 @@ async fn post_all(relay: &Relay, name: &str, count: u32) {
     futures_util::future::join_all(posts).await;
 }
 
-/// The times between the beginnings of probes, in milliseconds, as the simulator saw them.
+/// The times between the beginnings of probes in the outage, in milliseconds, as the simulator saw them.
 fn gaps(refersion: &Refersion) -> Vec<u64> {
-    let calls = refersion.simulator.calls().into_iter().filter(|call| call.operation == Operation::List);
+    let is_probe = |call: &Call| call.operation == Operation::List && call.fault.is_some();
+    let calls = refersion.simulator.calls().into_iter().filter(is_probe);
     let probes: Vec<_> = calls.map(|call| call.started_ms).collect();
     probes.windows(2).map(|pair| pair[1] - pair[0]).collect()
 }
@@ -68,7 +69,12 @@ async fn check_outage(config: impl FnOnce(&str) -> Config, outage: Outage, troub
         post_all(&relay, "first", 200).await;
     };
     let begins = async {
-        eventually("it is working", || async { !refersion.simulator.affiliates().is_empty() }).await;
+        // Both, so that their keys are asked for no more.
+        eventually("it is working for both", || async {
+            let affiliates = refersion.simulator.affiliates();
+            ["pub_1", "pub_2"].iter().all(|key| affiliates.iter().any(|one| one.public_key == *key))
+        })
+        .await;
         outage.begin(&mut refersion).await
     };
     let (outage, ()) = tokio::join!(begins, load);
@@ -139,6 +145,8 @@ async fn a_single_event_in_an_outage_costs_no_more() {
     let mut refersion = Refersion::start().await;
     let config = embedded(refersion.url());
     let relay = Relay::start("run", &config).await;
+    assert_eq!(relay.post(1, identify("early@example.com")).await.status, 202);
+    eventually("the account is worked for", || async { relay.metric(ENDED).await == 1 }).await;
     refersion.kill().await;
 
     assert_eq!(relay.post(1, identify("lonely@example.com")).await.status, 202);
@@ -146,11 +154,28 @@ async fn a_single_event_in_an_outage_costs_no_more() {
     eventually("it is probed", || async { relay.metric(FAILED_PROBES).await >= 3 }).await;
     refersion.restart();
 
-    eventually("it is delivered", || async { relay.metric(ENDED).await == 1 }).await;
+    eventually("it is delivered", || async { relay.metric(ENDED).await == 2 }).await;
     assert_eq!(refersion.statuses("lonely@example.com"), ["PENDING"]);
     assert_eq!((relay.metric(CHARGED).await, config.dead_letters().await.len()), (0, 0));
     assert_eq!(relay.metric(SPARED).await, 1);
     eventually("it is up", || async { relay.metric(UP).await == 1 }).await;
+}
+
+#[tokio::test]
+async fn the_first_event_of_an_account_is_not_tried_before_its_keys_are_known() {
+    let mut refersion = Refersion::start().await;
+    let config = embedded(refersion.url());
+    let relay = Relay::start("run", &config).await;
+    refersion.kill().await;
+
+    assert_eq!(relay.post(1, identify("first@example.com")).await.status, 202);
+    eventually("it is out", || async { relay.metric(OUT).await == 1 }).await;
+    refersion.restart();
+
+    eventually("it is delivered", || async { relay.metric(ENDED).await == 1 }).await;
+    assert_eq!((relay.metric(CHARGED).await, relay.metric(SPARED).await), (0, 0));
+    let calls: Vec<_> = refersion.simulator.calls().iter().map(|call| call.operation).collect();
+    assert!(calls.ends_with(&[Operation::List, Operation::New]), "{calls:?}");
 }
 
 #[tokio::test]
@@ -162,7 +187,8 @@ async fn an_event_that_fails_alone_is_charged_whether_others_are_there_or_not() 
 
     assert_eq!(relay.post(1, identify("failing@example.com")).await.status, 202);
     eventually("it is charged", || async { relay.metric(CHARGED).await == 1 }).await;
-    assert_eq!(refersion.count(Operation::List), 1, "a probe says whose the failure is");
+    let probes = r#"refersion_relay_refersion_probes_total{result="answered"}"#;
+    assert_eq!(relay.metric(probes).await, 1, "a probe says whose the failure is");
 
     assert_eq!(relay.post(1, with_id(&identify("failing@example.com"), "again")).await.status, 202);
     post_all(&relay, "fine", 100).await;

@@ -69,10 +69,10 @@ mod tests {
     #[test]
     fn a_fault_is_how_which_part_and_when() {
         let fault = |panics, file: Option<&str>| {
-            Some(Fault { panics, part: "shard n4.0".to_owned(), file: file.map(PathBuf::from) })
+            Some(Fault { panics, part: "account other".to_owned(), file: file.map(PathBuf::from) })
         };
-        assert_eq!(Fault::parse("panic:shard n4.0"), fault(true, None));
-        assert_eq!(Fault::parse("return:shard n4.0:/tmp/a:b"), fault(false, Some("/tmp/a:b")));
+        assert_eq!(Fault::parse("panic:account other"), fault(true, None));
+        assert_eq!(Fault::parse("return:account other:/tmp/a:b"), fault(false, Some("/tmp/a:b")));
         for none in ["", "panic", "explode:intake"] {
             assert_eq!(Fault::parse(none), None, "{none}");
         }

@@ -37,7 +37,7 @@ async fn main() {
         let (generation, in_flight) = ((round + 1).to_string(), in_flight.to_string());
         let arguments = ["dlq", "replay", "--generation", &generation, "--in-flight", &in_flight, "--yes"];
         measure(&config, &arguments, letters).await;
-        assert_eq!(admin.drain_shards().await.len(), MATCHING);
+        assert_eq!(admin.drain_work().await.len(), MATCHING);
     }
     assert_eq!(admin.ready("dead.rejected").await, letters);
 }

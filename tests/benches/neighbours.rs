@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Runs the relay against a simulated Refersion that takes 20 ms for a call, under the same load for each of three accounts.
-//! After some seconds the first one's keys are refused, so that its events are held, and after as many they work again, so
-//! that what was held is worked. Prints how many affiliates of each were made in each phase. With
+//! After some seconds the first one's keys are refused, so that its events wait unread, and after as many they work again, so
+//! that what waited is worked. Prints how many affiliates of each were made in each phase. With
 //! `--backlog` everything is sent before, at once, and each account is as fast as it can be; a rate that is high enough leaves
 //! something for the last phase.
 
@@ -100,7 +100,7 @@ async fn main() {
     }
     println!("in all: {} of {} delivered", refersion.simulator.affiliates().len(), ACCOUNTS * total);
     println!("dead letters: {}", config.dead_letters().await.len());
-    println!("events held: {}", relay.metric(r#"refersion_relay_events_held_total{account="acme"}"#).await);
+    println!("publishes: {}", relay.metric(r#"refersion_relay_queue_publishes_total{outcome="confirmed"}"#).await);
     if let Some(mut broker) = broker {
         broker.stop().await;
     }

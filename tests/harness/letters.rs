@@ -141,8 +141,8 @@ impl Admin {
     /// How many events are ready on the work queues.
     pub async fn replayed(&self) -> usize {
         let mut ready = 0;
-        for shard in Config::SHARDS {
-            ready += self.ready(&format!("events.{shard}")).await;
+        for account in Config::ACCOUNTS {
+            ready += self.ready(&format!("events.{account}")).await;
         }
         ready
     }
@@ -195,10 +195,10 @@ impl Admin {
     }
 
     /// Takes everything from the work queues: how often each message id is there.
-    pub async fn drain_shards(&self) -> BTreeMap<String, usize> {
+    pub async fn drain_work(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
-        for shard in Config::SHARDS {
-            for id in self.drain(&format!("events.{shard}")).await {
+        for account in Config::ACCOUNTS {
+            for id in self.drain(&format!("events.{account}")).await {
                 *counts.entry(id).or_default() += 1;
             }
         }

@@ -45,8 +45,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// The work queues of every configuration, as they end the queues' names.
-    pub const SHARDS: [&'static str; 4] = ["n4.0", "n4.1", "n4.2", "n4.3"];
+    /// The accounts of every configuration.
+    pub const ACCOUNTS: [&'static str; 2] = ["acme", "other"];
 
     /// Two accounts, `acme` (`pub_1.sec_1`, `write_1`) and `other` (`pub_2.sec_2`, `write_2`), free ports, short tiers,
     /// and `more`: further lines for sections, as `("retry", "in_hand = \"1s\"")`.
@@ -57,7 +57,7 @@ impl Config {
     pub fn new(broker_url: &str, refersion_url: &str, more: &[(&str, &str)]) -> Self {
         let config = Self { folder: TempDir::new().expect("a temporary folder"), prefix: unique_prefix() };
         let sections = [
-            ("queue", format!("url = \"{broker_url}\"\nprefix = \"{}\"\nshards = 4\n", config.prefix)),
+            ("queue", format!("url = \"{broker_url}\"\nprefix = \"{}\"\n", config.prefix)),
             ("ingest", "listen = \"127.0.0.1:0\"\n".to_owned()),
             ("worker", String::new()),
             ("ops", "listen = \"127.0.0.1:0\"\n".to_owned()),
@@ -72,7 +72,7 @@ impl Config {
                 writeln!(text, "{more}").expect("a String takes everything");
             }
         }
-        for (name, number) in [("acme", 1), ("other", 2)] {
+        for (name, number) in Self::ACCOUNTS.into_iter().zip(1..) {
             text.push_str(&account(name, number));
         }
         std::fs::write(config.path(), text).expect("the folder is ours");

@@ -133,7 +133,7 @@ async fn own_node_the_pages_users_can_do_what_they_have_to_and_nothing_else() {
         "refersion.events",
         "refersion.dead",
         "refersion.notes",
-        "refersion.held.acme",
+        "refersion.retry.1m",
         "amq.fanout",
         "",
     ] {

@@ -25,14 +25,14 @@ async fn a_class_that_is_deleted_or_full_loses_no_event_own_node() {
         let pattern = format!("^{}\\.{queue}$", config.prefix);
         node.ctl(&["set_policy", name, &pattern, definition, "--apply-to", "queues"]).await.expect("it is set");
     };
-    policy("gone", "held\\.acme", r#"{"expires":3600000}"#).await;
+    policy("gone", "retry\\.1h", r#"{"expires":3600000}"#).await;
     let relay = Relay::start("run", &config).await;
     refersion.fail(Operation::New, "refused", None, Fault::NoContent);
     let refuse = async |name: &str| {
         assert_eq!(relay.post(1, identify(&format!("refused-{name}@example.com"))).await.status, 202);
     };
     let rejected = format!("{}.dead.rejected", config.prefix);
-    let words = ["policy gone undoes", "expires = 3600000", &format!("{}.held.acme", config.prefix)];
+    let words = ["policy gone undoes", "expires = 3600000", &format!("{}.retry.1h", config.prefix)];
     eventually("the policy is named", || async { words.iter().all(|word| relay.log().contains(word)) }).await;
 
     node.ctl(&["delete_queue", &rejected]).await.expect("it is deleted");

@@ -48,7 +48,7 @@ async fn a_mistake_in_the_configuration_is_named_in_one_line_without_its_secrets
     let cases = [
         (format!("{url}[ingest]\nlisten = \"0.0.0.0:8080\"\n{account}"), "behind_tls_proxy"),
         (format!("{url}[quue]\n{account}"), "quue"),
-        (format!("{url}shards = \"many\"\n{account}"), "queue.shards"),
+        (format!("{url}[worker]\nconcurrency = \"many\"\n{account}"), "worker.concurrency"),
         (format!("{url}[retry]\nin_hand = \"soon\"\n{account}"), "retry.in_hand"),
         (format!("{url}[retry]\ntiers = []\n{account}"), "retry.tiers"),
         (format!("{url}{account}{}", account.replace("pub_x", "pub_y")), "account number 2: name"),
@@ -79,11 +79,11 @@ async fn the_environment_wins_over_the_file_and_secrets_come_from_files() {
     std::fs::write(config.path(), text.replace("secret_key = \"sec_1\"", &from_file)).expect("written");
 
     let mut command = Command::new(program());
-    command.args(["check", "--json"]).env("RELAY_CONFIG", config.path()).env("RELAY__QUEUE__SHARDS", "3");
+    command.args(["check", "--json"]).env("RELAY_CONFIG", config.path()).env("RELAY__WORKER__PREFETCH", "3");
     let output = command.output().await.expect("the program starts");
 
     let printed: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
-    assert_eq!(printed["effective"]["queue"]["shards"], 3, "{printed}");
+    assert_eq!(printed["effective"]["worker"]["prefetch"], 3, "{printed}");
     assert_eq!(printed["fine"], true, "{printed}");
     assert_eq!(refersion.simulator.calls().len(), 2, "both accounts' keys were checked");
     assert!(!String::from_utf8_lossy(&output.stdout).contains("sec_from_file"));
@@ -138,7 +138,7 @@ async fn without_a_command_the_help_is_printed_and_that_is_no_success() {
 async fn every_mistake_in_the_configuration_is_said_at_once_with_its_line() {
     let folder = tempfile::TempDir::new().expect("a folder");
     let path = folder.path().join("relay.toml");
-    let text = "[queue]\nprefx = \"a\"\nshards = \"8\"\n[[account]]\nname = \"acme\"\npublic_key = \"pub_hidden\"\n\
+    let text = "[queue]\nprefx = \"a\"\nconfirm_timeout = 8\n[[account]]\nname = \"acme\"\npublic_key = \"pub_hidden\"\n\
                 secret_key_file = \"/nowhere/secret\"\nstatus = \"ACTVE\"\n";
     std::fs::write(&path, text).expect("written");
     let mut command = Command::new(program());
@@ -151,7 +151,7 @@ async fn every_mistake_in_the_configuration_is_said_at_once_with_its_line() {
 refersion-relay: warning: the environment's RELAY_QUEUE__URL is not read: did you mean RELAY__QUEUE__URL, with two underscores?
 refersion-relay: 4 mistakes in the configuration
   {file}:2: there is no key queue.prefx: did you mean queue.prefix?
-  {file}:3: queue.shards has to be a number from 1 to 1024, like 8, without quotes
+  {file}:3: queue.confirm_timeout has to be a duration, like \"4s\"
   {file}:7: account acme: secret_key cannot be read from /nowhere/secret: No such file or directory (os error 2)
   {file}:8: account acme: status has to be PENDING or ACTIVE: did you mean \"ACTIVE\"?
 "
@@ -184,7 +184,7 @@ async fn check_prints_what_has_failed_first_counts_and_leaves_out_what_only_foll
     assert!(!output.stdout.contains("not tried"), "that follows from the secret: {output:?}");
 
     let values = config.command(&["check", "--values"]).await;
-    assert!(values.stdout.starts_with("{\n") && values.stdout.contains("\"shards\": 4"), "{values:?}");
+    assert!(values.stdout.starts_with("{\n") && values.stdout.contains("\"prefetch\": 512"), "{values:?}");
 }
 
 #[tokio::test]

@@ -140,7 +140,7 @@ async fn keys_of_every_kind_are_taken_from_the_environment_which_wins() {
     let case = Case::new(refersion.url());
     let environment = [
         ("RELAY__QUEUE__URL", shared_broker()),
-        ("RELAY__QUEUE__SHARDS", "2".to_owned()),
+        ("RELAY__WORKER__PREFETCH", "2".to_owned()),
         ("RELAY__QUEUE__MANAGEMENT_URL", "https://user:pw_hidden@127.0.0.1:1/rabbit".to_owned()),
         ("RELAY__INGEST__BEHIND_TLS_PROXY", "true".to_owned()),
         ("RELAY__RETRY__TIERS", "[\"3s\"]".to_owned()),
@@ -148,12 +148,12 @@ async fn keys_of_every_kind_are_taken_from_the_environment_which_wins() {
         ("RELAY__LOG__FORMAT", "json".to_owned()),
     ];
     let mut file: Vec<_> = LEAST.iter().copied().filter(|(name, _)| *name != "queue.url").collect();
-    file.extend([("queue.shards", "4"), ("retry.in_hand", r#""8s""#), ("log.format", r#""text""#)]);
+    file.extend([("worker.prefetch", "4"), ("retry.in_hand", r#""8s""#), ("log.format", r#""text""#)]);
 
     let shown = effective(&case.check(&file, &environment).await);
 
     let expected = [
-        ("queue.shards", json!(2)),
+        ("worker.prefetch", json!(2)),
         ("queue.management_url", json!("https://***@127.0.0.1:1/rabbit")),
         ("ingest.behind_tls_proxy", json!(true)),
         ("retry.tiers", json!(["3s"])),

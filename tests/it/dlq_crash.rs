@@ -27,17 +27,17 @@ async fn replays_are_killed(in_flight: usize, letters: usize, kills: usize, step
     let last = config.command(&arguments).await;
     assert_eq!(last.code, Some(0), "{last:?}");
 
-    let shards = admin.drain_shards().await;
+    let work = admin.drain_work().await;
     let mut class = BTreeMap::<String, usize>::new();
     for id in admin.drain("dead.rejected").await {
         *class.entry(id).or_default() += 1;
     }
     for n in 0..letters {
-        let (here, id) = (if n.is_multiple_of(2) { &shards } else { &class }, format!("m{n}"));
+        let (here, id) = (if n.is_multiple_of(2) { &work } else { &class }, format!("m{n}"));
         assert!(here.contains_key(&id), "{id} was lost");
     }
-    assert_eq!(shards.len() + class.len(), letters, "none is where it should not be");
-    let copies = shards.values().chain(class.values()).map(|count| count - 1).sum::<usize>();
+    assert_eq!(work.len() + class.len(), letters, "none is where it should not be");
+    let copies = work.values().chain(class.values()).map(|count| count - 1).sum::<usize>();
     println!("{copies} letters were there twice after {kills} kills with {in_flight} in flight");
     assert!(copies <= kills * in_flight, "{copies} copies after {kills} kills");
 }

@@ -52,7 +52,7 @@ async fn a_replay_takes_what_matches_and_keeps_the_rest_in_order() {
         let done: Value = serde_json::from_str(&done.stdout).expect("one JSON document");
         assert_eq!((&done["done"]["seen"], &done["done"]["replayed"]), (&300.into(), &30.into()));
         assert_eq!(admin.drain("dead.rejected").await, ids((0..300).filter(|n| n % 10 != 0)), "{in_flight} in flight");
-        let replayed = admin.drain_shards().await;
+        let replayed = admin.drain_work().await;
         assert_eq!(replayed.len(), 30);
         assert!(replayed.values().all(|copies| *copies == 1), "{replayed:?}");
     }
@@ -89,7 +89,7 @@ async fn a_letter_without_an_account_is_counted_and_kept() {
 }
 
 #[tokio::test]
-async fn a_letter_that_is_too_large_for_a_shard_is_counted_and_kept() {
+async fn a_letter_that_is_too_large_for_a_work_queue_is_counted_and_kept() {
     let (config, admin) = buried(0).await;
     let just = DeadLetter { body: vec![b'x'; 512 * 1024], ..DeadLetter::new("just") };
     let large = DeadLetter { body: vec![b'x'; 512 * 1024 + 1], ..DeadLetter::new("large") };
@@ -187,7 +187,7 @@ async fn a_rate_is_kept_and_progress_is_said() {
     assert!(Duration::from_millis(53_000 / 9) <= took, "54 letters took {took:?}");
     let line = slow.stderr.lines().find(|line| line.starts_with("replay: ")).expect("a line of progress");
     assert!(line.contains(" of 60, ") && line.ends_with(" sent again"), "{line}");
-    assert_eq!(admin.drain_shards().await.len(), 54);
+    assert_eq!(admin.drain_work().await.len(), 54);
 }
 
 #[tokio::test]
@@ -200,7 +200,7 @@ async fn an_interrupted_replay_says_what_it_did_and_leaves_the_rest() {
 
         let done = interrupted(command).await;
 
-        let replayed = admin.drain_shards().await;
+        let replayed = admin.drain_work().await;
         assert_eq!(done["done"]["replayed"], replayed.len());
         let mut everything = admin.drain("dead.rejected").await;
         assert_eq!(everything.len() + replayed.len(), 500, "{in_flight} in flight");

@@ -92,7 +92,7 @@ async fn packed_files_and_standard_input_are_read_too() {
     for (output, count) in [(&from_file, 300), (&plain, 200), (&from_pipe, 100)] {
         assert_eq!((output.code, durable(&output.stderr)), (Some(0), count), "{output:?}");
     }
-    assert_eq!(admin.drain_shards().await.values().sum::<usize>(), 600);
+    assert_eq!(admin.drain_work().await.values().sum::<usize>(), 600);
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn an_interrupted_file_goes_on_where_it_said_and_no_event_is_there_twice()
     let output = config.command(&["enqueue", path, "--account", "acme", "--skip", &skip.to_string()]).await;
 
     assert_eq!((output.code, durable(&output.stderr)), (Some(0), 20_000), "{output:?}");
-    let queued = admin.drain_shards().await;
+    let queued = admin.drain_work().await;
     assert_eq!((queued.len(), queued.values().max()), (20_000, Some(&1)), "each once");
     let beyond = config.command(&["enqueue", path, "--account", "acme", "--skip", "20001"]).await;
     assert!(beyond.code == Some(1) && beyond.stderr.contains("20000 lines"), "{beyond:?}");
@@ -226,7 +226,7 @@ async fn a_broker_that_goes_away_is_waited_for_own_node() {
         assert!(lines.len() == 1 && lines[0].contains(part), "{said}: {output:?}");
     }
     let admin = Admin::of(&broker.url(), &config).await;
-    assert_eq!(admin.drain_shards().await.len(), 12_000, "every one is there, if some twice");
+    assert_eq!(admin.drain_work().await.len(), 12_000, "every one is there, if some twice");
 }
 
 #[tokio::test]

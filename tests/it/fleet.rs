@@ -1,4 +1,4 @@
-use refersion_relay_tests::{Config, Refersion, Relay, delete, eventually, identify, program, shared_broker};
+use refersion_relay_tests::{Config, Refersion, Relay, delete, eventually, identify, shared_broker};
 
 /// The sum of a series over several processes.
 async fn sum(relays: &[&Relay], series: &str) -> u64 {
@@ -40,28 +40,23 @@ async fn several_of_each_role_work_together_and_one_of_each_may_die() {
 }
 
 #[tokio::test]
-async fn workers_take_the_shards_they_were_given_and_no_others() {
+async fn a_worker_that_stands_by_is_ready_and_goes_on_when_the_owner_stops() {
     let refersion = Refersion::start().await;
     let config = Config::new(&shared_broker(), refersion.url(), &[]);
-    let worker = |shards: &str| {
-        let mut command = tokio::process::Command::new(program());
-        command.arg("--config").arg(config.path()).arg("worker").env("RELAY__WORKER__SHARDS", shards);
-        Relay::launch_as(command)
-    };
-    let (door, first, second) = (Relay::start("ingest", &config).await, worker("0-2"), worker("3"));
-    first.until_ready().await;
-    second.until_ready().await;
-    let shards = "refersion_relay_worker_shards";
-    assert_eq!((first.metric(shards).await, second.metric(shards).await), (3, 1));
-
-    for n in 0..60 {
-        assert_eq!(door.post(1, identify(&format!("person{n}@example.com"))).await.status, 202);
+    let (door, mut first) = (Relay::start("ingest", &config).await, Relay::start("worker", &config).await);
+    let second = Relay::start("worker", &config).await;
+    for account in Config::ACCOUNTS {
+        let owned = format!("refersion_relay_worker_owned{{account=\"{account}\"}}");
+        assert_eq!((first.metric(&owned).await, second.metric(&owned).await), (1, 1), "{account}");
     }
+    assert_eq!(door.post(1, identify("one@example.com")).await.status, 202);
+    eventually("it is worked", || async { refersion.with_email("one@example.com").len() == 1 }).await;
 
-    let both = [&first, &second];
-    eventually("all are worked", || async { sum(&both, "refersion_relay_worker_ended_total").await == 60 }).await;
-    // That all of sixty people are on three shards, or all on the fourth, cannot be.
-    for worker in both {
-        assert!(0 < worker.metric("refersion_relay_worker_ended_total").await);
-    }
+    assert!(first.terminate().await.success());
+
+    assert_eq!(door.post(1, delete("one@example.com")).await.status, 202);
+    assert_eq!(door.post(2, identify("two@example.com")).await.status, 202);
+    eventually("both are worked", || async { second.metric("refersion_relay_worker_ended_total").await >= 2 }).await;
+    assert_eq!(refersion.statuses("one@example.com"), ["DISABLED"]);
+    assert!(second.is_ready().await);
 }

@@ -33,7 +33,6 @@ mod privacy;
 mod proxy;
 mod readme;
 mod reload;
-mod reshard;
 mod rights;
 mod sdks;
 mod seed;

@@ -129,11 +129,11 @@ async fn still_only_creates(queue: &str) {
     eventually("one is dead", || async { config.dead_letters().await.len() == 1 }).await;
     ended(&relay, 2).await;
 
-    // One waits behind its account while everything is started again.
+    // One waits for its account while everything is started again.
     refersion.simulator.set_keys_valid("pub_1", false);
     assert_eq!(relay.post_batch("write_1", batch(&[identify(people[0])])).await.status, 200);
-    let held = r#"refersion_relay_events_held_total{account="acme"}"#;
-    eventually("it is held", || async { relay.metric(held).await >= 1 }).await;
+    let held = r#"refersion_relay_account_held{account="acme"}"#;
+    eventually("it is held", || async { relay.metric(held).await == 1 }).await;
     relay.kill().await;
     relay = Relay::start("run", &config).await;
     refersion.simulator.set_keys_valid("pub_1", true);

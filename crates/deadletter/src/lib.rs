@@ -32,7 +32,7 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// `fingerprints`: of the configured accounts, so that a replayed event finds the same shard as a new one.
+    /// `fingerprints`: of the configured accounts, so that letters of one person are told from those of others.
     #[must_use]
     pub fn new(queue: Arc<dyn Queue>, fingerprints: HashMap<AccountName, Fingerprint>) -> Self {
         Self { queue, fingerprints }

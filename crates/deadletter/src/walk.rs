@@ -1,4 +1,5 @@
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::num::NonZeroU32;
 
@@ -84,6 +85,7 @@ impl DeadLetters {
             pace: Pace::new(orders.rate),
             stop: orders.stop.child_token(),
             fingerprints: &self.fingerprints,
+            numbers: RandomState::new(),
             done: Done::default(),
             open: selection.filter.ids.clone(),
             failure: None,
@@ -117,6 +119,8 @@ struct Walk<'a, 'b> {
     pace: Pace,
     stop: CancellationToken,
     fingerprints: &'a HashMap<AccountName, Fingerprint>,
+    /// Gives each person a number.
+    numbers: RandomState,
     done: Done,
     open: BTreeSet<LetterId>,
     failure: Option<io::Error>,
@@ -145,11 +149,11 @@ impl Judge for Walk<'_, '_> {
             }
             (Deed::Replay, Some(account)) => {
                 let subject = subject(&letter.message, self.fingerprints.get(account));
-                let subject = subject.number(account);
+                let subject = self.numbers.hash_one((account, subject));
                 let mut headers = Box::new(letter.message.headers.replayed());
                 // Whoever names such a letter means it.
                 headers.create_only &= !is_unverified(letter);
-                Action::Move { place: Place::Subject(subject), headers, subject }
+                Action::Move { place: Place::Work(account.clone()), headers, subject }
             }
             (Deed::Export(export), _) if export.misleads(letter) && !self.selection.filter.ids.contains(&letter.id) => {
                 self.done.misleading += 1;
@@ -197,7 +201,7 @@ impl Walk<'_, '_> {
     }
 }
 
-/// Whether no shard may have it: what a worker has in hand is bounded by its events and their size.
+/// Whether no work queue may have it: what a worker has in hand is bounded by its events and their size.
 pub(crate) fn is_too_large(letter: &Letter) -> bool {
     MAX_EVENT_BYTES < letter.message.body.len()
 }
@@ -230,6 +234,7 @@ mod tests {
             pace: Pace::new(None),
             stop: CancellationToken::new(),
             fingerprints: &HashMap::new(),
+            numbers: RandomState::new(),
             done: Done::default(),
             open: BTreeSet::new(),
             failure: None,
@@ -240,7 +245,10 @@ mod tests {
             let mut letter = letter("m", |headers| headers.subject = subject.map(ToOwned::to_owned));
             letter.message.body = Bytes::from(format!(r#"{{"type":"delete","email":"{email}@example.com"}}"#));
             match walk.judge(&letter).await {
-                Action::Move { subject, .. } => subjects.push(subject),
+                Action::Move { subject, place, .. } => {
+                    assert_eq!(place, Place::Work(letter.message.headers.account.unwrap()));
+                    subjects.push(subject);
+                }
                 other => panic!("{other:?}"),
             }
         }

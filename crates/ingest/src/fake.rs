@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use refersion_relay_model::{AccountName, Class};
 use refersion_relay_queue::{
     BrokerState, Browsed, Conservation, Depth, InFlight, Judge, Letter, Message, Owned, Place, PublishError, Queue,
-    QueueError, Room, Scan, Shards, Swept,
+    QueueError, Room, Scan, Swept,
 };
 use refersion_relay_telemetry::Metrics;
 use tokio::sync::{Semaphore, watch};
@@ -104,14 +104,6 @@ impl Queue for FakeQueue {
 
     fn state(&self) -> watch::Receiver<BrokerState> {
         self.state.subscribe()
-    }
-
-    fn shards(&self) -> watch::Receiver<Shards> {
-        unreachable!()
-    }
-
-    async fn change_shards(&self, _: &(dyn Fn() -> bool + Send + Sync), _: &CancellationToken) {
-        unreachable!()
     }
 
     async fn close(&self) {

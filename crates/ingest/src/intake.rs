@@ -17,7 +17,7 @@ const DOOR: Door = Door::Intake;
 /// Small, because a message is in memory before its size is known, and may be as large as the broker takes them.
 const ROOM: Room = Room { events: 4 };
 
-/// Takes plain events from where pipelines publish them, and gives each to its shard. Whatever cannot be worked becomes a
+/// Takes plain events from where pipelines publish them, and gives each to its account's work queue. Whatever cannot be worked becomes a
 /// dead letter with a reason. Of several processes one reads and the others stand by. Ends after `stop`, when everything
 /// in hand is settled.
 pub async fn intake(ingest: Ingest, stop: CancellationToken) {
@@ -33,7 +33,7 @@ struct Intake {
     ingest: Ingest,
     /// Makes the ids of messages that belong to no account.
     fingerprint: Fingerprint,
-    /// A body that is too large for a shard is copied alone.
+    /// A body that is too large for a work queue is copied alone.
     large: Semaphore,
 }
 

@@ -95,7 +95,7 @@ impl Sheaf {
         let mut dead = self.dead.iter();
         let fate = |(place, _): &(Place, Message)| match place {
             Place::Dead(_) => dead.next().map_or("dead", |dead| dead.reason.as_str()),
-            Place::Intake | Place::Subject(_) | Place::Shard(_) | Place::Later(..) | Place::Held(_) => "work",
+            Place::Intake | Place::Work(_) | Place::Later(..) => "work",
         };
         self.messages.iter().map(fate).collect()
     }

@@ -12,15 +12,12 @@ pub(crate) struct Needs {
     pub(crate) ops: usize,
     /// Calls of Refersion, each a connection.
     pub(crate) calls: usize,
-    /// Owned shards, each a connection to the broker, and those that are kept while one is given up for the next.
-    pub(crate) shards: usize,
 }
 
 impl Needs {
     fn total(self) -> u64 {
-        let Self { doors, ops, calls, shards } = self;
-        let all = [doors, ops, calls, shards.saturating_mul(2)];
-        all.into_iter().fold(OTHERS, |total, part| total.saturating_add(part as u64))
+        let Self { doors, ops, calls } = self;
+        [doors, ops, calls].into_iter().fold(OTHERS, |total, part| total.saturating_add(part as u64))
     }
 }
 
@@ -60,8 +57,8 @@ mod tests {
 
     #[test]
     fn everything_that_a_process_may_have_open_counts() {
-        let needs = Needs { doors: 2_000, ops: 64, calls: 96, shards: 8 };
-        assert_eq!(needs.total(), 2_000 + 64 + 96 + 16 + OTHERS);
+        let needs = Needs { doors: 2_000, ops: 64, calls: 96 };
+        assert_eq!(needs.total(), 2_000 + 64 + 96 + OTHERS);
         assert_eq!(Needs { calls: usize::MAX, doors: 1, ..needs }.total(), u64::MAX);
     }
 

@@ -5,7 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use refersion_relay_queue::{BrokerState, Shards, Stuck, rfc3339_seconds};
+use refersion_relay_queue::{BrokerState, Stuck, rfc3339_seconds};
 use refersion_relay_telemetry::Metrics;
 use refersion_relay_worker::{Lookout, Progress, Trouble};
 use serde_json::{Value, json};
@@ -17,8 +17,6 @@ use crate::signals::Stop;
 pub(crate) struct Ops {
     pub(crate) metrics: Metrics,
     pub(crate) queue: watch::Receiver<BrokerState>,
-    /// Which shards are in use.
-    pub(crate) shards: watch::Receiver<Shards>,
     /// What cannot be moved where it belongs.
     pub(crate) stuck: watch::Receiver<Vec<Stuck>>,
     /// Of a worker in this process.
@@ -28,6 +26,9 @@ pub(crate) struct Ops {
     /// Whether the process is about to end.
     pub(crate) stop: Stop,
 }
+
+/// What a worker does that is ready.
+const READING: &str = "owns its work queues, stands by for them, or rightly leaves them unread";
 
 /// `/metrics`, `/health/live` and `/health/ready`. None of them sends a message or calls anybody.
 pub(crate) fn router(ops: Ops) -> Router {
@@ -48,22 +49,22 @@ async fn live(State(ops): State<Arc<Ops>>) -> Response {
     Json(json!({"status": "live", "refersion": ops.refersion()})).into_response()
 }
 
-/// Ready: an event can be confirmed now, and a worker owns its shards or stands by for them. An outage of Refersion makes
-/// nobody unready: events are accepted and kept, a restart would help nothing, and a worker goes on by itself. What is
-/// stuck is only said: nothing about this process would mend it. A process that stops takes nothing more.
+/// Ready: an event can be confirmed now, and a worker owns the work queues of its accounts, stands by for them, or rightly
+/// does not read them. An outage of Refersion or a held account makes nobody unready: events are accepted and kept, a
+/// restart would help nothing, and a worker goes on by itself. What is stuck is only said: nothing about this process would
+/// mend it. A process that stops takes nothing more.
 async fn ready(State(ops): State<Arc<Ops>>) -> Response {
     let queue = ops.queue.borrow().clone();
     let worker = ops.worker.as_ref().map(|worker| worker.is_ready());
     let stopping = ops.stopping();
     let ready = stopping.is_none() && queue.is_up() && worker.unwrap_or(true);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let worker = worker.map(|ready| if ready { "owns its shards or stands by" } else { "is taking up its shards" });
+    let worker = worker.map(|ready| if ready { READING } else { "is taking up its work queues" });
     let stuck: Vec<_> = ops.stuck.borrow().iter().map(ToString::to_string).collect();
     let refersion = ops.refersion();
-    let (queue, shards) = (queue.to_string(), ops.shards.borrow().to_string());
+    let queue = queue.to_string();
     let health = json!({
-        "ready": ready, "stopping": stopping, "queue": queue, "shards": shards, "worker": worker, "stuck": stuck,
-        "refersion": refersion,
+        "ready": ready, "stopping": stopping, "queue": queue, "worker": worker, "stuck": stuck, "refersion": refersion,
     });
     (status, Json(health)).into_response()
 }

@@ -5,10 +5,8 @@ use std::sync::Arc;
 
 use refersion_relay_deadletter::DeadLetters;
 use refersion_relay_ingest::{Access, AccountAccess};
-use refersion_relay_model::{AccountName, Fingerprint, Shard};
-use refersion_relay_queue::{
-    BrokerUrl, GatePace, Queue, RabbitMq, RabbitMqSettings, Room, Sqlite, SqlitePath, SqliteSettings,
-};
+use refersion_relay_model::{AccountName, Fingerprint};
+use refersion_relay_queue::{BrokerUrl, Queue, RabbitMq, RabbitMqSettings, Room, Sqlite, SqlitePath, SqliteSettings};
 use refersion_relay_refersion::{Client, ClientSettings};
 use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::{DoorKey, Metrics};
@@ -28,8 +26,6 @@ pub(crate) fn queue(settings: &Settings, metrics: &Metrics, parts: &Parts) -> Ar
 pub(crate) fn sqlite(path: &SqlitePath, settings: &Settings, metrics: &Metrics, parts: &Parts) -> Sqlite {
     let settings = SqliteSettings {
         path: path.clone(),
-        shards: settings.shards,
-        drain: settings.drain.clone(),
         accounts: names(&settings.accounts),
         tiers: settings.retry.tiers.clone(),
         confirm_timeout: settings.confirm_timeout,
@@ -43,14 +39,11 @@ pub(crate) fn rabbitmq(url: &BrokerUrl, settings: &Settings, metrics: &Metrics, 
     let settings = RabbitMqSettings {
         url: url.clone(),
         prefix: settings.prefix.clone(),
-        shards: settings.shards,
-        drain: settings.drain.clone(),
         tiers: settings.retry.tiers.clone(),
         accounts: names(&settings.accounts),
         confirm_timeout: settings.confirm_timeout,
         look_every: RabbitMqSettings::LOOK_EVERY,
         settles_in: RabbitMqSettings::SETTLES_IN,
-        pace: GatePace::default(),
         worker: RabbitMqSettings::new_worker(),
     };
     let queue = RabbitMq::start(settings, metrics.clone());
@@ -121,9 +114,8 @@ pub(crate) fn worker_accounts(accounts: &[AccountSettings]) -> Vec<Account> {
 pub(crate) fn worker(settings: &Settings, queue: Arc<dyn Queue>, client: Client, metrics: &Metrics) -> Worker {
     let accounts = worker_accounts(&settings.accounts);
     let worker = WorkerSettings {
-        shards: sets(settings).flat_map(|count| settings.worker_shards.of(count, settings.shards)).collect(),
-        closing: GatePace::default().quiet,
         room: Room { events: settings.prefetch },
+        in_hand: WorkerSettings::IN_HAND,
         retry: settings.retry.clone(),
         longest_stay: WorkerSettings::LONGEST_STAY,
         outage: OutageSettings::default(),
@@ -133,16 +125,6 @@ pub(crate) fn worker(settings: &Settings, queue: Arc<dyn Queue>, client: Client,
 
 pub(crate) fn dead_letters(settings: &Settings, queue: Arc<dyn Queue>) -> DeadLetters {
     DeadLetters::new(queue, fingerprints(settings))
-}
-
-/// Every set of shards, by how many are in it, in the order of use.
-pub(crate) fn sets(settings: &Settings) -> impl Iterator<Item = u16> + '_ {
-    settings.drain.iter().copied().chain([settings.shards])
-}
-
-/// Every shard of every set.
-pub(crate) fn shards(settings: &Settings) -> impl Iterator<Item = Shard> + '_ {
-    sets(settings).flat_map(Shard::all)
 }
 
 fn fingerprints(settings: &Settings) -> HashMap<AccountName, Fingerprint> {

@@ -2,14 +2,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use refersion_relay_model::{AccountName, Class, Shard};
+use refersion_relay_model::{AccountName, Class};
 use refersion_relay_queue::{Conservation, Place, Queue};
 use refersion_relay_telemetry::Metrics;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{QueueUrl, Settings};
-use crate::parts;
 
 const EVERY: Duration = Duration::from_secs(5);
 /// Every so many rounds everything is added up. On RabbitMQ that is several round trips for each process.
@@ -24,11 +23,18 @@ pub(crate) async fn depths(
     stop: CancellationToken,
 ) {
     let mut before: Option<Conservation> = None;
+    let mut counted = BTreeSet::new();
     for round in 1.. {
+        let configured = accounts.borrow().clone();
+        // What waits for an account that has gone is left behind, and shown as that.
+        for gone in counted.difference(&configured) {
+            metrics.ready_is_gone(gone);
+        }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = count(queue.as_ref(), &settings, &accounts, &metrics) => {}
+            () = count(queue.as_ref(), &settings, &configured, &metrics) => {}
         }
+        counted = configured;
         if round % ROUNDS_UNTIL_SUM == 0 {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -86,34 +92,25 @@ fn is_embedded(settings: &Settings) -> bool {
     matches!(settings.queue_url, QueueUrl::Sqlite(_))
 }
 
-async fn count(
-    queue: &dyn Queue,
-    settings: &Settings,
-    accounts: &watch::Receiver<BTreeSet<AccountName>>,
-    metrics: &Metrics,
-) {
+async fn count(queue: &dyn Queue, settings: &Settings, accounts: &BTreeSet<AccountName>, metrics: &Metrics) {
     // What cannot be counted now keeps its last value; that the queue is away is another metric.
-    for shard in parts::shards(settings) {
-        if let Ok(depth) = queue.depth(&Place::Shard(shard)).await {
-            metrics.ready(shard, depth.ready);
+    for account in accounts {
+        if let Ok(depth) = queue.depth(&Place::Work(account.clone())).await {
+            metrics.ready(account, depth.ready);
         }
     }
-    for tier in &settings.retry.tiers {
-        // A tier has the events of all shards.
-        if let Ok(depth) = queue.depth(&Place::Later(Shard::of(0, settings.shards), *tier)).await {
-            let delay = humantime::format_duration(*tier).to_string().replace(' ', "");
-            metrics.retrying(&delay, depth.ready);
+    // A tier has the events of all accounts.
+    if let Some(account) = accounts.first() {
+        for tier in &settings.retry.tiers {
+            if let Ok(depth) = queue.depth(&Place::Later(account.clone(), *tier)).await {
+                let delay = humantime::format_duration(*tier).to_string().replace(' ', "");
+                metrics.retrying(&delay, depth.ready);
+            }
         }
     }
     for class in Class::ALL {
         if let Ok(depth) = queue.depth(&Place::Dead(class)).await {
             metrics.dead_letters(class, depth.ready);
-        }
-    }
-    let accounts = accounts.borrow().clone();
-    for account in accounts {
-        if let Ok(depth) = queue.depth(&Place::Held(account.clone())).await {
-            metrics.held(&account, depth.ready);
         }
     }
 }

@@ -25,17 +25,17 @@ const READING: Duration = Duration::from_secs(5);
 
 /// Takes new accounts and keys into a running process, after a SIGHUP at once and after a change of a file when the file
 /// has been the same twice, so that one that is being written is left alone. A configuration with a mistake changes
-/// nothing and is said once; a new account whose places the queue refuses waits, and keeps no other from being changed or
+/// nothing and is said once; a new account that the queue gives no places waits, and keeps no other from being changed or
 /// taken away; everything but the accounts needs a restart.
 pub(crate) struct Reload {
     settings: Settings,
     look: Look<Result<Settings, ConfigError>>,
     shared: Shared,
     hangups: Signal,
-    /// Whether accounts that are in force have no places yet.
-    unplaced: bool,
     /// Whether new accounts are kept out until they have places.
     keeps_out: bool,
+    /// Whether the queue still has to hear that accounts went.
+    is_behind: bool,
     /// The last complaint, which is not repeated.
     said: Option<String>,
     /// What was configured when this began, and whether it was said that something but the accounts has changed since.
@@ -49,8 +49,8 @@ type Accounts = Result<Vec<AccountSettings>, String>;
 /// Where the accounts of a running process are.
 pub(crate) struct Shared {
     pub(crate) queue: Arc<dyn Queue>,
-    /// Of every account that was ever configured in this process: events of one that is gone are still held.
-    pub(crate) known: watch::Sender<BTreeSet<AccountName>>,
+    /// The names of those in force, for whoever counts what waits.
+    pub(crate) configured: watch::Sender<BTreeSet<AccountName>>,
     /// Of the doors, in a process that has them.
     pub(crate) access: Option<watch::Sender<Arc<Access>>>,
     /// Where the doors note the use of keys.
@@ -69,8 +69,8 @@ impl Reload {
             look,
             shared,
             hangups,
-            unplaced: false,
             keeps_out: false,
+            is_behind: false,
             said: None,
             begun: None,
             needs_restart: false,
@@ -87,8 +87,8 @@ impl Reload {
                     () = tokio::time::sleep(LOOK_EVERY) => false,
                 };
                 // With accounts that are kept out, all are tried.
-                if self.unplaced && !self.keeps_out {
-                    self.place().await;
+                if self.is_behind && !self.keeps_out {
+                    self.is_behind = self.admit(&self.settings.accounts).await.is_err();
                 }
                 seen = self.once(asked, seen).await;
             }
@@ -143,7 +143,7 @@ impl Reload {
     async fn take(&mut self, accounts: &[AccountSettings], asked: bool) {
         self.keeps_out = false;
         if accounts == self.settings.accounts {
-            if !self.unplaced && self.said.take().is_some() && !asked {
+            if self.said.take().is_some() && !asked {
                 tracing::info!("the configuration can be read again: nothing has changed in the accounts");
             }
             if asked {
@@ -151,38 +151,34 @@ impl Reload {
             }
             return;
         }
-        let names = parts::names(accounts);
-        // Places first, then who may use them. Only a queue that is away is not waited for: it will be back.
-        match self.shared.queue.admit(&names).await {
-            Ok(()) => self.unplaced = false,
-            Err(error) if is_refusal(&error) => return self.take_without_new(accounts, &error, asked).await,
-            Err(error) => {
-                tracing::warn!("the new accounts have no places yet; trying again until it works: {error}");
-                self.unplaced = true;
+        // Places first, then who may use them: what comes for an account without a work queue ends among the unrouted.
+        match self.admit(accounts).await {
+            Ok(()) => {
+                self.is_behind = false;
+                self.said = None;
+                self.put_in_force(accounts);
             }
+            Err(error) => self.take_without_new(accounts, &error, asked).await,
         }
-        self.said = None;
-        self.put_in_force(accounts);
     }
 
-    /// Takes what a configuration says of the accounts that were in force before, when the queue refuses places: a key that
-    /// was taken out must not work until somebody has mended the queue.
+    /// Takes what a configuration says of the accounts that were in force before, when the queue makes no places: a key that
+    /// was taken out must not work until it does.
     async fn take_without_new(&mut self, accounts: &[AccountSettings], error: &QueueError, asked: bool) {
         let (old, new) = split(accounts, &self.settings.accounts);
-        if new.is_empty() {
-            // All are in force already, and their places are tried again.
-            self.unplaced = true;
-        } else {
-            self.keeps_out = true;
-            // At worst there stay places that nobody needs, until the next time.
-            if self.shared.queue.admit(&parts::names(&old)).await.is_ok() {
-                self.unplaced = false;
-            }
+        self.keeps_out = !new.is_empty();
+        // At worst there stay places that nobody needs, until the next time.
+        self.is_behind = self.admit(&old).await.is_err();
+        if self.keeps_out {
             let names: Vec<_> = parts::names(&new).iter().map(ToString::to_string).collect();
             let names = names.join(", ");
             let rest = "what was in force still is, as it is configured now";
+            // What keeps the queue away can be said differently each time, and it is said where it is noticed.
+            let error = if is_refusal(error) { error.to_string() } else { "the queue is away".to_owned() };
             let why = format!("new accounts wait for places: {names}; {rest}; trying again until it works: {error}");
             self.complain(why, asked);
+        } else {
+            self.said = None;
         }
         if old != self.settings.accounts {
             self.put_in_force(&old);
@@ -190,7 +186,7 @@ impl Reload {
     }
 
     fn put_in_force(&mut self, accounts: &[AccountSettings]) {
-        self.shared.known.send_modify(|known| known.extend(parts::names(accounts)));
+        self.shared.configured.send_replace(parts::names(accounts).into_iter().collect());
         if let Some(access) = &self.shared.access {
             access.send_replace(Arc::new(parts::access(accounts, &self.shared.metrics)));
             // After the doors take it no more: a use in between would make it appear again.
@@ -206,18 +202,8 @@ impl Reload {
         self.settings.accounts = accounts.to_vec();
     }
 
-    /// Tries again to make the places of the accounts that are in force.
-    async fn place(&mut self) {
-        match self.shared.queue.admit(&parts::names(&self.settings.accounts)).await {
-            Ok(()) => {
-                self.unplaced = false;
-                tracing::info!("the new accounts have their places now");
-            }
-            Err(error) if is_refusal(&error) => {
-                self.complain(format!("the new accounts have no places; trying again until it works: {error}"), false);
-            }
-            Err(_) => {}
-        }
+    async fn admit(&self, accounts: &[AccountSettings]) -> Result<(), QueueError> {
+        self.shared.queue.admit(&parts::names(accounts)).await
     }
 
     /// Says it once, or whenever somebody asks.
@@ -239,7 +225,7 @@ impl Reload {
             }
         }
         for account in before.iter().filter(|account| find(accounts, &account.name).is_none()) {
-            tracing::warn!(account = %account.name, "the account is not configured any more: its events are held");
+            tracing::warn!(account = %account.name, "the account is not configured any more: nobody works its events");
         }
     }
 }
@@ -273,22 +259,23 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use async_trait::async_trait;
     use refersion_relay_model::Class;
     use refersion_relay_queue::{
         BrokerState, Browsed, Conservation, Depth, InFlight, Judge, Letter, Message, Owned, Place, PublishError, Room,
-        Scan, Shards, Swept,
+        Scan, Swept,
     };
     use refersion_relay_supervise::Parts;
 
     use super::*;
 
-    /// A queue that has room for some accounts only; everything else of it is real.
+    /// A queue that has room for some accounts only, or seems to be away; everything else of it is real.
     struct Full {
         queue: Arc<dyn Queue>,
         room: AtomicUsize,
+        is_away: AtomicBool,
     }
 
     #[async_trait]
@@ -302,6 +289,9 @@ mod tests {
         }
 
         async fn admit(&self, accounts: &[AccountName]) -> Result<(), QueueError> {
+            if self.is_away.load(Ordering::SeqCst) {
+                return Err(QueueError::Away("nobody listens".to_owned()));
+            }
             if self.room.load(Ordering::SeqCst) < accounts.len() {
                 return Err(QueueError::Mismatch("there is no room".to_owned()));
             }
@@ -339,14 +329,6 @@ mod tests {
             self.queue.state()
         }
 
-        fn shards(&self) -> watch::Receiver<Shards> {
-            self.queue.shards()
-        }
-
-        async fn change_shards(&self, works: &(dyn Fn() -> bool + Send + Sync), stop: &CancellationToken) {
-            self.queue.change_shards(works, stop).await;
-        }
-
         async fn close(&self) {
             self.queue.close().await;
         }
@@ -360,51 +342,91 @@ mod tests {
         accounts.iter().map(|account| account.name.to_string()).collect()
     }
 
+    /// Doors before an embedded queue, in a folder of its own.
+    struct Doors {
+        folder: tempfile::TempDir,
+        full: Arc<Full>,
+        reload: Reload,
+        access: watch::Receiver<Arc<Access>>,
+    }
+
+    impl Doors {
+        async fn open(accounts: &str) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let before = read(&folder, accounts);
+            let metrics = Metrics::new();
+            let queue = parts::queue(&before, &metrics, &Parts::default());
+            let _ = queue.state().wait_for(BrokerState::is_up).await;
+            let full = Arc::new(Full { queue, room: AtomicUsize::new(2), is_away: AtomicBool::new(false) });
+            let (access, doors) = watch::channel(Arc::new(parts::access(&before.accounts, &metrics)));
+            let configured = watch::channel(parts::names(&before.accounts).into_iter().collect()).0;
+            let shared = Shared { queue: full.clone(), configured, access: Some(access), metrics, roster: None };
+            let reload = Reload::new(&folder.path().join("relay.toml"), before, shared).unwrap();
+            Self { folder, full, reload, access: doors }
+        }
+
+        fn read(&self, accounts: &str) -> Vec<AccountSettings> {
+            read(&self.folder, accounts).accounts
+        }
+    }
+
+    fn read(folder: &tempfile::TempDir, accounts: &str) -> Settings {
+        let url = format!("[queue]\nurl = \"sqlite:{}\"\n", folder.path().join("relay.db").display());
+        config::from_toml(&format!("{url}{accounts}")).unwrap()
+    }
+
     #[tokio::test]
     async fn a_new_account_that_is_refused_keeps_no_key_in_force_that_was_taken_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("relay.toml");
-        let url = format!("[queue]\nurl = \"sqlite:{}\"\n", folder.path().join("relay.db").display());
-        let read = |accounts: &str| config::from_toml(&format!("{url}{accounts}")).unwrap();
         let may_delete = "write_key = \"write\"\nwrite_key_may_delete = true";
-        let before = read(&(account("acme", may_delete) + &account("gone", "")));
-        let metrics = Metrics::new();
-        let queue = parts::queue(&before, &metrics, &Parts::default());
-        let full = Arc::new(Full { queue, room: AtomicUsize::new(2) });
-        let access = watch::channel(Arc::new(parts::access(&before.accounts, &metrics))).0;
-        let mut doors = access.subscribe();
-        let known = watch::channel(parts::names(&before.accounts).into_iter().collect()).0;
-        let shared = Shared { queue: full.clone(), known, access: Some(access), metrics, roster: None };
-        let mut reload = Reload::new(&path, before, shared).unwrap();
+        let mut doors = Doors::open(&(account("acme", may_delete) + &account("gone", ""))).await;
 
         let rest = account("acme", "write_key = \"new\"");
-        let now = read(&(rest.clone() + &account("second", "") + &account("third", ""))).accounts;
-        reload.take(&now, false).await;
+        let now = doors.read(&(rest.clone() + &account("second", "") + &account("third", "")));
+        doors.reload.take(&now, false).await;
 
         assert_eq!(
-            reload.settings.accounts,
+            doors.reload.settings.accounts,
             now[..1],
             "the old one as it is now, and neither the new ones nor the gone"
         );
-        assert!(doors.has_changed().unwrap(), "the doors know");
-        let said = reload.said.clone().unwrap();
+        assert!(doors.access.has_changed().unwrap(), "the doors know");
+        let said = doors.reload.said.clone().unwrap();
         assert!(said.contains("second, third") && said.contains("there is no room"), "{said}");
-        doors.mark_unchanged();
-        reload.take(&now, false).await;
-        assert_eq!(reload.said.as_ref(), Some(&said), "the same again, which is not said again");
-        assert!(!doors.has_changed().unwrap(), "nothing more has changed");
+        doors.access.mark_unchanged();
+        doors.reload.take(&now, false).await;
+        assert_eq!(doors.reload.said.as_ref(), Some(&said), "the same again, which is not said again");
+        assert!(!doors.access.has_changed().unwrap(), "nothing more has changed");
 
-        full.room.store(3, Ordering::SeqCst);
-        reload.take(&now, false).await;
-        assert_eq!(names(&reload.settings.accounts), ["acme", "second", "third"]);
-        assert_eq!((reload.said.as_ref(), reload.keeps_out, reload.unplaced), (None, false, false));
+        doors.full.room.store(3, Ordering::SeqCst);
+        doors.reload.take(&now, false).await;
+        assert_eq!(names(&doors.reload.settings.accounts), ["acme", "second", "third"]);
+        assert_eq!((&doors.reload.said, doors.reload.keeps_out, doors.reload.is_behind), (&None, false, false));
 
         // Not even those that are there are let in now, and still what they may changes.
-        full.room.store(0, Ordering::SeqCst);
-        let fewer = read(&rest).accounts;
-        reload.take(&fewer, false).await;
-        assert_eq!(names(&reload.settings.accounts), ["acme"]);
-        assert!(reload.unplaced, "it is tried again");
-        full.close().await;
+        doors.full.room.store(0, Ordering::SeqCst);
+        let fewer = doors.read(&rest);
+        doors.reload.take(&fewer, false).await;
+        assert_eq!(names(&doors.reload.settings.accounts), ["acme"]);
+        assert!(doors.reload.is_behind, "it is tried again");
+        doors.full.close().await;
+    }
+
+    #[tokio::test]
+    async fn the_doors_take_nothing_for_a_new_account_until_the_queue_is_there_and_has_its_places() {
+        let mut doors = Doors::open(&account("acme", "")).await;
+        doors.full.is_away.store(true, Ordering::SeqCst);
+        let now = doors.read(&(account("acme", "write_key = \"new\"") + &account("second", "")));
+        let second = now[1].name.clone();
+
+        doors.reload.take(&now, false).await;
+        assert_eq!(doors.reload.settings.accounts, now[..1], "what changes of the others is in force");
+        assert!(doors.access.borrow().by_name(&second).is_none());
+
+        doors.full.is_away.store(false, Ordering::SeqCst);
+        doors.reload.take(&now, false).await;
+        assert!(doors.access.borrow().by_name(&second).is_some());
+        let depth = doors.full.depth(&Place::Work(second)).await.unwrap();
+        assert_eq!((depth.ready, doors.reload.keeps_out, doors.reload.is_behind), (0, false, false));
+        doors.full.close().await;
     }
 }

@@ -132,7 +132,7 @@ pub enum PublishOutcome {
 pub enum Connection {
     /// Everything that is written.
     Publish,
-    /// The work queues, one connection each.
+    /// Everything that is read.
     Consume,
 }
 
@@ -395,6 +395,12 @@ impl Metrics {
     /// Events waiting in an account's work queue.
     pub fn ready(&self, account: &AccountName, count: u64) {
         self.ready.with_label_values(&[account.as_str()]).set(gauge(count));
+    }
+
+    /// An account's work queue is not worked any more.
+    pub fn ready_is_gone(&self, account: &AccountName) {
+        // What never was there needs not go.
+        let _ = self.ready.remove_label_values(&[account.as_str()]);
     }
 
     /// Dead letters of a class.

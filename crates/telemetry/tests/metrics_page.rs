@@ -81,12 +81,9 @@ fn exercise(metrics: &Metrics) {
         metrics.left_behind(kind, 1);
     }
     metrics.ready(&account, 1);
-    metrics.held(&account, 1);
     metrics.retrying("1m", 1);
-    drop((metrics.taken(true), metrics.lane(), metrics.owning_shard()));
+    drop((metrics.taken(true), metrics.lane(), metrics.owning(&account)));
     metrics.retried(Wait::Tier);
-    metrics.event_held(Some(&account));
-    metrics.event_held(None);
     metrics.account_held(&account, true);
     metrics.account_paused(&account, true);
     metrics.unsettled();

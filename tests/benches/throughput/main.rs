@@ -1,5 +1,5 @@
 //! How fast the relay is, next to the least that a program has to do for the same: a loop over lapin with the same bodies,
-//! the same confirms and the same queues; and how fast it is on its embedded queue. Nothing here judges; it prints a table, and one line of JSON for machines.
+//! the same confirms and the same kind of queue; and how fast it is on its embedded queue. Nothing here judges; it prints a table, and one line of JSON for machines.
 //!
 //! Everything shares one machine: the broker, the relay, and this program as sender, as Refersion and as the bare loop.
 //! So the rates say less than their ratio, and the ratio less than the CPU time for each event.
@@ -25,9 +25,6 @@ use crate::bare::Bare;
 use crate::cpu::Process;
 use crate::report::Report;
 use crate::stand_in::StandIn;
-
-/// As many as the relay has by default.
-const SHARDS: u16 = 8;
 
 fn main() -> anyhow::Result<()> {
     // Runners of tests start it too when they are asked for all targets, with arguments of their own.
@@ -64,11 +61,9 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
     let broker = PrivateBroker::start().await?;
     let stand_in = StandIn::start().await?;
     let config = Config::new(&broker.url(), stand_in.url(), &[]);
-    config.edit("shards = 4", &format!("shards = {SHARDS}"));
     config.edit("filter = \"debug\"", "filter = \"info\"");
     let ingest = Relay::start("ingest", &config).await;
     let embedded = Config::embedded(stand_in.url(), &[]);
-    embedded.edit("shards = 4", &format!("shards = {SHARDS}"));
     embedded.edit("filter = \"debug\"", "filter = \"info\"");
     let embedded_ingest = Relay::start("ingest", &embedded).await;
     let bare = Bare::connect(&broker.url()).await?;
@@ -82,14 +77,13 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
         report.add("worker", relayed::work(arguments, &config, &stand_in, &vm).await?);
         report.add("POST /v1/batch, embedded", relayed::ingest(arguments, &embedded_ingest, &vm, &bodies).await?);
         report.add("worker, embedded", relayed::work(arguments, &embedded, &stand_in, &vm).await?);
-        bare.clear(&config.prefix, SHARDS).await?;
-        report.add("bare publish, 8 queues", bare.publish(arguments, &vm, &bodies, SHARDS).await?);
+        bare.clear(&config.prefix).await?;
+        report.add("bare publish", bare.publish(arguments, &vm, &bodies).await?);
         report.add("POST /v1/batch", relayed::ingest(arguments, &ingest, &vm, &bodies).await?);
-        report.add("bare consume and ack", bare.consume(arguments, &vm, &config.prefix, SHARDS).await?);
-        bare.clear(&config.prefix, SHARDS).await?;
-        report.add("bare publish, 1 queue", bare.publish(arguments, &vm, &bodies, 1).await?);
+        report.add("bare consume and ack", bare.consume(arguments, &vm, &config.prefix).await?);
+        bare.clear(&config.prefix).await?;
     }
-    report.compare("ingest", "POST /v1/batch", "bare publish, 8 queues");
+    report.compare("ingest", "POST /v1/batch", "bare publish");
     report.compare("worker", "worker", "bare consume and ack");
     report.compare("embedded ingest", "POST /v1/batch, embedded", "POST /v1/batch");
     report.compare("embedded worker", "worker, embedded", "worker");

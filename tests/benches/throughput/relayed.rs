@@ -9,7 +9,7 @@ use crate::events::batch;
 use crate::report::{Measuring, Sample};
 use crate::stand_in::StandIn;
 
-/// Posts everything in batches, and takes the time until the last one is confirmed. The events stay in their shards.
+/// Posts everything in batches, and takes the time until the last one is confirmed. The events stay in the account's work queue.
 pub(crate) async fn ingest(
     arguments: &Arguments,
     relay: &Relay,
@@ -27,7 +27,7 @@ pub(crate) async fn ingest(
     measuring.end(arguments.events)
 }
 
-/// Starts a worker on what is in the shards, and takes the time from the first call to the last.
+/// Starts a worker on what is in the work queue, and takes the time from the first call to the last.
 pub(crate) async fn work(
     arguments: &Arguments,
     config: &Config,

@@ -45,8 +45,6 @@ pub(super) const FROM_FILES: &[Key] = &[
 
 pub(super) const PLAIN: &[Key] = &[
     key("queue.prefix", r#""PREFIX""#, r#""PREFIX""#, &[r#""""#, r#""a b""#, "3"]),
-    key("queue.shards", "3", "3", &["0", "1025", "-1", r#""many""#]),
-    key("queue.drain", "[2, 4]", "[2,4]", &["[8]", "[2, 2]", "[0]", "[1025]", "2", "[-1]"]),
     key("queue.confirm_timeout", r#""2s""#, r#""2s""#, &[r#""0s""#, r#""soon""#, "4"]),
     key("ingest.listen", r#""0.0.0.0:8081""#, r#""0.0.0.0:8081""#, &[r#""localhost""#, "8080"]),
     key("ingest.behind_tls_proxy", "true", "true", &[r#""yes""#]),
@@ -68,8 +66,7 @@ pub(super) const PLAIN: &[Key] = &[
         &[r#"["proxy"]"#, r#"["10.0.0.1/8"]"#, r#""10.0.0.0/8""#],
     ),
     key("worker.concurrency", "7", "7", &["0", "10001"]),
-    key("worker.prefetch", "9", "9", &["0", "2001"]),
-    key("worker.shards", r#""2,0-1""#, r#""0-2""#, &[r#""0-8""#, r#""2-1""#, r#""some""#, "true", "-1"]),
+    key("worker.prefetch", "9", "9", &["0", "2001", "-1", r#""many""#]),
     key("worker.shutdown_grace", r#""3s""#, r#""3s""#, &[r#""now""#]),
     key("ops.listen", r#""127.0.0.1:9191""#, r#""127.0.0.1:9191""#, &[r#""9090""#]),
     key("refersion.base_url", "REFERSION", "REFERSION", &[r#""ftp://h""#, r#""/v2""#, r#""http://u:pw_hidden@h""#]),
@@ -78,7 +75,6 @@ pub(super) const PLAIN: &[Key] = &[
     key("retry.tiers", r#"["90s", "5m"]"#, r#"["1m 30s", "5m"]"#, &["[]", r#"["0"]"#, r#"["25h"]"#, r#""1m""#]),
     key("retry.max_attempts", "4", "4", &["0"]),
     key("retry.max_age", r#""2h""#, r#""2h""#, &["24"]),
-    key("retry.max_held", r#""3days""#, r#""3days""#, &[r#""0""#]),
     key("log.format", r#""json""#, r#""json""#, &[r#""xml""#]),
     key("log.filter", r#""warn""#, r#""warn""#, &[r#""relay=loud""#]),
     key("account.name", r#""umbrella""#, r#""umbrella""#, &[r#""A B""#, r#""""#]),

@@ -18,10 +18,10 @@ async fn events_behind_one_in_a_tier_wait_for_it() {
 }
 
 #[tokio::test]
-async fn an_event_in_a_tier_goes_behind_its_held_account_before_later_ones() {
+async fn an_event_in_a_tier_is_not_overtaken_while_its_account_is_held() {
     let refersion = Refersion::start().await;
     let config = Config::embedded(refersion.url(), &[TIERS]);
-    order::what_is_in_a_tier_goes_behind_a_held_account_first(&refersion, &config).await;
+    order::what_is_in_a_tier_is_not_overtaken_while_its_account_is_held(&refersion, &config).await;
 }
 
 #[tokio::test]

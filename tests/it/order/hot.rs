@@ -7,10 +7,10 @@ use refersion_relay_tests::{Config, Refersion, Relay, eventually, identify, with
 
 use super::{ENDED, nothing_was_given_up};
 
-/// The burst fills the room of its shard many times over.
+/// The burst fills the room of its account many times over.
 pub(crate) const ROOM: (&str, &str) = ("worker", "prefetch = 16");
 
-const GOES_ROUND: &str = r#"refersion_relay_events_parked_total{to="shard"}"#;
+const GOES_ROUND: &str = r#"refersion_relay_events_parked_total{to="queue"}"#;
 
 pub(crate) async fn slow_refersion() -> Refersion {
     Refersion::start_with(Settings { latency: Duration::from_millis(20), ..Settings::default() }).await
@@ -28,7 +28,7 @@ pub(crate) async fn leaves_room(refersion: &Refersion, config: &Config) {
     let relay = Relay::start("run", config).await;
     let started = Instant::now();
     assert_eq!(relay.post_batch("write_1", burst(events)).await.status, 200);
-    // Some of them are on the same shard.
+    // They are on the same queue.
     let others: Vec<String> = (0..16).map(|n| format!("other{n}@example.com")).collect();
     for email in &others {
         assert_eq!(relay.post(1, identify(email)).await.status, 202);

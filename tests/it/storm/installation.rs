@@ -132,7 +132,7 @@ impl Installation {
         let admin = Admin::of(&broker.url, &self.config).await;
         eventually("nothing waits", || async {
             let mut waiting = admin.replayed().await;
-            for queue in ["retry.1m", "retry.10m", "retry.1h", "held.acme", "held.other"] {
+            for queue in ["retry.1m", "retry.10m", "retry.1h"] {
                 waiting += admin.ready(queue).await;
             }
             for worker in &self.workers {

@@ -44,7 +44,7 @@ pub(super) struct Running {
     pub(super) ingest: Option<SocketAddr>,
     pub(super) ops: SocketAddr,
     queue: Arc<dyn Queue>,
-    known: watch::Sender<BTreeSet<AccountName>>,
+    configured: watch::Sender<BTreeSet<AccountName>>,
     access: Option<watch::Sender<Arc<Access>>>,
     metrics: Metrics,
     roster: Option<Arc<Roster>>,
@@ -100,14 +100,14 @@ pub(super) async fn start(
         ingest: None,
         ops: ops_listener.local_addr().map_err(Exit::failed)?,
         queue: queue.clone(),
-        known: watch::Sender::new(parts::names(&settings.accounts).into_iter().collect()),
+        configured: watch::Sender::new(parts::names(&settings.accounts).into_iter().collect()),
         access: None,
         metrics: metrics.clone(),
         roster: None,
         tasks: tasks.clone(),
         ops_stop: tokio_util::sync::CancellationToken::new(),
     };
-    let watching = left_behind::watch(store, running.known.subscribe(), metrics.clone(), stop.stop.clone());
+    let watching = left_behind::watch(store, running.configured.subscribe(), metrics.clone(), stop.stop.clone());
     tasks.spawn(stop.supervise("left behind", watching));
     if let Some(listener) = ingest_listener {
         running.ingest = Some(listener.local_addr().map_err(Exit::failed)?);
@@ -133,21 +133,18 @@ pub(super) async fn start(
         worker.parts().belong_to(&stop.parts);
         (progress, lookout) = (Some(worker.progress()), Some(worker.lookout()));
         running.roster = Some(worker.roster());
-        let (changing, watched, until) = (queue.clone(), worker.lookout(), stop.stop.clone());
-        let changing = async move { changing.change_shards(&|| !watched.is_out(), &until).await };
-        tasks.spawn(stop.supervise("change of shards", changing));
         tasks.spawn(stop.supervise("worker", worker.run(stop.stop.clone(), stop.abort.clone())));
     }
     let here = flow::Here { doors: roles.ingest, worker: roles.worker };
     let telling = flow::every_minute(here, metrics.clone(), stop.stop.clone(), |line| tracing::info!("{line}"));
     tasks.spawn(stop.supervise("flow", telling));
-    let known = running.known.subscribe();
-    let polling = poll::depths(queue.clone(), settings.clone(), known, metrics.clone(), stop.stop.clone());
+    let configured = running.configured.subscribe();
+    let polling = poll::depths(queue.clone(), settings.clone(), configured, metrics.clone(), stop.stop.clone());
     tasks.spawn(stop.supervise("depths", polling));
     tasks.close();
     // Metrics and health answer until the very end, so they are not among the tasks that are waited for.
-    let (state, shards, stuck) = (queue.state(), queue.shards(), queue.stuck());
-    let ops = Ops { metrics, queue: state, shards, stuck, worker: progress, lookout, stop: stop.clone() };
+    let (state, stuck) = (queue.state(), queue.stuck());
+    let ops = Ops { metrics, queue: state, stuck, worker: progress, lookout, stop: stop.clone() };
     let http = HttpSettings { grace, protection: None, certificate: None };
     let serving = serve(ops_listener, ops::router(ops), http, running.ops_stop.clone());
     tokio::spawn(stop.parts.supervise("ops", &running.ops_stop, serving));
@@ -158,7 +155,7 @@ impl Running {
     fn shared(&self) -> Shared {
         Shared {
             queue: self.queue.clone(),
-            known: self.known.clone(),
+            configured: self.configured.clone(),
             access: self.access.clone(),
             metrics: self.metrics.clone(),
             roster: self.roster.clone(),
@@ -182,7 +179,7 @@ impl Running {
         }
         tracing::warn!("not everything in flight was finished; what was not comes again");
         stop.abort.cancel();
-        // Giving the shards up makes their next owner start at once instead of when the broker notices.
+        // Giving the work queues up makes their next owner start at once instead of when the broker notices.
         let _ = tokio::time::timeout(LEAVING, self.tasks.wait()).await;
         // Nor has the broker a lost connection to tell of.
         let _ = tokio::time::timeout(LEAVING, self.queue.close()).await;
@@ -194,15 +191,10 @@ impl Running {
 /// What this process may have open at once.
 fn needs(settings: &Settings, roles: Roles) -> Needs {
     let calls = settings.concurrency.saturating_mul(settings.accounts.len());
-    let shards = match settings.queue_url {
-        QueueUrl::RabbitMq(_) => parts::shards(settings).count(),
-        QueueUrl::Sqlite(_) => 0,
-    };
     Needs {
         doors: if roles.ingest { settings.bounds.max_connections } else { 0 },
         ops: CONNECTIONS_ASIDE,
         calls: if roles.worker { calls } else { 0 },
-        shards: if roles.worker { shards } else { 0 },
     }
 }
 

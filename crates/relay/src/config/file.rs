@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn everything_knows_its_line() {
         let file = File::parse(
-            "\n[queue]\nshards = 8\n\n[retry]\ntiers = [\n  \"1m\",\n  \"2m\",\n]\n\n[[account]]\nname = \"a\"\n",
+            "\n[queue]\nprefix = \"a\"\n\n[retry]\ntiers = [\n  \"1m\",\n  \"2m\",\n]\n\n[[account]]\nname = \"a\"\n",
         );
         let line = |node: &Node| node.origin.clone();
         let inside = |name: &str| match &file.table[name].value {
@@ -126,7 +126,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(line(&file.table["queue"]), Origin::Line(2));
-        assert_eq!(line(&inside("queue")["shards"]), Origin::Line(3));
+        assert_eq!(line(&inside("queue")["prefix"]), Origin::Line(3));
         let Value::List(tiers) = &inside("retry")["tiers"].value else { panic!("a list") };
         assert_eq!(line(&tiers[1]), Origin::Line(8));
         let Value::List(accounts) = &file.table["account"].value else { panic!("a list") };
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn each_broken_line_is_named_once_and_the_others_are_read() {
         let file =
-            File::parse("[queue]\nprefix = abc\nshards = 8\nshards = 9\nurl = \"sqlite:a\n[log]\nformat = \"json\"\n");
+            File::parse("[queue]\nprefix = abc\nnumber = 8\nnumber = 9\nurl = \"sqlite:a\n[log]\nformat = \"json\"\n");
         let lines: Vec<_> = file.broken.iter().map(|(line, _)| *line).collect();
         assert_eq!(lines, [2, 4, 5], "{:?}", file.broken);
         assert!(!file.is_torn && file.table.contains_key("log"));
@@ -144,7 +144,7 @@ mod tests {
         let file = File::parse("[log]\nformat: json\n[ops]\nlisten = here\n[ops]\n\"x = 1\n[retry]\nmax_age 1d\n");
         let lines: Vec<_> = file.broken.iter().map(|(line, _)| *line).collect();
         assert_eq!(lines, [2, 4, 5, 6, 8], "{:?}", file.broken);
-        for torn in ["[queue\nshards = 8\n", "[retry]\ntiers = [\"1m\",\n[log]\nformat = \"json\"\n"] {
+        for torn in ["[queue\nprefix = \"a\"\n", "[retry]\ntiers = [\"1m\",\n[log]\nformat = \"json\"\n"] {
             assert!(File::parse(torn).is_torn, "{torn}");
         }
     }

@@ -5,8 +5,6 @@ const FORMS: &[(&str, &str)] = &[
     ("queue.management_url", r#"text, like "https://user:password@host:15671""#),
     ("queue.management_url_file", r#"the path of a file, like "/run/secrets/management-url""#),
     ("queue.prefix", r#"text, like "refersion""#),
-    ("queue.shards", "a number from 1 to 1024, like 8"),
-    ("queue.drain", "a list of numbers from 1 to 1024, like [8]"),
     ("queue.confirm_timeout", r#"a duration, like "4s""#),
     ("ingest.listen", r#"an IP address and a port, like "127.0.0.1:8080""#),
     ("ingest.behind_tls_proxy", "true or false"),
@@ -18,8 +16,7 @@ const FORMS: &[(&str, &str)] = &[
     ("ingest.max_connections_per_client", "a number from 1 to 100000, like 500"),
     ("ingest.trusted_proxies", r#"a list of networks, like ["10.0.0.0/8"]"#),
     ("worker.concurrency", "a number from 1 to 10000, like 32"),
-    ("worker.prefetch", "a number from 1 to 2000, like 64"),
-    ("worker.shards", r#"a list of shards, like "0-3" or "0-3,6""#),
+    ("worker.prefetch", "a number from 1 to 2000, like 512"),
     ("worker.shutdown_grace", r#"a duration, like "10s""#),
     ("ops.listen", r#"an IP address and a port, like "127.0.0.1:9090""#),
     ("refersion.base_url", r#"text, like "https://api.refersion.com/v2""#),
@@ -30,7 +27,6 @@ const FORMS: &[(&str, &str)] = &[
     ("retry.tiers", r#"a list of durations, like ["1m", "10m", "1h"]"#),
     ("retry.max_attempts", "a number from 1 to 4294967295, like 40"),
     ("retry.max_age", r#"a duration, like "24h""#),
-    ("retry.max_held", r#"a duration, like "14days""#),
     ("log.format", r#""text" or "json""#),
     ("log.filter", r#"a level or directives, like "info""#),
     ("account.name", r#"text, like "acme""#),
@@ -61,7 +57,7 @@ const FORMS: &[(&str, &str)] = &[
     ("account.max_calls_per_second", "a number from 0 to 100000, like 10; 0 is no bound"),
 ];
 
-/// The form of a key, as `queue.shards` or `account.name`.
+/// The form of a key, as `queue.prefix` or `account.name`.
 pub(super) fn form(key: &str) -> &'static str {
     let known = FORMS.iter().find(|(name, _)| *name == key).map(|(_, form)| *form);
     known.unwrap_or("as README.md and relay.example.toml have it")

@@ -10,7 +10,6 @@ mod node;
 mod raw;
 mod secret_file;
 mod settings;
-mod shard_list;
 mod suggest;
 mod understand;
 mod variable;
@@ -22,4 +21,3 @@ pub(crate) use examine::{Examined, Secret, SecretState, examine, others_may_read
 pub(crate) use load::{ConfigError, from_toml, load, load_again, strays};
 pub(crate) use secret_file::{NOT_THERE, SecretFile};
 pub(crate) use settings::{AccountSettings, QueueUrl, Settings, TlsFiles};
-pub(crate) use shard_list::ShardList;

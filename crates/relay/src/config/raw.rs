@@ -34,10 +34,6 @@ pub(super) struct RawQueue {
     pub(super) management_url_file: Option<SecretFile>,
     /// The first part of every name on the broker.
     pub(super) prefix: String,
-    /// How many work queues there are.
-    pub(super) shards: u16,
-    /// How many there were before, the oldest number first.
-    pub(super) drain: Vec<u16>,
     /// How long a publish may wait for its confirm.
     pub(super) confirm_timeout: Span,
 }
@@ -72,10 +68,8 @@ pub(super) struct RawIngest {
 pub(super) struct RawWorker {
     /// Calls in flight at most, for each account.
     pub(super) concurrency: usize,
-    /// Events in hand at most, for each shard.
+    /// Events in hand at most, for each account.
     pub(super) prefetch: u16,
-    /// Which shards this process takes; all of them if it is not there.
-    pub(super) shards: Option<List>,
     /// How long a stop may take.
     pub(super) shutdown_grace: Span,
 }
@@ -114,8 +108,6 @@ pub(super) struct RawRetry {
     pub(super) max_attempts: u32,
     /// Time since the first failure before an event becomes a dead letter.
     pub(super) max_age: Span,
-    /// Time behind a held account before an event becomes a dead letter.
-    pub(super) max_held: Span,
 }
 
 /// `[log]`
@@ -243,38 +235,6 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
-/// A list of numbers as people write it: `"0-3,6"`. One number alone may stand without quotes, as it does in the environment.
-#[derive(Clone, Debug)]
-pub(super) struct List(pub(super) String);
-
-impl<'de> Deserialize<'de> for List {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-
-        impl de::Visitor<'_> for Visitor {
-            type Value = List;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a list as \"0-3,6\"")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<List, E> {
-                Ok(List(text.to_owned()))
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<List, E> {
-                Ok(List(number.to_string()))
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<List, E> {
-                Ok(List(number.to_string()))
-            }
-        }
-
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
 fn seconds(seconds: u64) -> Span {
     Span(Duration::from_secs(seconds))
 }
@@ -295,8 +255,6 @@ impl Default for RawQueue {
             management_url: None,
             management_url_file: None,
             prefix: "refersion".to_owned(),
-            shards: 8,
-            drain: Vec::new(),
             confirm_timeout: seconds(4),
         }
     }
@@ -320,7 +278,7 @@ impl Default for RawIngest {
 
 impl Default for RawWorker {
     fn default() -> Self {
-        Self { concurrency: 32, prefetch: 64, shards: None, shutdown_grace: seconds(10) }
+        Self { concurrency: 32, prefetch: 512, shutdown_grace: seconds(10) }
     }
 }
 
@@ -349,7 +307,6 @@ impl Default for RawRetry {
             tiers: vec![seconds(60), seconds(600), seconds(hour)],
             max_attempts: 40,
             max_age: seconds(24 * hour),
-            max_held: seconds(14 * 24 * hour),
         }
     }
 }
@@ -362,7 +319,7 @@ impl Default for RawLog {
 
 impl std::fmt::Debug for RawQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RawQueue").field("prefix", &self.prefix).field("shards", &self.shards).finish_non_exhaustive()
+        f.debug_struct("RawQueue").field("prefix", &self.prefix).finish_non_exhaustive()
     }
 }
 

@@ -1,7 +1,6 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,9 +13,8 @@ use refersion_relay_worker::RetryPolicy;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::mistakes::{Invalid, Mistakes};
-use super::raw::{RawAccount, RawIngest, RawKeys, RawQueue, RawRefersion, RawRetry, RawSecret, RawSettings, RawWorker};
+use super::raw::{RawAccount, RawIngest, RawKeys, RawQueue, RawRefersion, RawRetry, RawSecret, RawSettings};
 use super::secret_file::SecretFile;
-use super::shard_list::ShardList;
 use super::suggest::nearest;
 
 /// The configuration, with every value checked.
@@ -25,9 +23,6 @@ pub(crate) struct Settings {
     pub(crate) queue_url: QueueUrl,
     pub(crate) management_url: Option<ManagementUrl>,
     pub(crate) prefix: String,
-    pub(crate) shards: u16,
-    /// Older numbers of shards, the oldest first.
-    pub(crate) drain: Vec<u16>,
     pub(crate) confirm_timeout: Duration,
     pub(crate) ingest_listen: SocketAddr,
     pub(crate) behind_tls_proxy: bool,
@@ -36,7 +31,6 @@ pub(crate) struct Settings {
     pub(crate) bounds: Bounds,
     pub(crate) concurrency: usize,
     pub(crate) prefetch: u16,
-    pub(crate) worker_shards: ShardList,
     pub(crate) shutdown_grace: Duration,
     pub(crate) ops_listen: SocketAddr,
     pub(crate) base_url: String,
@@ -131,11 +125,6 @@ impl PartialEq for AccountSettings {
 /// Keys of one kind that an account can have in a list: enough to change them, and few enough to try each.
 const MAX_KEYS: usize = 8;
 
-/// How many shards there can be.
-const SHARDS: RangeInclusive<u16> = 1..=1_024;
-/// Numbers of shards that nobody has done with yet. Each of their shards is a connection of every worker.
-const MAX_DRAIN: usize = 8;
-
 /// The longest a wait in hand may be: deliveries that stay unacknowledged too long are taken away by the broker.
 const MAX_IN_HAND: Duration = Duration::from_mins(5);
 
@@ -154,8 +143,6 @@ impl Settings {
             valid_prefix(&queue.prefix),
             "1 to 100 letters, digits, dots, dashes and underscores",
         );
-        found.check("queue.shards", SHARDS.contains(&queue.shards), "a number from 1 to 1024");
-        check_drain(&queue, found);
         found.check("queue.confirm_timeout", !queue.confirm_timeout.0.is_zero(), "longer than zero");
         found.check("worker.concurrency", (1..=10_000).contains(&worker.concurrency), "a number from 1 to 10000");
         found.check("worker.prefetch", (1..=2_000).contains(&worker.prefetch), "a number from 1 to 2000");
@@ -175,8 +162,6 @@ impl Settings {
         });
         found.check("log.filter", is_log_filter(&log.filter), "a level or directives, as RUST_LOG has them: \"info\"");
         let queue_url = found.take(queue_url(&queue, &folder));
-        let worker_shards = queue_url.as_ref().map(|url| worker_shards(&worker, &queue, url));
-        let worker_shards = worker_shards.and_then(|shards| found.take(shards));
         let management_url = found.take(management_url(&queue));
         let proxy = found.take(proxy(&refersion));
         let bounds = bounds(&ingest, found);
@@ -184,12 +169,9 @@ impl Settings {
         let retry = retry_policy(&retry, found);
         let accounts = accounts(account, found);
         Some(Self {
-            worker_shards: worker_shards?,
             queue_url: queue_url?,
             management_url: management_url?,
             prefix: queue.prefix,
-            shards: queue.shards,
-            drain: queue.drain,
             confirm_timeout: queue.confirm_timeout.0,
             ingest_listen: ingest_listen?,
             behind_tls_proxy: ingest.behind_tls_proxy,
@@ -280,31 +262,6 @@ fn queue_url(queue: &RawQueue, folder: &Path) -> Result<QueueUrl, Invalid> {
     }
 }
 
-/// Each set of shards is given up for a later one, so none can be there twice.
-fn check_drain(queue: &RawQueue, found: &mut Mistakes) {
-    let key = "queue.drain";
-    let (drain, mut seen) = (&queue.drain, HashSet::from([queue.shards]));
-    found.check(key, drain.len() <= MAX_DRAIN, "a list of at most 8 numbers");
-    found.check(key, drain.iter().all(|shards| SHARDS.contains(shards)), "a list of numbers from 1 to 1024");
-    let after = !drain.contains(&queue.shards) || found.is_settled("queue.shards");
-    found.check(key, after, "without the number that queue.shards is: that is what comes after");
-    found.check(key, drain.iter().all(|shards| seen.insert(*shards)), "a list of different numbers");
-}
-
-fn worker_shards(worker: &RawWorker, queue: &RawQueue, url: &QueueUrl) -> Result<ShardList, Invalid> {
-    let key = "worker.shards";
-    match (&worker.shards, url) {
-        (None, _) => Ok(ShardList::All),
-        // One process at a time works what is in the file, so nobody would take the others.
-        (Some(_), QueueUrl::Sqlite(_)) => {
-            Err(invalid(key, "is for workers side by side on RabbitMQ: the embedded queue has one worker at a time"))
-        }
-        (Some(list), QueueUrl::RabbitMq(_)) => {
-            ShardList::parse(&list.0, queue.shards).map_err(|why| invalid(key, &why))
-        }
-    }
-}
-
 fn management_url(queue: &RawQueue) -> Result<Option<ManagementUrl>, Invalid> {
     let key = "queue.management_url";
     let url = secret(key, queue.management_url.as_ref(), queue.management_url_file.as_ref())?;
@@ -331,14 +288,8 @@ fn retry_policy(retry: &RawRetry, found: &mut Mistakes) -> RetryPolicy {
     let bounds = Duration::from_millis(1)..=Duration::from_hours(24);
     found.check("retry.tiers", tiers.iter().all(|tier| bounds.contains(tier)), "delays from 1ms to 1day");
     found.check("retry.max_attempts", 1 <= retry.max_attempts, "at least 1");
-    found.check("retry.max_held", !retry.max_held.0.is_zero(), "longer than zero");
-    RetryPolicy {
-        in_hand: retry.in_hand.0,
-        tiers,
-        max_attempts: retry.max_attempts,
-        max_age: retry.max_age.0,
-        max_held: retry.max_held.0,
-    }
+    let (in_hand, max_attempts, max_age) = (retry.in_hand.0, retry.max_attempts, retry.max_age.0);
+    RetryPolicy { in_hand, tiers, max_attempts, max_age }
 }
 
 fn accounts(raw: Vec<RawAccount>, found: &mut Mistakes) -> Option<Vec<AccountSettings>> {

@@ -22,11 +22,12 @@ mod tests {
 
     #[test]
     fn slips_are_recognised_and_nothing_is_made_up() {
-        let names = ["url", "url_file", "prefix", "shards", "max_attempts", "secret_key", "secret_key_file", "listen"];
+        let names =
+            ["url", "url_file", "prefix", "accounts", "max_attempts", "secret_key", "secret_key_file", "listen"];
         for (word, meant) in [
             ("prefx", Some("prefix")),
             ("perfix", Some("prefix")),
-            ("shard", Some("shards")),
+            ("account", Some("accounts")),
             ("maxAttempts", Some("max_attempts")),
             ("max-attempts", Some("max_attempts")),
             ("secret", Some("secret_key")),

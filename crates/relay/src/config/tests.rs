@@ -51,12 +51,12 @@ fn unknown_keys_and_sections_are_named_with_what_is_meant() {
         ),
         ("[ops]\ncolour = 1", "relay.toml:2: there is no key ops.colour (there are listen)"),
         (
-            "shards = 8",
-            "relay.toml:1: there is no key shards outside of a section: did you mean queue.shards or worker.shards?",
+            "listen = \"\"",
+            "relay.toml:1: there is no key listen outside of a section: did you mean ingest.listen or ops.listen?",
         ),
         ("prefix = \"a\"", "relay.toml:1: there is no key prefix outside of a section: did you mean queue.prefix?"),
         ("queue_url = \"a\"", "relay.toml:1: there is no key queue_url outside of a section: did you mean queue.url?"),
-        ("[quue]\nshards = 8", "relay.toml:1: there is no section quue: did you mean [queue]?"),
+        ("[quue]\nprefix = \"a\"", "relay.toml:1: there is no section quue: did you mean [queue]?"),
         (
             "[colours]\nred = 1",
             "relay.toml:1: there is no section colours (there are queue, ingest, worker, ops, refersion, retry, log, account)",
@@ -71,17 +71,20 @@ fn unknown_keys_and_sections_are_named_with_what_is_meant() {
 fn the_form_that_is_wanted_is_shown_and_never_a_type_or_a_value() {
     for (text, expected) in [
         (
-            "[queue]\nshards = \"8\"",
-            "relay.toml:2: queue.shards has to be a number from 1 to 1024, like 8, without quotes",
+            "[worker]\nconcurrency = \"8\"",
+            "relay.toml:2: worker.concurrency has to be a number from 1 to 10000, like 32, without quotes",
         ),
-        ("[queue]\nshards = 8.5", "relay.toml:2: queue.shards has to be a number from 1 to 1024, like 8"),
-        ("[queue]\nshards = -1", "relay.toml:2: queue.shards has to be a number from 1 to 1024, like 8"),
+        ("[worker]\nconcurrency = 8.5", "relay.toml:2: worker.concurrency has to be a number from 1 to 10000, like 32"),
+        ("[worker]\nconcurrency = -1", "relay.toml:2: worker.concurrency has to be a number from 1 to 10000, like 32"),
         (
-            "[queue]\nshards = 99999999999999999999",
-            "relay.toml:2: queue.shards has to be a number from 1 to 1024, like 8",
+            "[worker]\nconcurrency = 99999999999999999999",
+            "relay.toml:2: worker.concurrency has to be a number from 1 to 10000, like 32",
         ),
-        ("[queue]\nshards = 0", "relay.toml:2: queue.shards has to be a number from 1 to 1024"),
-        ("[queue]\nshards = 2026-01-01", "relay.toml:2: queue.shards has to be a number from 1 to 1024, like 8"),
+        ("[worker]\nconcurrency = 0", "relay.toml:2: worker.concurrency has to be a number from 1 to 10000"),
+        (
+            "[worker]\nconcurrency = 2026-01-01",
+            "relay.toml:2: worker.concurrency has to be a number from 1 to 10000, like 32",
+        ),
         (
             "[queue]\nurl = 5",
             "relay.toml:2: queue.url has to be text, like \"sqlite:relay.db\" or \"amqp://user:password@host/vhost\"",
@@ -105,7 +108,7 @@ fn the_form_that_is_wanted_is_shown_and_never_a_type_or_a_value() {
             "relay.toml:2: ingest.max_body_memory has to be an amount of memory, like \"256 MiB\"",
         ),
         ("[log]\nformat = \"jsn\"", "relay.toml:2: log.format has to be text or json: did you mean \"json\"?"),
-        ("[[queue]]\nshards = 8", "relay.toml:1: [[queue]] has to be [queue]: there is one of it"),
+        ("[[queue]]\nprefix = \"a\"", "relay.toml:1: [[queue]] has to be [queue]: there is one of it"),
         ("queue = \"amqp://u:pw_hidden@h\"", "relay.toml:1: queue is a section: write [queue], and its keys below it"),
     ] {
         check(text, expected);
@@ -172,7 +175,7 @@ fn a_key_that_may_be_a_secret_is_not_quoted() {
         (
             "[queue]\n\"prefx=s3cr3t\" = 1".to_owned(),
             "relay.toml:2: queue: there is a key that cannot be one (there are url, url_file, management_url, \
-             management_url_file, prefix, shards, drain, confirm_timeout)",
+             management_url_file, prefix, confirm_timeout)",
         ),
         ("\"url = s3cr3t\" = 1".to_owned(), "relay.toml:1: there is a key that cannot be one outside of a section"),
         (format!("{long} = 1"), "relay.toml:1: there is a key that cannot be one outside of a section"),
@@ -237,9 +240,9 @@ fn a_secret_in_the_place_of_its_file_is_not_quoted() {
 fn variables_are_named_as_they_are_called() {
     for (name, value, expected) in [
         (
-            "RELAY__QUEUE__SHARDS",
+            "RELAY__WORKER__CONCURRENCY",
             "many",
-            "environment RELAY__QUEUE__SHARDS: queue.shards has to be a number from 1 to 1024, like 8",
+            "environment RELAY__WORKER__CONCURRENCY: worker.concurrency has to be a number from 1 to 10000, like 32",
         ),
         (
             "relay__queue__prefx",
@@ -247,14 +250,14 @@ fn variables_are_named_as_they_are_called() {
             "environment relay__queue__prefx: there is no key queue.prefx: did you mean RELAY__QUEUE__PREFIX?",
         ),
         (
-            "RELAY__QUEU__SHARDS",
-            "8",
-            "environment RELAY__QUEU__SHARDS: there is no section queu: did you mean RELAY__QUEUE__…?",
+            "RELAY__QUEU__PREFIX",
+            "a",
+            "environment RELAY__QUEU__PREFIX: there is no section queu: did you mean RELAY__QUEUE__…?",
         ),
         (
-            "RELAY__QUEUE_SHARDS",
-            "8",
-            "environment RELAY__QUEUE_SHARDS: there is no key queue_shards: did you mean RELAY__QUEUE__SHARDS?",
+            "RELAY__QUEUE_PREFIX",
+            "a",
+            "environment RELAY__QUEUE_PREFIX: there is no key queue_prefix: did you mean RELAY__QUEUE__PREFIX?",
         ),
         ("RELAY__QUEUE__URL", "amqp://u:pw_hidden@", "environment RELAY__QUEUE__URL: queue.url "),
     ] {
@@ -272,20 +275,20 @@ fn variables_are_named_as_they_are_called() {
 #[test]
 fn variables_win_over_the_file_and_take_every_kind_of_value() {
     for (name, value) in [
-        ("RELAY__QUEUE__SHARDS", "2"),
-        ("relay__queue__shards", "2"),
+        ("RELAY__WORKER__PREFETCH", "2"),
+        ("relay__worker__prefetch", "2"),
         ("RELAY__QUEUE__PREFIX", "123"),
         ("RELAY__RETRY__TIERS", "[\"3s\", 4m]"),
         ("RELAY__INGEST__TRUSTED_PROXIES", "[10.0.0.0/8, ::1]"),
-        ("RELAY__QUEUE", "{shards=2, prefix=other}"),
+        ("RELAY__WORKER", "{prefetch=2, shutdown_grace=3s}"),
         ("RELAY__WORKER__SHUTDOWN_GRACE", "1m 30s"),
         ("RELAY__ACCOUNT", "[{name=acme, public_key=p, secret_key=\"s\"}]"),
     ] {
         check_variable(name, value, "");
     }
-    let environment = [("RELAY__QUEUE__SHARDS".to_owned(), "2".to_owned())];
-    let (raw, _) = understand("[queue]\nshards = 4\nprefix = \"mine\"\n", &environment);
-    assert_eq!((raw.queue.shards, raw.queue.prefix.as_str()), (2, "mine"));
+    let environment = [("RELAY__WORKER__PREFETCH".to_owned(), "2".to_owned())];
+    let (raw, _) = understand("[worker]\nprefetch = 4\nconcurrency = 5\n", &environment);
+    assert_eq!((raw.worker.prefetch, raw.worker.concurrency), (2, 5));
 }
 
 #[test]
@@ -293,10 +296,12 @@ fn all_mistakes_are_said_at_once_in_the_order_of_the_file() {
     let text = "\
 [queue]
 prefx = \"a\"
-shards = many
 confirm_timeout = 4
-drain = [8, 8]
-shards = 9
+
+[worker]
+concurrency = many
+prefetch = 0
+concurrency = 9
 
 [ingest]
 listen = \"0.0.0.0:8080\"
@@ -313,13 +318,13 @@ status = \"WAITING\"
     let expected = [
         "9 mistakes in the configuration",
         "  relay.toml:2: there is no key queue.prefx: did you mean queue.prefix?",
-        "  relay.toml:3: not TOML: string values must be quoted; queue.shards has to be a number from 1 to 1024, like 8",
-        "  relay.toml:4: queue.confirm_timeout has to be a duration, like \"4s\"",
-        "  relay.toml:5: queue.drain has to be a list of different numbers",
-        "  relay.toml:6: not TOML: duplicate key",
-        "  relay.toml:10: ingest.behind_tls_proxy has to be true or false, without quotes",
-        "  relay.toml:15: not TOML: invalid literal string, expected `'`; account acme: secret_key has to be text: the merchant's secret key at Refersion, in quotes",
-        "  relay.toml:16: account acme: status has to be PENDING or ACTIVE",
+        "  relay.toml:3: queue.confirm_timeout has to be a duration, like \"4s\"",
+        "  relay.toml:6: not TOML: string values must be quoted; worker.concurrency has to be a number from 1 to 10000, like 32",
+        "  relay.toml:7: worker.prefetch has to be a number from 1 to 2000",
+        "  relay.toml:8: not TOML: duplicate key",
+        "  relay.toml:12: ingest.behind_tls_proxy has to be true or false, without quotes",
+        "  relay.toml:17: not TOML: invalid literal string, expected `'`; account acme: secret_key has to be text: the merchant's secret key at Refersion, in quotes",
+        "  relay.toml:18: account acme: status has to be PENDING or ACTIVE",
         "  environment RELAY__OPS__LISTEN: ops.listen has to be an IP address and a port, like \"127.0.0.1:8080\"",
     ];
     assert_eq!(lines, expected, "{said}");
@@ -327,7 +332,7 @@ status = \"WAITING\"
 
 #[test]
 fn nothing_is_made_up_below_a_section_that_is_torn() {
-    check("[queue\nshards = 8", "relay.toml:1: not TOML: unclosed table, expected `]`");
+    check("[queue\nprefix = \"a\"", "relay.toml:1: not TOML: unclosed table, expected `]`");
 }
 
 #[test]

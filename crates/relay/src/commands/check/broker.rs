@@ -7,10 +7,10 @@ use tokio::time::timeout;
 
 use super::finding::Finding;
 use super::queue::{Looked, PATIENCE, reached};
-use super::{conservation, drain, left_behind};
+use super::{conservation, left_behind, waiting};
 use crate::cli::CheckArgs;
-use crate::config::{Examined, ShardList};
-use crate::{parts, words};
+use crate::config::Examined;
+use crate::parts;
 
 /// How long looking at the policies may take. The management API hears of a new queue's some seconds late.
 const POLICY_PATIENCE: Duration = Duration::from_secs(30);
@@ -30,7 +30,7 @@ pub(super) async fn look(
     findings.extend(limits(&queue, examined).await);
     findings.extend(policies(&queue, examined).await);
     findings.push(sharing(&queue, examined).await);
-    findings.extend(drain::look(&queue, &examined.settings).await);
+    findings.push(waiting::look(&queue, &examined.settings.accounts).await);
     findings.extend(left(&queue, examined).await);
     let mut conservation = None;
     if args.conservation {
@@ -151,43 +151,31 @@ async fn left(queue: &RabbitMq, examined: &Examined) -> Vec<Finding> {
     }))
 }
 
-/// Whether workers share the shards by themselves, which depends on the broker's version.
+/// Whether the broker spreads the accounts over several workers, which depends on its version.
 async fn sharing(queue: &RabbitMq, examined: &Examined) -> Finding {
-    let what = "shards";
-    let settings = &examined.settings;
-    let count = settings.shards;
-    if let ShardList::Only(_) = settings.worker_shards {
-        let listed = &settings.worker_shards;
-        let says = format!("this process takes {listed} of 0-{}; every shard has to be somebody's", count - 1);
-        return Finding::ok(what, says);
-    }
+    let what = "workers";
     let unknown = |why: &str| {
         let says = format!(
-            "it is not known whether RabbitMQ shares them among several workers, as it does from 4.0 on: {why}; before \
-             4.0 the first worker takes all of them unless worker.shards assigns them"
+            "it is not known whether RabbitMQ spreads the accounts over several workers, as it does from 4.0 on: {why}; \
+             before 4.0 the first worker has them all, and the others stand by"
         );
         Finding::warning(what, says)
     };
     let key = "queue.management_url";
-    let Some(api) = &settings.management_url else { return unknown(&format!("set {key}")).following(key) };
+    let Some(api) = &examined.settings.management_url else {
+        return unknown(&format!("set {key}")).following(key);
+    };
     let version = match timeout(PATIENCE, queue.version(api)).await {
         Ok(Ok(version)) => version,
         Ok(Err(error)) => return unknown(&error.to_string()),
         Err(_) => return unknown("the management API took too long"),
     };
-    match version.spreads_shards() {
-        Some(true) => {
-            let shards = words::counted(count.into(), "shard");
-            Finding::ok(what, format!("RabbitMQ {version} shares {shards} among all workers by itself"))
+    match version.spreads_accounts() {
+        Some(true) => Finding::ok(what, format!("RabbitMQ {version} spreads the accounts over all workers")),
+        Some(false) => {
+            let says = format!("RabbitMQ {version} gives all accounts to the first worker, and the others stand by");
+            Finding::ok(what, says)
         }
-        Some(false) => Finding::ok(
-            what,
-            format!(
-                "RabbitMQ {version} gives {} to the first worker, and the others stand by: with several workers, assign \
-                 them with worker.shards",
-                words::counted(count.into(), "shard")
-            ),
-        ),
         None => unknown(&format!("its version is {version}")),
     }
 }

@@ -21,8 +21,7 @@ pub(super) fn effective(examined: &Examined) -> Value {
             "url_file": examined.file_of("queue.url"),
             "management_url": settings.management_url.as_ref().map(ToString::to_string),
             "management_url_file": examined.file_of("queue.management_url"),
-            "prefix": settings.prefix, "shards": settings.shards, "drain": settings.drain,
-            "confirm_timeout": span(settings.confirm_timeout),
+            "prefix": settings.prefix, "confirm_timeout": span(settings.confirm_timeout),
         },
         "ingest": {
             "listen": settings.ingest_listen, "behind_tls_proxy": settings.behind_tls_proxy,
@@ -36,7 +35,6 @@ pub(super) fn effective(examined: &Examined) -> Value {
         },
         "worker": {
             "concurrency": settings.concurrency, "prefetch": settings.prefetch,
-            "shards": settings.worker_shards.to_string(),
             "shutdown_grace": span(settings.shutdown_grace),
         },
         "ops": {"listen": settings.ops_listen},
@@ -49,7 +47,6 @@ pub(super) fn effective(examined: &Examined) -> Value {
             "in_hand": span(settings.retry.in_hand),
             "tiers": settings.retry.tiers.iter().map(|tier| span(*tier)).collect::<Vec<_>>(),
             "max_attempts": settings.retry.max_attempts, "max_age": span(settings.retry.max_age),
-            "max_held": span(settings.retry.max_held),
         },
         "log": {
             "format": match settings.log_format {

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::finding::Finding;
 use super::queue::{Looked, PATIENCE, reached};
-use super::{conservation, drain, left_behind};
+use super::{conservation, left_behind, waiting};
 use crate::cli::CheckArgs;
 use crate::config::Examined;
 use crate::parts;
@@ -24,7 +24,7 @@ pub(super) async fn look(
     let queue = parts::sqlite(path, &examined.settings, metrics, parts);
     let mut findings = vec![file(path, &queue).await];
     findings.extend(permissions(path));
-    findings.extend(drain::look(&queue, &examined.settings).await);
+    findings.push(waiting::look(&queue, &examined.settings.accounts).await);
     findings.extend(left_behind::judge(queue.left_behind().await));
     findings.extend(queue.ahead().await.unwrap_or_default().into_iter().map(ahead));
     let ledger = queue.ledger().await.ok();
@@ -68,11 +68,7 @@ fn permissions(path: &SqlitePath) -> Option<Finding> {
 /// What waits for a time that the clock has not written as it is now.
 fn ahead(Ahead { place, events }: Ahead) -> Finding {
     let events = if events == 1 { "1 event".to_owned() } else { format!("{events} events") };
-    let says = if place.starts_with("held.") {
-        "were held at a time that lies ahead, so the clock was set back: they count as held since the worker began"
-    } else {
-        "wait for longer than its delay, so the clock was set back: a worker takes them for due at once"
-    };
+    let says = "wait for longer than its delay, so the clock was set back: a worker takes them for due at once";
     Finding::warning("clock", format!("{events} at {place} {says}"))
 }
 

@@ -4,7 +4,6 @@ mod accounts;
 mod broker;
 mod clock;
 mod conservation;
-mod drain;
 mod effective;
 mod embedded;
 mod files;
@@ -13,6 +12,7 @@ mod left_behind;
 mod queue;
 mod report;
 mod tls;
+mod waiting;
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};

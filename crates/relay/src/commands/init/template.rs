@@ -14,7 +14,7 @@ const HEAD: &str = "\
 #   refersion-relay check --config relay.toml      is everything as it should be?
 #   refersion-relay run --config relay.toml
 #
-# Environment variables win over the file: RELAY__QUEUE__SHARDS=16 is queue.shards. Durations are written like \"30s\" or
+# Environment variables win over the file: RELAY__WORKER__PREFETCH=64 is worker.prefetch. Durations are written like \"30s\" or
 # \"1h 30m\".
 ";
 
@@ -79,7 +79,7 @@ mod tests {
         let made = config::from_toml(&text).unwrap();
         let least = "[[account]]\nname = \"initech\"\npublic_key = \"pub_1\"\nsecret_key = \"sec_1\"\nwrite_key = \"write_1\"\n";
         assert_eq!(made, config::from_toml(least).unwrap(), "{text}");
-        for key in ["#shards = 8", "#listen = ", "#tiers = ", "#webhook_secret = ", "#status = "] {
+        for key in ["#prefetch = 512", "#listen = ", "#tiers = ", "#webhook_secret = ", "#status = "] {
             assert!(text.contains(&format!("\n{key}")), "{key}: {text}");
         }
     }

@@ -162,12 +162,7 @@ impl Line {
     }
 
     /// Whether it is an event's turn, which begins then. Otherwise, what it is behind of.
-    pub(crate) fn turn(
-        &mut self,
-        visit: Visit,
-        now: Instant,
-        expired: &mut u64,
-    ) -> Option<Behind> {
+    pub(crate) fn turn(&mut self, visit: Visit, now: Instant, expired: &mut u64) -> Option<Behind> {
         let behind = self.behind(visit, now, expired, |_| true);
         if behind.is_none()
             && let Some(index) = self.find(visit)

@@ -176,7 +176,13 @@ impl Owner {
         if stop.run_until_cancelled(self.until_the_keys_are_known()).await.is_none() {
             return TermEnd::Stopped;
         }
-        let term = Term::new(self.context.clone(), self.desk.clone(), owned, self.room, taking_up.map(|(taking_up, _)| taking_up));
+        let term = Term::new(
+            self.context.clone(),
+            self.desk.clone(),
+            owned,
+            self.room,
+            taking_up.map(|(taking_up, _)| taking_up),
+        );
         term.run(first, owned, stop, &self.abort).await
     }
 

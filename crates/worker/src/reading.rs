@@ -1,8 +1,6 @@
 use std::sync::Arc;
 
-use refersion_relay_model::{
-    DeadReason, Envelope, Event, EventType, Judgement, MAX_EVENT_BYTES, Subject, judge,
-};
+use refersion_relay_model::{DeadReason, Envelope, Event, EventType, Judgement, MAX_EVENT_BYTES, Subject, judge};
 use refersion_relay_queue::Message;
 use refersion_relay_refersion::Existing;
 

@@ -9,12 +9,7 @@ use crate::work::Context;
 
 impl Context {
     /// Where an event goes by its verdict. `None` for a verdict that leaves it in hand.
-    pub(crate) fn settlement(
-        &self,
-        verdict: &Verdict,
-        headers: Box<Headers>,
-        account: &AccountName,
-    ) -> Option<Settle> {
+    pub(crate) fn settlement(&self, verdict: &Verdict, headers: Box<Headers>, account: &AccountName) -> Option<Settle> {
         let now = SystemTime::now();
         match verdict {
             Verdict::Delivered(_) => Some(Settle::Done(Ending::Delivered)),

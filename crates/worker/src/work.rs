@@ -430,7 +430,11 @@ mod tests {
         assert_eq!(age(failed, Some(now - 60 * MINUTE)), Some(10 * MINUTE), "the account was held for an hour, say");
         assert_eq!(age(failed, Some(now)), Some(70 * MINUTE));
         assert_eq!(age(failed, Some(now + MINUTE)), Some(70 * MINUTE), "the clock was set back");
-        assert_eq!(age(failed, Some(SystemTime::UNIX_EPOCH)), Some(Duration::ZERO), "or it was written by somebody else");
+        assert_eq!(
+            age(failed, Some(SystemTime::UNIX_EPOCH)),
+            Some(Duration::ZERO),
+            "or it was written by somebody else"
+        );
         assert_eq!(age(None, Some(now - MINUTE)), None);
     }
 }

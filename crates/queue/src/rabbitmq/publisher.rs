@@ -72,20 +72,7 @@ impl Publisher {
         let moves = Arc::new(Moves::new(metrics.clone()));
         let tally = Arc::default();
         let untaken = Untaken::default();
-        Self {
-            topology,
-            confirm_timeout,
-            metrics,
-            tally,
-            moves,
-            untaken,
-            parts,
-            upkeep,
-            link,
-            state,
-            stop,
-            supervisor,
-        }
+        Self { topology, confirm_timeout, metrics, tally, moves, untaken, parts, upkeep, link, state, stop, supervisor }
     }
 
     /// Closes the connection in an orderly way; nothing can be published afterwards.

@@ -93,9 +93,9 @@ pub(crate) async fn an_account_that_is_admitted_has_its_queue_from_then_on_in_ev
 pub(crate) async fn a_work_queue_is_taken_up_as_soon_as_its_account_is_admitted<B: Backend>() {
     let relay = B::start().await;
     let stop = CancellationToken::new();
-    let mut terms = Terms::new(relay.queue.clone(), strange_work(), ROOM);
+    let mut terms = Terms::new(relay.queue.clone(), strange_work());
     let taking = tokio::spawn(async move {
-        let mut owned = terms.next(&stop).await.unwrap();
+        let mut owned = terms.next(ROOM, &stop).await.unwrap();
         let taken = bodies(&take(&mut owned, 2).await);
         owned.release().await;
         taken

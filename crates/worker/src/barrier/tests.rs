@@ -147,8 +147,7 @@ fn what_was_left_unsettled_comes_before_anything_new_or_never() {
 fn the_same_bytes_without_an_id_are_another_event_until_the_first_can_be_back() {
     let mut asked = Asked::new(10);
     let minted = |event| Mark { is_minted: true, ..Asked::mark(event) };
-    let arrives =
-        |asked: &mut Asked, event| asked.barrier.arrive(&minted(event), false, asked.now).visit;
+    let arrives = |asked: &mut Asked, event| asked.barrier.arrive(&minted(event), false, asked.now).visit;
     for event in [0, 1, 0] {
         let visit = arrives(&mut asked, event);
         asked.leaves(visit, MINUTE);

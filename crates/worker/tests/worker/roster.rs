@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use refersion_relay_model::Command;
-use refersion_relay_refersion::{Applied, Calls, Failure};
 use refersion_relay_queue::{Place, Queue};
+use refersion_relay_refersion::{Applied, Calls, Failure};
 use refersion_relay_telemetry::Metrics;
 use refersion_relay_worker::{Account, Destination};
 use tokio::sync::{Semaphore, mpsc};

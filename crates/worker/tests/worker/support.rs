@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use refersion_relay_model::{AccountName, Event, Fingerprint, KeyPair, MissingLastName, Subject};
 use refersion_relay_queue::{
-    BrokerState, BrokerUrl, Headers, Message, Place, Queue, RabbitMq, RabbitMqSettings, Room, Sqlite, SqlitePath, SqliteSettings,
+    BrokerState, BrokerUrl, Headers, Message, Place, Queue, RabbitMq, RabbitMqSettings, Room, Sqlite, SqlitePath,
+    SqliteSettings,
 };
 use refersion_relay_refersion::{Existing, NewAffiliateDefaults};
 use refersion_relay_telemetry::Metrics;
@@ -153,7 +154,8 @@ pub(crate) async fn store_for(queue: &dyn Queue, account: &Account, body: &str) 
     let event = Event::parse(&body).expect("an event");
     let id = account.fingerprint.message_id(&event, &body);
     let subject = account.fingerprint.subject(&Subject::of(&event, id.as_str()));
-    let headers = Headers::received(id.as_str(), event.kind().as_str(), account.name.clone(), subject, SystemTime::now());
+    let headers =
+        Headers::received(id.as_str(), event.kind().as_str(), account.name.clone(), subject, SystemTime::now());
     let stored = queue.publish(vec![(Place::Work(account.name), Message { body, headers })]).await;
     assert!(stored.iter().all(Result::is_ok), "{stored:?}");
 }

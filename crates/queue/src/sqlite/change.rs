@@ -34,7 +34,9 @@ pub(crate) async fn run(
     loop {
         sleep(TRY_EVERY).await;
         let waiting = shards.wait_for(|shards| shards.draining().is_some()).await;
-        let Some(set) = waiting.ok().and_then(|shards| shards.draining()) else { return };
+        let Some(set) = waiting.ok().and_then(|shards| shards.draining()) else {
+            return std::future::pending().await; // the writer is gone, which is not for this to tell
+        };
         let accounts = accounts.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let change = Change { writer, accounts, configured, shards: set.count };
         match change.attempt(reader, works() && rested_at <= Instant::now()).await {

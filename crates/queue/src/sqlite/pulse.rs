@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(10), Duration::f
 pub(crate) struct Pulse(Mutex<Option<Instant>>);
 
 impl Pulse {
-    /// Somebody watches until this is dropped: what takes longer than `patience` makes the queue one that is away, until
+    /// Somebody watches until `stop`: what takes longer than `patience` makes the queue one that is away, until
     /// the thread says otherwise.
     pub(crate) fn watched_by(
         status: Arc<Status>,
@@ -27,8 +27,8 @@ impl Pulse {
         stop: &CancellationToken,
     ) -> Arc<Self> {
         let pulse = Arc::new(Self::default());
-        let watched = Arc::downgrade(&pulse);
-        parts.thread("sqlite-watch", stop, move || watch(&watched, &status, patience));
+        let (watched, until) = (pulse.clone(), stop.clone());
+        parts.thread("sqlite-watch", stop, move || watch(&watched, &status, patience, &until));
         pulse
     }
 
@@ -51,21 +51,20 @@ impl Pulse {
     }
 }
 
-fn watch(pulse: &Weak<Pulse>, status: &Status, patience: Duration) {
+fn watch(pulse: &Pulse, status: &Status, patience: Duration, stop: &CancellationToken) {
     let why = format!(
         "nothing could be stored for {} ms: the disk does not answer, or another process keeps the file locked",
         patience.as_millis()
     );
     let silent = BrokerState::Away { why };
     let (shortest, longest) = LOOK_EVERY;
-    while let Some(pulse) = pulse.upgrade() {
+    while !stop.is_cancelled() {
         pulse.if_silent_for(patience, || {
             // What is known to be wrong says more.
             if status.is_up() {
                 status.change(&silent);
             }
         });
-        drop(pulse);
         thread::sleep((patience / LOOKS).clamp(shortest, longest));
     }
 }

@@ -93,7 +93,8 @@ async fn main() {
 
     let calls = refersion.simulator.calls();
     let after = &calls[calls_before.min(calls.len())..];
-    let probes: Vec<_> = times(&calls, Operation::List);
+    let struck: Vec<_> = calls.iter().filter(|call| call.fault.is_some()).cloned().collect();
+    let probes = times(&struck, Operation::List);
     println!("Refersion was away ({:?}) for {:.1} s; {sent} events were sent", arguments.how, lasted.as_secs_f64());
     println!("delivered:               {}", refersion.simulator.affiliates().len());
     println!("dead letters:            {}", config.dead_letters().await.len());

@@ -96,6 +96,13 @@ impl Refersion {
         self.simulator.calls().iter().filter(|call| call.operation == operation).count()
     }
 
+    /// The operations that were called for events, in order. Besides, it is asked whether keys work.
+    #[must_use]
+    pub fn operations(&self) -> Vec<Operation> {
+        let calls = self.simulator.calls().into_iter().map(|call| call.operation);
+        calls.filter(|operation| *operation != Operation::List).collect()
+    }
+
     /// Makes the next calls of an operation that mention `email` go wrong.
     pub fn fail(&self, operation: Operation, email: &str, times: Option<u64>, fault: Fault) {
         self.simulator.add_fault(FaultRule {

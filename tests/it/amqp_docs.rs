@@ -84,8 +84,7 @@ async fn check(program: Program) {
 
     assert_eq!((output.code, output.stdout.as_str()), (Some(0), ""), "{}", output.stderr);
     eventually("peter is deactivated", || async { refersion.statuses("peter@example.com") == ["DISABLED"] }).await;
-    let operations: Vec<_> = refersion.simulator.calls().iter().map(|call| call.operation).collect();
-    assert_eq!(operations, [Operation::New, Operation::Search, Operation::Get, Operation::StatusChange]);
+    assert_eq!(refersion.operations(), [Operation::New, Operation::Search, Operation::Get, Operation::StatusChange]);
 
     let output = program.publish(&shared_broker(), &format!("{}.intake.nobody", config.prefix)).await;
 

@@ -17,8 +17,7 @@ async fn the_documented_events_create_peter_and_then_deactivate_him() {
     let expected = ["6th St", "San Francisco", "CA", "94103", "US"];
     assert_eq!(address.map(|part| part.as_deref().unwrap_or_default()), expected);
     assert!(refersion.with_email("test@example.org").is_empty(), "the top-level address is not the affiliate's");
-    let operations: Vec<_> = refersion.simulator.calls().iter().map(|call| call.operation).collect();
-    assert_eq!(operations, [Operation::New, Operation::Search, Operation::Get, Operation::StatusChange]);
+    assert_eq!(refersion.operations(), [Operation::New, Operation::Search, Operation::Get, Operation::StatusChange]);
 }
 
 #[tokio::test]

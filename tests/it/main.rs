@@ -39,6 +39,7 @@ mod seed;
 mod shutdown;
 mod simulate;
 mod storm;
+#[cfg(debug_assertions)] // as the program, in which parts can be made to end
 mod supervision;
 mod tls;
 mod tracking;

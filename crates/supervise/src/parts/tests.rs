@@ -11,8 +11,8 @@ fn process() -> (Parts, CancellationToken) {
     (Parts::new(stop.clone()), stop)
 }
 
-fn failure(part: &str, how: How) -> Option<Failure> {
-    Some(Failure { part: part.to_owned(), how })
+fn failure(part: &str, how: How) -> Failure {
+    Failure { part: part.to_owned(), how }
 }
 
 /// A part that takes a while to end once it is asked to.
@@ -30,12 +30,12 @@ async fn a_part_that_returns_unasked_stops_the_others_which_end_in_their_own_tim
     let long = parts.supervise("long", &stop, drains(stop.clone(), SECOND * 5));
     let noticed = async {
         stop.cancelled().await;
-        assert_eq!((began.elapsed(), parts.failure()), (SECOND, failure("short", How::Returned)));
+        assert_eq!((began.elapsed(), parts.failure()), (SECOND, Some(failure("short", How::Returned))));
     };
     tokio::join!(short, long, noticed);
 
     assert_eq!(began.elapsed(), SECOND * 6);
-    assert_eq!(parts.failure(), failure("short", How::Returned), "the other one was asked");
+    assert_eq!(parts.failure(), Some(failure("short", How::Returned)), "the other one was asked");
 }
 
 #[tokio::test(start_paused = true)]
@@ -59,7 +59,7 @@ async fn a_panic_is_a_failure_also_after_the_stop() {
             panic!("broken");
         };
         tokio::spawn(parts.supervise("part", &stop, part)).await.expect("it is caught");
-        assert_eq!(parts.failure(), failure("part", How::Panicked(Some("broken"))));
+        assert_eq!(parts.failure(), Some(failure("part", How::Panicked(Some("broken")))));
         assert!(stop.is_cancelled());
     }
 }
@@ -69,7 +69,7 @@ async fn only_a_message_that_stands_in_the_source_is_told() {
     let (parts, stop) = process();
     let email = format!("{}@example.com", "peter");
     parts.supervise("part", &stop, async { panic!("no such person: {email}") }).await;
-    assert_eq!(parts.failure(), failure("part", How::Panicked(None)));
+    assert_eq!(parts.failure(), Some(failure("part", How::Panicked(None))));
     assert_eq!(parts.failure().expect("one").to_string(), "part has ended unasked: it panicked");
 }
 
@@ -80,7 +80,7 @@ async fn an_errand_may_end_by_itself_and_not_by_a_panic() {
     assert_eq!((parts.failure(), stop.is_cancelled()), (None, false));
 
     parts.errand("errand", async { panic!("broken") }).await;
-    assert_eq!(parts.failure(), failure("errand", How::Panicked(Some("broken"))));
+    assert_eq!(parts.failure(), Some(failure("errand", How::Panicked(Some("broken")))));
     assert!(stop.is_cancelled());
 }
 
@@ -99,7 +99,7 @@ async fn the_first_failure_is_the_one_that_is_told() {
     let asked_later = CancellationToken::new();
     let second = parts.supervise("second", &asked_later, drains(stop.clone(), SECOND));
     tokio::join!(second, parts.supervise("first", &stop, async {}));
-    assert_eq!(parts.failure(), failure("first", How::Returned));
+    assert_eq!(parts.failure(), Some(failure("first", How::Returned)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -115,7 +115,7 @@ async fn parts_of_a_part_are_parts_of_the_whole_whenever_they_fail() {
             inner.belong_to(&whole);
             failing.await;
         }
-        assert_eq!(whole.failure(), failure("inner", How::Returned));
+        assert_eq!(whole.failure(), Some(failure("inner", How::Returned)));
         assert!(stop.is_cancelled());
     }
 }
@@ -126,11 +126,11 @@ fn a_thread_is_a_part_as_any_other() {
     let named = || assert_eq!(thread::current().name(), Some("worker"));
     let run = |part: fn()| parts.thread("worker", &stop, part).expect("a thread").join().expect("it is caught");
     run(|| panic!("broken"));
-    assert_eq!(parts.failure(), failure("worker", How::Panicked(Some("broken"))));
+    assert_eq!(parts.failure(), Some(failure("worker", How::Panicked(Some("broken")))));
 
     let (parts, stop) = process();
     parts.thread("worker", &stop, named).expect("a thread").join().expect("it is caught");
-    assert_eq!(parts.failure(), failure("worker", How::Returned));
+    assert_eq!(parts.failure(), Some(failure("worker", How::Returned)));
 
     let (parts, stop) = process();
     stop.cancel();

@@ -38,15 +38,15 @@ pub(super) fn read(
 ) -> mpsc::Receiver<Result<Chunk, Fault>> {
     let (sender, receiver) = mpsc::channel(2);
     std::thread::spawn(move || {
-        let sent = Cell::new(0);
+        let handed_on = Cell::new(0);
         let send = |chunk: Result<Chunk, Fault>| {
             let last = chunk.as_ref().ok().and_then(|chunk| chunk.lines.last()).map(|line| line.number);
-            sent.set(last.unwrap_or(sent.get()));
+            handed_on.set(last.unwrap_or(handed_on.get()));
             sender.blocking_send(chunk).is_ok()
         };
         let filling = AssertUnwindSafe(|| fill(&mut lines, skip, chunk_lines.clamp(1, CHUNK_LINES), keep, &send));
         // Silence would look like the end of the file.
-        let filled = catch_unwind(filling).unwrap_or_else(|_| Err(panicked(sent.get())));
+        let filled = catch_unwind(filling).unwrap_or_else(|_| Err(panicked(handed_on.get())));
         if let Err(fault) = filled {
             send(Err(fault));
         }

@@ -3,24 +3,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
-use lapin::Acker;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
-use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, Consumer};
+use lapin::options::BasicAckOptions;
+use lapin::{Acker, Connection};
 use refersion_relay_model::AccountName;
-use refersion_relay_telemetry::{self as telemetry, Counted};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::cause::Cause;
-use super::connection::{self, Notice};
+use super::consuming::Consuming;
 use super::marks::{Marks, lock};
 use super::publisher::Publisher;
 use super::tally::InHand;
-use super::url::BrokerUrl;
-use super::{arrival, priority, properties, reader};
+use super::term::Term;
+use super::{arrival, properties, reader};
 use crate::owned::{Ownership, Settler};
 use crate::{Backoff, BrokerState, Delivery, Group, Message, Owned, Place, QueueError, Room, Settle, SettleError};
 
@@ -29,72 +26,58 @@ const STUCK_AFTER: u32 = 2;
 /// How long to ask whether somebody else has an account's held events.
 const ASKING: Duration = Duration::from_secs(2);
 
-/// Consumes one place over a connection of its own. Giving the place up is closing that connection, which returns
-/// everything unsettled in order and disturbs nothing else. A `basic.cancel` would activate the next consumer while
-/// deliveries of ours are still being worked; dropping a consumer on a shared connection can kill that connection.
+/// Consumes one place, over a channel of its own.
 pub(crate) async fn own(
-    url: &BrokerUrl,
+    consuming: &Arc<Consuming>,
     publisher: Arc<Publisher>,
     place: &Place,
     room: Room,
 ) -> Result<Owned, lapin::Error> {
     let queue = publisher.topology.names.queue(place);
-    let connection = match connection::connect(url, &queue).await {
-        Ok(connection) => connection,
-        Err(error) => return Err(reader::io_error(error.to_string())),
+    let (generation, connection) = match place {
+        Place::Held(_) => consuming.alone(&queue).await?,
+        _ => consuming.generation(&queue).await?,
     };
-    let priority = priority::priority(publisher.topology.worker, place);
-    let consuming = async {
-        if let Place::Held(account) = place {
-            until_alone(&connection, &publisher, &queue, account).await?;
-        }
-        let consuming = reader::answer(consume(&connection, &queue, room, priority)).await;
-        consuming.map_err(|error| reader::of_queue(error, &queue))
-    };
-    let consumer = match consuming.await {
-        Ok(consumer) => consumer,
-        Err(error) => {
-            if reader::is(&error, reader::NOT_FOUND) {
-                publisher.look_now();
-            }
-            connection::close(&connection).await;
-            return Err(error);
-        }
-    };
-    let ended = CancellationToken::new();
+    let ended = generation.term();
+    let if_dropped = ended.clone().drop_guard();
     let acknowledged = Arc::<AtomicU64>::default();
-    let closing = tokio::spawn({
-        let (consumer, ended, publisher) = (consumer.clone(), ended.clone(), publisher.clone());
-        let acknowledged = acknowledged.clone();
-        async move {
-            connection::watch(&connection, &ended, |notice| match notice {
-                // It has one channel, so that is of no more use than a connection that is gone.
-                Notice::Broken(why) | Notice::Error(why) => {
-                    tracing::debug!(queue.error = why, "a consuming connection was lost");
-                    publisher.metrics.connection_lost(telemetry::Connection::Consume);
-                    // The broker never has more unsettled deliveries out, so no more acknowledgements can be lost.
-                    let lost = acknowledged.load(Ordering::Relaxed).min(room.events.into());
-                    publisher.tally.uncertain(lost);
-                    ended.cancel();
-                }
-                Notice::Blocked(_) | Notice::Unblocked => {}
-            })
-            .await;
-            connection::close(&connection).await;
-            drop(consumer); // not before, since that cancels it
+    let (begin, begun) = oneshot::channel();
+    let (sender, deliveries) = mpsc::unbounded_channel();
+    let term = Term {
+        generation: generation.clone(),
+        connection,
+        disturbing: consuming.disturbing.clone(),
+        publisher: publisher.clone(),
+        place: place.clone(),
+        queue,
+        room,
+        ended: ended.clone(),
+        acknowledged: acknowledged.clone(),
+    };
+    let term = generation.spawn(term.run(begin, sender));
+    let begun = begun.await.unwrap_or_else(|_| Err(reader::io_error("the term was broken off".to_owned())));
+    if let Err(error) = begun {
+        if reader::is(&error, reader::NOT_FOUND) {
+            publisher.look_now();
         }
-    });
-    let open = publisher.metrics.connected(telemetry::Connection::Consume);
-    let origin = arrival::Origin::place(place);
-    let group = Group::of(place);
-    let owned =
-        RabbitOwned { consumer, publisher, ended: ended.clone(), closing, origin, group, acknowledged, _open: open };
+        return Err(error);
+    }
+    let owned = RabbitOwned {
+        deliveries,
+        publisher,
+        ended: if_dropped.disarm(),
+        term,
+        origin: arrival::Origin::place(place),
+        group: Group::of(place),
+        acknowledged,
+        _consuming: consuming.clone(),
+    };
     Ok(Owned::new(Box::new(owned), ended))
 }
 
 /// Waits until nobody else works a place, and has its `holder`, which keeps others out. A consumer that only stands by is
 /// not told so, and the broker counts it nowhere: its silence would say nothing.
-async fn until_alone(
+pub(super) async fn until_alone(
     connection: &Connection,
     publisher: &Publisher,
     queue: &str,
@@ -134,22 +117,6 @@ async fn is_taken(publisher: &Publisher, holder: &str) -> bool {
     matches!(timeout(ASKING, asking).await, Ok(Ok(true)))
 }
 
-async fn consume(
-    connection: &Connection,
-    queue: &str,
-    room: Room,
-    priority: Option<i32>,
-) -> Result<Consumer, lapin::Error> {
-    let channel = connection.create_channel().await?;
-    // Never zero: that would be "everything", into unbounded memory.
-    channel.basic_qos(room.events.max(1), BasicQosOptions::default()).await?;
-    let mut arguments = FieldTable::default();
-    if let Some(priority) = priority {
-        arguments.insert("x-priority".into(), AMQPValue::LongInt(priority));
-    }
-    channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), arguments).await
-}
-
 impl From<lapin::Error> for QueueError {
     fn from(error: lapin::Error) -> Self {
         Self::Away(Cause::of(&error).to_string())
@@ -157,15 +124,16 @@ impl From<lapin::Error> for QueueError {
 }
 
 struct RabbitOwned {
-    consumer: Consumer,
+    deliveries: mpsc::UnboundedReceiver<lapin::message::Delivery>,
     publisher: Arc<Publisher>,
     ended: CancellationToken,
-    /// Closes the connection when the term has ended.
-    closing: JoinHandle<()>,
+    /// Gives back what is in hand when it has ended.
+    term: JoinHandle<()>,
     origin: arrival::Origin,
     group: Option<Group>,
     acknowledged: Arc<AtomicU64>,
-    _open: Counted,
+    /// What others are consumed over is there for as long as any of them is.
+    _consuming: Arc<Consuming>,
 }
 
 #[async_trait]
@@ -175,14 +143,9 @@ impl Ownership for RabbitOwned {
             // A term that has ended yields nothing more, even if something is buffered: it could not be settled.
             biased;
             () = self.ended.cancelled() => return None,
-            delivery = self.consumer.next() => delivery,
+            delivery = self.deliveries.recv() => delivery,
         };
-        let Some(Ok(mut delivery)) = delivery else {
-            // The stream is not fused, and after an error or a cancel by the server nothing comes from it any more.
-            self.ended.cancel();
-            self.publisher.look_now(); // the queue may have been deleted
-            return None;
-        };
+        let mut delivery = delivery?;
         // A publisher can have written a count too; from the second delivery on it is the broker's own.
         let count = if delivery.redelivered { properties::delivery_count(&delivery.properties) } else { 0 };
         let message = arrival::message(&self.publisher.topology.names, self.origin, &mut delivery);
@@ -195,7 +158,7 @@ impl Ownership for RabbitOwned {
 
     async fn release(mut self: Box<Self>) {
         self.ended.cancel();
-        let _ = (&mut self.closing).await;
+        let _ = (&mut self.term).await;
     }
 }
 

@@ -1,0 +1,127 @@
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::StreamExt;
+use lapin::Consumer;
+use lapin::message::Delivery;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::cause::Cause;
+use super::consuming::{Disturbing, Use};
+use super::generation::{Generation, NotConsumed};
+use super::publisher::Publisher;
+use super::{consumer, priority, reader};
+use crate::{Place, Room};
+
+/// One term of one place: the channel that it is consumed over, from the first word to the last. It is a task of its own, so that
+/// whoever goes away meanwhile leaves nothing open, and so that it hears of its end while nobody asks for deliveries.
+pub(super) struct Term {
+    pub(super) generation: Arc<Generation>,
+    pub(super) connection: Use,
+    pub(super) disturbing: Disturbing,
+    pub(super) publisher: Arc<Publisher>,
+    pub(super) place: Place,
+    pub(super) queue: String,
+    pub(super) room: Room,
+    pub(super) ended: CancellationToken,
+    pub(super) acknowledged: Arc<AtomicU64>,
+}
+
+/// Why nothing more is delivered.
+enum End {
+    /// The owner does not want any more.
+    GivenUp,
+    /// The broker has taken the queue away.
+    Cancelled,
+    /// The broker has closed the channel, in its words.
+    Closed(String),
+    Lost,
+}
+
+impl Term {
+    /// Says when it has begun, and goes on until it has `ended` and everything in hand was given back.
+    pub(super) async fn run(
+        self,
+        begun: oneshot::Sender<Result<(), lapin::Error>>,
+        deliveries: mpsc::UnboundedSender<Delivery>,
+    ) {
+        let consumed = self.consume().await;
+        self.judge(&consumed);
+        match consumed {
+            Ok((channel, mut consumer)) => {
+                let _ = begun.send(Ok(())); // whoever has gone away has ended the term
+                let end = self.pass_on(&mut consumer, &deliveries).await;
+                self.end(end);
+                self.generation.give_back(&channel, consumer).await;
+            }
+            Err(NotConsumed { error, .. }) => {
+                let _ = begun.send(Err(reader::of_queue(error, &self.queue)));
+            }
+        }
+        if self.connection == Use::Alone {
+            self.generation.close();
+        }
+    }
+
+    async fn consume(&self) -> Result<(lapin::Channel, Consumer), NotConsumed> {
+        if let Place::Held(account) = &self.place {
+            let alone = consumer::until_alone(&self.generation.connection, &self.publisher, &self.queue, account);
+            let gone = || Err(reader::io_error("nobody wants it any more".to_owned()));
+            let alone = self.ended.run_until_cancelled(alone).await.unwrap_or_else(gone);
+            alone.map_err(|error| NotConsumed { error, disturbs: false })?;
+        }
+        let priority = priority::priority(self.publisher.topology.worker, &self.place);
+        self.generation.consume(&self.queue, self.room, priority).await
+    }
+
+    /// A place that disturbs others has a connection to itself until that works once.
+    fn judge<T>(&self, consumed: &Result<T, NotConsumed>) {
+        match consumed {
+            Ok(_) => self.disturbing.remove(&self.queue),
+            Err(NotConsumed { disturbs: true, .. }) => self.disturbing.insert(&self.queue),
+            Err(NotConsumed { disturbs: false, .. }) => {}
+        }
+    }
+
+    async fn pass_on(&self, consumer: &mut Consumer, deliveries: &mpsc::UnboundedSender<Delivery>) -> End {
+        let mut ended = pin!(self.ended.cancelled());
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = &mut ended => return if self.generation.is_lost() { End::Lost } else { End::GivenUp },
+                next = consumer.next() => next,
+            };
+            match next {
+                // There are no more of them than there is room for.
+                Some(Ok(delivery)) => {
+                    let _ = deliveries.send(delivery); // whoever has gone away ends the term
+                }
+                Some(Err(_)) if !self.generation.is_up() => return End::Lost,
+                Some(Err(error)) => return End::Closed(Cause::of(&error).to_string()),
+                None => return End::Cancelled,
+            }
+        }
+    }
+
+    fn end(&self, end: End) {
+        match end {
+            End::GivenUp => {}
+            End::Cancelled => self.publisher.look_now(), // the queue may have been deleted
+            End::Closed(why) => {
+                tracing::warn!(place = self.queue, "what was in hand comes again: {why}");
+                self.lose();
+                self.publisher.look_now();
+            }
+            End::Lost => self.lose(),
+        }
+        self.ended.cancel();
+    }
+
+    /// The broker never has more unsettled deliveries out, so no more acknowledgements can be lost.
+    fn lose(&self) {
+        let lost = self.acknowledged.load(Ordering::Relaxed).min(self.room.events.into());
+        self.publisher.tally.uncertain(lost);
+    }
+}

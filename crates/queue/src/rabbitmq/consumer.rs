@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::acknowledged::Acknowledged;
 use super::cause::Cause;
 use super::consuming::Consuming;
 use super::marks::{Marks, lock};
@@ -40,8 +40,8 @@ pub(crate) async fn own(
     };
     let ended = generation.term();
     let if_dropped = ended.clone().drop_guard();
-    let acknowledged = Arc::<AtomicU64>::default();
-    let (begin, begun) = oneshot::channel();
+    let acknowledged = Arc::<Acknowledged>::default();
+    let (say, said) = oneshot::channel();
     let (sender, deliveries) = mpsc::unbounded_channel();
     let term = Term {
         generation: generation.clone(),
@@ -54,8 +54,8 @@ pub(crate) async fn own(
         ended: ended.clone(),
         acknowledged: acknowledged.clone(),
     };
-    let term = generation.spawn(term.run(begin, sender));
-    let begun = begun.await.unwrap_or_else(|_| Err(reader::io_error("the term was broken off".to_owned())));
+    let term = generation.spawn(term.run(say, sender));
+    let begun = said.await.unwrap_or_else(|_| Err(reader::io_error("the term was broken off".to_owned())));
     if let Err(error) = begun {
         if reader::is(&error, reader::NOT_FOUND) {
             publisher.look_now();
@@ -131,7 +131,7 @@ struct RabbitOwned {
     term: JoinHandle<()>,
     origin: arrival::Origin,
     group: Option<Group>,
-    acknowledged: Arc<AtomicU64>,
+    acknowledged: Arc<Acknowledged>,
     /// What others are consumed over is there for as long as any of them is.
     _consuming: Arc<Consuming>,
 }
@@ -175,7 +175,7 @@ struct RabbitSettler {
     ended: CancellationToken,
     /// Where the original is.
     group: Option<Group>,
-    acknowledged: Arc<AtomicU64>,
+    acknowledged: Arc<Acknowledged>,
     _in_hand: InHand,
 }
 
@@ -207,7 +207,7 @@ impl Settler for RabbitSettler {
                 return Err(SettleError);
             }
         }
-        self.acknowledged.fetch_add(1, Ordering::Relaxed);
+        self.acknowledged.add();
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use super::url::BrokerUrl;
 /// What places are consumed over: one connection for all of them, with a channel for each. It is opened when the first place is
 /// taken up, and anew when it broke.
 ///
-/// A connection of its own has only a place whose queue would end the one of the others, until it works again.
+/// Only a place that would end it for the others has a connection to itself, until that works.
 pub(crate) struct Consuming {
     url: BrokerUrl,
     metrics: Metrics,
@@ -59,12 +59,13 @@ impl Consuming {
                 return Ok((shared, Use::Shared));
             }
         }
-        Ok((self.open(queue).await.map_err(away)?, Use::Alone))
+        self.alone(queue).await
     }
 
     /// A connection that nothing else is done over.
     pub(super) async fn alone(&self, queue: &str) -> Result<(Arc<Generation>, Use), lapin::Error> {
-        Ok((self.open(queue).await.map_err(away)?, Use::Alone))
+        let opened = self.open(queue).await?;
+        Ok((opened.map_err(|failure| away(&failure))?, Use::Alone))
     }
 
     /// The connection of all places. One at a time opens it, and what comes of that holds for everybody who waits meanwhile.
@@ -75,25 +76,26 @@ impl Consuming {
             return Ok(generation.clone());
         }
         if let Some(failure) = shared.failure.as_ref().filter(|_| self.attempts.load(Ordering::Relaxed) != before) {
-            return Err(away(failure.clone()));
+            return Err(away(failure));
         }
-        let opened = self.open("consume").await;
+        let opened = self.open("consume").await?;
         self.attempts.fetch_add(1, Ordering::Relaxed);
         *shared = match &opened {
             Ok(generation) => Shared { generation: Some(generation.clone()), failure: None },
             Err(failure) => Shared { generation: None, failure: Some(failure.clone()) },
         };
-        opened.map_err(away)
+        opened.map_err(|failure| away(&failure))
     }
 
-    async fn open(&self, purpose: &str) -> Result<Arc<Generation>, ConnectError> {
-        Generation::open(&self.url, purpose, &self.metrics, self.stop.child_token(), &self.generations).await
+    async fn open(&self, purpose: &str) -> Result<Result<Arc<Generation>, ConnectError>, lapin::Error> {
+        let opening = Generation::open(&self.url, purpose, &self.metrics, self.stop.child_token(), &self.generations);
+        let closed = || reader::io_error("the queue is closed".to_owned());
+        self.stop.run_until_cancelled(opening).await.ok_or_else(closed)
     }
 
     /// Ends every term, and closes what they were consumed over.
     pub(crate) async fn close(&self) {
         self.stop.cancel();
-        drop(self.shared.lock().await); // what is being opened ends at once
         self.generations.close();
         self.generations.wait().await;
     }
@@ -105,7 +107,7 @@ impl Drop for Consuming {
     }
 }
 
-fn away(error: ConnectError) -> lapin::Error {
+fn away(error: &ConnectError) -> lapin::Error {
     reader::io_error(error.to_string())
 }
 

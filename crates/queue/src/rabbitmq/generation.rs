@@ -46,7 +46,7 @@ pub(super) struct Generation {
 /// Why a queue is not consumed.
 pub(super) struct NotConsumed {
     pub(super) error: lapin::Error,
-    /// Whether it costs others their terms, or may: it has ended the connection, or says nothing, which on RabbitMQ 4 ends it later.
+    /// Whether it costs others their terms, or may: it has ended the connection, or says nothing, which ends it after a minute.
     pub(super) disturbs: bool,
 }
 
@@ -79,6 +79,9 @@ impl Generation {
             Notice::Blocked(_) | Notice::Unblocked => {} // what never publishes never is
         })
         .await;
+        if !self.connection.status().connected() {
+            self.lose("closed"); // as whoever used it last has heard before
+        }
         if let Some(why) = self.lost.get() {
             tracing::debug!(queue.error = why, "a consuming connection was lost");
             metrics.connection_lost(telemetry::Connection::Consume);
@@ -135,8 +138,13 @@ impl Generation {
         room: Room,
         priority: Option<i32>,
     ) -> Result<(Channel, Consumer), NotConsumed> {
-        let mut consuming = Box::pin(self.clone().begin(queue.to_owned(), room, priority));
         let turn = self.turns.acquire().await;
+        let channel = match self.within(PATIENCE, self.connection.create_channel()).await {
+            Some(Ok(channel)) => channel,
+            Some(Err(error)) => return Err(self.refused(error)),
+            None => return Err(self.unanswered("the broker opens no channel")),
+        };
+        let mut consuming = Box::pin(consume(channel.clone(), queue.to_owned(), room, priority));
         let answered = match self.within(TURN, &mut consuming).await {
             None if !self.over.is_cancelled() => {
                 drop(turn);
@@ -145,61 +153,56 @@ impl Generation {
             answered => answered,
         };
         match answered {
-            Some(Ok(consumed)) => Ok(consumed),
-            Some(Err(error)) => Err(NotConsumed { disturbs: self.is_ended_by(&error), error }),
-            None if self.over.is_cancelled() => {
-                let error = reader::io_error("the connection was closed meanwhile".to_owned());
-                Err(NotConsumed { error, disturbs: false })
-            }
+            Some(Ok(consumer)) => return Ok((channel, consumer)),
+            Some(Err(error)) => return Err(self.refused(error)),
+            None if self.over.is_cancelled() => {}
             None => {
-                self.give_back_when_it_answers(queue.to_owned(), consuming);
-                let disturbs = self.is_alive().await;
-                if !disturbs {
-                    self.lose("the broker does not answer");
+                self.close_when_it_answers(queue.to_owned(), channel, consuming);
+                if self.is_alive().await {
+                    return Err(NotConsumed { error: reader::silence_of(queue), disturbs: true });
                 }
-                Err(NotConsumed { error: reader::silence_of(queue), disturbs })
             }
         }
+        Err(self.unanswered("the broker does not answer"))
     }
 
-    async fn begin(
-        self: Arc<Self>,
-        queue: String,
-        room: Room,
-        priority: Option<i32>,
-    ) -> Result<(Channel, Consumer), lapin::Error> {
-        let channel = self.connection.create_channel().await?;
-        // Never zero: that would be "everything", into unbounded memory.
-        channel.basic_qos(room.events.max(1), BasicQosOptions::default()).await?;
-        let mut arguments = FieldTable::default();
-        if let Some(priority) = priority {
-            arguments.insert("x-priority".into(), AMQPValue::LongInt(priority));
+    fn refused(&self, error: lapin::Error) -> NotConsumed {
+        // Whether the broker has ended the connection for something that was asked over it.
+        let is_error = matches!(error.kind(), ErrorKind::ProtocolError(amqp) if amqp.get_id() != CONNECTION_FORCED);
+        NotConsumed { disturbs: is_error && !self.connection.status().connected(), error }
+    }
+
+    /// It is the broker that says nothing, not a queue; or it is over.
+    fn unanswered(&self, why: &str) -> NotConsumed {
+        if !self.over.is_cancelled() {
+            self.lose(why);
         }
-        let options = BasicConsumeOptions::default();
-        let consumer = channel.basic_consume(queue.as_str().into(), "".into(), options, arguments).await?;
-        Ok((channel, consumer))
+        NotConsumed { error: reader::io_error(why.to_owned()), disturbs: false }
     }
 
-    /// What is answered in time, and before it is over.
+    /// What is answered in time. An answer that ends the connection is one.
     async fn within<T>(&self, patience: Duration, asking: impl Future<Output = T>) -> Option<T> {
-        self.over.run_until_cancelled(timeout(patience, asking)).await?.ok()
+        tokio::select! {
+            biased;
+            answered = timeout(patience, asking) => answered.ok(),
+            () = self.over.cancelled() => None,
+        }
     }
 
-    /// Nobody waits for this answer any more, and what it brings must not stay in hand.
-    ///
-    /// The channel is not closed before: the broker could be closing it, with an error of the queue's, and where both do so at once
-    /// lapin takes the answer for a mistake and ends the connection.
-    fn give_back_when_it_answers(
+    /// Nobody waits for this answer any more, and what it brings must not stay in hand. So the channel is closed at once, though that is
+    /// answered later still.
+    fn close_when_it_answers(
         self: &Arc<Self>,
         queue: String,
-        consuming: impl Future<Output = Result<(Channel, Consumer), lapin::Error>> + Send + 'static,
+        channel: Channel,
+        consuming: impl Future<Output = Result<Consumer, lapin::Error>> + Send + 'static,
     ) {
         self.silent().insert(queue.clone());
         let generation = self.clone();
         self.spawn(async move {
-            if let Some(Ok((channel, consumer))) = generation.over.run_until_cancelled(consuming).await {
-                generation.give_back(&channel, consumer).await;
-            }
+            let closed = generation.over.run_until_cancelled(channel.close(200, "done".into())).await;
+            tracing::debug!(queue, ?closed, "what did not answer is closed");
+            drop(consuming); // not before, since its consumer would be cancelled
             generation.silent().remove(&queue);
         });
     }
@@ -219,14 +222,18 @@ impl Generation {
         drop(consumer); // not before, since that cancels it
     }
 
-    /// Whether the broker has ended the connection for something that was asked over it.
-    fn is_ended_by(&self, error: &lapin::Error) -> bool {
-        let is_error = matches!(error.kind(), ErrorKind::ProtocolError(amqp) if amqp.get_id() != CONNECTION_FORCED);
-        is_error && !self.connection.status().connected()
-    }
-
     async fn is_alive(&self) -> bool {
         let asking = async { self.connection.create_channel().await?.close(200, "done".into()).await };
-        timeout(ALIVE, asking).await.is_ok_and(|answered| answered.is_ok())
+        timeout(ALIVE, asking).await.is_ok() && self.is_up()
     }
+}
+
+async fn consume(channel: Channel, queue: String, room: Room, priority: Option<i32>) -> Result<Consumer, lapin::Error> {
+    // Never zero: that would be "everything", into unbounded memory.
+    channel.basic_qos(room.events.max(1), BasicQosOptions::default()).await?;
+    let mut arguments = FieldTable::default();
+    if let Some(priority) = priority {
+        arguments.insert("x-priority".into(), AMQPValue::LongInt(priority));
+    }
+    channel.basic_consume(queue.as_str().into(), "".into(), BasicConsumeOptions::default(), arguments).await
 }

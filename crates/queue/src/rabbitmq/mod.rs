@@ -1,5 +1,6 @@
 //! The port on RabbitMQ. Each file avoids the traps that its comments name; `ARCHITECTURE.md` lists them with their tests.
 
+mod acknowledged;
 mod arrival;
 mod broker;
 mod broker_version;

@@ -1,6 +1,5 @@
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::StreamExt;
 use lapin::Consumer;
@@ -8,6 +7,7 @@ use lapin::message::Delivery;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::acknowledged::Acknowledged;
 use super::cause::Cause;
 use super::consuming::{Disturbing, Use};
 use super::generation::{Generation, NotConsumed};
@@ -26,7 +26,7 @@ pub(super) struct Term {
     pub(super) queue: String,
     pub(super) room: Room,
     pub(super) ended: CancellationToken,
-    pub(super) acknowledged: Arc<AtomicU64>,
+    pub(super) acknowledged: Arc<Acknowledged>,
 }
 
 /// Why nothing more is delivered.
@@ -44,20 +44,28 @@ impl Term {
     /// Says when it has begun, and goes on until it has `ended` and everything in hand was given back.
     pub(super) async fn run(
         self,
-        begun: oneshot::Sender<Result<(), lapin::Error>>,
+        say: oneshot::Sender<Result<(), lapin::Error>>,
         deliveries: mpsc::UnboundedSender<Delivery>,
     ) {
-        let consumed = self.consume().await;
-        self.judge(&consumed);
-        match consumed {
+        let _ended = self.ended.clone().drop_guard(); // also by a panic
+        let begin = self.consume().await;
+        self.judge(&begin);
+        match begin {
             Ok((channel, mut consumer)) => {
-                let _ = begun.send(Ok(())); // whoever has gone away has ended the term
+                let _ = say.send(Ok(())); // whoever has gone away has ended the term
                 let end = self.pass_on(&mut consumer, &deliveries).await;
-                self.end(end);
+                self.account_for(&end);
+                self.ended.cancel();
+                if matches!(end, End::GivenUp | End::Cancelled) {
+                    self.acknowledged.until_passed_on().await;
+                }
                 self.generation.give_back(&channel, consumer).await;
+                if matches!(end, End::GivenUp) && self.generation.is_lost() {
+                    self.lose();
+                }
             }
             Err(NotConsumed { error, .. }) => {
-                let _ = begun.send(Err(reader::of_queue(error, &self.queue)));
+                let _ = say.send(Err(reader::of_queue(error, &self.queue)));
             }
         }
         if self.connection == Use::Alone {
@@ -77,8 +85,8 @@ impl Term {
     }
 
     /// A place that disturbs others has a connection to itself until that works once.
-    fn judge<T>(&self, consumed: &Result<T, NotConsumed>) {
-        match consumed {
+    fn judge<T>(&self, begin: &Result<T, NotConsumed>) {
+        match begin {
             Ok(_) => self.disturbing.remove(&self.queue),
             Err(NotConsumed { disturbs: true, .. }) => self.disturbing.insert(&self.queue),
             Err(NotConsumed { disturbs: false, .. }) => {}
@@ -105,7 +113,7 @@ impl Term {
         }
     }
 
-    fn end(&self, end: End) {
+    fn account_for(&self, end: &End) {
         match end {
             End::GivenUp => {}
             End::Cancelled => self.publisher.look_now(), // the queue may have been deleted
@@ -116,12 +124,11 @@ impl Term {
             }
             End::Lost => self.lose(),
         }
-        self.ended.cancel();
     }
 
     /// The broker never has more unsettled deliveries out, so no more acknowledgements can be lost.
     fn lose(&self) {
-        let lost = self.acknowledged.load(Ordering::Relaxed).min(self.room.events.into());
+        let lost = self.acknowledged.count().min(self.room.events.into());
         self.publisher.tally.uncertain(lost);
     }
 }

@@ -186,9 +186,10 @@ impl Topology {
         // Besides: what both have counted in with what stands for them; what was taken for right, and what was ever configured, with
         // who writes that; who reads letters; who gives shards up; who works an account's held events; and what is asked with.
         let queues = self.queues().len() as u64 + 2 * 2 + 2 * 2 + 1 + 1 + accounts + 2;
-        // A shard and an account's held events are worked over one each; and both publish, count and look.
-        let connections = shards + accounts + 1 + 2 * 3;
-        Needs { queues, connections, channels: 2 * connections + silence::ASKED as u64 }
+        // All shards and the intake are consumed over one, and an account's held events over one each; and both publish, count and look.
+        let connections = 1 + accounts + 2 * 3;
+        // Over each something is asked besides what it is there for.
+        Needs { queues, connections, channels: shards + 1 + 2 * connections + silence::ASKED as u64 }
     }
 
     /// The names of what does not exist, `more` held accounts included. Changes nothing.

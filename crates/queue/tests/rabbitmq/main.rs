@@ -19,5 +19,6 @@ mod reaching;
 mod routing;
 mod setup;
 mod shards;
+mod sharing;
 mod sweeping;
 mod upkeep;

@@ -9,6 +9,7 @@ mod full;
 mod limits;
 mod quiet;
 mod rights;
+mod sharing;
 mod sweeping;
 mod unfinished;
 

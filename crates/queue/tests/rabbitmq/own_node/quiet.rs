@@ -5,7 +5,7 @@ use refersion_relay_private_broker::PrivateBroker;
 use refersion_relay_queue::{Place, Queue};
 
 use super::node;
-use crate::support::events::{DELIVERED, SHARD, account, crowd, events};
+use crate::support::events::{DELIVERED, OTHER_SHARD, SHARD, account, crowd, events};
 use crate::support::rabbitmq::{Relay, settings};
 use crate::support::waiting::take;
 
@@ -25,6 +25,7 @@ async fn a_healthy_relay_writes_no_error_into_the_brokers_log() {
     first.store(&Place::Dead(Class::Rejected), events(0..3)).await;
     let second = Relay::start_with(&node.url(), settings.clone()).await;
     let mut owned = second.own(&SHARD).await;
+    let kept = second.own(&OTHER_SHARD).await;
     let mut held = second.own(&Place::Held(account("acme"))).await;
     for delivery in take(&mut owned, 5).await {
         delivery.settle(DELIVERED).await.unwrap();
@@ -47,6 +48,7 @@ async fn a_healthy_relay_writes_no_error_into_the_brokers_log() {
         relay.queue.close().await;
     }
 
+    assert!(kept.ended().is_cancelled(), "what is not given up ends with the queue");
     let found = complaints(&node).await.split_off(before);
 
     assert!(found.is_empty(), "{found:#?}");

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::broker_version::BrokerVersion;
 use super::cause::Cause;
+use super::consuming::Consuming;
 use super::management::{Limits, ManagementError, PolicyReport};
 use super::management_url::ManagementUrl;
 use super::marks::Marks;
@@ -57,6 +58,7 @@ pub struct RabbitMqSettings {
 pub struct RabbitMq {
     url: BrokerUrl,
     publisher: Arc<Publisher>,
+    consuming: Arc<Consuming>,
     storing: Storing,
 }
 
@@ -85,9 +87,10 @@ impl RabbitMq {
         let (names, accounts) = (Names::new(&prefix), Accounts::new(accounts));
         let topology = Topology { names, tiers, accounts, settles_in, worker };
         let settings = PublisherSettings { url: url.clone(), confirm_timeout, look_every };
+        let consuming = Arc::new(Consuming::new(url.clone(), metrics.clone()));
         let publisher = Arc::new(Publisher::start(settings, topology, metrics));
         let storing = Storing::start(url.clone(), publisher.clone());
-        Self { url, publisher, storing }
+        Self { url, publisher, consuming, storing }
     }
 
     /// What goes on in the background until the queue is closed.
@@ -261,7 +264,7 @@ impl Queue for RabbitMq {
     async fn own(&self, place: Place, room: Room) -> Result<Owned, QueueError> {
         self.registered().await;
         let (untaken, queue) = (&self.publisher.untaken, self.publisher.topology.names.queue(&place));
-        match consumer::own(&self.url, self.publisher.clone(), &place, room).await {
+        match consumer::own(&self.consuming, self.publisher.clone(), &place, room).await {
             Ok(owned) => {
                 if untaken.is_last(&queue) {
                     tracing::info!("every place can be taken up again");
@@ -362,6 +365,7 @@ impl Queue for RabbitMq {
 
     /// The broker then logs no lost connection.
     async fn close(&self) {
+        self.consuming.close().await;
         self.storing.close().await;
         self.publisher.close().await;
     }

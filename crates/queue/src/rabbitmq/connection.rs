@@ -106,11 +106,9 @@ pub(crate) enum Notice {
     Blocked(String),
     Unblocked,
     Broken(String),
-    /// One of its channels was closed; the connection is there still.
-    Error(String),
 }
 
-/// Passes a connection's notices to `tell` until it breaks or `stop` is cancelled.
+/// Passes a connection's notices to `tell` until it breaks or `stop` is cancelled. Each of them is told once, so only one watches.
 pub(crate) async fn watch(connection: &Connection, stop: &CancellationToken, tell: impl Fn(Notice)) {
     let mut events = std::pin::pin!(connection.events_listener());
     // What happened before the listener existed was told to nobody.
@@ -126,14 +124,11 @@ pub(crate) async fn watch(connection: &Connection, stop: &CancellationToken, tel
         match event {
             Some(Event::ConnectionBlocked(reason)) => tell(Notice::Blocked(reason)),
             Some(Event::ConnectionUnblocked) => tell(Notice::Unblocked),
-            Some(Event::Error(error)) => {
-                if !connection.status().connected() {
-                    tell(Notice::Broken(Cause::of(&error).to_string()));
-                    return;
-                }
-                tell(Notice::Error(Cause::of(&error).to_string()));
+            Some(Event::Error(error)) if !connection.status().connected() => {
+                tell(Notice::Broken(Cause::of(&error).to_string()));
+                return;
             }
-            Some(_) => {}
+            Some(_) => {} // of a channel that was closed, whoever has it hears
             None => {
                 tell(Notice::Broken("closed".to_owned()));
                 return;

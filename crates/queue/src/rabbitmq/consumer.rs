@@ -1,105 +1,71 @@
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
 use lapin::Acker;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
-use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, Consumer};
-use refersion_relay_telemetry::{self as telemetry, Counted};
+use lapin::options::BasicAckOptions;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::acknowledged::Acknowledged;
 use super::cause::Cause;
-use super::connection::{self, Notice};
+use super::consuming::Consuming;
 use super::publisher::Publisher;
 use super::tally::InHand;
-use super::url::BrokerUrl;
-use super::{alone, arrival, priority, properties, reader};
+use super::term::Term;
+use super::{alone, arrival, properties, reader};
 use crate::owned::{Ownership, Settler};
 use crate::{Backoff, BrokerState, Delivery, Group, Message, Owned, Place, QueueError, Room, Settle, SettleError};
 
 /// How many refusals of a copy in a row, by a broker that is up, mean that its place takes nothing.
 const STUCK_AFTER: u32 = 2;
 
-/// Consumes one place over a connection of its own. Giving the place up is closing that connection, which returns
-/// everything unsettled in order and disturbs nothing else. A `basic.cancel` would activate the next consumer while
-/// deliveries of ours are still being worked; dropping a consumer on a shared connection can kill that connection.
+/// Consumes one place, over a channel of its own.
 pub(crate) async fn own(
-    url: &BrokerUrl,
+    consuming: &Arc<Consuming>,
     publisher: Arc<Publisher>,
     place: &Place,
     room: Room,
 ) -> Result<Owned, lapin::Error> {
     let queue = publisher.topology.names.queue(place);
-    let connection = match connection::connect(url, &queue).await {
-        Ok(connection) => connection,
-        Err(error) => return Err(reader::io_error(error.to_string())),
+    let (generation, connection) = consuming.generation(&queue).await?;
+    let ended = generation.term();
+    let if_dropped = ended.clone().drop_guard();
+    let acknowledged = Arc::<Acknowledged>::default();
+    let (say, said) = oneshot::channel();
+    let (sender, deliveries) = mpsc::unbounded_channel();
+    let term = Term {
+        generation: generation.clone(),
+        connection,
+        disturbing: consuming.disturbing.clone(),
+        publisher: publisher.clone(),
+        place: place.clone(),
+        queue,
+        room,
+        ended: ended.clone(),
+        acknowledged: acknowledged.clone(),
     };
-    let priority = priority::priority(publisher.topology.worker, place);
-    let consuming = async {
-        let consuming = reader::answer(consume(&connection, &queue, room, priority)).await;
-        consuming.map_err(|error| reader::of_queue(error, &queue))
-    };
-    let consumer = match consuming.await {
-        Ok(consumer) => consumer,
-        Err(error) => {
-            if reader::is(&error, reader::NOT_FOUND) {
-                publisher.look_now();
-            }
-            connection::close(&connection).await;
-            return Err(error);
+    let term = generation.spawn(term.run(say, sender));
+    let begun = said.await.unwrap_or_else(|_| Err(reader::io_error("the term was broken off".to_owned())));
+    if let Err(error) = begun {
+        if reader::is(&error, reader::NOT_FOUND) {
+            publisher.look_now();
         }
-    };
-    let ended = CancellationToken::new();
-    let acknowledged = Arc::<AtomicU64>::default();
-    let closing = {
-        let (consumer, ended, publisher) = (consumer.clone(), ended.clone(), publisher.clone());
-        let acknowledged = acknowledged.clone();
-        async move {
-            connection::watch(&connection, &ended, |notice| match notice {
-                // It has one channel, so that is of no more use than a connection that is gone.
-                Notice::Broken(why) | Notice::Error(why) => {
-                    tracing::debug!(queue.error = why, "a consuming connection was lost");
-                    publisher.metrics.connection_lost(telemetry::Connection::Consume);
-                    // The broker never has more unsettled deliveries out, so no more acknowledgements can be lost.
-                    let lost = acknowledged.load(Ordering::Relaxed).min(room.events.into());
-                    publisher.tally.uncertain(lost);
-                    ended.cancel();
-                }
-                Notice::Blocked(_) | Notice::Unblocked => {}
-            })
-            .await;
-            connection::close(&connection).await;
-            drop(consumer); // not before, since that cancels it
-        }
-    };
-    let closing = tokio::spawn(publisher.parts.supervise(&format!("queue/consumer of {queue}"), &ended, closing));
-    let open = publisher.metrics.connected(telemetry::Connection::Consume);
-    let origin = arrival::Origin::place(place);
-    let group = Group::of(place);
-    let owned =
-        RabbitOwned { consumer, publisher, ended: ended.clone(), closing, origin, group, acknowledged, _open: open };
-    Ok(Owned::new(Box::new(owned), ended))
-}
-
-async fn consume(
-    connection: &Connection,
-    queue: &str,
-    room: Room,
-    priority: Option<i32>,
-) -> Result<Consumer, lapin::Error> {
-    let channel = connection.create_channel().await?;
-    // Never zero: that would be "everything", into unbounded memory.
-    channel.basic_qos(room.events.max(1), BasicQosOptions::default()).await?;
-    let mut arguments = FieldTable::default();
-    if let Some(priority) = priority {
-        arguments.insert("x-priority".into(), AMQPValue::LongInt(priority));
+        return Err(error);
     }
-    channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), arguments).await
+    let owned = RabbitOwned {
+        deliveries,
+        publisher,
+        ended: if_dropped.disarm(),
+        term,
+        origin: arrival::Origin::place(place),
+        group: Group::of(place),
+        acknowledged,
+        _consuming: consuming.clone(),
+    };
+    Ok(Owned::new(Box::new(owned), ended))
 }
 
 impl From<lapin::Error> for QueueError {
@@ -109,15 +75,16 @@ impl From<lapin::Error> for QueueError {
 }
 
 struct RabbitOwned {
-    consumer: Consumer,
+    deliveries: mpsc::UnboundedReceiver<lapin::message::Delivery>,
     publisher: Arc<Publisher>,
     ended: CancellationToken,
-    /// Closes the connection when the term has ended.
-    closing: JoinHandle<()>,
+    /// Gives back what is in hand when it has ended.
+    term: JoinHandle<()>,
     origin: arrival::Origin,
     group: Option<Group>,
-    acknowledged: Arc<AtomicU64>,
-    _open: Counted,
+    acknowledged: Arc<Acknowledged>,
+    /// What others are consumed over is there for as long as any of them is.
+    _consuming: Arc<Consuming>,
 }
 
 #[async_trait]
@@ -127,14 +94,9 @@ impl Ownership for RabbitOwned {
             // A term that has ended yields nothing more, even if something is buffered: it could not be settled.
             biased;
             () = self.ended.cancelled() => return None,
-            delivery = self.consumer.next() => delivery,
+            delivery = self.deliveries.recv() => delivery,
         };
-        let Some(Ok(mut delivery)) = delivery else {
-            // The stream is not fused, and after an error or a cancel by the server nothing comes from it any more.
-            self.ended.cancel();
-            self.publisher.look_now(); // the queue may have been deleted
-            return None;
-        };
+        let mut delivery = delivery?;
         // A publisher can have written a count too; from the second delivery on it is the broker's own.
         let count = if delivery.redelivered { properties::delivery_count(&delivery.properties) } else { 0 };
         let message = arrival::message(&self.publisher.topology.names, &self.origin, &mut delivery);
@@ -147,7 +109,7 @@ impl Ownership for RabbitOwned {
 
     async fn release(mut self: Box<Self>) {
         self.ended.cancel();
-        let _ = (&mut self.closing).await;
+        let _ = (&mut self.term).await;
     }
 }
 
@@ -164,7 +126,7 @@ struct RabbitSettler {
     ended: CancellationToken,
     /// Where the original is.
     group: Option<Group>,
-    acknowledged: Arc<AtomicU64>,
+    acknowledged: Arc<Acknowledged>,
     _in_hand: InHand,
 }
 
@@ -217,7 +179,7 @@ impl Settler for RabbitSettler {
                 return Err(SettleError);
             }
         }
-        self.acknowledged.fetch_add(1, Ordering::Relaxed);
+        self.acknowledged.add();
         Ok(())
     }
 }

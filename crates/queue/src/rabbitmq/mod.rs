@@ -1,5 +1,6 @@
 //! The port on RabbitMQ. Each file avoids the traps that its comments name; `ARCHITECTURE.md` lists them with their tests.
 
+mod acknowledged;
 mod alone;
 mod arrival;
 mod broker;
@@ -7,6 +8,8 @@ mod broker_version;
 mod cause;
 mod connection;
 mod consumer;
+mod consuming;
+mod generation;
 mod history;
 mod in_hand;
 mod left_behind;
@@ -25,6 +28,7 @@ mod silence;
 mod supervisor;
 mod sweep;
 mod tally;
+mod term;
 mod topology;
 mod untaken;
 mod upkeep;

@@ -58,7 +58,6 @@ impl Supervisor {
             Notice::Blocked(why) => self.change(&BrokerState::Blocked { why }),
             Notice::Unblocked => self.change(&BrokerState::Up),
             Notice::Broken(why) => link.fail(&why),
-            Notice::Error(_) => {} // whoever has the channel hears of it
         });
         tokio::select! {
             () = watching => {}

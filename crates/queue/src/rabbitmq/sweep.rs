@@ -15,6 +15,7 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::acknowledged::Acknowledged;
 use super::in_hand::{InHand, Subject};
 use super::publisher::Publisher;
 use super::reader::{Reader, answer};
@@ -58,6 +59,7 @@ pub(crate) async fn sweep(
         hand: InHand::new(in_flight.get()),
         copies: FuturesUnordered::new(),
         asking: None,
+        acknowledged: Acknowledged::default(),
         fates: VecDeque::new(),
         told: 0,
     };
@@ -72,6 +74,7 @@ pub(crate) async fn sweep(
     // What was copied or dropped and not acknowledged for certain may be there still, and a copy that is on its way may be
     // stored, which nobody waits for any more.
     sweeping.publisher.tally.uncertain(sweeping.hand.ready() + sweeping.copies.len() as u64);
+    sweeping.acknowledged.until_passed_on().await;
     let _ = answer(sweeping.channel.close(200, "done".into())).await;
     walked.map(|()| swept)
 }
@@ -91,6 +94,7 @@ struct Sweeping<'a> {
     hand: InHand,
     copies: FuturesUnordered<Copying>,
     asking: Option<(Asked, Asking)>,
+    acknowledged: Acknowledged,
     /// Not yet told to the judge.
     fates: VecDeque<Fate>,
     told: u64,
@@ -281,6 +285,7 @@ impl Sweeping<'_> {
                 result?;
                 match asked {
                     Asked::Acknowledge(tag) => {
+                        self.acknowledged.add();
                         let gone = self.hand.gone(tag);
                         for fate in &gone {
                             self.count(*fate);

@@ -181,9 +181,10 @@ impl Topology {
         // Besides: what both have counted in with what stands for them; what was taken for right, and what was ever configured, with
         // who writes that; who reads letters; and what is asked with.
         let queues = self.queues().len() as u64 + 2 * 2 + 2 * 2 + 1 + 2;
-        // A work queue and the intake are worked over one each; and both publish, count and look.
-        let connections = accounts + 1 + 2 * 3;
-        Needs { queues, connections, channels: 2 * connections + silence::ASKED as u64 }
+        // All places are consumed over one; and both publish, count and look.
+        let connections = 1 + 2 * 3;
+        // A channel for each work queue and the intake, and over each connection something is asked besides what it is there for.
+        Needs { queues, connections, channels: accounts + 1 + 2 * connections + silence::ASKED as u64 }
     }
 
     /// The names of what does not exist. Changes nothing.

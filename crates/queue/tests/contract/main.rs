@@ -61,6 +61,7 @@ contract! {
         many_who_publish_at_once_lose_nothing;
     owning:
         what_is_settled_is_gone_and_the_rest_comes_again_in_order,
+        much_that_is_settled_just_before_a_place_is_given_up_does_not_come_again,
         no_more_is_in_hand_than_there_is_room,
         the_second_owner_stands_by_until_the_first_gives_up,
         the_second_owner_of_one_process_stands_by_too,

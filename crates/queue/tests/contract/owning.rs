@@ -7,7 +7,7 @@ use refersion_relay_queue::{Queue, Room};
 use tokio::time::timeout;
 
 use crate::backend::Backend;
-use crate::support::events::{DELIVERED, bodies, body, events, moved, numbers, other_work, work};
+use crate::support::events::{DELIVERED, bodies, body, crowd, events, moved, numbers, other_work, work};
 use crate::support::instance::EVERYTHING;
 use crate::support::waiting::{nothing_comes, take, take_one, until_ended};
 
@@ -28,6 +28,23 @@ pub(crate) async fn what_is_settled_is_gone_and_the_rest_comes_again_in_order<B:
     let again = take(&mut owned, 6).await;
     assert_eq!(bodies(&again), numbers([1, 2, 5, 6, 7, 8]));
     assert!(again.iter().all(|delivery| delivery.redelivered));
+    nothing_comes(&mut owned).await;
+    owned.release().await;
+    relay.clean().await;
+}
+
+pub(crate) async fn much_that_is_settled_just_before_a_place_is_given_up_does_not_come_again<B: Backend>() {
+    let relay = B::start().await;
+    relay.store(&work(), crowd(0..101)).await;
+    let mut owned = relay.own(&work()).await;
+    for delivery in take(&mut owned, 100).await {
+        delivery.settle(DELIVERED).await.unwrap();
+    }
+
+    owned.release().await;
+
+    let mut owned = relay.own(&work()).await;
+    assert_eq!(bodies(&take(&mut owned, 1).await), ["100"]);
     nothing_comes(&mut owned).await;
     owned.release().await;
     relay.clean().await;

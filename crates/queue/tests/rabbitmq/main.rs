@@ -18,5 +18,6 @@ mod places;
 mod publishing;
 mod reaching;
 mod setup;
+mod sharing;
 mod sweeping;
 mod upkeep;

@@ -12,30 +12,9 @@ use tokio::time::timeout;
 
 use crate::support::events::{DELIVERED, bodies, crowd, events, numbers, other_work, work};
 use crate::support::instance::ROOM;
-use crate::support::rabbitmq::{Relay, settings, shared_broker};
+use crate::support::rabbitmq::{Relay, shared_broker};
 use crate::support::waiting::{PATIENCE, eventually, take, until_ended};
 use crate::support::wire::Wire;
-
-#[tokio::test]
-async fn an_owner_that_is_only_dropped_keeps_no_connection() {
-    let url = shared_broker();
-    let wire = Wire::to(&url).await;
-    let relay = Relay::start_with(&url, settings(&wire.url(&url))).await;
-    relay.store(&work(), events(0..5)).await;
-    let mut first = relay.own(&work()).await;
-    let in_hand = take(&mut first, 3).await;
-
-    eventually("one that publishes, counts or consumes each", async || (wire.connections() == 3).then_some(())).await;
-
-    drop(first); // as when a task panics or is aborted
-
-    eventually("no consuming connection", async || (wire.connections() == 2).then_some(())).await;
-    let mut second = relay.own(&work()).await;
-    assert_eq!(bodies(&take(&mut second, 5).await), numbers(0..5));
-    drop(in_hand);
-    second.release().await;
-    relay.clean().await;
-}
 
 #[tokio::test]
 async fn the_term_ends_with_its_queue_and_the_next_one_begins_when_it_is_back() {

@@ -1,12 +1,12 @@
-//! A wire between a relay and a broker, to stall and to cut.
+//! A wire between a relay and a broker, to stall, to cut, and to fail.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::tcp::ReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -22,12 +22,14 @@ pub(crate) struct Wire {
 }
 
 /// Connections are numbered as they come.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Orders {
     /// Those below this number pass nothing on.
     stalled: u64,
     /// Those below this number are closed.
     cut: u64,
+    /// Those over which somebody consumes this queue are ended with an error.
+    failing: Option<String>,
 }
 
 impl Wire {
@@ -88,6 +90,11 @@ impl Wire {
         let all = self.accepted.load(Ordering::SeqCst);
         self.orders.send_modify(|orders| orders.cut = all);
     }
+
+    /// Ends each connection over which somebody begins to consume this queue, in the broker's name and with an internal error.
+    pub(crate) fn fail_consuming(&self, queue: Option<&str>) {
+        self.orders.send_modify(|orders| orders.failing = queue.map(str::to_owned));
+    }
 }
 
 fn authority(url: &str) -> &str {
@@ -96,39 +103,77 @@ fn authority(url: &str) -> &str {
 }
 
 async fn connect(
-    near: TcpStream,
+    mut near: TcpStream,
     target: String,
     number: u64,
     mut orders: watch::Receiver<Orders>,
     received: Arc<AtomicU64>,
 ) {
-    let Ok(far) = TcpStream::connect(target).await else { return };
-    let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
+    let Ok(mut far) = TcpStream::connect(target).await else { return };
+    let ((near_read, mut near_write), (far_read, far_write)) = (near.split(), far.split());
     let there = pump(near_read, far_write, number, orders.clone(), None);
-    let back = pump(far_read, near_write, number, orders.clone(), Some(received));
-    tokio::select! {
-        _ = there => {}
-        _ = back => {}
-        _ = orders.wait_for(|orders| number < orders.cut) => {}
+    let back = pump(far_read, &mut near_write, number, orders.clone(), Some(received));
+    let ended = tokio::select! {
+        ended = there => ended.ok(),
+        _ = back => None,
+        _ = orders.wait_for(|orders| number < orders.cut) => None,
+    };
+    if let Some(End::Failed) = ended
+        && near.write_all(&internal_error()).await.is_ok()
+    {
+        let _ = near.read_to_end(&mut Vec::new()).await; // until the other side has read it
     }
 }
 
+/// Why nothing more is passed on.
+enum End {
+    Closed,
+    Failed,
+}
+
 async fn pump(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
+    mut from: ReadHalf<'_>,
+    mut to: impl AsyncWrite + Unpin,
     number: u64,
     mut orders: watch::Receiver<Orders>,
     counted: Option<Arc<AtomicU64>>,
-) -> io::Result<()> {
+) -> io::Result<End> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let count = from.read(&mut buffer).await?;
         if count == 0 || orders.wait_for(|orders| orders.stalled <= number).await.is_err() {
-            return Ok(());
+            return Ok(End::Closed);
+        }
+        let read = &buffer[..count];
+        let fails =
+            |queue: &String| consume(queue).is_some_and(|order| read.windows(order.len()).any(|at| at == order));
+        if counted.is_none() && orders.borrow().failing.as_ref().is_some_and(fails) {
+            return Ok(End::Failed);
         }
         if let Some(counted) = &counted {
             counted.fetch_add(count as u64, Ordering::SeqCst);
         }
-        to.write_all(&buffer[..count]).await?;
+        to.write_all(read).await?;
     }
+}
+
+/// How an order to consume a queue begins: `basic.consume`, a field that is always 0, and the name.
+fn consume(queue: &str) -> Option<Vec<u8>> {
+    let length = u8::try_from(queue.len()).ok()?;
+    Some([&[0, 60, 0, 20, 0, 0, length], queue.as_bytes()].concat())
+}
+
+/// `connection.close` with 541, for what was asked with `basic.consume`.
+fn internal_error() -> Vec<u8> {
+    const WORDS: &str = "INTERNAL_ERROR";
+    let mut method = vec![0, 10, 0, 50];
+    method.extend(541_u16.to_be_bytes());
+    method.push(u8::try_from(WORDS.len()).unwrap());
+    method.extend(WORDS.as_bytes());
+    method.extend([0, 60, 0, 20]);
+    let mut frame = vec![1, 0, 0];
+    frame.extend(u32::try_from(method.len()).unwrap().to_be_bytes());
+    frame.extend(method);
+    frame.push(0xce);
+    frame
 }

@@ -10,6 +10,7 @@ mod limits;
 mod poison;
 mod quiet;
 mod rights;
+mod sharing;
 mod sweeping;
 mod unfinished;
 

@@ -26,6 +26,7 @@ async fn a_healthy_relay_writes_no_error_into_the_brokers_log() {
     let second = Relay::start_with(&node.url(), settings.clone()).await;
     let mut owned = second.own(&work()).await;
     let mut other = second.own(&other_work()).await;
+    let kept = second.own(&Place::Intake).await;
     for delivery in take(&mut owned, 5).await {
         delivery.settle(DELIVERED).await.unwrap();
     }
@@ -47,6 +48,7 @@ async fn a_healthy_relay_writes_no_error_into_the_brokers_log() {
         relay.queue.close().await;
     }
 
+    assert!(kept.ended().is_cancelled(), "what is not given up ends with the queue");
     let found = complaints(&node).await.split_off(before);
 
     assert!(found.is_empty(), "{found:#?}");

@@ -12,7 +12,7 @@ use crate::support::waiting::take;
 
 /// Leaves a queue as a restarted broker does that died between remembering it and electing who leads it: with a member that
 /// has nothing, and waits to be told to vote.
-async fn leave_unfinished(node: &PrivateBroker, queue: &str) {
+pub(super) async fn leave_unfinished(node: &PrivateBroker, queue: &str) {
     let program = format!(
         r#"Name = rabbit_misc:r(<<"/">>, queue, <<"{queue}">>),
            {{ok, Queue}} = rabbit_amqqueue:lookup(Name),

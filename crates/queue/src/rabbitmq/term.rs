@@ -1,0 +1,128 @@
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use lapin::Consumer;
+use lapin::message::Delivery;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::acknowledged::Acknowledged;
+use super::cause::Cause;
+use super::consuming::{Disturbing, Use};
+use super::generation::{Generation, NotConsumed};
+use super::publisher::Publisher;
+use super::{priority, reader};
+use crate::{Place, Room};
+
+/// One term of one place: the channel that it is consumed over, from the first word to the last. It is a task of its own, so that
+/// whoever goes away meanwhile leaves nothing open, and so that it hears of its end while nobody asks for deliveries.
+pub(super) struct Term {
+    pub(super) generation: Arc<Generation>,
+    pub(super) connection: Use,
+    pub(super) disturbing: Disturbing,
+    pub(super) publisher: Arc<Publisher>,
+    pub(super) place: Place,
+    pub(super) queue: String,
+    pub(super) room: Room,
+    pub(super) ended: CancellationToken,
+    pub(super) acknowledged: Arc<Acknowledged>,
+}
+
+/// Why nothing more is delivered.
+enum End {
+    /// The owner does not want any more.
+    GivenUp,
+    /// The broker has taken the queue away.
+    Cancelled,
+    /// The broker has closed the channel, in its words.
+    Closed(String),
+    Lost,
+}
+
+impl Term {
+    /// Says when it has begun, and goes on until it has `ended` and everything in hand was given back.
+    pub(super) async fn run(
+        self,
+        say: oneshot::Sender<Result<(), lapin::Error>>,
+        deliveries: mpsc::UnboundedSender<Delivery>,
+    ) {
+        let _ended = self.ended.clone().drop_guard(); // also by a panic
+        let begin = self.consume().await;
+        self.judge(&begin);
+        match begin {
+            Ok((channel, mut consumer)) => {
+                let _ = say.send(Ok(())); // whoever has gone away has ended the term
+                let end = self.pass_on(&mut consumer, &deliveries).await;
+                self.account_for(&end);
+                self.ended.cancel();
+                if matches!(end, End::GivenUp | End::Cancelled) {
+                    self.acknowledged.until_passed_on().await;
+                }
+                self.generation.give_back(&channel, consumer).await;
+                if matches!(end, End::GivenUp) && self.generation.is_lost() {
+                    self.lose();
+                }
+            }
+            Err(NotConsumed { error, .. }) => {
+                let _ = say.send(Err(reader::of_queue(error, &self.queue)));
+            }
+        }
+        if self.connection == Use::Alone {
+            self.generation.close();
+        }
+    }
+
+    async fn consume(&self) -> Result<(lapin::Channel, Consumer), NotConsumed> {
+        let priority = priority::priority(self.publisher.topology.worker, &self.place);
+        self.generation.consume(&self.queue, self.room, priority).await
+    }
+
+    /// A place that disturbs others has a connection to itself until that works once.
+    fn judge<T>(&self, begin: &Result<T, NotConsumed>) {
+        match begin {
+            Ok(_) => self.disturbing.remove(&self.queue),
+            Err(NotConsumed { disturbs: true, .. }) => self.disturbing.insert(&self.queue),
+            Err(NotConsumed { disturbs: false, .. }) => {}
+        }
+    }
+
+    async fn pass_on(&self, consumer: &mut Consumer, deliveries: &mpsc::UnboundedSender<Delivery>) -> End {
+        let mut ended = pin!(self.ended.cancelled());
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = &mut ended => return if self.generation.is_lost() { End::Lost } else { End::GivenUp },
+                next = consumer.next() => next,
+            };
+            match next {
+                // There are no more of them than there is room for.
+                Some(Ok(delivery)) => {
+                    let _ = deliveries.send(delivery); // whoever has gone away ends the term
+                }
+                Some(Err(_)) if !self.generation.is_up() => return End::Lost,
+                Some(Err(error)) => return End::Closed(Cause::of(&error).to_string()),
+                None => return End::Cancelled,
+            }
+        }
+    }
+
+    fn account_for(&self, end: &End) {
+        match end {
+            End::GivenUp => {}
+            End::Cancelled => self.publisher.look_now(), // the queue may have been deleted
+            End::Closed(why) => {
+                tracing::warn!(place = self.queue, "what was in hand comes again: {why}");
+                self.lose();
+                self.publisher.look_now();
+            }
+            End::Lost => self.lose(),
+        }
+    }
+
+    /// The broker never has more unsettled deliveries out, so no more acknowledgements can be lost.
+    fn lose(&self) {
+        let lost = self.acknowledged.count().min(self.room.events.into());
+        self.publisher.tally.uncertain(lost);
+    }
+}

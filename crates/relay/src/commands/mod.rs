@@ -55,11 +55,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Exit> {
 async fn whole(command: impl AsyncFnOnce(&Parts) -> Result<(), Exit>) -> Result<(), Exit> {
     let failed = CancellationToken::new();
     let parts = Parts::new(failed.clone());
-    tokio::select! {
-        biased;
-        () = failed.cancelled() => Err(Exit::Said),
-        done = command(&parts) => done,
-    }
+    let done = failed.run_until_cancelled(command(&parts)).await;
+    done.filter(|_| parts.failure().is_none()).unwrap_or(Err(Exit::Said))
 }
 
 /// How long the queue may take to be reached by a command.

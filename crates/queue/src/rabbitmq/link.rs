@@ -13,6 +13,7 @@ use super::cause::Cause;
 use super::connection;
 use super::names::Address;
 use super::reader::answer;
+use super::tally::Appender;
 use super::topology::{DeclareError, Topology};
 use super::url::BrokerUrl;
 
@@ -46,10 +47,10 @@ pub(crate) struct Confirming {
 }
 
 impl Link {
-    pub(super) async fn open(url: &BrokerUrl, topology: &Topology) -> Result<Self, OpenError> {
+    pub(super) async fn open(url: &BrokerUrl, topology: &Topology, appender: &Appender) -> Result<Self, OpenError> {
         let connection =
             connection::connect(url, "publish").await.map_err(|error| OpenError::Away(error.to_string()))?;
-        match Self::prepare(&connection, topology).await {
+        match Self::prepare(&connection, topology, appender).await {
             Ok(confirming) => Ok(Self {
                 connection,
                 confirming: RwLock::new(Arc::new(confirming)),
@@ -64,9 +65,16 @@ impl Link {
         }
     }
 
-    async fn prepare(connection: &Connection, topology: &Topology) -> Result<Confirming, OpenError> {
+    async fn prepare(
+        connection: &Connection,
+        topology: &Topology,
+        appender: &Appender,
+    ) -> Result<Confirming, OpenError> {
         topology.declare(connection).await.map_err(OpenError::from)?;
-        Ok(Confirming::open(connection).await?)
+        let confirming = Confirming::open(connection).await?;
+        // Before anything is counted. And last of all: this publishes, and over a connection that is blocked nothing goes on.
+        appender.register(connection).await?;
+        Ok(confirming)
     }
 
     /// What to publish over now.

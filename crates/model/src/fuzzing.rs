@@ -8,7 +8,7 @@ use crate::shown::may_be_shown;
 use crate::surrogates::mended;
 use crate::text::{clean, is_invisible};
 use crate::{
-    AccountName, Command, Email, Envelope, Event, EventType, Fingerprint, Judgement, KeyPair, MAX_PLAIN_ID, Missing,
+    Command, Email, Envelope, Event, EventType, Fingerprint, Judgement, KeyPair, MAX_PLAIN_ID, Missing,
     MissingLastName, ParseError, Subject, judge, judge_in, without_byte_order_mark,
 };
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use refersion_relay_model::{AccountName, Class, DeadReason, EventType, Ignored, OmittedField, Shard};
+use refersion_relay_model::{AccountName, Class, DeadReason, EventType, Ignored, OmittedField};
 use refersion_relay_telemetry::{
     Connection, ConnectionRefused, Door, DoorKey, Metrics, MoveTo, OrderGivenUp, Parked, PublishOutcome,
     RefersionState, Refused, Wait,
@@ -77,11 +77,10 @@ fn exercise(metrics: &Metrics) {
     metrics.blocked(true);
     drop(metrics.stuck_on_the_way_to(MoveTo::Dead));
     metrics.declared_again(1);
-    for kind in ["account", "tier", "shards", "prefix", "place"] {
+    for kind in ["account", "tier", "prefix", "place"] {
         metrics.left_behind(kind, 1);
     }
-    metrics.ready(Shard { index: 3, count: 8 }, 1);
-    metrics.shards_in_use(8, true);
+    metrics.ready(&account, 1);
     metrics.held(&account, 1);
     metrics.retrying("1m", 1);
     drop((metrics.taken(true), metrics.lane(), metrics.owning_shard()));

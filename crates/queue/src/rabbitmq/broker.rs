@@ -262,6 +262,10 @@ impl Queue for RabbitMq {
             return Ok(());
         }
         let link = self.publisher.link().map_err(|error| QueueError::Away(error.to_string()))?;
+        if topology.accounts.get().iter().any(|account| !accounts.contains(account)) {
+            // What is left in the work queue of one that leaves has to be found.
+            self.remember().await?;
+        }
         // A new account must not keep the next connection from being used, so it counts only once its places are there.
         let wanted = Topology { accounts: Accounts::new(accounts.to_vec()), ..topology.clone() };
         match wanted.declare(&link.connection).await {

@@ -127,7 +127,7 @@ impl File {
             match Schema::of(&making)? {
                 Schema::Empty => schema::create(&making)?,
                 Schema::Earlier(version) => schema::upgrade(&making, version)?,
-                Schema::Current | Schema::Newer(_) | Schema::Foreign => {}
+                Schema::Current | Schema::Older(_) | Schema::Newer(_) | Schema::Foreign => {}
             }
             making.commit()?;
         }

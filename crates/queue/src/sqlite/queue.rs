@@ -193,7 +193,8 @@ impl Queue for Sqlite {
 
     async fn admit(&self, accounts: &[AccountName]) -> Result<(), QueueError> {
         let admitted = accounts.to_vec();
-        self.writer.run(1, move |work| work.admit(&admitted)).await?;
+        let admitting = timeout(self.settings.confirm_timeout, self.writer.run(1, move |work| work.admit(&admitted)));
+        admitting.await.map_err(|_| QueueError::Away("the disk does not answer".to_owned()))??;
         accounts.clone_into(&mut self.accounts.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(())
     }

@@ -105,6 +105,8 @@ pub(crate) enum Schema {
     Current,
     /// Written by an earlier release, and made current by whoever opens it.
     Earlier(i32),
+    /// Written by an earlier release that this one knows nothing of.
+    Older(i32),
     /// Written by a later release.
     Newer(i32),
     /// A database of somebody else.
@@ -124,7 +126,7 @@ impl Schema {
         Ok(match version.cmp(&VERSION) {
             _ if application != APPLICATION => Self::Foreign,
             std::cmp::Ordering::Less if upgrades(version).is_some() => Self::Earlier(version),
-            std::cmp::Ordering::Less => Self::Foreign,
+            std::cmp::Ordering::Less => Self::Older(version),
             std::cmp::Ordering::Equal => Self::Current,
             std::cmp::Ordering::Greater => Self::Newer(version),
         })
@@ -134,6 +136,10 @@ impl Schema {
     pub(crate) fn complaint(self) -> Option<String> {
         match self {
             Self::Empty | Self::Current | Self::Earlier(_) => None,
+            Self::Older(version) => Some(format!(
+                "it was written by an earlier release (format {version}, this is {VERSION}): let that release work it \
+                 until it is empty, then move it away"
+            )),
             Self::Newer(version) => Some(format!(
                 "it was written by a later release (format {version}, this is {VERSION}): run that release, or one after it"
             )),

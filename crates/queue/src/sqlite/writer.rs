@@ -99,7 +99,7 @@ impl Writer {
         patience: Duration,
     ) -> Self {
         let (tasks, queue) = std::sync::mpsc::channel();
-        let (status, state) = Status::new(path.clone(), metrics.clone());
+        let (status, state) = Status::new(path.clone(), metrics);
         let status = Arc::new(status);
         let pulse = Pulse::watched_by(status.clone(), patience);
         let thread = Thread {
@@ -349,7 +349,8 @@ impl Thread {
         let mut doing = Work::begin(&file.connection, &mut self.places)?;
         if !self.is_prepared {
             due::prepare(&file.connection)?;
-            doing.admit(&self.accounts.lock().unwrap_or_else(PoisonError::into_inner))?;
+            let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            doing.admit(&accounts)?;
         }
         work(&mut doing)?;
         let touched = doing.end()?;

@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use refersion_relay_queue::{Queue, RabbitMq, RabbitMqSettings, Sqlite};
 
-use crate::support::events::{OTHER_SHARD, account};
+use crate::support::events::{account, other_work};
 use crate::support::instance::Instance;
 use crate::support::rabbitmq::{Relay, settings, shared_broker};
 use crate::support::sqlite::{self, Embedded};
@@ -14,7 +14,7 @@ use crate::support::wire::Wire;
 pub(crate) trait Backend: Deref<Target = Instance<Self::Queue>> + Sized {
     type Queue: Queue + 'static;
 
-    /// Begins with nothing in the store. Knows two work queues, one tier and the account `acme`. Is up.
+    /// Begins with nothing in the store. Knows the accounts `acme` and `other`, and one tier. Is up.
     async fn start() -> Self;
 
     /// Another process that uses the same store. Is up.
@@ -41,7 +41,7 @@ impl Backend for Embedded {
     async fn lose_terms(&self) {
         // Somebody who wants the lease, whatever the test does.
         let other = self.another().await;
-        let owned = other.own(&OTHER_SHARD).await;
+        let owned = other.own(&other_work()).await;
         self.silence_holder();
         owned.release().await;
         other.queue.close().await;
@@ -89,7 +89,7 @@ impl Backend for OnBroker {
     }
 
     async fn clean(mut self) {
-        // The broker made its places when something first went there.
+        // Some tests have admitted it.
         self.relay.settings.accounts.push(account("stranger"));
         self.relay.clean().await;
     }

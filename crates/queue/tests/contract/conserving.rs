@@ -1,11 +1,11 @@
 //! Every event is accounted for.
 
-use refersion_relay_model::{Class, Shard};
+use refersion_relay_model::Class;
 use refersion_relay_queue::{Action, Conservation, Ending, Group, InFlight, Place, Queue, Settle};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::Backend;
-use crate::support::events::{DELIVERED, SHARD, TIER, account, body, crowd, dead};
+use crate::support::events::{DELIVERED, body, crowd, dead, other_later, other_work, work};
 use crate::support::judges::{by, replay};
 use crate::support::waiting::{eventually, take};
 
@@ -21,9 +21,9 @@ async fn sum<B: Backend>(relay: &B, wanted: impl Fn(&Conservation) -> bool) -> C
 
 pub(crate) async fn whatever_becomes_of_an_event_it_is_accounted_for<B: Backend>() {
     let relay = B::start().await;
-    relay.store(&SHARD, crowd(0..20)).await;
+    relay.store(&work(), crowd(0..20)).await;
     relay.store(&Place::Dead(Class::Invalid), crowd(20..22)).await;
-    let mut owned = relay.own(&SHARD).await;
+    let mut owned = relay.own(&work()).await;
     let mut deliveries = take(&mut owned, 20).await;
 
     let in_hand = sum(&relay, |sum| sum.accepted == 22).await;
@@ -35,8 +35,8 @@ pub(crate) async fn whatever_becomes_of_an_event_it_is_accounted_for<B: Backend>
             0..8 => DELIVERED,
             8..10 => Settle::Done(Ending::Ignored),
             10..13 => Settle::Move(Place::Dead(Class::Rejected), dead(&headers, Class::Rejected)),
-            13 => Settle::Move(Place::Held(account("acme")), Box::new(headers)),
-            _ => Settle::Move(Place::Later(Shard { index: 1, count: 2 }, TIER), Box::new(headers)),
+            13 => Settle::Move(other_work(), Box::new(headers)),
+            _ => Settle::Move(other_later(), Box::new(headers)),
         };
         delivery.settle(settle).await.unwrap();
     }
@@ -55,10 +55,10 @@ pub(crate) async fn whatever_becomes_of_an_event_it_is_accounted_for<B: Backend>
     assert_eq!(
         (sum.dead(), sum.waiting()),
         (3, 8),
-        "two invalid, one rejected; five in hand, one held, one later, one replayed"
+        "two invalid, one rejected; five in hand, one of another account, one later, one replayed"
     );
     let there = |group| sum.stocks.iter().find(|stock| stock.group == group).unwrap().events;
-    assert_eq!((there(Group::Held), there(Group::Dead(Class::Rejected)), there(Group::Work)), (1, 1, 7));
+    assert_eq!((there(Group::Dead(Class::Rejected)), there(Group::Work)), (1, 8));
     assert!(sum.stocks.iter().all(|stock| stock.difference == 0), "{sum}");
     assert!(sum.tolerance.events() == 0 && sum.holds(), "{sum}");
     drop(deliveries);
@@ -69,9 +69,9 @@ pub(crate) async fn whatever_becomes_of_an_event_it_is_accounted_for<B: Backend>
 pub(crate) async fn several_processes_are_counted_together<B: Backend>() {
     let relay = B::start().await;
     let other = relay.another().await;
-    relay.store(&SHARD, crowd(0..5)).await;
-    other.store(&SHARD, crowd(5..12)).await;
-    let mut owned = other.own(&SHARD).await;
+    relay.store(&work(), crowd(0..5)).await;
+    other.store(&work(), crowd(5..12)).await;
+    let mut owned = other.own(&work()).await;
     for delivery in take(&mut owned, 12).await {
         delivery.settle(DELIVERED).await.unwrap();
     }

@@ -3,16 +3,14 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use refersion_relay_model::{Class, Shard};
+use refersion_relay_model::Class;
 use refersion_relay_queue::{Action, Death, Headers, Message, Place, Settle};
 
 use crate::backend::Backend;
-use crate::support::events::{DELIVERED, INVALID, OTHER_SHARD, SHARD, TIER, account};
+use crate::support::events::{DELIVERED, INVALID, account, later, other_later, other_work, work};
 use crate::support::instance::EVERYTHING;
 use crate::support::judges::{by, sweep};
 use crate::support::waiting::{take, take_one};
-
-const LATER: Place = Place::Later(Shard { index: 0, count: 2 }, TIER);
 
 fn at(millis: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_000 + millis)
@@ -29,7 +27,6 @@ fn full() -> Headers {
         attempts: 3,
         first_failed_at: Some(at(2)),
         generation: 4,
-        held_at: Some(at(3)),
         create_only: true,
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
         death: None,
@@ -57,7 +54,6 @@ fn bare() -> Headers {
         attempts: 0,
         first_failed_at: None,
         generation: 0,
-        held_at: None,
         create_only: false,
         traceparent: None,
         death: None,
@@ -70,20 +66,25 @@ fn all_kinds() -> Vec<Headers> {
     vec![bare(), full(), large]
 }
 
+/// As they are taken from an account's work queue, which is what names the account.
+fn of(name: &str, headers: Headers) -> Headers {
+    Headers { account: Some(account(name)), ..headers }
+}
+
 fn message(headers: Headers) -> Message {
     Message { body: Bytes::from_static(b"{}"), headers }
 }
 
 pub(crate) async fn headers_survive_every_place<B: Backend>() {
     let relay = B::start().await;
-    for place in [SHARD, LATER, Place::Held(account("acme"))] {
+    for place in [work(), later()] {
         for headers in all_kinds() {
             relay.store(&place, [message(headers)]).await;
         }
-        let mut owned = relay.own(if place == LATER { &SHARD } else { &place }).await;
+        let mut owned = relay.own(&work()).await;
         for headers in all_kinds() {
             let delivery = take_one(&mut owned).await;
-            assert_eq!(delivery.message.headers, headers, "{place:?}");
+            assert_eq!(delivery.message.headers, of("acme", headers), "{place:?}");
             delivery.settle(DELIVERED).await.unwrap();
         }
         owned.release().await;
@@ -103,17 +104,17 @@ pub(crate) async fn headers_survive_every_place<B: Backend>() {
 
 pub(crate) async fn headers_survive_every_move<B: Backend>() {
     let relay = B::start().await;
-    let held = Place::Held(account("stranger"));
     let dead = Headers { death: Some(death(Class::Invalid)), ..full() };
-    relay.store(&SHARD, [message(full())]).await;
-    let route = [(&SHARD, &OTHER_SHARD), (&OTHER_SHARD, &held), (&held, &LATER), (&SHARD, &INVALID)];
+    relay.store(&work(), [message(full())]).await;
+    let route =
+        [("acme", later()), ("acme", other_work()), ("other", other_later()), ("other", work()), ("acme", INVALID)];
     for (from, to) in route {
-        let mut owned = relay.own(from).await;
+        let mut owned = relay.own(&Place::Work(account(from))).await;
         let delivery = take_one(&mut owned).await;
-        assert_eq!(delivery.message.headers, full(), "at {from:?}");
+        assert_eq!(delivery.message.headers, of(from, full()), "at {from}");
         assert_eq!(&delivery.message.body[..], b"{}");
-        let headers = if *to == INVALID { dead.clone() } else { delivery.message.headers.clone() };
-        delivery.settle(Settle::Move(to.clone(), Box::new(headers))).await.unwrap();
+        let headers = if to == INVALID { dead.clone() } else { delivery.message.headers.clone() };
+        delivery.settle(Settle::Move(to, Box::new(headers))).await.unwrap();
         owned.release().await;
     }
     // A letter that stays.
@@ -143,16 +144,17 @@ pub(crate) async fn headers_survive_every_move<B: Backend>() {
 
 pub(crate) async fn what_a_move_changes_is_changed_and_nothing_else<B: Backend>() {
     let relay = B::start().await;
-    relay.store(&SHARD, [message(full())]).await;
-    let mut owned = relay.own(&SHARD).await;
-    let changed = Headers { attempts: 7, held_at: None, first_failed_at: Some(at(9)), ..full() };
+    relay.store(&work(), [message(full())]).await;
+    let mut owned = relay.own(&work()).await;
+    let changed = Headers { attempts: 7, first_failed_at: Some(at(9)), ..full() };
 
-    take_one(&mut owned).await.settle(Settle::Move(SHARD, Box::new(changed.clone()))).await.unwrap();
+    take_one(&mut owned).await.settle(Settle::Move(work(), Box::new(changed.clone()))).await.unwrap();
     let again = take_one(&mut owned).await;
     assert_eq!(again.message.headers, changed);
-    again.settle(Settle::Move(SHARD, Box::new(bare()))).await.unwrap();
+    again.settle(Settle::Move(work(), Box::new(bare()))).await.unwrap();
 
-    assert_eq!(take_one(&mut owned).await.message.headers, bare(), "nothing of what was there remains");
+    let last = take_one(&mut owned).await.message.headers;
+    assert_eq!(last, of("acme", bare()), "nothing of what was there remains");
     owned.release().await;
     relay.clean().await;
 }
@@ -167,9 +169,9 @@ pub(crate) async fn bodies_are_the_same_to_the_byte<B: Backend>() {
         Bytes::from_static(b" {\"a\" : 1e400}\n"),
     ];
     for body in &bodies {
-        relay.store(&SHARD, [Message { body: body.clone(), headers: full() }]).await;
+        relay.store(&work(), [Message { body: body.clone(), headers: full() }]).await;
     }
-    let mut owned = relay.own(&SHARD).await;
+    let mut owned = relay.own(&work()).await;
     for (delivery, body) in take(&mut owned, bodies.len()).await.into_iter().zip(&bodies) {
         assert!(delivery.message.body == *body, "{} bytes as they were published", body.len());
         let headers = Box::new(Headers { death: Some(death(Class::Invalid)), ..full() });
@@ -182,13 +184,13 @@ pub(crate) async fn bodies_are_the_same_to_the_byte<B: Backend>() {
     }
 
     let mut judge = |letter: &refersion_relay_queue::Letter| Action::Move {
-        place: OTHER_SHARD,
+        place: other_work(),
         headers: Box::new(letter.message.headers.replayed()),
         subject: 1,
     };
     sweep(&*relay, 10, &mut Bytewise(&mut judge)).await;
 
-    let mut owned = relay.own(&OTHER_SHARD).await;
+    let mut owned = relay.own(&other_work()).await;
     for (delivery, body) in take(&mut owned, bodies.len()).await.into_iter().zip(&bodies) {
         assert!(delivery.message.body == *body, "{} bytes after the replay", body.len());
     }

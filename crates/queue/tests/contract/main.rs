@@ -8,6 +8,7 @@ mod backend;
 #[expect(dead_code, reason = "shared with the binaries of the backends, which need other parts of it")]
 mod support;
 
+mod accounts;
 mod conserving;
 mod headers;
 mod letters;
@@ -36,6 +37,15 @@ macro_rules! contract {
 }
 
 contract! {
+    accounts:
+        what_is_for_an_account_that_was_never_admitted_is_unrouted,
+        what_comes_out_of_a_tier_for_such_an_account_is_unrouted_too,
+        an_account_that_is_admitted_has_its_queue_from_then_on_in_every_process,
+        a_work_queue_is_taken_up_as_soon_as_its_account_is_admitted,
+        the_queue_names_the_account_whatever_an_event_says,
+        an_owner_that_goes_is_not_noticed_by_those_of_other_accounts,
+        an_account_that_leaves_keeps_what_waits_and_what_comes_and_goes_on_in_order,
+        accounts_that_come_and_go_at_once_leave_the_others_alone;
     conserving:
         whatever_becomes_of_an_event_it_is_accounted_for,
         several_processes_are_counted_together;
@@ -61,17 +71,12 @@ contract! {
         nothing_is_settled_once_a_place_was_given_up,
         a_lost_term_settles_nothing,
         deliveries_that_were_not_settled_are_counted,
-        ordinary_lost_terms_do_not_use_an_event_up,
-        an_event_that_is_delivered_a_hundred_times_and_never_settled_is_poison;
+        what_is_given_back_a_hundred_times_is_not_used_up_and_keeps_its_order;
     places:
         every_place_is_one_of_its_own,
-        later_is_not_before_its_delay_and_on_its_own_shard,
+        later_is_not_before_its_delay_and_in_its_own_queue,
         equal_delays_keep_their_order,
         what_comes_later_comes_behind_what_is_there,
-        an_account_that_nobody_configured_has_a_place_too,
-        a_held_account_has_an_owner_who_moves_its_events_back_in_order,
-        who_owns_held_events_is_alone_with_them,
-        who_owns_held_events_knows_when_none_is_left,
         nothing_is_published_to_the_intake_and_a_place_that_is_missing_is_empty,
         a_moved_event_is_at_its_new_place_only,
         a_move_that_is_not_answered_leaves_the_event_at_one_place,

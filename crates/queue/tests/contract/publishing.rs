@@ -7,17 +7,17 @@ use futures_util::future::join_all;
 use refersion_relay_queue::{Place, PublishError, Queue, Room};
 
 use crate::backend::Backend;
-use crate::support::events::{DELIVERED, OTHER_SHARD, SHARD, bodies, body, crowd, event, events, numbers};
+use crate::support::events::{DELIVERED, bodies, body, crowd, event, events, numbers, other_work, work};
 use crate::support::waiting::{nothing_comes, take};
 
 pub(crate) async fn what_was_stored_is_there_for_somebody_else<B: Backend>() {
     let relay = B::start().await;
     let other = relay.another().await;
 
-    relay.store(&SHARD, events(0..20)).await;
+    relay.store(&work(), events(0..20)).await;
 
-    assert_eq!(other.depth(&SHARD).await, 20);
-    let mut owned = other.own(&SHARD).await;
+    assert_eq!(other.depth(&work()).await, 20);
+    let mut owned = other.own(&work()).await;
     assert_eq!(bodies(&take(&mut owned, 20).await), numbers(0..20));
     owned.release().await;
     relay.clean().await;
@@ -26,12 +26,12 @@ pub(crate) async fn what_was_stored_is_there_for_somebody_else<B: Backend>() {
 pub(crate) async fn what_was_stored_is_there_after_whoever_stored_it_went_away<B: Backend>() {
     let relay = B::start().await;
     let first = relay.another().await;
-    first.store(&SHARD, events(0..20)).await;
+    first.store(&work(), events(0..20)).await;
 
     drop(first); // nothing is closed
 
     let second = relay.another().await;
-    let mut owned = second.own(&SHARD).await;
+    let mut owned = second.own(&work()).await;
     assert_eq!(bodies(&take(&mut owned, 20).await), numbers(0..20));
     owned.release().await;
     relay.clean().await;
@@ -39,9 +39,9 @@ pub(crate) async fn what_was_stored_is_there_after_whoever_stored_it_went_away<B
 
 pub(crate) async fn the_events_of_one_subject_keep_the_order_of_their_batch<B: Backend>() {
     let relay = B::start().await;
-    relay.store(&SHARD, events(0..50)).await;
+    relay.store(&work(), events(0..50)).await;
 
-    let mut owned = relay.own(&SHARD).await;
+    let mut owned = relay.own(&work()).await;
 
     assert_eq!(bodies(&take(&mut owned, 50).await), numbers(0..50));
     owned.release().await;
@@ -51,12 +51,12 @@ pub(crate) async fn the_events_of_one_subject_keep_the_order_of_their_batch<B: B
 pub(crate) async fn batches_that_follow_one_another_keep_their_order<B: Backend>() {
     let relay = B::start().await;
     let other = relay.another().await;
-    let mut owned = relay.own(&SHARD).await;
+    let mut owned = relay.own(&work()).await;
 
     for begin in (0..60).step_by(10) {
         let instance = if begin % 20 == 0 { &*relay } else { &other };
-        instance.store(&SHARD, crowd(begin..begin + 5)).await;
-        instance.store(&SHARD, events(begin + 5..begin + 10)).await;
+        instance.store(&work(), crowd(begin..begin + 5)).await;
+        instance.store(&work(), events(begin + 5..begin + 10)).await;
     }
 
     let taken = bodies(&take(&mut owned, 60).await);
@@ -77,12 +77,12 @@ pub(crate) async fn a_refused_event_holds_back_the_later_ones_of_its_subject_and
     let results = relay
         .queue
         .publish(vec![
-            (SHARD, event("one", "0")),
+            (work(), event("one", "0")),
             (Place::Intake, event("one", "1")),
-            (OTHER_SHARD, event("one", "2")),
-            (SHARD, event("two", "3")),
-            (SHARD, event("one", "4")),
-            (SHARD, namesake),
+            (other_work(), event("one", "2")),
+            (work(), event("two", "3")),
+            (work(), event("one", "4")),
+            (work(), namesake),
         ])
         .await;
 
@@ -92,11 +92,11 @@ pub(crate) async fn a_refused_event_holds_back_the_later_ones_of_its_subject_and
     for position in [1, 2, 4] {
         assert!(matches!(&results[position], Err(PublishError::Refused(_))), "{position}: {:?}", results[position]);
     }
-    let mut owned = relay.own(&SHARD).await;
+    let mut owned = relay.own(&work()).await;
     let stored: BTreeSet<_> = bodies(&take(&mut owned, 3).await).into_iter().collect();
     assert_eq!(stored, BTreeSet::from(["0", "3", "5"].map(str::to_owned)));
     nothing_comes(&mut owned).await;
-    assert_eq!(relay.depth(&OTHER_SHARD).await, 0);
+    assert_eq!(relay.depth(&other_work()).await, 0);
     owned.release().await;
     relay.clean().await;
 }
@@ -104,7 +104,7 @@ pub(crate) async fn a_refused_event_holds_back_the_later_ones_of_its_subject_and
 pub(crate) async fn results_come_in_the_order_of_the_batch<B: Backend>() {
     let relay = B::start().await;
     let refused = |number: usize| number % 7 == 3;
-    let place = |number| if refused(number) { Place::Intake } else { SHARD };
+    let place = |number| if refused(number) { Place::Intake } else { work() };
     let batch = crowd(0..100).into_iter().enumerate().map(|(number, message)| (place(number), message)).collect();
 
     let results = relay.queue.publish(batch).await;
@@ -113,7 +113,7 @@ pub(crate) async fn results_come_in_the_order_of_the_batch<B: Backend>() {
     for (number, result) in results.iter().enumerate() {
         assert_eq!(result.is_err(), refused(number), "{number}: {result:?}");
     }
-    relay.until_depth(&SHARD, (0..100).filter(|number| !refused(*number)).count() as u64).await;
+    relay.until_depth(&work(), (0..100).filter(|number| !refused(*number)).count() as u64).await;
     relay.clean().await;
 }
 
@@ -125,12 +125,12 @@ pub(crate) async fn a_publish_of_nothing_has_no_results<B: Backend>() {
 
 pub(crate) async fn a_publish_goes_on_when_its_caller_goes_away<B: Backend>() {
     let relay = B::start().await;
-    let batch = events(0..200).into_iter().map(|message| (SHARD, message)).collect();
+    let batch = events(0..200).into_iter().map(|message| (work(), message)).collect();
 
     let gone = relay.queue.publish(batch).now_or_never();
 
     assert_eq!(gone, None, "nothing is durable at once");
-    relay.until_depth(&SHARD, 200).await;
+    relay.until_depth(&work(), 200).await;
     relay.clean().await;
 }
 
@@ -139,12 +139,12 @@ pub(crate) async fn many_who_publish_at_once_lose_nothing<B: Backend>() {
     const EVENTS: usize = 40;
     let relay = B::start().await;
     let other = relay.another().await;
-    let mut owned = relay.queue.own(SHARD, Room { events: 50 }).await.unwrap();
+    let mut owned = relay.queue.own(work(), Room { events: 50 }).await.unwrap();
     let sender = async |number: usize| {
         let instance = if number.is_multiple_of(2) { &*relay } else { &other };
         for event_number in 0..EVENTS {
             let text = (number * EVENTS + event_number).to_string();
-            instance.store(&SHARD, [event(&format!("subject {number}"), &text)]).await;
+            instance.store(&work(), [event(&format!("subject {number}"), &text)]).await;
         }
     };
     let receiver = async {

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::Backend;
-use crate::support::events::{INVALID, SHARD, account, bodies, body, crowd, dead, event, events, numbers};
+use crate::support::events::{INVALID, account, bodies, body, crowd, dead, event, events, numbers, work};
 use crate::support::instance::EVERYTHING;
 use crate::support::judges::{by, gated, in_flight, number, replay, spawn_sweep, sweep};
 use crate::support::waiting::{PATIENCE, eventually, take};
@@ -34,7 +34,7 @@ pub(crate) async fn a_sweep_shows_each_letter_once_and_does_what_it_is_told<B: B
         });
         assert_eq!(judge.fates, fates.collect::<Vec<_>>(), "{letters} in flight");
         assert_eq!(relay.bodies(Class::Invalid).await, numbers((5..140).chain(141..149)), "{letters} in flight");
-        let mut owned = relay.own(&SHARD).await;
+        let mut owned = relay.own(&work()).await;
         let replayed = take(&mut owned, 3).await;
         assert_eq!(bodies(&replayed), numbers([3, 4, 149]));
         assert!(replayed.iter().all(|delivery| delivery.message.headers.generation == 1));
@@ -172,11 +172,11 @@ pub(crate) async fn a_judge_that_takes_its_time_holds_up_nothing_that_was_begun<
     let sweep = spawn_sweep(&*relay, 10, judge);
     seen.recv().await.unwrap();
     let headers = Box::new(event("subject 0", "0").headers.replayed());
-    go_on.send(Action::Move { place: SHARD, headers, subject: 0 }).unwrap();
+    go_on.send(Action::Move { place: work(), headers, subject: 0 }).unwrap();
     seen.recv().await.unwrap();
 
     // The judge thinks about the second one, and the copy of the first one is there already.
-    relay.until_depth(&SHARD, 1).await;
+    relay.until_depth(&work(), 1).await;
     go_on.send(Action::Keep).unwrap();
     go_on.send(Action::Keep).unwrap();
     assert_eq!(sweep.await.unwrap().unwrap(), Swept { total: 3, seen: 3, acted: 1 });
@@ -208,7 +208,7 @@ pub(crate) async fn a_fate_is_heard_once_it_is_durable<B: Backend>() {
 
     for heard in 1..=50 {
         assert_eq!(fates.recv().await, Some(Fate::Moved));
-        let copies = other.depth(&SHARD).await;
+        let copies = other.depth(&work()).await;
         assert!(heard <= copies, "somebody else sees {copies} of {heard}");
     }
 

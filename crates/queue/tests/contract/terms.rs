@@ -5,15 +5,15 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::Backend;
-use crate::support::events::{SHARD, bodies, events, numbers};
+use crate::support::events::{bodies, events, numbers, work};
 use crate::support::instance::ROOM;
 use crate::support::waiting::{PATIENCE, nothing_comes, take, until_ended};
 
 pub(crate) async fn a_place_is_taken_up_again_after_its_term_was_lost<B: Backend>() {
     let relay = B::start().await;
     let stop = CancellationToken::new();
-    let mut terms = Terms::new(relay.queue.clone(), SHARD, ROOM);
-    relay.store(&SHARD, events(0..5)).await;
+    let mut terms = Terms::new(relay.queue.clone(), work(), ROOM);
+    relay.store(&work(), events(0..5)).await;
     let mut owned = terms.next(&stop).await.unwrap();
     // None is settled: on RabbitMQ what says so can be lost with the connection, and the event comes again.
     let _in_hand = take(&mut owned, 3).await;
@@ -34,7 +34,7 @@ pub(crate) async fn a_place_is_taken_up_again_after_its_term_was_lost<B: Backend
 pub(crate) async fn terms_end_when_they_are_told_to<B: Backend>() {
     let relay = B::start().await;
     let stop = CancellationToken::new();
-    let mut terms = Terms::new(relay.queue.clone(), SHARD, ROOM);
+    let mut terms = Terms::new(relay.queue.clone(), work(), ROOM);
     terms.next(&stop).await.unwrap().release().await;
 
     stop.cancel();

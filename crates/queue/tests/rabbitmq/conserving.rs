@@ -6,7 +6,7 @@ use lapin::BasicProperties;
 use refersion_relay_model::Class;
 use refersion_relay_queue::{Action, Conservation, Group, Place, Queue, RabbitMq};
 
-use crate::support::events::{DELIVERED, INVALID, SHARD, crowd};
+use crate::support::events::{DELIVERED, INVALID, crowd, work};
 use crate::support::instance::Instance;
 use crate::support::judges::{by, spawn_sweep};
 use crate::support::rabbitmq::{Relay, settings, shared_broker};
@@ -34,7 +34,7 @@ async fn another(relay: &Relay) -> Instance<RabbitMq> {
 async fn a_process_that_dies_widens_the_tolerance_and_the_next_one_goes_on_with_its_slot() {
     let relay = Relay::start().await;
     let dying = another(&relay).await;
-    dying.store(&SHARD, crowd(0..150)).await;
+    dying.store(&work(), crowd(0..150)).await;
     sum(&relay, |sum| sum.accepted == 150).await;
 
     drop(dying);
@@ -47,7 +47,7 @@ async fn a_process_that_dies_widens_the_tolerance_and_the_next_one_goes_on_with_
     let said = format!("tolerance {lost} (0 for lost connections, {lost} for 1 process that died, 0 in motion)");
     assert!(dead.to_string().ends_with(&said), "{dead}");
     let next = another(&relay).await;
-    next.store(&SHARD, crowd(150..160)).await;
+    next.store(&work(), crowd(150..160)).await;
     next.queue.close().await;
     let after = sum(&relay, |sum| sum.accepted == 160).await;
     assert_eq!((after.tolerance.deaths, after.tolerance.lost), (1, lost), "the same death, counted once");
@@ -63,14 +63,14 @@ async fn a_process_that_dies_widens_the_tolerance_and_the_next_one_goes_on_with_
 async fn the_tolerance_ends_when_nothing_moves_and_explains_what_is_missing() {
     let relay = Relay::start().await;
     let dying = another(&relay).await;
-    dying.store(&SHARD, crowd(0..150)).await;
+    dying.store(&work(), crowd(0..150)).await;
     sum(&relay, |sum| sum.accepted == 150).await;
     drop(dying);
     let before = sum(&relay, |sum| sum.tolerance.deaths == 1).await;
     let queue = &relay.instance.queue;
     // As if it had stored ten that it never counted.
     for event in 0..10 {
-        let (exchange, key) = (relay.name("events"), "n2.0");
+        let (exchange, key) = (relay.name("events"), "acme");
         relay.admin.publish(&exchange, key, format!("{event}").as_bytes(), BasicProperties::default()).await;
     }
     assert_eq!(queue.end_tolerance(&before).await.unwrap(), None, "something has moved");
@@ -97,7 +97,7 @@ async fn the_tolerance_ends_when_nothing_moves_and_explains_what_is_missing() {
     assert_eq!((after.tolerance.events(), after.difference(), after.baseline), (0, 0, 10), "{after}");
 
     // The alert sees again.
-    relay.admin.purge(&relay.shard_queue(0)).await;
+    relay.admin.purge(&relay.work_queue("acme")).await;
     let missing = sum(&relay, |sum| sum.difference() == -160).await;
     assert!(!missing.holds());
     assert_eq!(queue.end_tolerance(&missing).await.unwrap(), None, "nothing explains that");
@@ -109,16 +109,16 @@ async fn the_tolerance_ends_when_nothing_moves_and_explains_what_is_missing() {
 async fn take_over_what_is_being_read_for(reading: Duration) {
     let relay = Relay::start().await;
     let first = another(&relay).await;
-    first.store(&SHARD, crowd(0..150)).await;
+    first.store(&work(), crowd(0..150)).await;
     sum(&relay, |sum| sum.accepted == 150).await;
     first.queue.close().await;
     let hand = relay.admin.hold(&relay.name("tally.0")).await;
 
     let next = another(&relay).await;
-    next.store(&SHARD, crowd(150..160)).await;
+    next.store(&work(), crowd(150..160)).await;
     tokio::time::sleep(reading).await;
     hand.close(200, "done".into()).await.unwrap();
-    next.store(&SHARD, crowd(160..165)).await;
+    next.store(&work(), crowd(160..165)).await;
     next.queue.close().await; // so that nobody reads while it writes its last note
 
     let after = sum(&relay, |sum| sum.accepted == 165).await;
@@ -139,17 +139,17 @@ async fn a_note_that_comes_to_light_when_its_slot_was_begun_anew_counts() {
 #[tokio::test]
 async fn a_slot_that_was_deleted_hides_none_of_those_behind_it() {
     let relay = Relay::start().await;
-    relay.store(&SHARD, crowd(0..10)).await;
+    relay.store(&work(), crowd(0..10)).await;
     sum(&relay, |sum| sum.accepted == 10).await;
     let other = another(&relay).await;
-    other.store(&SHARD, crowd(10..15)).await;
+    other.store(&work(), crowd(10..15)).await;
     sum(&relay, |sum| sum.accepted == 15).await;
 
     relay.admin.delete_queue(&relay.name("tally.0")).await;
 
     let left = relay.instance.queue.conservation().await.unwrap();
     assert_eq!((left.accepted, left.difference()), (5, 10));
-    relay.store(&SHARD, crowd(15..18)).await;
+    relay.store(&work(), crowd(15..18)).await;
     let since = sum(&relay, |sum| sum.accepted == 8).await;
     assert_eq!(since.difference(), 10, "what nothing took is stored elsewhere");
     other.queue.close().await;
@@ -159,13 +159,13 @@ async fn a_slot_that_was_deleted_hides_none_of_those_behind_it() {
 #[tokio::test]
 async fn a_slot_whose_notes_came_to_nothing_is_bound_again_and_has_its_history() {
     let relay = Relay::start().await;
-    relay.store(&SHARD, crowd(0..10)).await;
+    relay.store(&work(), crowd(0..10)).await;
     sum(&relay, |sum| sum.accepted == 10).await;
     let (queue, exchange) = (relay.name("tally.0"), relay.name("notes"));
 
     relay.admin.unbind(&queue, &exchange, &queue).await;
 
-    relay.store(&SHARD, crowd(10..15)).await;
+    relay.store(&work(), crowd(10..15)).await;
     let after = sum(&relay, |sum| sum.accepted == 15).await;
     assert_eq!((after.difference(), after.tolerance.deaths), (0, 0), "{after}");
     assert!(!relay.admin.queue_exists(&relay.name("tally.1")).await, "it is the same slot");
@@ -175,11 +175,11 @@ async fn a_slot_whose_notes_came_to_nothing_is_bound_again_and_has_its_history()
 #[tokio::test]
 async fn what_was_not_accepted_is_a_difference_at_its_place() {
     let relay = Relay::start().await;
-    relay.store(&SHARD, crowd(0..10)).await;
+    relay.store(&work(), crowd(0..10)).await;
     relay.store(&Place::Dead(Class::Invalid), crowd(10..13)).await;
     sum(&relay, |sum| sum.accepted == 13).await;
 
-    relay.admin.purge(&relay.shard_queue(0)).await;
+    relay.admin.purge(&relay.work_queue("acme")).await;
     let missing = sum(&relay, |sum| sum.difference() == -10).await;
     assert_eq!((difference(&missing, Group::Work), difference(&missing, Group::Dead(Class::Invalid))), (-10, 0));
     assert!(!missing.holds());
@@ -188,7 +188,7 @@ async fn what_was_not_accepted_is_a_difference_at_its_place() {
     relay.instance.queue.set_baseline().await.unwrap();
     let since = sum(&relay, |_| true).await;
     assert!(since.holds() && since.difference() == 0 && since.baseline == -10, "{since}");
-    relay.store(&SHARD, crowd(20..25)).await;
+    relay.store(&work(), crowd(20..25)).await;
     let more = sum(&relay, |sum| sum.accepted == 18).await;
     assert!(more.holds() && more.tolerance.events() == 0, "{more}");
     relay.clean().await;
@@ -197,12 +197,12 @@ async fn what_was_not_accepted_is_a_difference_at_its_place() {
 #[tokio::test]
 async fn a_baseline_is_set_again_while_the_last_one_is_being_read() {
     let relay = Relay::start().await;
-    relay.store(&SHARD, crowd(0..10)).await;
+    relay.store(&work(), crowd(0..10)).await;
     sum(&relay, |sum| sum.accepted == 10).await;
     for _ in 0..2 {
         relay.instance.queue.set_baseline().await.unwrap();
     }
-    relay.admin.purge(&relay.shard_queue(0)).await;
+    relay.admin.purge(&relay.work_queue("acme")).await;
     sum(&relay, |sum| sum.difference() == -10).await;
     let hand = relay.admin.hold(&relay.name("tally.baseline")).await;
 
@@ -244,7 +244,7 @@ async fn a_process_that_has_nothing_to_count_is_not_taken_for_dead_when_it_was_c
     let url = shared_broker();
     let wire = Wire::to(&url).await;
     let relay = Relay::start_with(&url, settings(&wire.url(&url))).await;
-    relay.store(&SHARD, crowd(0..5)).await;
+    relay.store(&work(), crowd(0..5)).await;
     sum(&relay, |sum| sum.accepted == 5).await;
     eventually("that nobody adds up", async || (wire.connections() == 2).then_some(())).await;
 
@@ -263,8 +263,8 @@ async fn acknowledgements_that_may_be_lost_are_a_tolerance() {
     let url = shared_broker();
     let wire = Wire::to(&url).await;
     let relay = Relay::start_with(&url, settings(&wire.url(&url))).await;
-    relay.store(&SHARD, crowd(0..30)).await;
-    let mut owned = relay.own(&SHARD).await;
+    relay.store(&work(), crowd(0..30)).await;
+    let mut owned = relay.own(&work()).await;
     for delivery in take(&mut owned, 20).await {
         delivery.settle(DELIVERED).await.unwrap();
     }

@@ -4,45 +4,43 @@ use std::time::{Duration, SystemTime};
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use refersion_relay_model::{AccountName, Class, Shard};
+use refersion_relay_model::{AccountName, Class};
 use refersion_relay_queue::{Headers, Place, Settle};
 
 use crate::support::admin::{header_names, number};
-use crate::support::events::{SHARD, TIER, account, event};
+use crate::support::events::{event, later, other_work, work};
 use crate::support::instance::EVERYTHING;
 use crate::support::rabbitmq::Relay;
 use crate::support::waiting::take;
-
-const LATER: Place = Place::Later(Shard { index: 0, count: 2 }, TIER);
 
 #[tokio::test]
 async fn our_headers_survive_tiers_and_moves_and_those_of_the_broker_stay_behind() {
     let relay = Relay::start().await;
     let mut message = event("one", "body");
     message.headers.generation = 2;
-    relay.store(&SHARD, [message]).await;
+    relay.store(&work(), [message]).await;
     let first_failed_at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
     for trip in 1..=2 {
-        let mut owned = relay.own(&SHARD).await;
+        let mut owned = relay.own(&work()).await;
         let delivery = take(&mut owned, 1).await.remove(0);
         assert_eq!(delivery.message.headers.attempts, trip - 1);
         let headers =
             Headers { attempts: trip, first_failed_at: Some(first_failed_at), ..delivery.message.headers.clone() };
-        delivery.settle(Settle::Move(LATER, Box::new(headers))).await.unwrap();
+        delivery.settle(Settle::Move(later(), Box::new(headers))).await.unwrap();
         owned.release().await;
-        let raw = relay.admin.peek(&relay.shard_queue(0)).await;
+        let raw = relay.admin.peek(&relay.work_queue("acme")).await;
         assert!(header_names(&raw).contains(&"x-death".to_owned()), "the broker says that it expired");
         assert_eq!(number(&raw, "x-relay-attempts"), Some(trip.into()));
     }
-    let mut owned = relay.own(&SHARD).await;
+    let mut owned = relay.own(&work()).await;
     let delivery = take(&mut owned, 1).await.remove(0);
     let headers = delivery.message.headers.clone();
     assert_eq!((headers.attempts, headers.generation), (2, 2));
     assert_eq!(headers.first_failed_at, Some(first_failed_at));
 
-    delivery.settle(Settle::Move(Place::Held(account("acme")), Box::new(headers))).await.unwrap();
+    delivery.settle(Settle::Move(other_work(), Box::new(headers))).await.unwrap();
 
-    let raw = relay.admin.peek(&relay.name("held.acme")).await;
+    let raw = relay.admin.peek(&relay.work_queue("other")).await;
     let strange: Vec<_> = header_names(&raw).into_iter().filter(|name| !name.starts_with("x-relay-")).collect();
     assert_eq!(strange, [""; 0]);
     assert_eq!(number(&raw, "x-relay-attempts"), Some(2));
@@ -60,7 +58,7 @@ async fn what_a_stranger_publishes_is_read_with_suspicion_and_moves_on_without_i
     let mut table = FieldTable::default();
     table.insert("x-relay-attempts".into(), AMQPValue::LongString("many".into()));
     table.insert("x-relay-account".into(), AMQPValue::LongString("../etc".into()));
-    table.insert("CC".into(), AMQPValue::FieldArray(vec![AMQPValue::LongString("n2.1".into())].into()));
+    table.insert("CC".into(), AMQPValue::FieldArray(vec![AMQPValue::LongString("other".into())].into()));
     table.insert("x-stranger".into(), AMQPValue::Boolean(true));
     let properties = BasicProperties::default().with_headers(table).with_expiration("3600000".into());
     relay.admin.publish(&relay.name("intake.acme"), "", &[0xff, 0], properties).await;
@@ -87,7 +85,7 @@ async fn what_the_broker_gave_up_on_at_the_intake_is_nobodys_whatever_it_claims(
     table.insert("x-relay-account".into(), text("victim"));
     table.insert("x-relay-reason".into(), text("ceo@example.com"));
     table.insert("x-first-death-exchange".into(), text(&relay.name("intake.victim")));
-    table.insert("x-first-death-queue".into(), text(&relay.shard_queue(0)));
+    table.insert("x-first-death-queue".into(), text(&relay.work_queue("acme")));
     // With this the broker believes that it has written the first death down already.
     table.insert("x-death".into(), AMQPValue::FieldArray(vec![AMQPValue::FieldTable(FieldTable::default())].into()));
     let forged = || BasicProperties::default().with_headers(table.clone());

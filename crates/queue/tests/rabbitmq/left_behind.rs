@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use refersion_relay_model::Shard;
 use refersion_relay_queue::{Former, Place, Queue, RabbitMq, RabbitMqSettings, Remnant};
 
-use crate::support::events::{SHARD, TIER, account, crowd};
+use crate::support::events::{TIER, account, crowd, other_work, work};
 use crate::support::instance::Instance;
 use crate::support::rabbitmq::{Relay, settings, shared_broker};
 use crate::support::waiting::eventually;
@@ -22,10 +21,9 @@ async fn before() -> Relay {
     relay
 }
 
-/// The same with another configuration: another account, another delay, another number of shards.
+/// The same with another configuration: another account, another delay.
 async fn after(relay: &Relay) -> Instance<RabbitMq> {
-    let settings =
-        RabbitMqSettings { accounts: vec![account("new")], tiers: vec![TIER], shards: 3, ..relay.settings.clone() };
+    let settings = RabbitMqSettings { accounts: vec![account("new")], tiers: vec![TIER], ..relay.settings.clone() };
     Relay::start_with(&shared_broker(), settings).await.instance
 }
 
@@ -36,7 +34,7 @@ async fn left(relay: &Instance<RabbitMq>) -> Vec<(Former, u64)> {
 
 async fn clean(relay: Relay) {
     for settings in [
-        RabbitMqSettings { accounts: vec![account("new")], tiers: vec![TIER], shards: 3, ..relay.settings.clone() },
+        RabbitMqSettings { accounts: vec![account("new")], tiers: vec![TIER], ..relay.settings.clone() },
         relay.settings.clone(),
     ] {
         relay.admin.delete_everything(&settings).await;
@@ -46,18 +44,19 @@ async fn clean(relay: Relay) {
 }
 
 #[tokio::test]
-async fn a_former_account_tier_and_number_of_shards_are_left_behind_and_still_add_up() {
+async fn a_former_account_and_tier_are_left_behind_and_still_add_up() {
     let old = before().await;
     assert_eq!(left(&old).await, []);
-    old.store(&SHARD, crowd(0..1)).await;
-    old.store(&Place::Later(Shard { index: 0, count: 2 }, LONG), crowd(1..3)).await;
-    old.store(&Place::Held(account("acme")), crowd(3..6)).await;
+    old.store(&other_work(), crowd(0..1)).await;
+    old.store(&Place::Later(account("acme"), LONG), crowd(1..3)).await;
+    old.store(&work(), crowd(3..6)).await;
     old.instance.queue.close().await;
 
     let new = after(&old).await;
     new.queue.remember().await.unwrap();
 
-    let expected = [(Former::Account(account("acme")), 3), (Former::Tier(LONG), 2), (Former::Shards(2), 1)];
+    let expected =
+        [(Former::Account(account("acme")), 3), (Former::Account(account("other")), 1), (Former::Tier(LONG), 2)];
     eventually("they are found", async || (left(&new).await == expected).then_some(())).await;
     let sum = eventually("the sum", async || new.queue.conservation().await.ok()).await;
     assert_eq!((sum.accepted, sum.waiting(), sum.difference()), (6, 6, 0), "{sum}");
@@ -67,16 +66,16 @@ async fn a_former_account_tier_and_number_of_shards_are_left_behind_and_still_ad
 #[tokio::test]
 async fn what_is_deleted_on_the_broker_is_forgotten_and_what_comes_later_is_remembered() {
     let old = before().await;
-    old.store(&Place::Later(Shard { index: 0, count: 2 }, LONG), crowd(0..1)).await;
+    old.store(&Place::Later(account("acme"), LONG), crowd(0..1)).await;
     old.instance.queue.close().await; // it would declare again what is deleted
     let new = after(&old).await;
-    old.admin.delete_queue(&old.name("held.acme")).await;
+    old.admin.delete_queue(&old.work_queue("acme")).await;
 
     // Several at once, as when everything starts at the same time.
     let (first, second) = tokio::join!(new.queue.remember(), new.queue.remember());
     first.and(second).unwrap();
 
-    new.store(&Place::Held(account("new")), crowd(1..2)).await;
+    new.store(&Place::Work(account("new")), crowd(1..2)).await;
     let third =
         Relay::start_with(&shared_broker(), RabbitMqSettings { accounts: Vec::new(), ..old.settings.clone() }).await;
     eventually("it is found", async || (left(&third).await == [(Former::Account(account("new")), 1)]).then_some(()))

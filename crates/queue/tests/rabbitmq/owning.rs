@@ -10,7 +10,7 @@ use refersion_relay_queue::{BrokerUrl, Owned, Queue, RabbitMq, RabbitMqSettings}
 use refersion_relay_telemetry::{Connection, Metrics};
 use tokio::time::timeout;
 
-use crate::support::events::{DELIVERED, OTHER_SHARD, SHARD, bodies, crowd, events, numbers};
+use crate::support::events::{DELIVERED, bodies, crowd, events, numbers, other_work, work};
 use crate::support::instance::ROOM;
 use crate::support::rabbitmq::{Relay, settings, shared_broker};
 use crate::support::waiting::{PATIENCE, eventually, take, until_ended};
@@ -21,8 +21,8 @@ async fn an_owner_that_is_only_dropped_keeps_no_connection() {
     let url = shared_broker();
     let wire = Wire::to(&url).await;
     let relay = Relay::start_with(&url, settings(&wire.url(&url))).await;
-    relay.store(&SHARD, events(0..5)).await;
-    let mut first = relay.own(&SHARD).await;
+    relay.store(&work(), events(0..5)).await;
+    let mut first = relay.own(&work()).await;
     let in_hand = take(&mut first, 3).await;
 
     eventually("one that publishes, counts or consumes each", async || (wire.connections() == 3).then_some(())).await;
@@ -30,7 +30,7 @@ async fn an_owner_that_is_only_dropped_keeps_no_connection() {
     drop(first); // as when a task panics or is aborted
 
     eventually("no consuming connection", async || (wire.connections() == 2).then_some(())).await;
-    let mut second = relay.own(&SHARD).await;
+    let mut second = relay.own(&work()).await;
     assert_eq!(bodies(&take(&mut second, 5).await), numbers(0..5));
     drop(in_hand);
     second.release().await;
@@ -40,21 +40,21 @@ async fn an_owner_that_is_only_dropped_keeps_no_connection() {
 #[tokio::test]
 async fn the_term_ends_with_its_queue_and_the_next_one_begins_when_it_is_back() {
     let relay = Relay::start().await;
-    relay.store(&SHARD, events(0..3)).await;
-    let mut owned = relay.own(&SHARD).await;
+    relay.store(&work(), events(0..3)).await;
+    let mut owned = relay.own(&work()).await;
     let in_hand = take(&mut owned, 1).await.remove(0);
 
-    relay.admin.delete_queue(&relay.shard_queue(0)).await;
+    relay.admin.delete_queue(&relay.work_queue("acme")).await;
 
     until_ended(&mut owned).await;
     assert!(owned.ended().is_cancelled());
     assert!(in_hand.settle(DELIVERED).await.is_err());
     owned.release().await;
-    let mut owned = eventually("the queue is there again", async || relay.queue.own(SHARD, ROOM).await.ok()).await;
+    let mut owned = eventually("the queue is there again", async || relay.queue.own(work(), ROOM).await.ok()).await;
     // It is there before it is bound.
     let is_declared = async || relay.metrics.render().contains("queue_declared_again_total 1").then_some(());
     eventually("it is bound too", is_declared).await;
-    relay.store(&SHARD, events(3..5)).await;
+    relay.store(&work(), events(3..5)).await;
     assert_eq!(bodies(&take(&mut owned, 2).await), numbers(3..5));
     owned.release().await;
     relay.clean().await;
@@ -74,8 +74,8 @@ async fn nobody_waits_for_ever_for_an_acknowledgement_that_meets_a_broken_connec
         Metrics::new(),
     );
     for round in 0..ROUNDS {
-        relay.store(&SHARD, crowd(0..EVENTS)).await;
-        let mut owned = cut_off.own(SHARD, ROOM).await.unwrap();
+        relay.store(&work(), crowd(0..EVENTS)).await;
+        let mut owned = cut_off.own(work(), ROOM).await.unwrap();
         let in_hand = take(&mut owned, EVENTS).await;
 
         let settling = in_hand.into_iter().enumerate().map(|(n, delivery)| {
@@ -99,35 +99,32 @@ async fn giving_places_up_disturbs_nothing_else() {
     const ROUNDS: usize = 40;
     const EVENTS: usize = 60;
     let relay = Arc::new(Relay::start().await);
-    relay.store(&SHARD, events(0..EVENTS)).await;
+    relay.store(&work(), events(0..EVENTS)).await;
     let stop = Arc::new(AtomicBool::new(false));
     let publishing = tokio::spawn({
         let (relay, stop) = (relay.clone(), stop.clone());
         async move {
             let mut published = EVENTS;
             while !stop.load(Ordering::SeqCst) {
-                relay.store(&SHARD, events([published])).await;
+                relay.store(&work(), events([published])).await;
                 published += 1;
             }
             published
         }
     });
 
+    let (place, other) = (work(), other_work());
     for round in 0..ROUNDS {
-        let (mut owned, first, second, ()) = tokio::join!(
-            relay.own(&SHARD),
-            relay.own(&OTHER_SHARD),
-            relay.own(&OTHER_SHARD),
-            relay.store(&OTHER_SHARD, crowd(0..3)),
-        );
+        let (mut owned, first, second, ()) =
+            tokio::join!(relay.own(&place), relay.own(&other), relay.own(&other), relay.store(&other, crowd(0..3)),);
         let mut taken = take(&mut owned, 5).await;
         assert_eq!(bodies(&taken), numbers(round..round + 5), "in round {round}");
         taken.remove(0).settle(DELIVERED).await.unwrap();
-        let queue = relay.shard_queue(1);
+        let queue = relay.work_queue("other");
         // Sometimes before the queue is gone, sometimes while it goes, sometimes after.
         let release_late = async |owned: Owned, late: usize| {
             for _ in 0..late {
-                relay.depth(&SHARD).await;
+                relay.depth(&work()).await;
             }
             owned.release().await;
         };
@@ -142,7 +139,7 @@ async fn giving_places_up_disturbs_nothing_else() {
 
     stop.store(true, Ordering::SeqCst);
     let published = publishing.await.unwrap();
-    let mut owned = relay.own(&SHARD).await;
+    let mut owned = relay.own(&work()).await;
     let mut rest = Vec::new();
     while rest.len() < published - ROUNDS {
         for delivery in take(&mut owned, 1).await {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use refersion_relay_model::Class;
 use refersion_relay_queue::{Queue, Room};
 
-use crate::support::events::{OTHER_SHARD, SHARD, account, bodies, body, crowd, numbers};
+use crate::support::events::{account, bodies, body, crowd, numbers, other_work, work};
 use crate::support::instance::EVERYTHING;
 use crate::support::rabbitmq::Relay;
 use crate::support::waiting::take;
@@ -13,8 +13,8 @@ use crate::support::waiting::take;
 #[tokio::test]
 async fn exactly_what_no_queue_takes_is_in_the_lost_property() {
     let relay = Relay::start().await;
-    relay.admin.unbind(&relay.shard_queue(1), &relay.name("events"), "n2.1").await;
-    let place = |number: usize| if number.is_multiple_of(2) { SHARD } else { OTHER_SHARD };
+    relay.admin.unbind(&relay.work_queue("other"), &relay.name("events"), "other").await;
+    let place = |number: usize| if number.is_multiple_of(2) { work() } else { other_work() };
     let batch = crowd(0..500).into_iter().enumerate().map(|(number, message)| (place(number), message)).collect();
 
     let results = relay.queue.publish(batch).await;
@@ -31,8 +31,8 @@ async fn exactly_what_no_queue_takes_is_in_the_lost_property() {
         headers.death.as_ref().map(|death| (death.class, death.reason.as_str())),
         Some((Class::Unrouted, "no_queue"))
     );
-    assert_eq!(relay.depth(&SHARD).await, 250);
-    let mut owned = relay.queue.own(SHARD, Room { events: 250 }).await.unwrap();
+    assert_eq!(relay.depth(&work()).await, 250);
+    let mut owned = relay.queue.own(work(), Room { events: 250 }).await.unwrap();
     assert_eq!(bodies(&take(&mut owned, 250).await).into_iter().collect::<BTreeSet<_>>(), routed);
     owned.release().await;
     relay.clean().await;

@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 
-use crate::support::events::{OTHER_SHARD, SHARD, bodies, crowd, events, numbers};
+use crate::support::events::{bodies, crowd, events, numbers, other_work, work};
 use crate::support::instance::{EVERYTHING, ROOM};
 use crate::support::rabbitmq::{Relay, settings, shared_broker};
 use crate::support::waiting::{PATIENCE, take};
@@ -36,7 +36,7 @@ async fn a_host_that_accepts_and_never_answers_holds_nobody() {
     let (said, owned, browsed, checked) = timeout(PATIENCE, async {
         tokio::join!(
             said,
-            queue.own(SHARD, ROOM),
+            queue.own(work(), ROOM),
             queue.browse(Class::Invalid, EVERYTHING, &mut ignored),
             queue.check()
         )
@@ -50,8 +50,8 @@ async fn a_host_that_accepts_and_never_answers_holds_nobody() {
     assert!(matches!(owned.map(drop), Err(QueueError::Away(_))));
     assert!(matches!(browsed, Err(QueueError::Away(_))));
     assert!(matches!(checked, Err(QueueError::Away(_))));
-    assert!(matches!(queue.depth(&SHARD).await, Err(QueueError::Away(_))));
-    let refused = queue.publish(vec![(SHARD, events(0..1).remove(0))]).await;
+    assert!(matches!(queue.depth(&work()).await, Err(QueueError::Away(_))));
+    let refused = queue.publish(vec![(work(), events(0..1).remove(0))]).await;
     assert!(matches!(refused[..], [Err(PublishError::Refused(_))]), "{refused:?}");
     accepting.abort();
 }
@@ -84,7 +84,7 @@ async fn a_dead_host_among_several_is_passed_over() {
     for _ in 0..12 {
         relay.queue.check().await.unwrap();
     }
-    relay.store(&SHARD, events(0..1)).await;
+    relay.store(&work(), events(0..1)).await;
     relay.clean().await;
 }
 
@@ -107,10 +107,10 @@ async fn a_wrong_password_is_named_and_not_shown() {
 #[tokio::test]
 async fn an_exchange_that_is_deleted_is_declared_again_and_nothing_confirmed_is_lost() {
     let relay = Relay::start().await;
-    relay.store(&SHARD, events(0..5)).await;
+    relay.store(&work(), events(0..5)).await;
     relay.admin.delete_exchange(&relay.name("events")).await;
 
-    let results = relay.queue.publish(crowd(5..25).into_iter().map(|message| (SHARD, message)).collect()).await;
+    let results = relay.queue.publish(crowd(5..25).into_iter().map(|message| (work(), message)).collect()).await;
 
     let failed =
         |result: &Result<(), PublishError>| matches!(result, Err(PublishError::Unknown(_) | PublishError::Refused(_)));
@@ -119,9 +119,9 @@ async fn an_exchange_that_is_deleted_is_declared_again_and_nothing_confirmed_is_
     relay.until("away", |state| !state.is_up()).await;
     relay.until_up().await;
     assert_eq!(relay.metrics.connections_lost(Connection::Publish), 1);
-    relay.store(&SHARD, events(25..30)).await;
-    relay.store(&OTHER_SHARD, events(30..31)).await;
-    let mut owned = relay.own(&SHARD).await;
+    relay.store(&work(), events(25..30)).await;
+    relay.store(&other_work(), events(30..31)).await;
+    let mut owned = relay.own(&work()).await;
     assert_eq!(bodies(&take(&mut owned, 10).await), numbers((0..5).chain(25..30)));
     assert_eq!(relay.depth(&Place::Dead(Class::Unrouted)).await, 0);
     owned.release().await;

@@ -3,14 +3,14 @@
 use refersion_relay_model::Class;
 use refersion_relay_queue::{BrokerState, Place, PublishError, Queue, QueueError};
 
-use crate::support::events::{OTHER_SHARD, SHARD, account, event, events};
+use crate::support::events::{account, event, events, other_work, work};
 use crate::support::rabbitmq::{Relay, settings, shared_broker, without_upkeep};
 
 #[tokio::test]
 async fn a_queue_that_differs_is_named_and_heals_when_it_is_gone() {
     let url = shared_broker();
     let settings = without_upkeep(settings(&url));
-    let queue = format!("{}.events.n2.1", settings.prefix);
+    let queue = format!("{}.events.other", settings.prefix);
     let before = Relay::begin(&url, settings.clone()).await;
     before.until_up().await;
     before.admin.delete_queue(&queue).await;
@@ -22,7 +22,7 @@ async fn a_queue_that_differs_is_named_and_heals_when_it_is_gone() {
     let state = relay.until("a mismatch", |state| matches!(state, BrokerState::Mismatch { .. })).await.to_string();
     assert!(state.contains(&queue), "{state}");
     assert!(state.contains("x-queue-type") || state.contains("x-dead-letter"), "{state}");
-    let refused = relay.queue.publish(vec![(SHARD, events(0..1).remove(0))]).await;
+    let refused = relay.queue.publish(vec![(work(), events(0..1).remove(0))]).await;
     assert!(matches!(&refused[..], [Err(PublishError::Refused(why))] if why.contains(&queue)), "{refused:?}");
     let report = relay.queue.check().await.unwrap();
     assert_eq!(report.differences.len(), 1, "{:?}", report.differences);
@@ -31,8 +31,8 @@ async fn a_queue_that_differs_is_named_and_heals_when_it_is_gone() {
     relay.admin.delete_queue(&queue).await;
 
     relay.until_up().await;
-    relay.store(&OTHER_SHARD, events(0..1)).await;
-    assert_eq!(relay.depth(&OTHER_SHARD).await, 1);
+    relay.store(&other_work(), events(0..1)).await;
+    assert_eq!(relay.depth(&other_work()).await, 1);
     let healed = relay.queue.check().await.unwrap();
     assert_eq!((healed.differences.len(), healed.in_order), (0, report.in_order + 1));
     relay.clean().await;
@@ -43,7 +43,7 @@ async fn a_check_names_everything_that_differs_at_once() {
     let url = shared_broker();
     let relay = Relay::start_with(&url, without_upkeep(settings(&url))).await;
     let everything = relay.queue.check().await.unwrap().in_order;
-    let names = [relay.shard_queue(0), relay.name("dead.invalid"), relay.name("retry.1s")];
+    let names = [relay.work_queue("acme"), relay.name("dead.invalid"), relay.name("retry.1s")];
     for name in &names {
         relay.admin.delete_queue(name).await;
         relay.admin.declare_classic_queue(name).await;
@@ -62,27 +62,27 @@ async fn a_check_names_everything_that_differs_at_once() {
 #[tokio::test]
 async fn accounts_are_admitted_only_once_they_have_their_places() {
     let relay = Relay::start().await;
-    let (accounts, held) = ([account("acme"), account("new")], relay.name("held.new"));
-    relay.admin.declare_classic_queue(&held).await;
+    let (accounts, queue) = ([account("acme"), account("other"), account("new")], relay.work_queue("new"));
+    relay.admin.declare_classic_queue(&queue).await;
 
     for _ in 0..2 {
         let refused = relay.queue.admit(&accounts).await;
-        assert!(matches!(&refused, Err(QueueError::Mismatch(why)) if why.contains(&held)), "{refused:?}");
+        assert!(matches!(&refused, Err(QueueError::Mismatch(why)) if why.contains(&queue)), "{refused:?}");
     }
     assert_eq!(relay.queue.check().await.unwrap().differences, [""; 0], "the new account does not count");
-    relay.admin.delete_queue(&held).await;
+    relay.admin.delete_queue(&queue).await;
     relay.queue.admit(&accounts).await.unwrap();
 
-    relay.store(&Place::Held(account("new")), events(0..1)).await;
-    relay.admin.delete_queue(&held).await;
+    relay.store(&Place::Work(account("new")), events(0..1)).await;
+    relay.admin.delete_queue(&queue).await;
     relay.clean().await;
 }
 
 #[tokio::test]
 async fn every_place_works_as_soon_as_the_relay_is_up() {
     let relay = Relay::start().await;
-    let places = Class::ALL.into_iter().map(Place::Dead).chain([SHARD, OTHER_SHARD]);
-    for place in places.chain([Place::Held(account("acme"))]) {
+    let places = Class::ALL.into_iter().map(Place::Dead).chain([work(), other_work()]);
+    for place in places {
         relay.store(&place, [event("one", "0")]).await;
         assert_eq!(relay.depth(&place).await, 1, "{place:?}");
     }

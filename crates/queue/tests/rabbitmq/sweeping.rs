@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::admin::header_names;
-use crate::support::events::{INVALID, SHARD, bodies, crowd, event, events, numbers};
+use crate::support::events::{INVALID, bodies, crowd, event, events, numbers, work};
 use crate::support::instance::EVERYTHING;
 use crate::support::judges::{by, gated, number, replay, spawn_sweep};
 use crate::support::rabbitmq::{Relay, settings, shared_broker};
@@ -133,7 +133,7 @@ async fn a_replay_that_the_broker_refuses_at_first_is_not_out_of_turn_for_the_su
     let swept = timeout(PATIENCE * 2, sweep).await.expect("it ends").unwrap().unwrap();
 
     assert_eq!((swept.seen, swept.acted), (60, 60));
-    let mut owned = relay.own(&SHARD).await;
+    let mut owned = relay.own(&work()).await;
     let replayed = take(&mut owned, 60).await;
     for subject in 0..3 {
         let mut of_subject: Vec<usize> =

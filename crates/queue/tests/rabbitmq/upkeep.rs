@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
-use refersion_relay_model::{Class, Shard};
+use refersion_relay_model::Class;
 use refersion_relay_queue::{Place, Queue, Settle};
 use refersion_relay_telemetry::Connection;
 use tokio::time::Instant;
 
-use crate::support::events::{DELIVERED, SHARD, TIER, account, bodies, body, dead, event, events, numbers};
+use crate::support::events::{DELIVERED, account, bodies, body, dead, event, events, later, numbers, other_work, work};
 use crate::support::instance::{EVERYTHING, ROOM};
 use crate::support::rabbitmq::{Relay, settings, shared_broker};
 use crate::support::waiting::{eventually, take};
 
 const REJECTED: Place = Place::Dead(Class::Rejected);
-const LATER: Place = Place::Later(Shard { index: 0, count: 2 }, TIER);
 
 async fn until_declared_again(relay: &Relay, count: u64) {
     let deleted = Instant::now();
@@ -30,8 +29,8 @@ fn declared_again(relay: &Relay) -> u64 {
 #[tokio::test]
 async fn letters_for_a_class_whose_queue_was_deleted_are_not_lost_and_it_is_there_again() {
     let relay = Relay::start().await;
-    relay.store(&SHARD, events(0..20)).await;
-    let mut owned = relay.own(&SHARD).await;
+    relay.store(&work(), events(0..20)).await;
+    let mut owned = relay.own(&work()).await;
     let mut deliveries = take(&mut owned, 20).await.into_iter();
     relay.admin.delete_queue(&relay.name("dead.rejected")).await;
 
@@ -56,15 +55,12 @@ async fn letters_for_a_class_whose_queue_was_deleted_are_not_lost_and_it_is_ther
 #[tokio::test]
 async fn every_kind_of_queue_is_declared_again_and_works() {
     let relay = Relay::start().await;
-    let stranger = Place::Held(account("stranger"));
-    relay.store(&stranger, events(0..1)).await;
     let queues = [
-        ("held.stranger", stranger),
-        ("held.acme", Place::Held(account("acme"))),
+        ("events.other", other_work()),
         ("unrouted", Place::Dead(Class::Unrouted)),
         ("dead.poison", Place::Dead(Class::Poison)),
-        ("events.n2.0", SHARD),
-        ("retry.1s", LATER),
+        ("events.acme", work()),
+        ("retry.1s", later()),
         ("intake", Place::Intake),
     ];
     for (rest, _) in &queues {
@@ -73,35 +69,33 @@ async fn every_kind_of_queue_is_declared_again_and_works() {
 
     until_declared_again(&relay, queues.len() as u64).await;
 
-    for (rest, place) in &queues[..5] {
+    for (rest, place) in &queues[..4] {
         relay.store(place, [event("one", "0")]).await;
         assert_eq!(relay.depth(place).await, 1, "{rest}");
     }
-    let mut owned = relay.own(&SHARD).await;
+    let mut owned = relay.own(&work()).await;
     take(&mut owned, 1).await.remove(0).settle(DELIVERED).await.unwrap();
-    relay.store(&LATER, events(1..3)).await;
+    relay.store(&later(), events(1..3)).await;
     assert_eq!(bodies(&take(&mut owned, 2).await), numbers(1..3));
     assert_eq!(relay.metrics.connections_lost(Connection::Publish), 0);
     owned.release().await;
-    relay.admin.delete_queue(&relay.name("held.stranger")).await;
     relay.clean().await;
 }
 
 #[tokio::test]
-async fn the_place_of_an_account_that_has_left_can_be_deleted() {
+async fn the_queue_of_an_account_that_has_left_can_be_deleted() {
     let mut settings = settings(&shared_broker());
-    settings.accounts.push(account("other"));
     settings.look_every = Duration::from_secs(1);
     let relay = Relay::start_with(&shared_broker(), settings).await;
     relay.queue.admit(&[account("acme")]).await.unwrap();
 
-    relay.admin.delete_queue(&relay.name("held.other")).await;
+    relay.admin.delete_queue(&relay.work_queue("other")).await;
     relay.admin.delete_queue(&relay.name("dead.poison")).await;
 
     until_declared_again(&relay, 1).await;
-    assert!(!relay.admin.queue_exists(&relay.name("held.other")).await);
-    relay.store(&Place::Held(account("other")), events(0..1)).await;
-    assert_eq!(relay.depth(&Place::Held(account("other"))).await, 1, "it is made when it is needed");
+    assert!(!relay.admin.queue_exists(&relay.work_queue("other")).await);
+    relay.store(&other_work(), events(0..1)).await;
+    assert_eq!(relay.bodies(Class::Unrouted).await, numbers(0..1), "for which there is no queue any more");
     relay.clean().await;
 }
 
@@ -123,17 +117,17 @@ async fn an_exchange_that_nobody_publishes_to_is_declared_again_with_what_is_bou
 #[tokio::test]
 async fn an_owner_whose_queue_is_deleted_has_it_back_at_once() {
     let relay = Relay::start().await;
-    let mut owned = relay.own(&SHARD).await;
-    relay.admin.delete_queue(&relay.shard_queue(0)).await;
+    let mut owned = relay.own(&work()).await;
+    relay.admin.delete_queue(&relay.work_queue("acme")).await;
     let deleted = Instant::now();
     assert!(owned.next().await.is_none());
     owned.release().await;
 
-    let mut owned = eventually("the queue again", async || relay.queue.own(SHARD, ROOM).await.ok()).await;
+    let mut owned = eventually("the queue again", async || relay.queue.own(work(), ROOM).await.ok()).await;
 
     until_declared_again(&relay, 1).await; // it is there before it is bound
     assert!(deleted.elapsed() < Duration::from_secs(4), "not at once, but after {:?}", deleted.elapsed());
-    relay.store(&SHARD, events(0..1)).await;
+    relay.store(&work(), events(0..1)).await;
     assert_eq!(bodies(&take(&mut owned, 1).await), numbers(0..1));
     owned.release().await;
     relay.clean().await;

@@ -3,7 +3,7 @@
 use refersion_relay_queue::{Owned, Queue};
 
 use crate::process::{Process, Role};
-use crate::support::events::{DELIVERED, OTHER_SHARD, SHARD, bodies, body, events, numbers};
+use crate::support::events::{DELIVERED, bodies, body, events, numbers, other_work, work};
 use crate::support::sqlite::Embedded;
 use crate::support::waiting::{nothing_comes, take, take_one};
 
@@ -21,10 +21,10 @@ async fn what_was_confirmed_survives_a_kill_and_comes_in_order() {
     while let Some(number) = sender.says().await {
         confirmed = number;
     }
-    let there = usize::try_from(relay.depth(&SHARD).await).unwrap();
+    let there = usize::try_from(relay.depth(&work()).await).unwrap();
     // Nobody heard of the last one.
     assert!((confirmed + 1..=confirmed + 2).contains(&there), "{there} are there, up to {confirmed} are confirmed");
-    let mut owned = relay.own(&SHARD).await;
+    let mut owned = relay.own(&work()).await;
     assert_eq!(all(&mut owned, there).await, numbers(0..there));
     owned.release().await;
     relay.clean().await;
@@ -56,14 +56,14 @@ async fn a_process_that_is_killed_over_and_over_loses_nothing_and_makes_nothing_
 #[tokio::test]
 async fn what_a_killed_owner_had_in_hand_comes_again_in_order() {
     let relay = Embedded::start().await;
-    relay.store(&SHARD, events(0..10)).await;
+    relay.store(&work(), events(0..10)).await;
     let mut holder = Process::start(Role::Own(10), &relay.path());
     assert_eq!(holder.says().await, Some(10));
     assert_eq!(relay.queue.ledger().await.unwrap().waiting, 10);
 
     holder.kill().await;
 
-    let mut owned = relay.own(&SHARD).await;
+    let mut owned = relay.own(&work()).await;
     let again = take(&mut owned, 10).await;
     assert_eq!(bodies(&again), numbers(0..10));
     assert!(again.iter().all(|delivery| delivery.redelivered));
@@ -75,7 +75,7 @@ async fn what_a_killed_owner_had_in_hand_comes_again_in_order() {
 async fn an_event_is_at_one_place_whenever_the_process_that_moves_it_dies() {
     const EVENTS: usize = 300;
     let relay = Embedded::start().await;
-    relay.store(&SHARD, events(0..EVENTS)).await;
+    relay.store(&work(), events(0..EVENTS)).await;
     let mut told = 0;
     for _ in 0..5 {
         let mut mover = Process::start(Role::Move, &relay.path());
@@ -89,10 +89,10 @@ async fn an_event_is_at_one_place_whenever_the_process_that_moves_it_dies() {
         }
     }
 
-    let (mut from, mut to) = (relay.own(&SHARD).await, relay.own(&OTHER_SHARD).await);
+    let (mut from, mut to) = (relay.own(&work()).await, relay.own(&other_work()).await);
 
     assert_eq!(relay.queue.ledger().await.unwrap().waiting, EVENTS as u64, "none is there twice, and none is missing");
-    let there = relay.queue.depth(&OTHER_SHARD).await.unwrap();
+    let there = relay.queue.depth(&other_work()).await.unwrap();
     let arrived = usize::try_from(there.ready + there.in_hand).unwrap();
     assert!((told..=told + 5).contains(&arrived), "{arrived} of {told}");
     assert_eq!(all(&mut to, arrived).await, numbers(0..arrived));

@@ -8,13 +8,13 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::process::{Process, Role};
-use crate::support::events::{SHARD, crowd, events};
+use crate::support::events::{crowd, events, work};
 use crate::support::sqlite::{Embedded, begin};
 
 /// A file of ours with 200 events, which nobody uses.
 async fn sound(folder: &TempDir) -> PathBuf {
     let relay = Embedded::start().await;
-    relay.store(&SHARD, crowd(0..200)).await;
+    relay.store(&work(), crowd(0..200)).await;
     relay.queue.close().await;
     let path = folder.path().join("relay.db");
     fs::copy(relay.path(), &path).unwrap();
@@ -33,14 +33,14 @@ async fn check(damage: impl FnOnce(&Path), complaint: &str) {
 
     let state = relay.until(complaint, |state| matches!(state, BrokerState::Mismatch { .. })).await.to_string();
     assert!(state.contains(complaint), "{state}");
-    let refused = relay.queue.publish(vec![(SHARD, events(0..1).remove(0))]).await;
+    let refused = relay.queue.publish(vec![(work(), events(0..1).remove(0))]).await;
     assert!(matches!(&refused[..], [Err(PublishError::Refused(why))] if why.contains(complaint)), "{refused:?}");
-    assert!(relay.queue.depth(&SHARD).await.is_err());
+    assert!(relay.queue.depth(&work()).await.is_err());
     assert!(fs::read(&path).unwrap() == before, "it was written to");
 
     fs::write(&path, &whole).unwrap();
     relay.until_up().await;
-    assert_eq!(relay.depth(&SHARD).await, 200);
+    assert_eq!(relay.depth(&work()).await, 200);
 }
 
 fn truncate(path: &Path, bytes: u64) {
@@ -108,5 +108,5 @@ async fn a_log_without_its_file_is_not_thrown_away() {
     assert!(fs::read(&log).unwrap() == written, "the log was written to");
     fs::write(&path, &whole).unwrap();
     relay.until_up().await;
-    assert!(20 <= relay.depth(&SHARD).await);
+    assert!(20 <= relay.depth(&work()).await);
 }

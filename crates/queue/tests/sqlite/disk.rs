@@ -11,7 +11,7 @@ use refersion_relay_queue::{BrokerState, Message, PublishError, Queue, Sqlite, S
 use refersion_relay_telemetry::Metrics;
 
 use crate::inside::on_faulty_disk;
-use crate::support::events::{DELIVERED, SHARD, body, event, events};
+use crate::support::events::{DELIVERED, body, event, events, work};
 use crate::support::instance::Instance;
 use crate::support::sqlite::{begin, open, settings};
 use crate::support::waiting::take_one;
@@ -33,7 +33,7 @@ async fn fill_up(folder: &Path, fill: impl FnOnce(), make_room: impl FnOnce()) {
         if outcomes.len() == 20 {
             fill.take().into_iter().for_each(|fill| fill());
         }
-        outcomes.push(relay.queue.publish(vec![(SHARD, large(outcomes.len()))]).await.remove(0));
+        outcomes.push(relay.queue.publish(vec![(work(), large(outcomes.len()))]).await.remove(0));
         assert!(outcomes.len() < 1_000, "the disk does not fill");
     }
 
@@ -42,13 +42,13 @@ async fn fill_up(folder: &Path, fill: impl FnOnce(), make_room: impl FnOnce()) {
     assert!(matches!(state, BrokerState::Blocked { .. }), "{state}");
     assert!(outcomes.len() > 10, "{outcomes:?}");
     assert!(outcomes.last().unwrap().is_err());
-    let there = relay.depth(&SHARD).await;
+    let there = relay.depth(&work()).await;
     make_room();
     relay.until_up().await;
-    relay.store(&SHARD, [large(10_000)]).await;
+    relay.store(&work(), [large(10_000)]).await;
     let confirmed: Vec<_> = (0..outcomes.len()).filter(|number| outcomes[*number].is_ok()).collect();
     assert!(confirmed.len() as u64 <= there);
-    let mut owned = relay.own(&SHARD).await;
+    let mut owned = relay.own(&work()).await;
     let mut came = Vec::new();
     while came.last() != Some(&10_000) {
         let delivery = take_one(&mut owned).await;
@@ -69,12 +69,12 @@ async fn forbid_the_file(path: &Path, allow: impl FnOnce()) {
 
     let state = relay.until("read-only", |state| state.to_string().to_lowercase().contains("read-only")).await;
     assert!(matches!(state, BrokerState::Away { .. }), "{state}");
-    let refused = relay.queue.publish(vec![(SHARD, events(3..4).remove(0))]).await;
+    let refused = relay.queue.publish(vec![(work(), events(3..4).remove(0))]).await;
     assert!(matches!(&refused[..], [Err(PublishError::Refused(_))]), "{refused:?}");
     allow();
     relay.until_up().await;
-    relay.store(&SHARD, events(3..4)).await;
-    assert_eq!(relay.depth(&SHARD).await, 4);
+    relay.store(&work(), events(3..4)).await;
+    assert_eq!(relay.depth(&work()).await, 4);
 }
 
 /// Opens a queue in a folder where no file can be made, and goes on when it can.
@@ -85,13 +85,13 @@ async fn forbid_the_folder(path: &Path, allow: impl FnOnce()) {
     assert!(matches!(state, BrokerState::Away { .. }), "{state}");
     allow();
     relay.until_up().await;
-    relay.store(&SHARD, events(0..1)).await;
+    relay.store(&work(), events(0..1)).await;
 }
 
 /// A closed queue with three events.
 async fn three_events(path: &Path) {
     let first = open(path).await;
-    first.store(&SHARD, events(0..3)).await;
+    first.store(&work(), events(0..3)).await;
     first.queue.close().await;
 }
 
@@ -128,17 +128,17 @@ async fn a_disk_that_hangs_is_not_up_and_nothing_more_is_handed_to_it() {
     let relay = Instance { queue: Arc::new(Sqlite::start(settings, Metrics::new())) };
     relay.until_up().await;
     disk.fails(Fault::Hangs);
-    let unknown = relay.queue.publish(vec![(SHARD, events(0..1).remove(0))]).await;
+    let unknown = relay.queue.publish(vec![(work(), events(0..1).remove(0))]).await;
     assert!(matches!(&unknown[..], [Err(PublishError::Unknown(_))]), "{unknown:?}");
 
     let state = relay.until("away", |state| !state.is_up()).await;
 
     assert!(matches!(&state, BrokerState::Away { why } if why.contains("the disk does not answer")), "{state}");
-    let refused = relay.queue.publish(vec![(SHARD, events(1..2).remove(0))]).await;
+    let refused = relay.queue.publish(vec![(work(), events(1..2).remove(0))]).await;
     assert!(matches!(&refused[..], [Err(PublishError::Refused(_))]), "{refused:?}");
     disk.is_mended(Fault::Hangs);
     relay.until_up().await;
-    assert_eq!(relay.depth(&SHARD).await, 1, "it was stored in the end, and nothing else was");
+    assert_eq!(relay.depth(&work()).await, 1, "it was stored in the end, and nothing else was");
     assert_eq!(relay.queue.ledger().await.unwrap().difference(), 0);
 }
 

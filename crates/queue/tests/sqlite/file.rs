@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use refersion_relay_queue::{BrokerState, PublishError, Queue};
 
-use crate::support::events::{SHARD, bodies, events, numbers};
+use crate::support::events::{bodies, events, numbers, work};
 use crate::support::sqlite::{Embedded, begin};
 use crate::support::waiting::take;
 
@@ -16,7 +16,7 @@ fn is_mismatch(state: &BrokerState) -> bool {
 #[tokio::test]
 async fn only_its_owner_can_read_the_file() {
     let relay = Embedded::start().await;
-    relay.store(&SHARD, events(0..1)).await;
+    relay.store(&work(), events(0..1)).await;
     for suffix in ["", "-wal", "-shm"] {
         let path = format!("{}{suffix}", relay.path().display());
         let mode = fs::metadata(&path).unwrap().permissions().mode();
@@ -26,48 +26,23 @@ async fn only_its_owner_can_read_the_file() {
 }
 
 #[tokio::test]
-async fn a_file_of_the_first_release_is_taken_over_with_everything_in_it() {
-    let relay = Embedded::start().await;
-    relay.store(&SHARD, events(0..3)).await;
-    relay.queue.close().await;
-    let version = || relay.connection().pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).unwrap();
-    let now = version();
-    let first = "ALTER TABLE event DROP COLUMN create_only; PRAGMA user_version = 1;";
-    relay.connection().execute_batch(first).unwrap();
-
-    // Several at once, as when everything is started again.
-    let instances: Vec<_> = (0..3).map(|_| begin(&relay.path())).collect();
-
-    for instance in &instances {
-        instance.until_up().await;
-        assert_eq!(instance.depth(&SHARD).await, 3);
-    }
-    assert_eq!(version(), now);
-    let mut owned = instances[0].own(&SHARD).await;
-    let taken = take(&mut owned, 3).await;
-    assert_eq!(bodies(&taken), numbers(0..3));
-    assert!(taken.iter().all(|delivery| !delivery.message.headers.create_only), "they may do what they could before");
-    owned.release().await;
-}
-
-#[tokio::test]
 async fn a_file_that_is_deleted_is_noticed_and_goes_on_when_it_is_back() {
     let relay = Embedded::start().await;
-    relay.store(&SHARD, events(0..3)).await;
+    relay.store(&work(), events(0..3)).await;
     let aside = relay.path().with_extension("aside");
     fs::rename(relay.path(), &aside).unwrap();
 
-    let lost = relay.queue.publish(vec![(SHARD, events(3..4).remove(0))]).await;
+    let lost = relay.queue.publish(vec![(work(), events(3..4).remove(0))]).await;
 
     assert!(matches!(&lost[..], [Err(PublishError::Refused(_))]), "{lost:?}");
     let state = relay.until("a mismatch", is_mismatch).await.to_string();
     assert!(state.contains("deleted or replaced"), "{state}");
-    assert!(relay.queue.depth(&SHARD).await.is_err());
+    assert!(relay.queue.depth(&work()).await.is_err());
     assert!(!relay.path().exists(), "nothing begins anew in silence");
     fs::rename(&aside, relay.path()).unwrap();
     relay.until_up().await;
-    relay.store(&SHARD, events(3..5)).await;
-    let mut owned = relay.own(&SHARD).await;
+    relay.store(&work(), events(3..5)).await;
+    let mut owned = relay.own(&work()).await;
     assert_eq!(bodies(&take(&mut owned, 5).await), numbers(0..5));
     owned.release().await;
     relay.clean().await;
@@ -77,14 +52,14 @@ async fn a_file_that_is_deleted_is_noticed_and_goes_on_when_it_is_back() {
 async fn a_file_that_is_replaced_is_not_written_to() {
     let relay = Embedded::start().await;
     let other = Embedded::start().await;
-    other.store(&SHARD, events(0..1)).await;
+    other.store(&work(), events(0..1)).await;
     other.queue.close().await;
     let aside = relay.path().with_extension("aside");
     fs::rename(relay.path(), &aside).unwrap();
     fs::copy(other.path(), relay.path()).unwrap();
     let before = fs::read(relay.path()).unwrap();
 
-    let lost = relay.queue.publish(vec![(SHARD, events(3..4).remove(0))]).await;
+    let lost = relay.queue.publish(vec![(work(), events(3..4).remove(0))]).await;
 
     assert!(matches!(&lost[..], [Err(PublishError::Refused(_))]), "{lost:?}");
     let state = relay.until("a mismatch", is_mismatch).await.to_string();
@@ -102,14 +77,14 @@ async fn a_folder_that_is_missing_is_named_and_waited_for() {
     let relay = begin(&path);
     let state = relay.until("away", |state| state.to_string().contains("missing")).await;
     assert!(matches!(state, BrokerState::Away { .. }), "{state}");
-    let refused = relay.queue.publish(vec![(SHARD, events(0..1).remove(0))]).await;
+    let refused = relay.queue.publish(vec![(work(), events(0..1).remove(0))]).await;
     assert!(matches!(&refused[..], [Err(PublishError::Refused(_))]), "{refused:?}");
 
     fs::create_dir(path.parent().unwrap()).unwrap();
 
     relay.until_up().await;
-    relay.store(&SHARD, events(0..1)).await;
-    assert_eq!(relay.depth(&SHARD).await, 1);
+    relay.store(&work(), events(0..1)).await;
+    assert_eq!(relay.depth(&work()).await, 1);
 }
 
 #[tokio::test]
@@ -125,20 +100,20 @@ async fn several_who_make_the_file_at_once_share_it() {
                     state.is_up()
                 })
                 .await;
-            instance.store(&SHARD, events(0..2)).await;
+            instance.store(&work(), events(0..2)).await;
         }
-        assert_eq!(instances[0].depth(&SHARD).await, 8);
+        assert_eq!(instances[0].depth(&work()).await, 8);
     }
 }
 
 #[tokio::test]
 async fn a_file_that_is_deleted_while_something_is_wrong_with_it_is_not_made_anew() {
     let relay = Embedded::start().await;
-    relay.store(&SHARD, events(0..3)).await;
+    relay.store(&work(), events(0..3)).await;
     let aside = relay.path().with_extension("aside");
     let connection = relay.connection();
     connection.execute_batch("ALTER TABLE state RENAME TO damaged").unwrap();
-    assert!(relay.queue.publish(vec![(SHARD, events(3..4).remove(0))]).await[0].is_err());
+    assert!(relay.queue.publish(vec![(work(), events(3..4).remove(0))]).await[0].is_err());
     relay.until("away", |state| matches!(state, BrokerState::Away { .. })).await;
 
     fs::rename(relay.path(), &aside).unwrap();
@@ -148,6 +123,6 @@ async fn a_file_that_is_deleted_while_something_is_wrong_with_it_is_not_made_ane
     fs::rename(&aside, relay.path()).unwrap();
     connection.execute_batch("ALTER TABLE damaged RENAME TO state").unwrap();
     relay.until_up().await;
-    assert_eq!(relay.depth(&SHARD).await, 3);
+    assert_eq!(relay.depth(&work()).await, 3);
     relay.clean().await;
 }

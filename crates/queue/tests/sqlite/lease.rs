@@ -7,7 +7,7 @@ use refersion_relay_queue::Queue;
 use tokio::time::timeout;
 
 use crate::process::{Process, Role};
-use crate::support::events::{DELIVERED, SHARD, bodies, crowd, event, events, numbers};
+use crate::support::events::{DELIVERED, bodies, crowd, event, events, numbers, work};
 use crate::support::sqlite::{Embedded, open};
 use crate::support::waiting::{PATIENCE, nothing_comes, take, until_ended};
 
@@ -17,10 +17,10 @@ const TERM: Duration = Duration::from_secs(10);
 #[tokio::test]
 async fn whoever_stands_by_takes_over_at_once_when_the_holder_is_killed() {
     let relay = Embedded::start().await;
-    relay.store(&SHARD, events(0..5)).await;
+    relay.store(&work(), events(0..5)).await;
     let mut holder = Process::start(Role::Own(5), &relay.path());
     assert_eq!(holder.says().await, Some(5));
-    let mut owned = relay.own(&SHARD).await;
+    let mut owned = relay.own(&work()).await;
     nothing_comes(&mut owned).await;
 
     holder.kill().await;
@@ -36,10 +36,10 @@ async fn whoever_stands_by_takes_over_at_once_when_the_holder_is_killed() {
 #[tokio::test]
 async fn a_holder_that_was_frozen_settles_nothing_when_it_wakes() {
     let relay = Embedded::start().await;
-    relay.store(&SHARD, events(0..5)).await;
+    relay.store(&work(), events(0..5)).await;
     let mut holder = Process::start(Role::Own(5), &relay.path());
     assert_eq!(holder.says().await, Some(5));
-    let mut owned = relay.own(&SHARD).await;
+    let mut owned = relay.own(&work()).await;
     nothing_comes(&mut owned).await;
     holder.freeze();
     nothing_comes(&mut owned).await;
@@ -66,19 +66,19 @@ async fn a_holder_that_was_frozen_settles_nothing_when_it_wakes() {
 async fn whoever_has_lost_the_lease_does_not_touch_what_the_next_holder_has_in_hand() {
     let relay = Embedded::start().await;
     let other = open(&relay.path()).await;
-    relay.store(&SHARD, events(0..3)).await;
-    let mut first = relay.own(&SHARD).await;
+    relay.store(&work(), events(0..3)).await;
+    let mut first = relay.own(&work()).await;
     take(&mut first, 3).await;
-    let mut second = other.own(&SHARD).await;
+    let mut second = other.own(&work()).await;
     relay.silence_holder();
     let in_hand = take(&mut second, 3).await;
     until_ended(&mut first).await;
     first.release().await;
 
-    let mut first = relay.own(&SHARD).await;
+    let mut first = relay.own(&work()).await;
     nothing_comes(&mut first).await;
 
-    let depth = other.queue.depth(&SHARD).await.unwrap();
+    let depth = other.queue.depth(&work()).await.unwrap();
     assert_eq!((depth.ready, depth.in_hand), (0, 3));
     for delivery in in_hand {
         delivery.settle(DELIVERED).await.unwrap();
@@ -93,15 +93,15 @@ async fn whoever_has_lost_the_lease_does_not_touch_what_the_next_holder_has_in_h
 async fn a_holder_that_has_to_open_the_file_anew_keeps_its_lease() {
     let relay = Embedded::start().await;
     let other = open(&relay.path()).await;
-    relay.store(&SHARD, events(0..2)).await;
-    let mut first = relay.own(&SHARD).await;
+    relay.store(&work(), events(0..2)).await;
+    let mut first = relay.own(&work()).await;
     let in_hand = take(&mut first, 2).await;
-    let mut second = other.own(&SHARD).await;
+    let mut second = other.own(&work()).await;
     nothing_comes(&mut second).await;
     // What no transaction of ours fails with has the file opened anew.
     let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON event BEGIN SELECT RAISE(ABORT, 'for a test'); END";
     relay.connection().execute_batch(refuse).unwrap();
-    assert!(relay.queue.publish(vec![(SHARD, event("one", "2"))]).await[0].is_err());
+    assert!(relay.queue.publish(vec![(work(), event("one", "2"))]).await[0].is_err());
     relay.connection().execute_batch("DROP TRIGGER refuse").unwrap();
 
     nothing_comes(&mut second).await;
@@ -120,17 +120,17 @@ async fn a_holder_that_has_to_open_the_file_anew_keeps_its_lease() {
 async fn a_process_whose_owners_left_while_the_file_was_away_keeps_no_lease() {
     let relay = Embedded::start().await;
     let other = open(&relay.path()).await;
-    relay.store(&SHARD, events(0..2)).await;
-    let mut first = relay.own(&SHARD).await;
+    relay.store(&work(), events(0..2)).await;
+    let mut first = relay.own(&work()).await;
     take(&mut first, 2).await;
     let aside = relay.path().with_extension("aside");
     std::fs::rename(relay.path(), &aside).unwrap();
-    assert!(relay.queue.publish(vec![(SHARD, event("one", "2"))]).await[0].is_err());
+    assert!(relay.queue.publish(vec![(work(), event("one", "2"))]).await[0].is_err());
 
     first.release().await;
 
     std::fs::rename(&aside, relay.path()).unwrap();
-    let mut second = other.own(&SHARD).await;
+    let mut second = other.own(&work()).await;
     assert_eq!(bodies(&take(&mut second, 2).await), numbers(0..2));
     second.release().await;
     relay.until_up().await;
@@ -150,7 +150,7 @@ async fn everybody_who_writes_gets_a_fair_share() {
             instance.until_up().await;
             // Half of them have much to write.
             let batch = if writer.is_multiple_of(2) { crowd(0..100) } else { crowd(0..1) };
-            let results = instance.queue.publish(batch.into_iter().map(|message| (SHARD, message)).collect()).await;
+            let results = instance.queue.publish(batch.into_iter().map(|message| (work(), message)).collect()).await;
             stored += u32::from(results.iter().all(Result::is_ok));
         }
         stored

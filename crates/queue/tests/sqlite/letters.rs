@@ -2,12 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use refersion_relay_model::{Class, Shard};
+use refersion_relay_model::Class;
 use refersion_relay_queue::{Action, Fate, InFlight, Place, PublishError, Queue, QueueError, Settle, Swept};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::events::{INVALID, SHARD, TIER, bodies, events, numbers};
+use crate::support::events::{INVALID, bodies, events, later, numbers, work};
 use crate::support::instance::EVERYTHING;
 use crate::support::judges::{by, gated, number, replay, spawn_sweep, sweep};
 use crate::support::sqlite::Embedded;
@@ -93,8 +93,8 @@ async fn a_letter_that_cannot_move_stays() {
 #[tokio::test]
 async fn an_event_that_cannot_move_comes_again() {
     let relay = Embedded::start().await;
-    relay.store(&SHARD, events(0..1)).await;
-    let mut owned = relay.own(&SHARD).await;
+    relay.store(&work(), events(0..1)).await;
+    let mut owned = relay.own(&work()).await;
     let delivery = take_one(&mut owned).await;
     let headers = Box::new(delivery.message.headers.clone());
     let moving = tokio::spawn(delivery.settle(Settle::Move(Place::Intake, headers)));
@@ -102,7 +102,7 @@ async fn an_event_that_cannot_move_comes_again() {
     owned.release().await;
 
     assert!(timeout(PATIENCE, moving).await.unwrap().unwrap().is_err());
-    let mut owned = relay.own(&SHARD).await;
+    let mut owned = relay.own(&work()).await;
     assert_eq!(bodies(&take(&mut owned, 1).await), ["0"]);
     owned.release().await;
     relay.clean().await;
@@ -116,8 +116,7 @@ async fn letters_with_absurd_numbers_can_be_looked_at_and_sent_again() {
     let relay = Embedded::start().await;
     relay.store(&INVALID, events(0..ABSURD.len())).await;
     for (row, absurd) in ABSURD.iter().enumerate() {
-        let columns =
-            ["received_at", "first_failed_at", "held_at", "dead_at", "attempts", "generation", "deliveries", "status"];
+        let columns = ["received_at", "first_failed_at", "dead_at", "attempts", "generation", "deliveries", "status"];
         let set = columns.map(|column| format!("{column} = {absurd}")).join(", ");
         let update = format!(
             "UPDATE event SET {set} WHERE number = (SELECT number FROM event ORDER BY number LIMIT 1 OFFSET {row})"
@@ -136,7 +135,7 @@ async fn letters_with_absurd_numbers_can_be_looked_at_and_sent_again() {
     assert_eq!(letters.len(), ABSURD.len());
     let mut judge = by(|letter| replay(letter, 0));
     assert_eq!(sweep(&*relay, 1, &mut judge).await.acted, ABSURD.len() as u64);
-    let mut owned = relay.own(&SHARD).await;
+    let mut owned = relay.own(&work()).await;
     assert_eq!(bodies(&take(&mut owned, ABSURD.len()).await), numbers(0..ABSURD.len()));
     owned.release().await;
     relay.clean().await;
@@ -145,11 +144,11 @@ async fn letters_with_absurd_numbers_can_be_looked_at_and_sent_again() {
 #[tokio::test]
 async fn events_with_absurd_numbers_are_worked() {
     let relay = Embedded::start().await;
-    relay.store(&SHARD, events(0..1)).await;
-    relay.store(&Place::Later(Shard { index: 0, count: 2 }, TIER), events(1..2)).await;
+    relay.store(&work(), events(0..1)).await;
+    relay.store(&later(), events(1..2)).await;
     let long_ago = format!("UPDATE event SET due_at = {} WHERE due_at IS NOT NULL", i64::MIN);
     assert_eq!(relay.connection().execute(&long_ago, []).unwrap(), 1);
-    let mut owned = relay.own(&SHARD).await;
+    let mut owned = relay.own(&work()).await;
     assert_eq!(bodies(&take(&mut owned, 2).await), numbers(0..2), "what was due at any time is due");
     relay.connection().execute("UPDATE event SET deliveries = ?1", [i64::MAX]).unwrap();
 

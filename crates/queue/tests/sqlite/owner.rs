@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use refersion_relay_queue::{BrokerState, Queue};
 use tempfile::TempDir;
 
-use crate::support::events::{SHARD, events};
+use crate::support::events::{events, work};
 use crate::support::sqlite::{begin, open};
 
 /// A user and a group that nobody has.
@@ -69,8 +69,8 @@ async fn what_root_makes_in_somebody_s_folder_is_somebody_s() {
     }
     give(folder.path());
     let relay = open(&folder.path().join("relay.db")).await;
-    relay.store(&SHARD, events(0..1)).await;
-    assert_eq!(relay.depth(&SHARD).await, 1);
+    relay.store(&work(), events(0..1)).await;
+    assert_eq!(relay.depth(&work()).await, 1);
 
     let found = owners(folder.path());
 
@@ -79,7 +79,7 @@ async fn what_root_makes_in_somebody_s_folder_is_somebody_s() {
     assert_eq!(fs::metadata("/proc/thread-self").unwrap().uid(), 0, "this thread is root's as before");
     relay.queue.close().await;
     let again = open(&folder.path().join("relay.db")).await;
-    assert_eq!(again.depth(&SHARD).await, 1);
+    assert_eq!(again.depth(&work()).await, 1);
 }
 
 #[tokio::test]
@@ -141,14 +141,14 @@ async fn check(name: &str, why: &str, make: impl Fn(&Path, &Path)) {
 
     let named = |state: &BrokerState| state.to_string().contains(why) && state.to_string().contains(name);
     relay.until(&format!("{name} is named: {why}"), named).await;
-    assert!(relay.queue.depth(&SHARD).await.is_err() || name.ends_with("-turn") || name.ends_with("-worker"));
+    assert!(relay.queue.depth(&work()).await.is_err() || name.ends_with("-turn") || name.ends_with("-worker"));
     theirs.is_untouched();
     fs::remove_file(&planted).unwrap();
     if was_there {
         fs::rename(&aside, &planted).unwrap();
     }
     relay.until_up().await;
-    relay.store(&SHARD, events(0..1)).await;
+    relay.store(&work(), events(0..1)).await;
     theirs.is_untouched();
 }
 

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::support::events::{DELIVERED, OTHER_SHARD, SHARD, event, moved};
+use crate::support::events::{DELIVERED, event, moved, other_work, work};
 use crate::support::instance::{Instance, ROOM};
 use crate::support::sqlite::open;
 use crate::support::waiting::{PATIENCE, take, take_one};
@@ -104,23 +104,23 @@ async fn another_process_does_as_it_is_told() {
 
 async fn publish<Q: Queue + 'static>(instance: &Instance<Q>) {
     for number in 0.. {
-        instance.store(&SHARD, [event("one", &number.to_string())]).await;
+        instance.store(&work(), [event("one", &number.to_string())]).await;
         println!("> {number}");
     }
 }
 
 async fn pass_on<Q: Queue>(instance: &Instance<Q>) {
-    let mut owned = instance.queue.own(SHARD, ROOM).await.unwrap();
+    let mut owned = instance.queue.own(work(), ROOM).await.unwrap();
     for number in 1.. {
         let delivery = take_one(&mut owned).await;
-        let settle = moved(&delivery, OTHER_SHARD);
+        let settle = moved(&delivery, other_work());
         delivery.settle(settle).await.unwrap();
         println!("> {number}");
     }
 }
 
 async fn own<Q: Queue>(instance: &Instance<Q>, count: usize) {
-    let mut owned = instance.queue.own(SHARD, ROOM).await.unwrap();
+    let mut owned = instance.queue.own(work(), ROOM).await.unwrap();
     let deliveries = take(&mut owned, count).await;
     println!("> {count}");
     let mut lines = BufReader::new(tokio::io::stdin()).lines();

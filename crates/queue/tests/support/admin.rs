@@ -151,10 +151,6 @@ impl Admin {
         let mut queues = vec![name("intake"), name("unrouted"), name("history"), name("tally.baseline")];
         queues.extend((0..4).map(|slot| name(&format!("tally.{slot}"))));
         let mut exchanges = vec![name("events"), name("dead"), name("unrouted"), name("notes"), name("marks")];
-        for shards in settings.drain.iter().chain([&settings.shards]) {
-            queues.extend((0..*shards).map(|index| name(&format!("events.n{shards}.{index}"))));
-            queues.extend(["gate", "closed"].map(|which| name(&format!("events.n{shards}.{which}"))));
-        }
         queues.extend(
             Class::ALL.iter().filter(|class| **class != Class::Unrouted).map(|class| name(&format!("dead.{class}"))),
         );
@@ -164,8 +160,8 @@ impl Admin {
             exchanges.push(tier);
         }
         for account in &settings.accounts {
-            exchanges.extend([name(&format!("intake.{account}")), name(&format!("held.{account}"))]);
-            queues.push(name(&format!("held.{account}")));
+            exchanges.push(name(&format!("intake.{account}")));
+            queues.push(name(&format!("events.{account}")));
         }
         for queue in queues {
             self.delete_queue(&queue).await; // deleting what does not exist succeeds

@@ -3,20 +3,42 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use refersion_relay_model::{AccountName, Class, Shard};
+use refersion_relay_model::{AccountName, Class};
 use refersion_relay_queue::{Death, Delivery, Ending, Headers, Message, Place, Settle};
 
 /// The only tier there is in the tests.
 pub(crate) const TIER: Duration = Duration::from_secs(1);
-/// The work queues there are in the tests, as places.
-pub(crate) const SHARD: Place = Place::Shard(Shard { index: 0, count: 2 });
-pub(crate) const OTHER_SHARD: Place = Place::Shard(Shard { index: 1, count: 2 });
 /// The class that most tests put letters into.
 pub(crate) const INVALID: Place = Place::Dead(Class::Invalid);
 pub(crate) const DELIVERED: Settle = Settle::Done(Ending::Delivered);
 
 pub(crate) fn account(name: &str) -> AccountName {
     AccountName::try_from(name).unwrap()
+}
+
+/// The work queue of the account that the events of the tests belong to.
+pub(crate) fn work() -> Place {
+    Place::Work(account("acme"))
+}
+
+/// The only other work queue there is in the tests.
+pub(crate) fn other_work() -> Place {
+    Place::Work(account("other"))
+}
+
+/// The work queue of an account that the tests begin without.
+pub(crate) fn strange_work() -> Place {
+    Place::Work(account("stranger"))
+}
+
+/// The way back to [`work`].
+pub(crate) fn later() -> Place {
+    Place::Later(account("acme"), TIER)
+}
+
+/// The way back to [`other_work`].
+pub(crate) fn other_later() -> Place {
+    Place::Later(account("other"), TIER)
 }
 
 /// An event of `subject`.

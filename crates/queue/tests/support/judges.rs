@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::events::{SHARD, body};
+use super::events::{body, work};
 use super::instance::Instance;
 use super::waiting::PATIENCE;
 
@@ -69,7 +69,7 @@ pub(crate) fn number(letter: &Letter) -> usize {
 
 pub(crate) fn replay(letter: &Letter, subject: usize) -> Action {
     let (headers, subject) = (Box::new(letter.message.headers.replayed()), subject.try_into().unwrap());
-    Action::Move { place: SHARD, headers, subject }
+    Action::Move { place: work(), headers, subject }
 }
 
 pub(crate) fn in_flight(letters: u16) -> InFlight {

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use refersion_relay_queue::{BrokerUrl, GatePace, RabbitMq, RabbitMqSettings};
+use refersion_relay_queue::{BrokerUrl, RabbitMq, RabbitMqSettings};
 use refersion_relay_telemetry::Metrics;
 
 use super::admin::Admin;
@@ -27,19 +27,16 @@ pub(crate) fn shared_broker() -> String {
     )
 }
 
-/// Two work queues, one tier, one account, under a prefix that nobody else has.
+/// Two accounts and one tier, under a prefix that nobody else has.
 pub(crate) fn settings(url: &str) -> RabbitMqSettings {
     RabbitMqSettings {
         url: BrokerUrl::parse(url).unwrap(),
         prefix: format!("test-{:016x}", rand::random::<u64>()),
-        shards: 2,
-        drain: Vec::new(),
         tiers: vec![TIER],
-        accounts: vec![account("acme")],
+        accounts: vec![account("acme"), account("other")],
         confirm_timeout: Duration::from_secs(10),
         look_every: RabbitMqSettings::LOOK_EVERY,
         settles_in: Duration::ZERO,
-        pace: GatePace::default(),
         worker: 1,
     }
 }
@@ -79,9 +76,9 @@ impl Relay {
         format!("{}.{rest}", self.settings.prefix)
     }
 
-    /// The name of the queue behind [`super::events::SHARD`] or [`super::events::OTHER_SHARD`].
-    pub(crate) fn shard_queue(&self, index: u16) -> String {
-        self.name(&format!("events.n{}.{index}", self.settings.shards))
+    /// The name of an account's work queue.
+    pub(crate) fn work_queue(&self, account: &str) -> String {
+        self.name(&format!("events.{account}"))
     }
 
     /// Ends the relay and deletes what it declared.

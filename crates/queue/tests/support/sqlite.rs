@@ -20,11 +20,11 @@ pub(crate) struct Embedded {
     folder: TempDir,
 }
 
-/// One tier.
+/// Two accounts and one tier.
 pub(crate) fn settings(path: &Path) -> SqliteSettings {
     let path = SqlitePath::parse(&format!("sqlite:{}", path.display()), Path::new("/")).unwrap();
-    let (tiers, accounts) = (vec![TIER], vec![account("acme")]);
-    SqliteSettings { path, shards: 2, drain: Vec::new(), accounts, tiers, confirm_timeout: Duration::from_secs(10) }
+    let (tiers, accounts) = (vec![TIER], vec![account("acme"), account("other")]);
+    SqliteSettings { path, accounts, tiers, confirm_timeout: Duration::from_secs(10) }
 }
 
 /// One more process's way to a file; not necessarily up.

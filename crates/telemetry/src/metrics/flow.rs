@@ -43,7 +43,7 @@ fn sum(metric: &impl Collector) -> u64 {
 mod tests {
     use std::time::Duration;
 
-    use refersion_relay_model::{AccountName, DeadReason, Shard};
+    use refersion_relay_model::{AccountName, DeadReason};
 
     use super::*;
     use crate::Door;
@@ -58,10 +58,11 @@ mod tests {
         metrics.delivered("deactivated");
         metrics.dead_lettered(DeadReason::Refused);
         metrics.dead_lettered_at_door(DeadReason::Incomplete);
-        metrics.ready(Shard::of(0, 2), 10);
-        metrics.ready(Shard::of(1, 2), 20);
+        let account = |name: &str| AccountName::try_from(name).unwrap();
+        metrics.ready(&account("acme"), 10);
+        metrics.ready(&account("other"), 20);
         metrics.retrying("30s", 4);
-        metrics.held(&AccountName::try_from("acme").unwrap(), 5);
+        metrics.held(&account("acme"), 5);
         metrics.answered(Door::Destination, 202, Duration::ZERO);
 
         assert_eq!(metrics.flow(), Flow { accepted: 5, delivered: 2, dead: 2, waiting: 39 });

@@ -4,7 +4,7 @@ use refersion_relay_queue::{BrokerState, PublishError, Queue};
 use refersion_relay_telemetry::Connection;
 
 use super::node;
-use crate::support::events::{DELIVERED, SHARD, events};
+use crate::support::events::{DELIVERED, events, work};
 use crate::support::rabbitmq::{Relay, settings};
 use crate::support::waiting::{eventually, stays, take};
 
@@ -16,17 +16,17 @@ async fn a_broker_without_memory_blocks_refuses_and_recovers() {
     let mut settings = settings(&node.url());
     settings.confirm_timeout = CONFIRM;
     let relay = Relay::start_with(&node.url(), settings).await;
-    relay.store(&SHARD, events(0..1)).await;
+    relay.store(&work(), events(0..1)).await;
     node.ctl(&["set_vm_memory_high_watermark", "0.0001"]).await.unwrap();
 
     // The broker tells a connection of the alarm when it next publishes.
-    let caught = relay.queue.publish(vec![(SHARD, events(1..2).remove(0))]).await;
+    let caught = relay.queue.publish(vec![(work(), events(1..2).remove(0))]).await;
 
     assert!(matches!(caught[..], [Err(PublishError::Unknown(_) | PublishError::Refused(_))]), "{caught:?}");
     let state = relay.queue.state();
     let blocked = || matches!(&*state.borrow(), BrokerState::Blocked { why } if why.contains("memory"));
     stays("blocked", 3 * CONFIRM, blocked).await;
-    let refused = relay.queue.publish(vec![(SHARD, events(2..3).remove(0))]).await;
+    let refused = relay.queue.publish(vec![(work(), events(2..3).remove(0))]).await;
     assert!(matches!(&refused[..], [Err(PublishError::Refused(why))] if why.contains("memory")), "{refused:?}");
     assert_eq!(relay.queue.alarm().await.unwrap().as_deref(), Some("low on memory"), "a new connection hears it too");
     assert!(relay.metrics.render().contains("queue_blocked 1"));
@@ -36,10 +36,10 @@ async fn a_broker_without_memory_blocks_refuses_and_recovers() {
 
     relay.until_up().await;
     assert_eq!(relay.queue.alarm().await.unwrap(), None);
-    relay.store(&SHARD, events(3..4)).await;
+    relay.store(&work(), events(3..4)).await;
     assert!(relay.metrics.render().contains("queue_blocked 0"));
     eventually("what was confirmed, and perhaps what was caught", async || {
-        (2..=3).contains(&relay.depth(&SHARD).await).then_some(())
+        (2..=3).contains(&relay.depth(&work()).await).then_some(())
     })
     .await;
 }
@@ -48,9 +48,9 @@ async fn a_broker_without_memory_blocks_refuses_and_recovers() {
 async fn a_worker_that_cannot_store_what_it_counts_keeps_its_slot_until_the_broker_has_memory_again() {
     let node = node().await;
     let relay = Relay::start_on(&node.url()).await;
-    relay.store(&SHARD, events(0..5)).await;
+    relay.store(&work(), events(0..5)).await;
     let worker = Relay::start_with(&node.url(), relay.settings.clone()).await;
-    let mut owned = worker.own(&SHARD).await;
+    let mut owned = worker.own(&work()).await;
     let deliveries = take(&mut owned, 5).await;
     node.ctl(&["set_vm_memory_high_watermark", "0.0001"]).await.unwrap();
 

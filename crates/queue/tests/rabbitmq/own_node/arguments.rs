@@ -1,18 +1,14 @@
-use refersion_relay_model::{Class, Shard};
-use refersion_relay_queue::Place;
+use refersion_relay_model::Class;
 
 use super::node;
-use crate::support::events::{SHARD, TIER, account, bodies, events, numbers};
+use crate::support::events::{bodies, events, later, numbers, work};
 use crate::support::rabbitmq::{Relay, settings, without_upkeep};
 use crate::support::waiting::take;
-
-const LATER: Place = Place::Later(Shard { index: 0, count: 2 }, TIER);
 
 #[tokio::test]
 async fn every_queue_is_one_that_survives_a_crash() {
     let node = node().await;
     let relay = Relay::start_on(&node.url()).await;
-    relay.store(&Place::Held(account("stranger")), events(0..1)).await;
 
     let queues = node.ctl(&["list_queues", "name", "type", "durable", "arguments"]).await.unwrap();
 
@@ -22,17 +18,7 @@ async fn every_queue_is_one_that_survives_a_crash() {
         |line: &&str| line.starts_with(&relay.settings.prefix) && !others.iter().any(|begin| line.starts_with(begin));
     let queues: Vec<_> = queues.lines().filter(is_ours).collect();
     let classes = Class::ALL.iter().filter(|class| **class != Class::Unrouted).map(|class| format!("dead.{class}"));
-    let fixed = [
-        "intake",
-        "events.n2.0",
-        "events.n2.1",
-        "events.n2.gate",
-        "events.n2.closed",
-        "retry.1s",
-        "held.acme",
-        "held.stranger",
-        "unrouted",
-    ];
+    let fixed = ["intake", "events.acme", "events.other", "retry.1s", "unrouted"];
     let wanted: Vec<_> = classes.chain(fixed.map(str::to_owned)).collect();
     assert_eq!(queues.len(), wanted.len(), "{queues:#?}");
     for rest in wanted {
@@ -40,17 +26,17 @@ async fn every_queue_is_one_that_survives_a_crash() {
         let queue = queue.unwrap_or_else(|| panic!("no durable quorum queue {rest}: {queues:#?}"));
         let has = |argument: &str| assert!(queue.contains(argument), "{argument} is missing: {queue}");
         has(r#"{"x-overflow","reject-publish"}"#);
-        let is_gate = rest.ends_with("gate") || rest.ends_with("closed");
-        if rest != "unrouted" && !is_gate {
+        if rest != "unrouted" {
             has(r#"{"x-dead-letter-strategy","at-least-once"}"#);
             has(r#"{"x-dead-letter-exchange""#);
         }
         match rest.split('.').next().unwrap() {
             "retry" => has(r#"{"x-message-ttl",1000}"#),
-            "events" if is_gate => has(r#"{"x-delivery-limit",2147483647}"#),
-            "events" | "intake" => has(r#"{"x-delivery-limit",100}"#),
+            "intake" => has(r#"{"x-delivery-limit",100}"#),
             _ => has(r#"{"x-delivery-limit",1000000}"#),
         }
+        let is_single_active = queue.contains(r#"{"x-single-active-consumer",true}"#);
+        assert_eq!(is_single_active, rest == "intake" || rest.starts_with("events."), "{queue}");
         assert_eq!(queue.contains("x-message-ttl"), rest.starts_with("retry."), "{queue}");
     }
 }
@@ -65,11 +51,11 @@ async fn what_comes_back_from_a_tier_waits_until_there_is_something_to_come_back
     let relay = Relay::start_with(&node.url(), without_upkeep(settings(&node.url()))).await;
     relay.admin.delete_exchange(&relay.name("events")).await;
 
-    relay.store(&LATER, events(0..20)).await;
+    relay.store(&later(), events(0..20)).await;
 
-    relay.until_depth(&LATER, 0).await; // they have expired, and there is nowhere to go
+    relay.until_depth(&later(), 0).await; // they have expired, and there is nowhere to go
     relay.queue.check().await.unwrap(); // declares the exchange again
-    let mut owned = relay.own(&SHARD).await;
+    let mut owned = relay.own(&work()).await;
     assert_eq!(bodies(&take(&mut owned, 20).await), numbers(0..20));
     assert_eq!(relay.bodies(Class::Unrouted).await, [""; 0]);
     owned.release().await;

@@ -7,7 +7,7 @@ use refersion_relay_queue::{BrokerState, BrokerUrl, Queue, Terms};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::events::{DELIVERED, SHARD, body, crowd};
+use crate::support::events::{DELIVERED, body, crowd, work};
 use crate::support::instance::ROOM;
 use crate::support::rabbitmq::{Relay, settings};
 use crate::support::waiting::{PATIENCE, eventually};
@@ -42,8 +42,8 @@ async fn a_cluster_that_loses_the_node_that_leads_loses_no_event_and_goes_on() {
     let mut settings = settings(&nodes[0].url());
     settings.url = BrokerUrl::parse(&format!("amqp://guest:guest@{}/%2f", hosts.join(","))).unwrap();
     let relay = Relay::start_with(&nodes[0].url(), settings).await;
-    let leading = leader(&nodes, 0, &relay.shard_queue(0)).await;
-    relay.store(&SHARD, crowd(0..BEFORE)).await;
+    let leading = leader(&nodes, 0, &relay.work_queue("acme")).await;
+    relay.store(&work(), crowd(0..BEFORE)).await;
 
     // Somebody works all the time, and somebody publishes all the time and repeats what was not confirmed.
     let stop = CancellationToken::new();
@@ -51,7 +51,7 @@ async fn a_cluster_that_loses_the_node_that_leads_loses_no_event_and_goes_on() {
     let working = tokio::spawn({
         let (queue, worked): (Arc<dyn Queue>, _) = (relay.queue.clone(), worked.clone());
         async move {
-            let mut terms = Terms::new(queue, SHARD, ROOM);
+            let mut terms = Terms::new(queue, work(), ROOM);
             while let Some(mut owned) = terms.next(&stopped).await {
                 while let Some(Some(delivery)) = stopped.run_until_cancelled(owned.next()).await {
                     let body = body(&delivery.message);
@@ -69,7 +69,7 @@ async fn a_cluster_that_loses_the_node_that_leads_loses_no_event_and_goes_on() {
         async move {
             let (mut repeated, mut after) = (0, 0);
             for message in crowd(BEFORE..EVENTS) {
-                while queue.publish(vec![(SHARD, message.clone())]).await.remove(0).is_err() {
+                while queue.publish(vec![(work(), message.clone())]).await.remove(0).is_err() {
                     repeated += 1;
                     queue.state().wait_for(BrokerState::is_up).await.unwrap();
                 }
@@ -89,7 +89,7 @@ async fn a_cluster_that_loses_the_node_that_leads_loses_no_event_and_goes_on() {
         .await;
     println!("{after} of {EVENTS} events were confirmed after the node had died; {repeated} publishes were repeated");
     let ask = (leading + 1) % 3;
-    assert_ne!(leader(&nodes, ask, &relay.shard_queue(0)).await, leading);
+    assert_ne!(leader(&nodes, ask, &relay.work_queue("acme")).await, leading);
     stop.cancel();
     working.await.unwrap();
 }

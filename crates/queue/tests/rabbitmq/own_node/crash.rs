@@ -1,38 +1,33 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use refersion_relay_model::Shard;
-use refersion_relay_queue::{BrokerState, Place, Queue, Room};
+use refersion_relay_queue::{BrokerState, Queue, Room};
 use tokio::time::timeout;
 
 use super::node;
-use crate::routing::{assert_fixed_subjects, four_shards};
-use crate::support::admin::Admin;
-use crate::support::events::{DELIVERED, SHARD, TIER, bodies, body, crowd, events, numbers};
+use crate::support::events::{DELIVERED, bodies, body, crowd, events, later, numbers, work};
 use crate::support::instance::ROOM;
 use crate::support::rabbitmq::Relay;
 use crate::support::waiting::{PATIENCE, take, until_ended};
-
-const LATER: Place = Place::Later(Shard { index: 0, count: 2 }, TIER);
 
 #[tokio::test]
 async fn what_was_confirmed_survives_a_kill_and_comes_in_order() {
     let mut node = node().await;
     let relay = Relay::start_on(&node.url()).await;
-    relay.store(&SHARD, events(0..10)).await;
-    let mut owned = relay.own(&SHARD).await;
+    relay.store(&work(), events(0..10)).await;
+    let mut owned = relay.own(&work()).await;
     let mut in_hand = take(&mut owned, 10).await;
     in_hand.remove(0).settle(DELIVERED).await.unwrap();
-    relay.store(&SHARD, events(10..12)).await;
+    relay.store(&work(), events(10..12)).await;
 
     node.kill().await;
 
     until_ended(&mut owned).await;
     relay.until("away", |state| !state.is_up()).await;
-    assert!(relay.queue.own(SHARD, ROOM).await.is_err());
+    assert!(relay.queue.own(work(), ROOM).await.is_err());
     node.restart().await.unwrap();
     relay.until_up().await;
-    let mut owned = relay.own(&SHARD).await;
+    let mut owned = relay.own(&work()).await;
     // An acknowledgement is not confirmed by anybody, so the last one may be lost.
     let first = take(&mut owned, 1).await.remove(0);
     let from: usize = body(&first.message).parse().unwrap();
@@ -43,27 +38,14 @@ async fn what_was_confirmed_survives_a_kill_and_comes_in_order() {
 }
 
 #[tokio::test]
-async fn a_subject_stays_on_its_queue_over_a_restart_of_the_broker() {
-    let mut node = node().await;
-    let mut relay = Relay::start_with(&node.url(), four_shards(&node.url())).await;
-    assert_fixed_subjects(&relay).await;
-
-    node.restart().await.unwrap();
-
-    relay.admin = Admin::connect(&node.url()).await;
-    relay.until_up().await;
-    assert_fixed_subjects(&relay).await;
-}
-
-#[tokio::test]
 async fn nothing_is_lost_when_the_broker_dies_while_events_come_back_from_a_tier() {
     const EVENTS: usize = 5_000;
     let mut node = node().await;
     let relay = Relay::start_on(&node.url()).await;
     for begin in (0..EVENTS).step_by(1_000) {
-        relay.store(&LATER, crowd(begin..begin + 1_000)).await;
+        relay.store(&later(), crowd(begin..begin + 1_000)).await;
     }
-    let back = async { while relay.depth(&SHARD).await < 500 {} };
+    let back = async { while relay.depth(&work()).await < 500 {} };
     timeout(PATIENCE, back).await.expect("they come back");
 
     node.kill().await;
@@ -71,7 +53,7 @@ async fn nothing_is_lost_when_the_broker_dies_while_events_come_back_from_a_tier
 
     relay.until("up again", BrokerState::is_up).await;
     let mut missing: BTreeSet<_> = numbers(0..EVENTS).into_iter().collect();
-    let mut owned = relay.queue.own(SHARD, Room { events: 1_000 }).await.unwrap();
+    let mut owned = relay.queue.own(work(), Room { events: 1_000 }).await.unwrap();
     while !missing.is_empty() {
         let delivery = timeout(PATIENCE + Duration::from_secs(10), owned.next()).await;
         let delivery = delivery.unwrap_or_else(|_| panic!("{} of {EVENTS} are lost", missing.len())).unwrap();

@@ -4,7 +4,7 @@ use refersion_relay_queue::{Place, PublishError, Queue, Settle};
 use tokio::time::timeout;
 
 use super::node;
-use crate::support::events::{DELIVERED, SHARD, bodies, dead, event, events, numbers};
+use crate::support::events::{DELIVERED, bodies, dead, event, events, numbers, work};
 use crate::support::rabbitmq::Relay;
 use crate::support::waiting::{PATIENCE, eventually, take};
 
@@ -14,7 +14,7 @@ const REJECTED: Place = Place::Dead(Class::Rejected);
 async fn a_class_that_is_full_keeps_its_events_where_they_are_until_there_is_room() {
     let node = node().await;
     let relay = Relay::start_on(&node.url()).await;
-    relay.store(&SHARD, events(0..3)).await;
+    relay.store(&work(), events(0..3)).await;
     let full = relay.name("dead.rejected");
     let pattern = format!("^{}$", full.replace('.', r"\."));
     node.ctl(&["set_policy", "full", &pattern, r#"{"max-length":1}"#, "--apply-to", "queues"]).await.unwrap();
@@ -29,7 +29,7 @@ async fn a_class_that_is_full_keeps_its_events_where_they_are_until_there_is_roo
         (!stored).then_some(())
     })
     .await;
-    let mut owned = relay.own(&SHARD).await;
+    let mut owned = relay.own(&work()).await;
     let mut taken = take(&mut owned, 3).await;
     let first = taken.remove(0);
     let headers = dead(&first.message.headers, Class::Rejected);
@@ -59,7 +59,7 @@ async fn a_class_that_is_full_keeps_its_events_where_they_are_until_there_is_roo
     });
     assert_eq!(sum.await.tolerance.events(), 0, "what a full queue refuses is certainly not there");
     owned.release().await;
-    let mut owned = relay.own(&SHARD).await;
+    let mut owned = relay.own(&work()).await;
     assert_eq!(bodies(&take(&mut owned, 1).await), numbers(2..3));
     owned.release().await;
 }
@@ -87,7 +87,7 @@ async fn what_is_published_side_by_side_gets_the_answers_that_are_meant_for_it()
     for number in 0..300 {
         let large = event(&format!("large {number}"), &"x".repeat(LARGE));
         let small = event(&format!("small {number}"), "small");
-        answers.push((publish(REJECTED, large), publish(SHARD, small)));
+        answers.push((publish(REJECTED, large), publish(work(), small)));
         if number % 10 == 9 {
             for (large, small) in answers.drain(..) {
                 let (large, small) = (large.await.unwrap(), small.await.unwrap());
@@ -97,5 +97,5 @@ async fn what_is_published_side_by_side_gets_the_answers_that_are_meant_for_it()
         }
     }
 
-    assert_eq!(relay.depth(&SHARD).await, 300);
+    assert_eq!(relay.depth(&work()).await, 300);
 }

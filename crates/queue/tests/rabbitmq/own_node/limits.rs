@@ -1,10 +1,10 @@
 //! A limit is what it is called, and nothing that exists is to be deleted for it.
 
-use refersion_relay_model::Shard;
 use refersion_relay_private_broker::{Options, PrivateBroker};
-use refersion_relay_queue::{BrokerState, BrokerUrl, ManagementUrl, Place, Queue, RabbitMqSettings};
+use refersion_relay_queue::{BrokerState, BrokerUrl, ManagementUrl, Queue, RabbitMqSettings};
 
 use super::node;
+use crate::support::events::{other_work, work};
 use crate::support::instance::ROOM;
 use crate::support::rabbitmq::{Relay, settings};
 
@@ -47,8 +47,7 @@ async fn a_limit_of_connections_is_named_by_whoever_runs_into_it() {
     let relay = Relay::start_with(&node.url(), limited(&node, "{}").await).await;
     node.ctl(&["set_vhost_limits", "-p", "small", r#"{"max-connections": 1}"#]).await.unwrap();
 
-    for shard in 0..2 {
-        let place = Place::Shard(Shard { index: shard, count: 2 });
+    for place in [work(), other_work()] {
         let refused = relay.queue.own(place, ROOM).await.err().expect("there is a connection already").to_string();
         assert!(refused.contains("allows the vhost 1 of the connections"), "{refused}");
     }

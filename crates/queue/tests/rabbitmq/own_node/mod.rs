@@ -7,6 +7,7 @@ mod crash;
 mod frozen;
 mod full;
 mod limits;
+mod poison;
 mod quiet;
 mod rights;
 mod sweeping;

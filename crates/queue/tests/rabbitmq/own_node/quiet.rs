@@ -5,7 +5,7 @@ use refersion_relay_private_broker::PrivateBroker;
 use refersion_relay_queue::{Place, Queue};
 
 use super::node;
-use crate::support::events::{DELIVERED, SHARD, account, crowd, events};
+use crate::support::events::{DELIVERED, crowd, events, other_work, work};
 use crate::support::rabbitmq::{Relay, settings};
 use crate::support::waiting::take;
 
@@ -21,16 +21,16 @@ async fn a_healthy_relay_writes_no_error_into_the_brokers_log() {
     let before = complaints(&node).await.len();
     let settings = settings(&node.url());
     let first = Relay::start_with(&node.url(), settings.clone()).await;
-    first.store(&SHARD, crowd(0..5)).await;
+    first.store(&work(), crowd(0..5)).await;
     first.store(&Place::Dead(Class::Rejected), events(0..3)).await;
     let second = Relay::start_with(&node.url(), settings.clone()).await;
-    let mut owned = second.own(&SHARD).await;
-    let mut held = second.own(&Place::Held(account("acme"))).await;
+    let mut owned = second.own(&work()).await;
+    let mut other = second.own(&other_work()).await;
     for delivery in take(&mut owned, 5).await {
         delivery.settle(DELIVERED).await.unwrap();
     }
-    second.store(&Place::Held(account("acme")), events(0..1)).await;
-    take(&mut held, 1).await;
+    second.store(&other_work(), events(0..1)).await;
+    take(&mut other, 1).await;
     for relay in [&first, &second] {
         assert_eq!(relay.queue.check().await.unwrap().differences, [""; 0]);
         assert_eq!(relay.queue.alarm().await.unwrap(), None);
@@ -39,7 +39,7 @@ async fn a_healthy_relay_writes_no_error_into_the_brokers_log() {
     }
     first.queue.set_baseline().await.unwrap();
     owned.release().await;
-    held.release().await;
+    other.release().await;
     let idle = Relay::start_with(&node.url(), settings).await;
     idle.queue.check().await.unwrap();
     idle.queue.conservation().await.unwrap();

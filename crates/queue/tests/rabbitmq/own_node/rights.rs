@@ -3,7 +3,7 @@ use std::time::Duration;
 use refersion_relay_queue::{Queue, QueueError};
 
 use super::node;
-use crate::support::events::{SHARD, account, events};
+use crate::support::events::{account, events, work};
 use crate::support::rabbitmq::{Relay, settings};
 use crate::support::waiting::eventually;
 
@@ -29,7 +29,7 @@ async fn what_was_counted_without_the_right_to_store_it_is_in_the_first_slot_as_
     node.ctl(&["set_permissions", "relay", r"^((?!\.tally\.).)*$", ".*", ".*"]).await.unwrap();
     let (administrator, own) = (node.url(), node.url().replace("guest:guest@", "relay:secret@"));
     let relay = Relay::start_with(&administrator, settings(&own)).await;
-    relay.store(&SHARD, events(0..5)).await;
+    relay.store(&work(), events(0..5)).await;
     tokio::time::sleep(Duration::from_secs(4)).await; // for two tries
 
     node.ctl(&["set_permissions", "relay", ".*", ".*", ".*"]).await.unwrap();

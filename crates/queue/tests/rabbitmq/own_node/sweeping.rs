@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::node;
-use crate::support::events::{DELIVERED, SHARD, body, crowd};
+use crate::support::events::{DELIVERED, body, crowd, work};
 use crate::support::judges::{by, number, replay};
 use crate::support::rabbitmq::Relay;
 use crate::support::waiting::PATIENCE;
@@ -44,8 +44,8 @@ async fn a_broker_that_dies_under_a_sweep_loses_nothing() {
     for letter in relay.bodies(Class::Invalid).await {
         *copies.entry(letter.parse().unwrap()).or_default() += 1;
     }
-    let mut owned = relay.own(&SHARD).await;
-    for _ in 0..relay.depth(&SHARD).await + 100 {
+    let mut owned = relay.own(&work()).await;
+    for _ in 0..relay.depth(&work()).await + 100 {
         let Ok(Some(delivery)) = timeout(std::time::Duration::from_secs(2), owned.next()).await else { break };
         *copies.entry(body(&delivery.message).parse().unwrap()).or_default() += 1;
         delivery.settle(DELIVERED).await.unwrap();

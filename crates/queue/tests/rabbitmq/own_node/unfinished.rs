@@ -5,7 +5,7 @@ use refersion_relay_private_broker::PrivateBroker;
 use refersion_relay_queue::{BrokerState, Queue, QueueError, RabbitMq, RabbitMqSettings};
 
 use super::node;
-use crate::support::events::{SHARD, crowd};
+use crate::support::events::{crowd, work};
 use crate::support::instance::{Instance, ROOM};
 use crate::support::rabbitmq::{Relay, settings};
 use crate::support::waiting::take;
@@ -50,7 +50,7 @@ async fn counts_find_a_slot_though_the_broker_died_while_it_was_made() {
     assert_eq!(relay.queue.conservation().await.unwrap().accepted, 0);
 
     let short = another(&node, &relay).await;
-    short.store(&SHARD, crowd(0..5)).await;
+    short.store(&work(), crowd(0..5)).await;
     short.queue.close().await; // at once, as a command does
     let sum = relay.queue.conservation().await.unwrap();
     assert_eq!((sum.accepted, sum.difference(), sum.tolerance.events()), (5, 0, 0), "{sum}");
@@ -62,9 +62,9 @@ async fn a_baseline_is_set_though_the_broker_died_while_its_place_was_made() {
     let relay = Relay::start_on(&node.url()).await;
     begin_to_make(&node, &relay, &relay.name("tally.baseline")).await;
     let short = another(&node, &relay).await;
-    short.store(&SHARD, crowd(0..5)).await;
+    short.store(&work(), crowd(0..5)).await;
     short.queue.close().await;
-    relay.admin.purge(&relay.shard_queue(0)).await;
+    relay.admin.purge(&relay.work_queue("acme")).await;
     assert_eq!(relay.queue.conservation().await.unwrap().difference(), -5);
 
     relay.queue.set_baseline().await.unwrap();
@@ -73,57 +73,29 @@ async fn a_baseline_is_set_though_the_broker_died_while_its_place_was_made() {
 }
 
 #[tokio::test]
-async fn a_relay_starts_though_the_broker_died_while_a_gate_was_made() {
-    let node = node().await;
-    let relay = Relay::start_on(&node.url()).await;
-    for gate in ["events.n2.gate", "events.n2.closed"] {
-        let name = relay.name(gate);
-        leave_unfinished(&node, &name).await;
-        relay.admin.unmark(&relay.settings.prefix, &name).await; // not before: a relay marks what it knows the state of
-
-        let next = another(&node, &relay).await;
-        next.store(&SHARD, crowd(0..5)).await;
-        next.queue.close().await;
-    }
-}
-
-#[tokio::test]
 async fn a_queue_that_answers_nobody_is_named_and_works_once_it_was_deleted() {
     let node = node().await;
     let relay = Relay::start_on(&node.url()).await;
     assert_eq!(relay.queue.check().await.unwrap().differences, [""; 0]);
-    let (shard, tier) = (relay.shard_queue(0), relay.name("retry.1s"));
-    for queue in [&shard, &tier] {
-        leave_unfinished(&node, queue).await;
+    let (queue, tier) = (relay.work_queue("acme"), relay.name("retry.1s"));
+    for name in [&queue, &tier] {
+        leave_unfinished(&node, name).await;
     }
 
     let found = relay.queue.check().await.unwrap().differences;
     assert_eq!(found.len(), 2, "{found:?}");
-    assert!(found[0].contains(&shard) && found[1].contains(&tier), "{found:?}");
-    let Err(QueueError::Away(why)) = relay.queue.own(SHARD, ROOM).await else { panic!("nobody leads it") };
-    assert!(why.ends_with(&format!("the queue {shard} does not answer")), "{why}");
+    assert!(found[0].contains(&queue) && found[1].contains(&tier), "{found:?}");
+    let Err(QueueError::Away(why)) = relay.queue.own(work(), ROOM).await else { panic!("nobody leads it") };
+    assert!(why.ends_with(&format!("the queue {queue} does not answer")), "{why}");
 
-    for queue in [&shard, &tier] {
-        relay.admin.delete_queue(queue).await;
+    for name in [&queue, &tier] {
+        relay.admin.delete_queue(name).await;
     }
     assert_eq!(relay.queue.check().await.unwrap().differences, [""; 0]);
-    relay.store(&SHARD, crowd(0..5)).await;
-    let mut owned = relay.own(&SHARD).await;
+    relay.store(&work(), crowd(0..5)).await;
+    let mut owned = relay.own(&work()).await;
     take(&mut owned, 5).await;
     owned.release().await;
-}
-
-#[tokio::test]
-async fn a_gate_that_answers_nobody_is_named_in_the_state() {
-    let node = node().await;
-    let relay = Relay::start_on(&node.url()).await;
-    let gate = relay.name("events.n2.gate");
-    relay.admin.mark(&relay.settings.prefix, &gate).await; // so what is in it may be worth something
-    leave_unfinished(&node, &gate).await;
-
-    let next = Relay::begin(&node.url(), relay.settings.clone()).await;
-
-    next.until("away for it", |state| state.to_string().contains(&gate)).await;
 }
 
 #[tokio::test]
@@ -131,13 +103,13 @@ async fn what_was_counted_first_of_all_survives_the_broker() {
     let mut node = node().await;
     let settings = RabbitMqSettings { settles_in: RabbitMqSettings::SETTLES_IN, ..settings(&node.url()) };
     let relay = Relay::start_with(&node.url(), settings).await;
-    relay.store(&SHARD, crowd(0..5)).await;
+    relay.store(&work(), crowd(0..5)).await;
 
     node.kill().await;
     node.restart().await.unwrap();
 
     relay.until("up again", BrokerState::is_up).await;
-    relay.store(&SHARD, crowd(5..8)).await;
+    relay.store(&work(), crowd(5..8)).await;
     relay.queue.close().await; // with the last note
     let after = Relay::start_with(&node.url(), relay.settings.clone()).await;
     let sum = after.queue.conservation().await.unwrap();

@@ -233,8 +233,8 @@ impl Queue for RabbitMq {
     }
 
     async fn own(&self, place: Place, room: Room) -> Result<Owned, QueueError> {
-        if !self.publisher.appender.has_begun() {
-            // Nobody would know of what it settles, if it dies.
+        // What is settled before would be missing if this process died, and nobody would know.
+        if !self.publisher.appender.has_begun().await {
             return Err(QueueError::Away(self.publisher.state().borrow().to_string()));
         }
         let (untaken, queue) = (&self.publisher.untaken, self.publisher.topology.names.queue(&place));

@@ -118,9 +118,6 @@ pub(crate) async fn watch(connection: &Connection, stop: &CancellationToken, tel
         tell(Notice::Broken("closed at once".to_owned()));
         return;
     }
-    if connection.status().blocked() {
-        tell(Notice::Blocked("it is short of memory or disk".to_owned()));
-    }
     loop {
         let event = tokio::select! {
             () = stop.cancelled() => return,

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::BasicPublishOptions;
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::cause::Cause;
 use super::connection;
 use super::names::Address;
-use super::reader::answer;
+use super::reader::confirming;
 use super::tally::Appender;
 use super::topology::{DeclareError, Topology};
 use super::url::BrokerUrl;
@@ -71,10 +71,9 @@ impl Link {
         appender: &Appender,
     ) -> Result<Confirming, OpenError> {
         topology.declare(connection).await.map_err(OpenError::from)?;
-        let confirming = Confirming::open(connection).await?;
-        // Before anything is counted. And last of all: this publishes, and over a connection that is blocked nothing goes on.
-        appender.register(connection).await?;
-        Ok(confirming)
+        // Before anything is counted.
+        appender.register().await;
+        Ok(Confirming::open(connection).await?)
     }
 
     /// What to publish over now.
@@ -127,8 +126,7 @@ impl Link {
 
 impl Confirming {
     async fn open(connection: &Connection) -> Result<Self, lapin::Error> {
-        let channel = answer(connection.create_channel()).await?;
-        answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        let channel = confirming(connection).await?;
         let (window, handing_over) = (Semaphore::new(WINDOW as usize), Mutex::new(()));
         Ok(Self { channel, window, handing_over, refusing_since: Mutex::new(None) })
     }

@@ -7,12 +7,12 @@
 
 use std::io;
 
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{BasicPublishOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 
 use super::names::Names;
-use super::reader::answer;
+use super::reader::{answer, confirming};
 
 /// Somebody who asks for marks.
 pub(crate) struct Marks {
@@ -23,9 +23,7 @@ pub(crate) struct Marks {
 impl Marks {
     /// Begins to ask, over a channel of its own.
     pub(crate) async fn ask(connection: &Connection, names: &Names) -> Result<Self, lapin::Error> {
-        let channel = answer(connection.create_channel()).await?;
-        answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        Ok(Self { channel, names: names.clone() })
+        Ok(Self { channel: confirming(connection).await?, names: names.clone() })
     }
 
     /// Whether something is marked.

@@ -56,7 +56,7 @@ impl Publisher {
         let stop = CancellationToken::new();
         let upkeep = Arc::new(Upkeep::new(topology.clone(), look_every, metrics.clone()));
         let tally = Arc::<Tally>::default();
-        let appender = Arc::new(Appender::new(tally.clone(), topology.clone()));
+        let appender = Arc::new(Appender::new(url.clone(), tally.clone(), topology.clone()));
         let supervisor = Supervisor {
             url,
             topology: topology.clone(),

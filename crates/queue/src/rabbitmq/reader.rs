@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions, QueueDeclareOptions,
+};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection, Consumer, ErrorKind};
 use refersion_relay_model::Class;
@@ -268,6 +270,13 @@ async fn look(
         visit(delivery);
     }
     answer(channel.basic_cancel(tag, BasicCancelOptions::default())).await
+}
+
+/// A channel whose publishes are confirmed.
+pub(super) async fn confirming(connection: &Connection) -> Result<Channel, lapin::Error> {
+    let channel = answer(connection.create_channel()).await?;
+    answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+    Ok(channel)
 }
 
 /// Waits for the broker's answer, but not for ever.

@@ -243,11 +243,15 @@ impl Topology {
 
     fn queues(&self) -> Vec<QueueSpec> {
         let names = &self.names;
-        let mut queues = vec![QueueSpec {
-            name: names.unrouted(),
-            arguments: arguments([limit(DELIVERY_LIMIT), ("x-overflow", text("reject-publish"))]),
-            bindings: vec![(names.unrouted(), String::new())],
-        }];
+        // The journal first: RabbitMQ 3.10 may lose what it made last, if it dies within a second or so.
+        let mut queues = vec![
+            self.tally(),
+            QueueSpec {
+                name: names.unrouted(),
+                arguments: arguments([limit(DELIVERY_LIMIT), ("x-overflow", text("reject-publish"))]),
+                bindings: vec![(names.unrouted(), String::new())],
+            },
+        ];
         for class in Class::ALL.into_iter().filter(|class| *class != Class::Unrouted) {
             queues.push(QueueSpec {
                 name: names.dead(class),
@@ -287,7 +291,6 @@ impl Topology {
                 .map(|account| (names.intake_exchange(account), String::new()))
                 .collect(),
         });
-        queues.push(self.tally());
         queues
     }
 

@@ -96,7 +96,6 @@ pub(crate) async fn queue(metrics: &Metrics) -> Arc<RabbitMq> {
         accounts: vec![account().name],
         confirm_timeout: Duration::from_secs(5),
         look_every: RabbitMqSettings::LOOK_EVERY,
-        settles_in: Duration::ZERO,
         pace: GatePace::default(),
         worker: 1,
     };

@@ -1,39 +1,47 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lapin::options::ConfirmSelectOptions;
 use lapin::{Channel, Connection};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, SetOnce};
 use tokio::time::timeout;
 
 use super::counts::{State, Tally};
 use super::fold::{Entry, Step};
 use super::journal::{append, is_unrouted};
+use crate::rabbitmq::connection;
 use crate::rabbitmq::marks::mark;
-use crate::rabbitmq::reader::answer;
+use crate::rabbitmq::reader::{confirming, io_error};
 use crate::rabbitmq::topology::Topology;
+use crate::rabbitmq::url::BrokerUrl;
 
-/// How long a new publishing connection waits for its entry. Without it, it is used all the same: what is counted is written
-/// down as soon as that is possible, and no event waits for it.
+/// How long a new publishing connection waits for its process to be in the journal. Then it is used all the same: what is
+/// counted is written down as soon as that is possible, and no event waits for it.
 const REGISTERS_IN: Duration = Duration::from_secs(5);
 
-/// Appends what this process counts to the journal, over the publishing connection of the moment.
+/// Appends what this process counts to the journal.
+///
+/// Over a connection of its own: an alarm blocks one that publishes, and a worker that only delivers goes on without.
 pub(crate) struct Appender {
+    url: BrokerUrl,
     tally: Arc<Tally>,
     topology: Topology,
     writer: String,
-    has_begun: AtomicBool,
+    /// It has registered, or tried to.
+    begun: SetOnce<()>,
     progress: Mutex<Progress>,
 }
 
 #[derive(Default)]
 struct Progress {
     steps: Steps,
-    /// Of the publishing connection, and for nothing else.
+    line: Option<Line>,
+}
+
+/// A connection with this process's mark.
+struct Line {
+    connection: Connection,
+    /// For entries, and nothing else. `None` after a failure: what comes later is no answer to the next one.
     channel: Option<Channel>,
-    /// Whether something was appended over that connection.
-    is_registered: bool,
 }
 
 /// What is not in the journal yet.
@@ -47,85 +55,132 @@ pub(super) enum Waiting {
 }
 
 impl Appender {
-    pub(crate) fn new(tally: Arc<Tally>, topology: Topology) -> Self {
+    pub(crate) fn new(url: BrokerUrl, tally: Arc<Tally>, topology: Topology) -> Self {
         let writer = format!("{:032x}", rand::random::<u128>());
-        Self { tally, topology, writer, has_begun: AtomicBool::new(false), progress: Mutex::default() }
+        Self { url, tally, topology, writer, begun: SetOnce::new(), progress: Mutex::default() }
     }
 
-    /// Whether this process has said that it is there.
-    pub(crate) fn has_begun(&self) -> bool {
-        self.has_begun.load(Ordering::Relaxed)
-    }
-
-    /// Says over a new publishing connection that this process is there: by a mark, and by an entry, so that its end is known.
-    pub(crate) async fn register(&self, connection: &Connection) -> Result<(), lapin::Error> {
-        let names = &self.topology.names;
-        mark(connection, names, &names.tally_writer(&self.writer)).await?;
-        let appending = async {
-            // Something may be on its way still over the connection before.
+    /// Has this process in the journal before it moves anything: what one counts that dies before its first entry is missing,
+    /// and nobody knows. For a new publishing connection; one that was lost may have been the only one.
+    pub(crate) async fn register(&self) {
+        let registering = async {
             let mut progress = self.progress.lock().await;
-            (progress.channel, progress.is_registered) = (None, false);
-            self.advance(&mut progress, connection, false).await
+            if progress.line.as_ref().is_some_and(Line::is_connected) {
+                Ok(())
+            } else {
+                self.advance(&mut progress, false).await
+            }
         };
-        match timeout(REGISTERS_IN, appending).await {
+        match timeout(REGISTERS_IN, registering).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(queue.error = %error, "this process is not registered yet"),
-            Err(_) => tracing::debug!("this process is not registered yet: the broker does not answer"),
+            Ok(Err(error)) => tracing::debug!(queue.error = %error, "this process is not in the journal of counts yet"),
+            Err(_) => tracing::debug!("this process is not in the journal of counts yet: the broker does not answer"),
         }
-        self.has_begun.store(true, Ordering::Relaxed);
-        Ok(())
+        let _ = self.begun.set(()); // it may be the second time
+    }
+
+    /// Waits until this process has registered, or has tried to. `false`: the broker was not reached in time.
+    pub(crate) async fn has_begun(&self) -> bool {
+        timeout(REGISTERS_IN, self.begun.wait()).await.is_ok()
     }
 
     /// Appends what has changed since the last entry. One that is not known to be stored is repeated first.
-    pub(super) async fn append(&self, connection: &Connection) -> Result<(), lapin::Error> {
-        self.advance(&mut *self.progress.lock().await, connection, false).await
+    pub(super) async fn append(&self) -> Result<(), lapin::Error> {
+        self.advance(&mut *self.progress.lock().await, false).await
     }
 
-    /// Appends the last entry.
-    pub(super) async fn append_last(&self, connection: &Connection) -> Result<(), lapin::Error> {
-        self.advance(&mut *self.progress.lock().await, connection, true).await
+    /// Appends the last entry. After it there is no connection any more.
+    pub(super) async fn append_last(&self) -> Result<(), lapin::Error> {
+        let mut progress = self.progress.lock().await;
+        self.advance(&mut progress, true).await?;
+        progress.leave().await;
+        Ok(())
     }
 
     pub(super) fn waiting(&self) -> Waiting {
         let Ok(progress) = self.progress.try_lock() else { return Waiting::Unknown };
         let (state, stored) = (self.tally.state(), &progress.steps.stored);
-        if state == *stored && progress.is_registered {
+        if state == *stored && progress.line.as_ref().is_some_and(Line::is_connected) {
             Waiting::Nothing
         } else {
             Waiting::Movements(state.counts.since(&stored.counts).movements())
         }
     }
 
-    async fn advance(&self, progress: &mut Progress, connection: &Connection, last: bool) -> Result<(), lapin::Error> {
+    async fn advance(&self, progress: &mut Progress, last: bool) -> Result<(), lapin::Error> {
+        let advanced = self.try_advance(progress, last).await;
+        // One that the broker has blocked is written to when it goes on, and is this process's mark meanwhile.
+        if advanced.is_err() && !progress.line.as_ref().is_some_and(Line::is_blocked) {
+            progress.leave().await;
+        }
+        advanced
+    }
+
+    async fn try_advance(&self, progress: &mut Progress, last: bool) -> Result<(), lapin::Error> {
         loop {
-            let step = progress.steps.next(&self.writer, self.tally.state(), last);
-            let is_last_of_all = step.last;
-            let entry = Entry::Step(step.clone());
-            // Back only if all went well: what comes later over another one is no answer to the next entry.
-            let channel = match progress.channel.take().filter(|channel| channel.status().connected()) {
-                Some(channel) => channel,
-                None => open(connection).await?,
-            };
-            match append(&channel, &self.topology.names, &entry).await {
-                Err(error) if is_unrouted(&error) => {
-                    self.topology.declare_tally(&channel).await?;
-                    append(&channel, &self.topology.names, &entry).await?;
-                }
-                appended => appended?,
+            if !progress.line.as_ref().is_some_and(Line::is_connected) {
+                progress.line = Some(self.connect().await?);
             }
-            progress.steps.appended();
-            (progress.channel, progress.is_registered) = (Some(channel), true);
-            if is_last_of_all || !last {
+            let Progress { steps, line: Some(line) } = progress else { return Ok(()) };
+            if line.is_blocked() {
                 return Ok(());
+            }
+            let step = steps.next(&self.writer, self.tally.state(), last);
+            let is_enough = step.last || !last;
+            line.append(&self.topology, &Entry::Step(Box::new(step))).await?;
+            steps.appended();
+            if is_enough {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Line, lapin::Error> {
+        let connection = connection::connect(&self.url, "tally").await.map_err(|error| io_error(error.to_string()))?;
+        let names = &self.topology.names;
+        match mark(&connection, names, &names.tally_writer(&self.writer)).await {
+            Ok(()) => Ok(Line { connection, channel: None }),
+            Err(error) => {
+                connection::close(&connection).await;
+                Err(error)
             }
         }
     }
 }
 
-async fn open(connection: &Connection) -> Result<Channel, lapin::Error> {
-    let channel = answer(connection.create_channel()).await?;
-    answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-    Ok(channel)
+impl Progress {
+    async fn leave(&mut self) {
+        if let Some(line) = self.line.take() {
+            connection::close(&line.connection).await;
+        }
+    }
+}
+
+impl Line {
+    fn is_connected(&self) -> bool {
+        self.connection.status().connected()
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.is_connected() && self.connection.status().blocked()
+    }
+
+    async fn append(&mut self, topology: &Topology, entry: &Entry) -> Result<(), lapin::Error> {
+        let channel = match self.channel.take() {
+            Some(channel) => channel,
+            None => confirming(&self.connection).await?,
+        };
+        match append(&channel, &topology.names, entry).await {
+            // Somebody has deleted the journal, or what binds it.
+            Err(error) if is_unrouted(&error) => {
+                topology.declare_tally(&channel).await?;
+                append(&channel, &topology.names, entry).await?;
+            }
+            appended => appended?,
+        }
+        self.channel = Some(channel);
+        Ok(())
+    }
 }
 
 /// The steps of one writer, one after the other.
@@ -141,22 +196,16 @@ pub(super) struct Steps {
 
 impl Steps {
     /// What to append: what is pending, as it is, else what has changed.
-    pub(super) fn next(&mut self, writer: &str, state: State, last: bool) -> &Step {
+    pub(super) fn next(&mut self, writer: &str, state: State, last: bool) -> Step {
         let (step, _) = self.pending.get_or_insert_with(|| {
             let counts = state.counts.since(&self.stored.counts);
             self.largest = self.largest.max(counts.movements());
             let State { in_hand, .. } = state;
-            let step = Step {
-                writer: writer.to_owned(),
-                number: self.number,
-                counts,
-                in_hand,
-                largest_step: self.largest,
-                last,
-            };
+            let step =
+                Step { writer: writer.to_owned(), number: self.number, counts, in_hand, largest: self.largest, last };
             (step, state)
         });
-        step
+        step.clone()
     }
 
     /// What was to be appended is stored.

@@ -21,7 +21,7 @@ const LEAST_LOST: u64 = 100;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Entry {
-    Step(Step),
+    Step(Box<Step>),
     Baseline(Baseline),
     Fold(Box<Fold>),
 }
@@ -39,7 +39,7 @@ pub(crate) struct Step {
     #[serde(deserialize_with = "by_group")]
     pub(crate) in_hand: ByGroup,
     /// The most movements that one entry of the writer has had.
-    pub(crate) largest_step: u64,
+    pub(crate) largest: u64,
     /// Whether the writer has ended in good order, so that nothing is missing.
     pub(crate) last: bool,
 }
@@ -88,7 +88,7 @@ struct Writer {
     /// What the entry with the highest number says.
     #[serde(deserialize_with = "by_group")]
     in_hand: ByGroup,
-    largest_step: u64,
+    largest: u64,
     closed: bool,
     /// When a fold first found that it is gone, in seconds since 1970.
     gone_since: Option<u64>,
@@ -131,7 +131,9 @@ impl Sum {
         let mut sum = Self::default();
         let folds: BTreeMap<_, _> = folds(entries).map(|fold| (&fold.id, fold)).collect();
         let replaced: BTreeSet<_> = folds.values().flat_map(|fold| &fold.replaces).collect();
-        folds.iter().filter(|(id, _)| !replaced.contains(**id)).for_each(|(_, fold)| sum.join(&fold.sum));
+        for (_, fold) in folds.iter().filter(|(id, _)| !replaced.contains(**id)) {
+            sum.join(&fold.sum);
+        }
         for entry in entries {
             match entry {
                 Entry::Step(step) => sum.count(step),
@@ -158,7 +160,9 @@ impl Sum {
     /// As it is when these have ended without a word: nothing is in their hands any more, and what they may not have written
     /// down is counted.
     pub(crate) fn without(mut self, gone: &BTreeSet<String>) -> Self {
-        gone.iter().for_each(|name| self.forget(name));
+        for name in gone {
+            self.forget(name);
+        }
         self
     }
 
@@ -189,7 +193,7 @@ impl Sum {
             && !writer.closed
         {
             self.deaths = self.deaths.saturating_add(1);
-            self.lost = self.lost.saturating_add(writer.largest_step.saturating_mul(2).max(LEAST_LOST));
+            self.lost = self.lost.saturating_add(writer.largest.saturating_mul(2).max(LEAST_LOST));
         }
     }
 
@@ -202,7 +206,7 @@ impl Sum {
         if is_latest {
             writer.in_hand = step.in_hand;
         }
-        writer.largest_step = writer.largest_step.max(step.largest_step);
+        writer.largest = writer.largest.max(step.largest);
         writer.closed |= step.last;
         self.counts = self.counts.plus(&step.counts);
     }
@@ -228,7 +232,7 @@ impl Sum {
                 (ours.in_hand, ours.gone_since) = (theirs.in_hand, theirs.gone_since);
             }
             ours.seen.join(&theirs.seen);
-            ours.largest_step = ours.largest_step.max(theirs.largest_step);
+            ours.largest = ours.largest.max(theirs.largest);
             ours.closed |= theirs.closed;
         }
     }
@@ -290,7 +294,7 @@ mod tests {
 
     fn step(writer: &str, number: u64, delivered: u64) -> Entry {
         let counts = Counts { delivered, ..Counts::default() };
-        Entry::Step(Step { writer: writer.to_owned(), number, counts, largest_step: delivered, ..Step::default() })
+        Entry::Step(Box::new(Step { writer: writer.to_owned(), number, counts, largest: delivered, ..Step::default() }))
     }
 
     fn fold(entries: &[Entry], gone: &[&str], now: u64) -> Entry {

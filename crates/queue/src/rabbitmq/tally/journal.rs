@@ -3,7 +3,7 @@ use std::io::ErrorKind;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::time::{Instant, sleep};
 
@@ -11,7 +11,7 @@ use super::fold::{Entry, Fold, MOST_WRITERS, Sum};
 use crate::rabbitmq::connection;
 use crate::rabbitmq::marks::{Marks, lock};
 use crate::rabbitmq::names::Names;
-use crate::rabbitmq::reader::{RESOURCE_LOCKED, answer, count, is, of_queue, show, until_all_are_back};
+use crate::rabbitmq::reader::{RESOURCE_LOCKED, answer, confirming, count, is, of_queue, show, until_all_are_back};
 use crate::rabbitmq::topology::Topology;
 use crate::rabbitmq::url::BrokerUrl;
 use crate::{Backoff, QueueError};
@@ -156,8 +156,7 @@ async fn is_alone(
 
 impl Read {
     async fn begin(connection: &Connection) -> Result<Self, lapin::Error> {
-        let channel = answer(connection.create_channel()).await?;
-        answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        let channel = confirming(connection).await?;
         Ok(Self { channel, entries: Vec::new(), strange: 0, last_tag: None })
     }
 

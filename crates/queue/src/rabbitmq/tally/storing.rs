@@ -91,13 +91,15 @@ impl Keeping {
                 () = sleep(LOOK) => {}
             }
             // One that is away is being reached already, and its waits grow there.
-            let Ok(link) = self.publisher.link() else { continue };
+            if !self.is_up() {
+                continue;
+            }
             self.fold_if_much(COUNT_EVERY).await;
             let Waiting::Movements(movements) = self.publisher.appender.waiting() else { continue };
             if !is_due(movements, tried.map_or(Duration::MAX, |tried| tried.elapsed()), failures) {
                 continue;
             }
-            let appended = self.publisher.appender.append(&link.connection).await;
+            let appended = self.publisher.appender.append().await;
             tried = Some(Instant::now());
             match appended {
                 Ok(()) => {
@@ -125,8 +127,8 @@ impl Keeping {
     async fn close(mut self) {
         let closing = async {
             // That the connection is lost turns out only now, say, and there is no other time.
-            while let Ok(link) = self.publisher.link() {
-                match self.publisher.appender.append_last(&link.connection).await {
+            while self.is_up() {
+                match self.publisher.appender.append_last().await {
                     Ok(()) => return self.fold_if_much(Duration::ZERO).await,
                     Err(error) => tracing::debug!(queue.error = %error, "what was counted last could not be stored"),
                 }
@@ -134,6 +136,10 @@ impl Keeping {
             }
         };
         let _ = timeout(CLOSES_IN, closing).await;
+    }
+
+    fn is_up(&self) -> bool {
+        self.publisher.state().borrow().is_up()
     }
 
     /// Folds the journal if there is much in it, and nobody reads it just now. It is counted so often at most.

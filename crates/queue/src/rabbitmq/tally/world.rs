@@ -14,7 +14,7 @@ const PROCESSES: usize = 4;
 /// The longest time that a process is cut off here. One that comes back after an hour has died to the others.
 const LONGEST_CUT: u64 = 3_000;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Op {
     Count(usize, u64),
     Append(usize, Fate),
@@ -72,7 +72,7 @@ struct World {
     late: Vec<Entry>,
     reading: Option<(BTreeSet<u64>, Vec<Entry>, BTreeSet<String>)>,
     /// Every step that was ever stored.
-    stored: BTreeMap<String, BTreeMap<u64, Step>>,
+    stored: BTreeMap<String, BTreeMap<u64, Box<Step>>>,
     dead: BTreeSet<String>,
     baselines: u64,
 }
@@ -80,7 +80,9 @@ struct World {
 impl World {
     fn new() -> Self {
         let mut world = Self::default();
-        (0..PROCESSES).for_each(|at| world.start(at));
+        for at in 0..PROCESSES {
+            world.start(at);
+        }
         world
     }
 
@@ -106,15 +108,15 @@ impl World {
 
     fn append(&mut self, at: usize, last: bool, fate: Fate) -> bool {
         let process = &mut self.processes[at];
-        let step = process.steps.next(&process.name, process.state, last).clone();
+        let step = process.steps.next(&process.name, process.state, last);
         let is_last = step.last;
         match fate {
             Fate::Confirmed => {
                 process.steps.appended();
-                self.push(Entry::Step(step));
+                self.push(Entry::Step(Box::new(step)));
             }
-            Fate::Stored => self.push(Entry::Step(step)),
-            Fate::Late => self.late.push(Entry::Step(step)),
+            Fate::Stored => self.push(Entry::Step(Box::new(step))),
+            Fate::Late => self.late.push(Entry::Step(Box::new(step))),
             Fate::Lost => {}
         }
         is_last
@@ -227,7 +229,7 @@ impl World {
         assert_eq!(sum.baseline.number, self.baselines);
         let cut = self.processes.iter().filter(|process| process.cut.is_some()).map(|process| &process.name);
         let gone: BTreeSet<_> = self.dead.iter().chain(cut).collect();
-        let lost = gone.iter().map(|writer| self.stored[*writer].values().map(|step| step.largest_step).max().unwrap());
+        let lost = gone.iter().map(|writer| self.stored[*writer].values().map(|step| step.largest).max().unwrap());
         assert_eq!((sum.deaths, sum.lost), (gone.len() as u64, lost.map(|largest| (2 * largest).max(100)).sum()));
         let living = self.processes.iter().filter(|process| process.cut.is_none());
         let in_hand = living.map(|process| self.stored[&process.name].last_key_value().unwrap().1.in_hand);

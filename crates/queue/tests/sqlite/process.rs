@@ -31,7 +31,7 @@ pub(crate) enum Role {
     Publish,
     /// Takes as many deliveries and says so; then it settles them when it is told to, and says how many it could.
     Own(usize),
-    /// Moves what comes to the other shard, and says how many it has moved.
+    /// Moves what comes to the other work queue, and says how many it has moved.
     Move,
 }
 

@@ -43,7 +43,6 @@ pub(crate) fn rabbitmq(url: &BrokerUrl, settings: &Settings, metrics: &Metrics, 
         accounts: names(&settings.accounts),
         confirm_timeout: settings.confirm_timeout,
         look_every: RabbitMqSettings::LOOK_EVERY,
-        settles_in: RabbitMqSettings::SETTLES_IN,
         worker: RabbitMqSettings::new_worker(),
     };
     let queue = RabbitMq::start(settings, metrics.clone());

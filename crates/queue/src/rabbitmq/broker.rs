@@ -8,7 +8,6 @@ use refersion_relay_model::{AccountName, Class};
 use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::Metrics;
 use tokio::sync::watch;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::broker_version::BrokerVersion;
@@ -20,7 +19,7 @@ use super::marks::Marks;
 use super::names::Names;
 use super::publisher::{Publisher, PublisherSettings};
 use super::reader::Reader;
-use super::tally::{self, Storing};
+use super::tally::{self, Journal, Storing};
 use super::topology::{Accounts, DeclareError, Needs, Topology, TopologyReport};
 use super::url::BrokerUrl;
 use super::{connection, consumer, history, left_behind, reader, sweep};
@@ -32,6 +31,8 @@ use crate::{
 
 /// Subjects of one batch that are published side by side.
 const CHAINS: usize = 500;
+/// How long another process may be adding up what was counted.
+const ADDING_UP: Duration = Duration::from_secs(10);
 
 /// How to reach a broker, and what to expect on it.
 #[derive(Clone, Debug)]
@@ -48,8 +49,6 @@ pub struct RabbitMqSettings {
     pub confirm_timeout: Duration,
     /// How often it is looked at whether somebody has deleted what has to exist.
     pub look_every: Duration,
-    /// How long a queue that was just made is not relied on, where that matters.
-    pub settles_in: Duration,
     /// Who this process is among the workers; anything that no other process has. Which accounts it prefers follows from it.
     pub worker: u64,
 }
@@ -66,9 +65,6 @@ impl RabbitMqSettings {
     /// Often enough that what is deleted is there again within seconds, seldom enough that nobody feels it.
     pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-    /// RabbitMQ 3.10 may lose a queue that it made less than a second before it died, or a little more if others were made since.
-    pub const SETTLES_IN: Duration = Duration::from_millis(1_500);
-
     /// Somebody whom nobody else is.
     #[must_use]
     pub fn new_worker() -> u64 {
@@ -80,15 +76,14 @@ impl RabbitMq {
     /// Begins to reach the broker; needs a tokio runtime. Everything missing on the broker is declared.
     #[must_use]
     pub fn start(settings: RabbitMqSettings, metrics: Metrics) -> Self {
-        let RabbitMqSettings { url, prefix, mut tiers, accounts, confirm_timeout, look_every, settles_in, worker } =
-            settings;
+        let RabbitMqSettings { url, prefix, mut tiers, accounts, confirm_timeout, look_every, worker } = settings;
         tiers.sort_unstable();
         tiers.dedup();
         let (names, accounts) = (Names::new(&prefix), Accounts::new(accounts));
-        let topology = Topology { names, tiers, accounts, settles_in, worker };
+        let topology = Topology { names, tiers, accounts, worker };
         let settings = PublisherSettings { url: url.clone(), confirm_timeout, look_every };
-        let consuming = Arc::new(Consuming::new(url.clone(), metrics.clone()));
-        let publisher = Arc::new(Publisher::start(settings, topology, metrics));
+        let publisher = Arc::new(Publisher::start(settings, topology, metrics.clone()));
+        let consuming = Arc::new(Consuming::new(url.clone(), metrics, publisher.parts.clone()));
         let storing = Storing::start(url.clone(), publisher.clone());
         Self { url, publisher, consuming, storing }
     }
@@ -143,9 +138,9 @@ impl RabbitMq {
     /// Adds what is configured here to what was ever configured, which is kept on the broker: what is left behind one day is
     /// found by that.
     pub async fn remember(&self) -> Result<(), QueueError> {
-        let connection = self.tally_connection().await?;
-        let remembered = history::remember(&self.url, &connection, &self.publisher.topology).await;
-        connection::close(&connection).await;
+        let mut journal = self.journal().await?;
+        let remembered = history::remember(&mut journal, &self.publisher.topology).await;
+        journal.end().await;
         remembered
     }
 
@@ -156,32 +151,24 @@ impl RabbitMq {
             Some(api) => Some(api.stored(&self.url).await),
             None => None,
         };
-        let connection = self.tally_connection().await?;
-        let looked = left_behind::look(&connection, &self.publisher.topology, stored).await;
-        connection::close(&connection).await;
-        let (found, is_outdated) = looked?;
-        if is_outdated {
-            self.remember().await?;
-        }
-        Ok(found)
+        let mut journal = self.journal().await?;
+        let found = left_behind::look(&mut journal, &self.publisher.topology, stored).await;
+        journal.end().await;
+        found
     }
 
     /// Takes for right what [`Queue::conservation`] says now: differences and tolerances count from here on.
     pub async fn set_baseline(&self) -> Result<(), QueueError> {
-        let connection = self.tally_connection().await?;
-        let set = tally::baseline(&self.url, &connection, &self.publisher.topology).await;
-        connection::close(&connection).await;
+        let journal = self.journal().await?;
+        let set = tally::baseline(&journal, &self.publisher.topology).await;
+        journal.end().await;
         set
     }
 
-    /// Has this process registered before it moves anything, if the broker is there.
-    async fn registered(&self) {
-        self.publisher.if_up(self.storing.registering().registered()).await;
-    }
-
-    /// Reading notes can end a connection: RabbitMQ 3.10 closes one that asks a queue which is just being made.
-    async fn tally_connection(&self) -> Result<Connection, QueueError> {
-        connection::connect(&self.url, "tally").await.map_err(|error| QueueError::Away(error.to_string()))
+    /// What all processes have counted.
+    async fn journal(&self) -> Result<Journal, QueueError> {
+        let busy = || QueueError::Away("another process is adding up what was counted; try again".to_owned());
+        Journal::open(&self.url, &self.publisher.topology, ADDING_UP).await?.ok_or_else(busy)
     }
 
     /// Asks for the broker's version, which lapin does not show. Needs no connection to the broker.
@@ -221,15 +208,9 @@ impl Queue for RabbitMq {
     async fn publish(&self, batch: Vec<(Place, Message)>) -> Vec<Result<(), PublishError>> {
         let count = batch.len();
         let publisher = self.publisher.clone();
-        let registering = self.storing.registering();
         // In a task of its own: a caller that goes away must not leave a publish half done, and lapin keeps the confirms
         // of publishes that nobody waits for.
         let task = tokio::spawn(async move {
-            let registered = publisher.if_up(registering.registered());
-            if timeout(publisher.confirm_timeout(), registered).await.is_err() {
-                let refused = || PublishError::Refused("the broker is too slow".to_owned());
-                return (0..count).map(|_| Err(refused())).collect();
-            }
             let batch = &batch;
             let subjects = batch.iter().map(|(_, message)| (&message.headers.account, &message.headers.subject));
             let publisher = &publisher;
@@ -262,7 +243,10 @@ impl Queue for RabbitMq {
     }
 
     async fn own(&self, place: Place, room: Room) -> Result<Owned, QueueError> {
-        self.registered().await;
+        // What is settled before would be missing if this process died, and nobody would know.
+        if !self.publisher.appender.has_begun().await {
+            return Err(QueueError::Away(self.publisher.state().borrow().to_string()));
+        }
         let (untaken, queue) = (&self.publisher.untaken, self.publisher.topology.names.queue(&place));
         match consumer::own(&self.consuming, self.publisher.clone(), &place, room).await {
             Ok(owned) => {
@@ -311,20 +295,22 @@ impl Queue for RabbitMq {
     }
 
     async fn conservation(&self) -> Result<Conservation, QueueError> {
-        let connection = self.tally_connection().await?;
-        let sum = tally::sample(&connection, &self.publisher.topology).await;
-        connection::close(&connection).await;
+        let journal = self.journal().await?;
+        let sum = tally::sample(&journal, &self.publisher.topology).await;
+        journal.end().await;
         sum
     }
 
     async fn end_tolerance(&self, before: &Conservation) -> Result<Option<Conservation>, QueueError> {
         // What this process has counted and could not store yet is a difference that will go by itself.
-        if self.storing.registering().has_unstored() {
+        if self.storing.has_unstored() {
             return Ok(None);
         }
-        let connection = self.tally_connection().await?;
-        let ended = tally::end_tolerance(&self.url, &connection, &self.publisher.topology, before).await;
-        connection::close(&connection).await;
+        let topology = &self.publisher.topology;
+        // Whoever reads just now may be doing the same.
+        let Some(journal) = Journal::open(&self.url, topology, Duration::ZERO).await? else { return Ok(None) };
+        let ended = tally::end_tolerance(&self.url, &journal, topology, before).await;
+        journal.end().await;
         ended
     }
 
@@ -348,7 +334,6 @@ impl Queue for RabbitMq {
         stop: &CancellationToken,
     ) -> Result<Swept, QueueError> {
         self.publisher.link().map_err(|error| QueueError::Away(error.to_string()))?;
-        self.registered().await;
         let reader = Reader::begin(&self.url, &self.publisher.topology.names, class).await?;
         let swept = sweep::sweep(&reader, self.publisher.clone(), in_flight, judge, stop).await;
         reader.end().await;

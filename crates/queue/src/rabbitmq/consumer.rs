@@ -47,7 +47,8 @@ pub(crate) async fn own(
         ended: ended.clone(),
         acknowledged: acknowledged.clone(),
     };
-    let term = generation.spawn(term.run(say, sender));
+    let term = generation.parts.supervise(&format!("queue/consumer of {}", term.queue), &ended, term.run(say, sender));
+    let term = generation.spawn(term);
     let begun = said.await.unwrap_or_else(|_| Err(reader::io_error("the term was broken off".to_owned())));
     if let Err(error) = begun {
         if reader::is(&error, reader::NOT_FOUND) {

@@ -2,6 +2,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::Metrics;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,14 +17,15 @@ use super::url::BrokerUrl;
 ///
 /// Only a place that would end it for the others has a connection to itself, until that works.
 pub(crate) struct Consuming {
-    url: BrokerUrl,
-    metrics: Metrics,
+    pub(super) url: BrokerUrl,
+    pub(super) metrics: Metrics,
     shared: tokio::sync::Mutex<Shared>,
     /// How often the shared connection was opened, or could not be.
     attempts: AtomicU64,
     pub(super) disturbing: Disturbing,
-    stop: CancellationToken,
-    generations: TaskTracker,
+    pub(super) stop: CancellationToken,
+    pub(super) generations: TaskTracker,
+    pub(super) parts: Parts,
 }
 
 #[derive(Default)]
@@ -39,7 +41,7 @@ pub(super) struct Disturbing(Arc<Mutex<HashSet<String>>>);
 
 impl Consuming {
     /// Opens nothing yet.
-    pub(crate) fn new(url: BrokerUrl, metrics: Metrics) -> Self {
+    pub(crate) fn new(url: BrokerUrl, metrics: Metrics, parts: Parts) -> Self {
         Self {
             url,
             metrics,
@@ -48,6 +50,7 @@ impl Consuming {
             disturbing: Disturbing::default(),
             stop: CancellationToken::new(),
             generations: TaskTracker::new(),
+            parts,
         }
     }
 
@@ -88,7 +91,7 @@ impl Consuming {
     }
 
     async fn open(&self, purpose: &str) -> Result<Result<Arc<Generation>, ConnectError>, lapin::Error> {
-        let opening = Generation::open(&self.url, purpose, &self.metrics, self.stop.child_token(), &self.generations);
+        let opening = Generation::open(self, purpose);
         let closed = || reader::io_error("the queue is closed".to_owned());
         self.stop.run_until_cancelled(opening).await.ok_or_else(closed)
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, Consumer, ErrorKind};
+use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::{self as telemetry, Counted, Metrics};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -12,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{self, ConnectError, Notice};
+use super::consuming::Consuming;
 use super::reader;
-use super::url::BrokerUrl;
 use crate::Room;
 
 /// So many places begin to be consumed at a time: where one of them ends the connection, nobody can say which it was.
@@ -41,6 +42,7 @@ pub(super) struct Generation {
     silent: Mutex<HashSet<String>>,
     /// What has a channel open. Where it is closed in order, that is closed before.
     users: TaskTracker,
+    pub(super) parts: Parts,
 }
 
 /// Why a queue is not consumed.
@@ -51,25 +53,21 @@ pub(super) struct NotConsumed {
 }
 
 impl Generation {
-    /// Opens a connection until `over`; among `generations` is what closes it.
-    pub(super) async fn open(
-        url: &BrokerUrl,
-        purpose: &str,
-        metrics: &Metrics,
-        over: CancellationToken,
-        generations: &TaskTracker,
-    ) -> Result<Arc<Self>, ConnectError> {
-        let connection = connection::connect(url, purpose).await?;
+    /// Opens a connection, and attends to it until it is over.
+    pub(super) async fn open(consuming: &Consuming, purpose: &str) -> Result<Arc<Self>, ConnectError> {
+        let Consuming { url, metrics, stop, generations, parts, .. } = consuming;
         let generation = Arc::new(Self {
-            connection,
-            over,
+            connection: connection::connect(url, purpose).await?,
+            over: stop.child_token(),
             lost: OnceLock::new(),
             turns: Semaphore::new(TURNS),
             silent: Mutex::default(),
             users: TaskTracker::new(),
+            parts: parts.clone(),
         });
         let open = metrics.connected(telemetry::Connection::Consume);
-        generations.spawn(generation.clone().attend(metrics.clone(), open));
+        let attending = generation.clone().attend(metrics.clone(), open);
+        generations.spawn(parts.supervise("queue/consuming", &generation.over, attending));
         Ok(generation)
     }
 

@@ -1,10 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use lapin::Connection;
-
-use super::history::{History, queues};
+use super::history::{History, queues, remember};
 use super::management::{ManagementError, Stored};
 use super::reader::counted;
+use super::tally::Journal;
 use super::topology::Topology;
 use crate::left_behind::{Former, Named};
 use crate::{LeftBehind, QueueError};
@@ -15,15 +14,15 @@ const PARTS: [&str; 3] = ["intake", "unrouted", "events"];
 const KEY: &str = "queue.management_url";
 
 /// Counts what no configuration names. `stored`: every queue of the broker that could be a relay's, where the management
-/// API was asked. Says also whether something is remembered of which no queue is there any more: that is to be forgotten, since
-/// asking for it stands in the broker's log as an error.
+/// API was asked. What is remembered and of which no queue is there any more is forgotten, since asking for it stands in the
+/// broker's log as an error.
 pub(super) async fn look(
-    connection: &Connection,
+    journal: &mut Journal,
     topology: &Topology,
     stored: Option<Result<Vec<Stored>, ManagementError>>,
-) -> Result<(LeftBehind, bool), QueueError> {
+) -> Result<LeftBehind, QueueError> {
     let mut is_outdated = false;
-    let history = History::read(connection, topology).await?;
+    let history = History::of(&journal.sum, topology);
     let (stored, unseen) = match stored {
         Some(Ok(stored)) => (stored, None),
         Some(Err(error)) => (Vec::new(), Some(format!("{}: {error}", limits(&history)))),
@@ -34,7 +33,7 @@ pub(super) async fn look(
     for former in history.former.union(&former) {
         let (mut events, mut is_there) = (0_u64, false);
         for queue in queues(&topology.names, former) {
-            let found = counted(connection, &queue).await?;
+            let found = counted(&journal.connection, &queue).await?;
             is_there |= found.is_some();
             events = events.saturating_add(found.unwrap_or_default().ready);
         }
@@ -42,7 +41,10 @@ pub(super) async fn look(
         found.insert(former.clone(), events);
     }
     found.extend(other_prefixes(topology.names.prefix(), &stored));
-    Ok((LeftBehind::new(found, unseen.into_iter().collect()), is_outdated))
+    if is_outdated {
+        remember(journal, topology).await?;
+    }
+    Ok(LeftBehind::new(found, unseen.into_iter().collect()))
 }
 
 /// What nobody can know without the management API, since AMQP shows no queue to who does not know its name.

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::BasicPublishOptions;
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::cause::Cause;
 use super::connection;
 use super::names::Address;
-use super::reader::answer;
+use super::reader::confirming;
+use super::tally::Appender;
 use super::topology::{DeclareError, Topology};
 use super::url::BrokerUrl;
 
@@ -46,10 +47,10 @@ pub(crate) struct Confirming {
 }
 
 impl Link {
-    pub(super) async fn open(url: &BrokerUrl, topology: &Topology) -> Result<Self, OpenError> {
+    pub(super) async fn open(url: &BrokerUrl, topology: &Topology, appender: &Appender) -> Result<Self, OpenError> {
         let connection =
             connection::connect(url, "publish").await.map_err(|error| OpenError::Away(error.to_string()))?;
-        match Self::prepare(&connection, topology).await {
+        match Self::prepare(&connection, topology, appender).await {
             Ok(confirming) => Ok(Self {
                 connection,
                 confirming: RwLock::new(Arc::new(confirming)),
@@ -64,8 +65,14 @@ impl Link {
         }
     }
 
-    async fn prepare(connection: &Connection, topology: &Topology) -> Result<Confirming, OpenError> {
+    async fn prepare(
+        connection: &Connection,
+        topology: &Topology,
+        appender: &Appender,
+    ) -> Result<Confirming, OpenError> {
         topology.declare(connection).await.map_err(OpenError::from)?;
+        // Before anything is counted.
+        appender.register().await;
         Ok(Confirming::open(connection).await?)
     }
 
@@ -119,8 +126,7 @@ impl Link {
 
 impl Confirming {
     async fn open(connection: &Connection) -> Result<Self, lapin::Error> {
-        let channel = answer(connection.create_channel()).await?;
-        answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        let channel = confirming(connection).await?;
         let (window, handing_over) = (Semaphore::new(WINDOW as usize), Mutex::new(()));
         Ok(Self { channel, window, handing_over, refusing_since: Mutex::new(None) })
     }

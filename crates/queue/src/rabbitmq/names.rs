@@ -80,8 +80,13 @@ impl Names {
         }
     }
 
-    /// Marks that an event is being worked alone, or was when its worker died.
-    pub(crate) fn alone(&self, event: &str, number: u32) -> String {
+    /// Where the notes of events that are worked alone lead to.
+    pub(crate) fn alone(&self) -> String {
+        self.name("alone")
+    }
+
+    /// The key of one note of one event.
+    pub(crate) fn alone_note(&self, event: &str, number: u32) -> String {
         self.name(&format!("alone.{event}.{number}"))
     }
 
@@ -89,49 +94,25 @@ impl Names {
         self.name("unrouted")
     }
 
-    /// What processes write to that is no event: counts, and what was configured. The default exchange would be at hand, but who
-    /// may publish there may publish to any queue.
+    /// What processes write to that is no event: what they count, and what was configured. The default exchange would be at hand,
+    /// but who may publish there may publish to any queue.
     pub(crate) fn notes(&self) -> String {
         self.name("notes")
     }
 
-    /// Where marks lead to that stay, see [`super::marks`].
-    pub(crate) fn marks(&self) -> String {
-        self.name("marks")
+    /// The journal of what was counted.
+    pub(crate) fn tally(&self) -> String {
+        self.name("tally")
     }
 
-    /// Where whoever asks for marks listens.
-    pub(crate) fn asking(&self, number: u64) -> String {
-        self.name(&format!("marks.asking.{number:016x}"))
+    /// Stands for a process that counts, and goes with its connection.
+    pub(crate) fn tally_writer(&self, writer: &str) -> String {
+        self.name(&format!("tally.{writer}"))
     }
 
-    /// What has one note of what was counted in it.
-    pub(crate) fn tally(&self, slot: u16) -> String {
-        self.name(&format!("tally.{slot}"))
-    }
-
-    /// Stands for the process that has a slot, and goes with its connection.
-    pub(crate) fn tally_holder(&self, slot: u16) -> String {
-        self.name(&format!("tally.{slot}.holder"))
-    }
-
-    pub(crate) fn tally_baseline(&self) -> String {
-        self.name("tally.baseline")
-    }
-
-    /// Stands for the process that sets a baseline, and goes with its connection.
-    pub(crate) fn baseline_holder(&self) -> String {
-        self.name("tally.baseline.holder")
-    }
-
-    /// What has one note of what was ever configured in it.
-    pub(crate) fn history(&self) -> String {
-        self.name("history")
-    }
-
-    /// Stands for the process that writes that, and goes with its connection.
-    pub(crate) fn history_holder(&self) -> String {
-        self.name("history.holder")
+    /// Stands for the one who reads the journal, and goes with its connection.
+    pub(crate) fn tally_reader(&self) -> String {
+        self.name("tally.reader")
     }
 
     /// The queue behind a place, for consuming and counting.

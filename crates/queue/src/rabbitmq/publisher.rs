@@ -14,7 +14,7 @@ use super::link::{Confirming, Link};
 use super::moves::Moves;
 use super::properties;
 use super::supervisor::Supervisor;
-use super::tally::Tally;
+use super::tally::{Appender, Tally};
 use super::topology::Topology;
 use super::untaken::Untaken;
 use super::upkeep::Upkeep;
@@ -28,6 +28,7 @@ pub(crate) struct Publisher {
     pub(crate) confirm_timeout: Duration,
     pub(crate) metrics: Metrics,
     pub(crate) tally: Arc<Tally>,
+    pub(crate) appender: Arc<Appender>,
     pub(crate) moves: Arc<Moves>,
     pub(crate) untaken: Untaken,
     /// What goes on by itself as long as the queue does.
@@ -57,10 +58,13 @@ impl Publisher {
         let (state_sender, state) = watch::channel(away);
         let stop = CancellationToken::new();
         let upkeep = Arc::new(Upkeep::new(topology.clone(), look_every, metrics.clone()));
+        let tally = Arc::<Tally>::default();
+        let appender = Arc::new(Appender::new(url.clone(), tally.clone(), topology.clone()));
         let supervisor = Supervisor {
             url,
             topology: topology.clone(),
             upkeep: upkeep.clone(),
+            appender: appender.clone(),
             metrics: metrics.clone(),
             link: link_sender,
             state: state_sender,
@@ -70,9 +74,22 @@ impl Publisher {
         let supervisor = parts.supervise("queue/connection", &stop, supervisor.run());
         let supervisor = Mutex::new(Some(tokio::spawn(supervisor)));
         let moves = Arc::new(Moves::new(metrics.clone()));
-        let tally = Arc::default();
         let untaken = Untaken::default();
-        Self { topology, confirm_timeout, metrics, tally, moves, untaken, parts, upkeep, link, state, stop, supervisor }
+        Self {
+            topology,
+            confirm_timeout,
+            metrics,
+            tally,
+            appender,
+            moves,
+            untaken,
+            parts,
+            upkeep,
+            link,
+            state,
+            stop,
+            supervisor,
+        }
     }
 
     /// Closes the connection in an orderly way; nothing can be published afterwards.
@@ -86,19 +103,6 @@ impl Publisher {
 
     pub(crate) fn state(&self) -> watch::Receiver<BrokerState> {
         self.state.clone()
-    }
-
-    /// How long a publish may wait for its confirm.
-    pub(crate) fn confirm_timeout(&self) -> Duration {
-        self.confirm_timeout
-    }
-
-    /// Waits for something, unless the broker is away.
-    pub(crate) async fn if_up(&self, waiting: impl Future<Output = ()>) {
-        let is_up = self.state.borrow().is_up();
-        if is_up {
-            waiting.await;
-        }
     }
 
     /// Something seems to be gone from the broker.

@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions, QueueDeclareOptions,
+};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection, Consumer, ErrorKind};
 use refersion_relay_model::Class;
@@ -156,7 +158,7 @@ impl Reader {
                 }
             }
         }
-        reader.until_all_are_back().await;
+        until_all_are_back(&reader.connection, &reader.queue).await;
         Ok(reader)
     }
 
@@ -169,19 +171,6 @@ impl Reader {
         })
         .await
         .map_err(|error| if is(&error, RESOURCE_LOCKED) { QueueError::Busy(self.class) } else { error.into() })
-    }
-
-    /// What a reader had in hand is back once the queue has no consumer any more: the broker lets the next reader in as
-    /// soon as the last one's connection is gone, and puts the letters back in its own time. Counted before, they would
-    /// be missing.
-    async fn until_all_are_back(&self) {
-        let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(200));
-        let back = async {
-            while count(&self.connection, &self.queue).await.is_ok_and(|count| 0 < count.consumers) {
-                sleep(backoff.next_wait()).await;
-            }
-        };
-        let _ = timeout(PATIENCE, back).await;
     }
 
     pub(crate) async fn depth(&self) -> Result<u64, QueueError> {
@@ -216,49 +205,78 @@ impl Reader {
             return Ok(browsed);
         }
         let channel = answer(self.connection.create_channel()).await?;
-        let mut helpings = Helpings::new(most);
-        while let Some(size) = helpings.next() {
-            let before = helpings.seen;
-            self.look(&channel, size, &mut helpings, visit).await?;
-            if helpings.seen == before {
-                break;
-            }
-        }
-        browsed.seen = helpings.seen.into();
+        let mut show_letter = |delivery| visit(Letter::new(self.class, self.message(delivery)));
+        browsed.seen = show(&channel, &self.queue, most, &mut show_letter).await?;
         // With it, or with a connection that is lost, everything goes back in the order of the consumers' tags. What is
         // given back by hand does not.
         answer(channel.close(200, "done".into())).await?;
         Ok(browsed)
     }
 
-    /// Shows the next letters, which stay in hand, by a consumer that is sent no more than those.
-    async fn look(
-        &self,
-        channel: &Channel,
-        size: u16,
-        helpings: &mut Helpings,
-        visit: &mut (dyn FnMut(Letter) + Send),
-    ) -> Result<(), QueueError> {
-        answer(channel.basic_qos(size, BasicQosOptions::default())).await?;
-        let (queue, tag) = (self.queue.as_str().into(), ShortString::from(format!("look-{:02}", helpings.count)));
-        let consuming =
-            channel.basic_consume(queue, tag.clone(), BasicConsumeOptions::default(), FieldTable::default());
-        let mut consumer = answer(consuming).await?;
-        for _ in 0..size {
-            // Something else may have taken letters since they were counted, so an empty queue is an end too.
-            let Ok(Some(delivery)) = timeout(ANSWER_TIMEOUT, consumer.next()).await else { break };
-            let delivery = delivery?;
-            helpings.seen(delivery.data.len());
-            visit(Letter::new(self.class, self.message(delivery)));
-        }
-        Ok(answer(channel.basic_cancel(tag, BasicCancelOptions::default())).await?)
-    }
-
     /// Lets the next reader in, when everything is back where it was.
     pub(crate) async fn end(self) {
-        self.until_all_are_back().await;
+        until_all_are_back(&self.connection, &self.queue).await;
         connection::close(&self.connection).await;
     }
+}
+
+/// What a reader had in hand is back once the queue has no consumer any more: the broker lets the next reader in as soon as
+/// the last one's connection is gone, and puts the messages back in its own time. Counted before, they would be missing.
+pub(super) async fn until_all_are_back(connection: &Connection, queue: &str) {
+    let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(200));
+    let back = async {
+        while count(connection, queue).await.is_ok_and(|count| 0 < count.consumers) {
+            sleep(backoff.next_wait()).await;
+        }
+    };
+    let _ = timeout(PATIENCE, back).await;
+}
+
+/// Shows the next messages of a queue, so many at most. They stay in hand until the channel is closed. How many there were.
+pub(super) async fn show(
+    channel: &Channel,
+    queue: &str,
+    most: u16,
+    visit: &mut (dyn FnMut(Delivery) + Send),
+) -> Result<u64, lapin::Error> {
+    let mut helpings = Helpings::new(most);
+    while let Some(size) = helpings.next() {
+        let before = helpings.seen;
+        look(channel, queue, size, &mut helpings, visit).await?;
+        if helpings.seen == before {
+            break;
+        }
+    }
+    Ok(helpings.seen.into())
+}
+
+/// Shows the next messages by a consumer that is sent no more than those.
+async fn look(
+    channel: &Channel,
+    queue: &str,
+    size: u16,
+    helpings: &mut Helpings,
+    visit: &mut (dyn FnMut(Delivery) + Send),
+) -> Result<(), lapin::Error> {
+    answer(channel.basic_qos(size, BasicQosOptions::default())).await?;
+    let (options, tag) = (BasicConsumeOptions::default(), ShortString::from(format!("look-{:02}", helpings.count)));
+    let consuming = channel.basic_consume(queue.into(), tag.clone(), options, FieldTable::default());
+    let mut consumer = answer(consuming).await?;
+    for _ in 0..size {
+        // Something else may have taken messages since they were counted, so an empty queue is an end too.
+        let Ok(Some(delivery)) = timeout(ANSWER_TIMEOUT, consumer.next()).await else { break };
+        let delivery = delivery?;
+        helpings.seen(delivery.data.len());
+        visit(delivery);
+    }
+    answer(channel.basic_cancel(tag, BasicCancelOptions::default())).await
+}
+
+/// A channel whose publishes are confirmed.
+pub(super) async fn confirming(connection: &Connection) -> Result<Channel, lapin::Error> {
+    let channel = answer(connection.create_channel()).await?;
+    answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+    Ok(channel)
 }
 
 /// Waits for the broker's answer, but not for ever.

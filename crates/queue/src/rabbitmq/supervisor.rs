@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, Notice};
 use super::link::{Link, OpenError};
+use super::tally::Appender;
 use super::topology::Topology;
 use super::upkeep::Upkeep;
 use super::url::BrokerUrl;
@@ -17,6 +18,7 @@ pub(super) struct Supervisor {
     pub(super) url: BrokerUrl,
     pub(super) topology: Topology,
     pub(super) upkeep: Arc<Upkeep>,
+    pub(super) appender: Arc<Appender>,
     pub(super) metrics: Metrics,
     pub(super) link: watch::Sender<Option<Arc<Link>>>,
     pub(super) state: watch::Sender<BrokerState>,
@@ -29,7 +31,7 @@ impl Supervisor {
         loop {
             let opened = tokio::select! {
                 () = self.stop.cancelled() => return,
-                opened = Link::open(&self.url, &self.topology) => opened,
+                opened = Link::open(&self.url, &self.topology, &self.appender) => opened,
             };
             match opened {
                 Ok(link) => {

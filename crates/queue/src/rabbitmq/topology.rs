@@ -8,7 +8,7 @@ use refersion_relay_model::{AccountName, Class};
 
 use super::cause::Cause;
 use super::names::{DIED_AT_INTAKE, Names};
-use super::reader::{NOT_FOUND, answer, is};
+use super::reader::{NOT_FOUND, answer, io_error, is};
 use super::silence::{self, Asked};
 use super::url::BrokerUrl;
 use crate::left_behind::Configured;
@@ -19,6 +19,8 @@ const INTAKE_LIMIT: i32 = 100;
 /// The same for every other queue that is consumed: what is in hand is put back whenever an account is not worked for some
 /// time, and so are letters that somebody looks at.
 const DELIVERY_LIMIT: i32 = 1_000_000;
+/// The same for the journal of counts, which everybody reads all the time, and of which nothing must ever be given up.
+const NO_LIMIT: i32 = i32::MAX;
 
 /// What has to exist on the broker. All queues are durable quorum queues, because a classic queue loses messages that
 /// are being dead-lettered when the broker dies; all dead-lettering is at-least-once, which needs `reject-publish`.
@@ -29,8 +31,6 @@ pub(crate) struct Topology {
     pub(crate) names: Names,
     pub(crate) tiers: Vec<Duration>,
     pub(crate) accounts: Accounts,
-    /// How long the broker may lose a queue that it has just made, with everything in it, if it dies.
-    pub(crate) settles_in: Duration,
     /// Who this process is among those who consume.
     pub(crate) worker: u64,
 }
@@ -124,6 +124,15 @@ impl Topology {
         answer(channel.close(200, "done".into())).await.map_err(DeclareError::Broker)
     }
 
+    /// Declares the journal of counts, and binds it.
+    pub(crate) async fn declare_tally(&self, channel: &Channel) -> Result<(), lapin::Error> {
+        match self.tally().declare(channel).await {
+            Ok(()) => Ok(()),
+            Err(DeclareError::Broker(error)) => Err(error),
+            Err(DeclareError::Differs(why) | DeclareError::Refused { why, .. }) => Err(io_error(why)),
+        }
+    }
+
     /// Declares everything that is missing and gathers what differs.
     pub(crate) async fn check(&self, connection: &Connection) -> Result<TopologyReport, lapin::Error> {
         let mut report = TopologyReport::default();
@@ -178,9 +187,8 @@ impl Topology {
     /// command beside it.
     pub(crate) fn needs(&self) -> Needs {
         let accounts = self.accounts.get().len() as u64;
-        // Besides: what both have counted in with what stands for them; what was taken for right, and what was ever configured, with
-        // who writes that; who reads letters; and what is asked with.
-        let queues = self.queues().len() as u64 + 2 * 2 + 2 * 2 + 1 + 2;
+        // Besides: what stands for both, for who reads letters, and for who reads the journal of counts.
+        let queues = self.queues().len() as u64 + 2 + 1 + 1;
         // All places are consumed over one; and both publish, count and look.
         let connections = 1 + 2 * 3;
         // A channel for each work queue and the intake, and over each connection something is asked besides what it is there for.
@@ -224,7 +232,6 @@ impl Topology {
         let mut exchanges = vec![
             unrouted,
             self.notes(),
-            ExchangeSpec { name: names.marks(), kind: ExchangeKind::Fanout, arguments: FieldTable::default() },
             self.exchange(names.events(), ExchangeKind::Direct),
             self.exchange(names.dead_exchange(), ExchangeKind::Direct),
         ];
@@ -237,11 +244,15 @@ impl Topology {
 
     fn queues(&self) -> Vec<QueueSpec> {
         let names = &self.names;
-        let mut queues = vec![QueueSpec {
-            name: names.unrouted(),
-            arguments: arguments([limit(DELIVERY_LIMIT), ("x-overflow", text("reject-publish"))]),
-            bindings: vec![(names.unrouted(), String::new())],
-        }];
+        // The journal first: RabbitMQ 3.10 may lose what it made last, if it dies within a second or so.
+        let mut queues = vec![
+            self.tally(),
+            QueueSpec {
+                name: names.unrouted(),
+                arguments: arguments([limit(DELIVERY_LIMIT), ("x-overflow", text("reject-publish"))]),
+                bindings: vec![(names.unrouted(), String::new())],
+            },
+        ];
         for class in Class::ALL.into_iter().filter(|class| *class != Class::Unrouted) {
             queues.push(QueueSpec {
                 name: names.dead(class),
@@ -284,13 +295,21 @@ impl Topology {
         queues
     }
 
+    fn tally(&self) -> QueueSpec {
+        let name = self.names.tally();
+        QueueSpec {
+            bindings: vec![(self.names.notes(), name.clone())],
+            name,
+            arguments: arguments([limit(NO_LIMIT), ("x-overflow", text("reject-publish"))]),
+        }
+    }
+
     fn exchange(&self, name: String, kind: ExchangeKind) -> ExchangeSpec {
         let arguments = table([("alternate-exchange", text(&self.names.unrouted()))]);
         ExchangeSpec { name, kind, arguments }
     }
 
-    /// Nothing is bound to them: what they say is published to the queues themselves.
-    /// What no queue takes is gone: a note of a queue that was deleted is none.
+    /// What no queue takes comes back.
     fn notes(&self) -> ExchangeSpec {
         ExchangeSpec { name: self.names.notes(), kind: ExchangeKind::Direct, arguments: FieldTable::default() }
     }

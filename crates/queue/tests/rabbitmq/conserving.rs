@@ -1,7 +1,5 @@
 //! What every process counts is stored on the broker, and a difference shows where it is.
 
-use std::time::Duration;
-
 use lapin::BasicProperties;
 use refersion_relay_model::Class;
 use refersion_relay_queue::{Action, Conservation, Group, Place, Queue, RabbitMq};
@@ -31,7 +29,7 @@ async fn another(relay: &Relay) -> Instance<RabbitMq> {
 }
 
 #[tokio::test]
-async fn a_process_that_dies_widens_the_tolerance_and_the_next_one_goes_on_with_its_slot() {
+async fn a_process_that_dies_widens_the_tolerance_and_is_counted_once() {
     let relay = Relay::start().await;
     let dying = another(&relay).await;
     dying.store(&work(), crowd(0..150)).await;
@@ -40,7 +38,7 @@ async fn a_process_that_dies_widens_the_tolerance_and_the_next_one_goes_on_with_
     drop(dying);
 
     let dead = sum(&relay, |sum| sum.tolerance.deaths == 1).await;
-    // Twice what its largest step was: its first note may already have had some of the 150.
+    // Twice what its largest step was: its first entry may already have had some of the 150.
     let lost = dead.tolerance.lost;
     assert!((150..=300).contains(&lost), "{dead}");
     assert_eq!((dead.accepted, dead.waiting(), dead.difference()), (150, 150, 0));
@@ -51,7 +49,6 @@ async fn a_process_that_dies_widens_the_tolerance_and_the_next_one_goes_on_with_
     next.queue.close().await;
     let after = sum(&relay, |sum| sum.accepted == 160).await;
     assert_eq!((after.tolerance.deaths, after.tolerance.lost), (1, lost), "the same death, counted once");
-    assert!(!relay.admin.queue_exists(&relay.name("tally.1")).await, "one slot is enough for one at a time");
 
     relay.instance.queue.set_baseline().await.unwrap();
     let since = sum(&relay, |_| true).await;
@@ -105,73 +102,6 @@ async fn the_tolerance_ends_when_nothing_moves_and_explains_what_is_missing() {
     relay.clean().await;
 }
 
-/// Has the next process take a slot over while its note is in somebody's hand for as long.
-async fn take_over_what_is_being_read_for(reading: Duration) {
-    let relay = Relay::start().await;
-    let first = another(&relay).await;
-    first.store(&work(), crowd(0..150)).await;
-    sum(&relay, |sum| sum.accepted == 150).await;
-    first.queue.close().await;
-    let hand = relay.admin.hold(&relay.name("tally.0")).await;
-
-    let next = another(&relay).await;
-    next.store(&work(), crowd(150..160)).await;
-    tokio::time::sleep(reading).await;
-    hand.close(200, "done".into()).await.unwrap();
-    next.store(&work(), crowd(160..165)).await;
-    next.queue.close().await; // so that nobody reads while it writes its last note
-
-    let after = sum(&relay, |sum| sum.accepted == 165).await;
-    assert_eq!((after.tolerance.events(), after.difference()), (0, 0), "{after}");
-    relay.clean().await;
-}
-
-#[tokio::test]
-async fn a_slot_whose_note_is_being_read_is_taken_over_with_its_history() {
-    take_over_what_is_being_read_for(Duration::from_secs(1)).await;
-}
-
-#[tokio::test]
-async fn a_note_that_comes_to_light_when_its_slot_was_begun_anew_counts() {
-    take_over_what_is_being_read_for(Duration::from_secs(4)).await;
-}
-
-#[tokio::test]
-async fn a_slot_that_was_deleted_hides_none_of_those_behind_it() {
-    let relay = Relay::start().await;
-    relay.store(&work(), crowd(0..10)).await;
-    sum(&relay, |sum| sum.accepted == 10).await;
-    let other = another(&relay).await;
-    other.store(&work(), crowd(10..15)).await;
-    sum(&relay, |sum| sum.accepted == 15).await;
-
-    relay.admin.delete_queue(&relay.name("tally.0")).await;
-
-    let left = relay.instance.queue.conservation().await.unwrap();
-    assert_eq!((left.accepted, left.difference()), (5, 10));
-    relay.store(&work(), crowd(15..18)).await;
-    let since = sum(&relay, |sum| sum.accepted == 8).await;
-    assert_eq!(since.difference(), 10, "what nothing took is stored elsewhere");
-    other.queue.close().await;
-    relay.clean().await;
-}
-
-#[tokio::test]
-async fn a_slot_whose_notes_came_to_nothing_is_bound_again_and_has_its_history() {
-    let relay = Relay::start().await;
-    relay.store(&work(), crowd(0..10)).await;
-    sum(&relay, |sum| sum.accepted == 10).await;
-    let (queue, exchange) = (relay.name("tally.0"), relay.name("notes"));
-
-    relay.admin.unbind(&queue, &exchange, &queue).await;
-
-    relay.store(&work(), crowd(10..15)).await;
-    let after = sum(&relay, |sum| sum.accepted == 15).await;
-    assert_eq!((after.difference(), after.tolerance.deaths), (0, 0), "{after}");
-    assert!(!relay.admin.queue_exists(&relay.name("tally.1")).await, "it is the same slot");
-    relay.clean().await;
-}
-
 #[tokio::test]
 async fn what_was_not_accepted_is_a_difference_at_its_place() {
     let relay = Relay::start().await;
@@ -195,36 +125,13 @@ async fn what_was_not_accepted_is_a_difference_at_its_place() {
 }
 
 #[tokio::test]
-async fn a_baseline_is_set_again_while_the_last_one_is_being_read() {
-    let relay = Relay::start().await;
-    relay.store(&work(), crowd(0..10)).await;
-    sum(&relay, |sum| sum.accepted == 10).await;
-    for _ in 0..2 {
-        relay.instance.queue.set_baseline().await.unwrap();
-    }
-    relay.admin.purge(&relay.work_queue("acme")).await;
-    sum(&relay, |sum| sum.difference() == -10).await;
-    let hand = relay.admin.hold(&relay.name("tally.baseline")).await;
-
-    let queue = relay.instance.queue.clone();
-    let setting = tokio::spawn(async move { queue.set_baseline().await });
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    hand.close(200, "done".into()).await.unwrap();
-
-    setting.await.unwrap().unwrap();
-    let since = sum(&relay, |_| true).await;
-    assert_eq!((since.difference(), since.baseline), (0, -10), "{since}");
-    relay.clean().await;
-}
-
-#[tokio::test]
 async fn copies_that_a_sweep_has_on_their_way_when_it_fails_are_a_tolerance() {
     let url = shared_broker();
     let wire = Wire::to(&url).await;
     let relay = Relay::start_with(&url, settings(&wire.url(&url))).await;
     relay.store(&INVALID, crowd(0..20)).await;
     sum(&relay, |sum| sum.accepted == 20).await;
-    wire.stall(); // the publishing connection; that of the sweep is yet to come
+    wire.stall(); // the connections of now; that of the sweep is yet to come
     let sweep = spawn_sweep(&relay, 5, by(|_| Action::Keep));
     eventually("five copies", async || (relay.metrics.publishes_in_flight() == 5).then_some(())).await;
 
@@ -252,7 +159,7 @@ async fn a_process_that_has_nothing_to_count_is_not_taken_for_dead_when_it_was_c
 
     relay.until("away", |state| !state.is_up()).await;
     relay.until_up().await;
-    eventually("its slot", async || (wire.connections() == 2).then_some(())).await;
+    eventually("its mark", async || (wire.connections() == 2).then_some(())).await;
     let after = sum(&relay, |sum| sum.accepted == 5).await;
     assert_eq!((after.tolerance.deaths, after.difference()), (0, 0), "{after}");
     relay.clean().await;

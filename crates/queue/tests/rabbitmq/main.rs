@@ -12,6 +12,8 @@ mod browsing;
 mod conserving;
 mod headers;
 mod intake;
+mod journal;
+mod killed;
 mod left_behind;
 mod owning;
 mod places;

@@ -3,8 +3,7 @@
 use futures_util::StreamExt;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions,
-    ConfirmSelectOptions, ExchangeBindOptions, ExchangeDeleteOptions, ExchangeUnbindOptions, QueueDeclareOptions,
-    QueueDeleteOptions, QueuePurgeOptions,
+    ConfirmSelectOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
@@ -49,24 +48,6 @@ impl Admin {
     pub(crate) async fn delete_exchange(&self, name: &str) {
         let channel = self.channel().await;
         channel.exchange_delete(name.into(), ExchangeDeleteOptions::default()).await.unwrap();
-        channel.close(200, "done".into()).await.unwrap();
-    }
-
-    /// Takes away the mark of a queue under a prefix.
-    pub(crate) async fn unmark(&self, prefix: &str, queue: &str) {
-        let channel = self.channel().await;
-        let (to, from, key) = (format!("{prefix}.marks"), format!("{prefix}.notes"), format!("{queue}.made"));
-        let options = ExchangeUnbindOptions::default();
-        channel.exchange_unbind(to.into(), from.into(), key.into(), options, FieldTable::default()).await.unwrap();
-        channel.close(200, "done".into()).await.unwrap();
-    }
-
-    /// Marks a queue under a prefix.
-    pub(crate) async fn mark(&self, prefix: &str, queue: &str) {
-        let channel = self.channel().await;
-        let (to, from, key) = (format!("{prefix}.marks"), format!("{prefix}.notes"), format!("{queue}.made"));
-        let options = ExchangeBindOptions::default();
-        channel.exchange_bind(to.into(), from.into(), key.into(), options, FieldTable::default()).await.unwrap();
         channel.close(200, "done".into()).await.unwrap();
     }
 
@@ -129,11 +110,29 @@ impl Admin {
         read
     }
 
-    /// Takes everything that is ready in a queue into the hand. It goes back when the channel is closed.
-    pub(crate) async fn hold(&self, queue: &str) -> Channel {
+    /// Takes everything that is ready in a queue into the hand, with its bodies. It goes back when the channel is closed.
+    pub(crate) async fn hold(&self, queue: &str) -> (Channel, Vec<Vec<u8>>) {
+        let (channel, mut bodies) = (self.channel().await, Vec::new());
+        while let Some(got) = channel.basic_get(queue.into(), BasicGetOptions::default()).await.unwrap() {
+            bodies.push(got.delivery.data);
+        }
+        (channel, bodies)
+    }
+
+    /// The bodies of everything that is ready in a queue, which is put back.
+    pub(crate) async fn bodies(&self, queue: &str) -> Vec<Vec<u8>> {
+        let (channel, bodies) = self.hold(queue).await;
+        channel.close(200, "done".into()).await.unwrap();
+        bodies
+    }
+
+    /// How much is ready in a queue.
+    pub(crate) async fn ready(&self, queue: &str) -> u32 {
         let channel = self.channel().await;
-        while channel.basic_get(queue.into(), BasicGetOptions::default()).await.unwrap().is_some() {}
-        channel
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let found = channel.queue_declare(queue.into(), options, FieldTable::default()).await.unwrap();
+        channel.close(200, "done".into()).await.unwrap();
+        found.message_count()
     }
 
     /// Reads a queue, with at most one message in hand, until the channel is closed.
@@ -148,9 +147,8 @@ impl Admin {
     /// What a relay with these settings declares.
     pub(crate) async fn delete_everything(&self, settings: &RabbitMqSettings) {
         let name = |rest: &str| format!("{}.{rest}", settings.prefix);
-        let mut queues = vec![name("intake"), name("unrouted"), name("history"), name("tally.baseline")];
-        queues.extend((0..4).map(|slot| name(&format!("tally.{slot}"))));
-        let mut exchanges = vec![name("events"), name("dead"), name("unrouted"), name("notes"), name("marks")];
+        let mut queues = vec![name("intake"), name("unrouted"), name("tally")];
+        let mut exchanges = vec![name("events"), name("dead"), name("unrouted"), name("notes")];
         queues.extend(
             Class::ALL.iter().filter(|class| **class != Class::Unrouted).map(|class| name(&format!("dead.{class}"))),
         );

@@ -36,7 +36,6 @@ pub(crate) fn settings(url: &str) -> RabbitMqSettings {
         accounts: vec![account("acme"), account("other")],
         confirm_timeout: Duration::from_secs(10),
         look_every: RabbitMqSettings::LOOK_EVERY,
-        settles_in: Duration::ZERO,
         worker: 1,
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct Wire {
 struct Orders {
     /// Those below this number pass nothing on.
     stalled: u64,
+    /// Those below this number pass nothing on that comes from the broker.
+    muted: u64,
     /// Those below this number are closed.
     cut: u64,
     /// Those over which somebody consumes this queue are ended with an error.
@@ -85,6 +87,12 @@ impl Wire {
         self.orders.send_modify(|orders| orders.stalled = all);
     }
 
+    /// Lets the connections of now pass nothing on that comes from the broker; later ones work.
+    pub(crate) fn mute(&self) {
+        let all = self.accepted.load(Ordering::SeqCst);
+        self.orders.send_modify(|orders| orders.muted = all);
+    }
+
     /// Closes the connections of now without a word; later ones work.
     pub(crate) fn cut(&self) {
         let all = self.accepted.load(Ordering::SeqCst);
@@ -138,16 +146,18 @@ async fn pump(
     mut orders: watch::Receiver<Orders>,
     counted: Option<Arc<AtomicU64>>,
 ) -> io::Result<End> {
+    let is_back = counted.is_some();
+    let passes = |orders: &Orders| orders.stalled <= number && (!is_back || orders.muted <= number);
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let count = from.read(&mut buffer).await?;
-        if count == 0 || orders.wait_for(|orders| orders.stalled <= number).await.is_err() {
+        if count == 0 || orders.wait_for(passes).await.is_err() {
             return Ok(End::Closed);
         }
         let read = &buffer[..count];
         let fails =
             |queue: &String| consume(queue).is_some_and(|order| read.windows(order.len()).any(|at| at == order));
-        if counted.is_none() && orders.borrow().failing.as_ref().is_some_and(fails) {
+        if !is_back && orders.borrow().failing.as_ref().is_some_and(fails) {
             return Ok(End::Failed);
         }
         if let Some(counted) = &counted {

@@ -100,7 +100,6 @@ pub(crate) async fn queue_called(prefix: &str, metrics: &Metrics) -> Arc<RabbitM
         accounts: vec![account().name],
         confirm_timeout: Duration::from_secs(5),
         look_every: RabbitMqSettings::LOOK_EVERY,
-        settles_in: Duration::ZERO,
         worker: 1,
     };
     let queue = Arc::new(RabbitMq::start(settings, metrics.clone()));

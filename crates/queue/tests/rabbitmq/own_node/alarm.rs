@@ -45,7 +45,7 @@ async fn a_broker_without_memory_blocks_refuses_and_recovers() {
 }
 
 #[tokio::test]
-async fn a_worker_that_cannot_store_what_it_counts_keeps_its_slot_until_the_broker_has_memory_again() {
+async fn a_worker_that_cannot_store_what_it_counts_does_so_when_the_broker_has_memory_again() {
     let node = node().await;
     let relay = Relay::start_on(&node.url()).await;
     relay.store(&work(), events(0..5)).await;
@@ -57,7 +57,7 @@ async fn a_worker_that_cannot_store_what_it_counts_keeps_its_slot_until_the_brok
     for delivery in deliveries {
         delivery.settle(DELIVERED).await.unwrap();
     }
-    // The note that is blocked is given up after 10 s.
+    // The entry that is blocked is given up after 10 s.
     let state = worker.queue.state();
     stays("up, since it publishes nothing else", Duration::from_secs(14), || state.borrow().is_up()).await;
     node.ctl(&["set_vm_memory_high_watermark", "0.6"]).await.unwrap();
@@ -65,9 +65,5 @@ async fn a_worker_that_cannot_store_what_it_counts_keeps_its_slot_until_the_brok
     let settled = async || relay.queue.conservation().await.ok().filter(|sum| sum.delivered == 5);
     let sum = eventually("what was counted", settled).await;
     assert_eq!((sum.difference(), sum.tolerance.deaths), (0, 0), "{sum}");
-    let slots = [0, 1, 2].map(|slot| relay.name(&format!("tally.{slot}")));
-    let [first, second, third] = &slots;
-    assert!(relay.admin.queue_exists(first).await && relay.admin.queue_exists(second).await);
-    assert!(!relay.admin.queue_exists(third).await, "one slot is enough for each process");
     owned.release().await;
 }

@@ -8,7 +8,7 @@ use super::node;
 use crate::support::events::{DELIVERED, bodies, body, crowd, events, later, numbers, work};
 use crate::support::instance::ROOM;
 use crate::support::rabbitmq::Relay;
-use crate::support::waiting::{PATIENCE, take, until_ended};
+use crate::support::waiting::{PATIENCE, eventually, take, until_ended};
 
 #[tokio::test]
 async fn what_was_confirmed_survives_a_kill_and_comes_in_order() {
@@ -61,4 +61,25 @@ async fn nothing_is_lost_when_the_broker_dies_while_events_come_back_from_a_tier
         delivery.settle(DELIVERED).await.unwrap();
     }
     owned.release().await;
+}
+
+#[tokio::test]
+async fn what_was_counted_survives_the_broker() {
+    let mut node = node().await;
+    let relay = Relay::start_on(&node.url()).await;
+    // RabbitMQ 3.10 may lose a queue that it has made within the last second or so.
+    node.restart().await.unwrap();
+    relay.until("away", |state| !state.is_up()).await;
+    relay.until_up().await;
+    relay.store(&work(), crowd(0..5)).await;
+    let counted = async |count| relay.queue.conservation().await.ok().filter(|sum| sum.accepted == count);
+    eventually("the sum", async || counted(5).await).await;
+
+    node.kill().await;
+    node.restart().await.unwrap();
+
+    relay.until("up again", BrokerState::is_up).await;
+    relay.store(&work(), crowd(5..8)).await;
+    let sum = eventually("the sum", async || counted(8).await).await;
+    assert_eq!((sum.difference(), sum.tolerance.events()), (0, 0), "{sum}");
 }

@@ -102,7 +102,7 @@ async fn so_does_every_part_of_a_queue_on_a_broker() {
     let refersion = Refersion::start().await;
     let config = Config::new(&shared_broker(), refersion.url(), &[]);
     let consumer = format!("queue/consumer of {}.events.other", config.prefix);
-    each_ends(&config, &["queue/connection", "queue/tally", &consumer]).await;
+    each_ends(&config, &["queue/connection", "queue/tally", "queue/consuming", &consumer]).await;
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ struct Shared {
     failure: Option<ConnectError>,
 }
 
-/// The queues that cost other places their terms when they were consumed last.
+/// The queues that cost other places their terms when they were consumed last, or may when they are consumed next.
 #[derive(Clone, Default)]
 pub(super) struct Disturbing(Arc<Mutex<HashSet<String>>>);
 

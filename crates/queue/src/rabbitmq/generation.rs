@@ -48,7 +48,8 @@ pub(super) struct Generation {
 /// Why a queue is not consumed.
 pub(super) struct NotConsumed {
     pub(super) error: lapin::Error,
-    /// Whether it costs others their terms, or may: it has ended the connection, or says nothing, which ends it after a minute.
+    /// Whether it costs others their terms, or may the next time: it has ended the connection; or says nothing, which ends it after a
+    /// minute; or is not there, and RabbitMQ ends a connection that consumes what is just being made.
     pub(super) disturbs: bool,
 }
 
@@ -165,9 +166,10 @@ impl Generation {
     }
 
     fn refused(&self, error: lapin::Error) -> NotConsumed {
-        // Whether the broker has ended the connection for something that was asked over it.
+        // It is what was asked over the connection that the broker has ended it for.
         let is_error = matches!(error.kind(), ErrorKind::ProtocolError(amqp) if amqp.get_id() != CONNECTION_FORCED);
-        NotConsumed { disturbs: is_error && !self.connection.status().connected(), error }
+        let has_ended = is_error && !self.connection.status().connected();
+        NotConsumed { disturbs: has_ended || reader::is(&error, reader::NOT_FOUND), error }
     }
 
     /// It is the broker that says nothing, not a queue; or it is over.

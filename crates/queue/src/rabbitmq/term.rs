@@ -110,7 +110,11 @@ impl Term {
     fn account_for(&self, end: &End) {
         match end {
             End::GivenUp => {}
-            End::Cancelled => self.publisher.look_now(), // the queue may have been deleted
+            End::Cancelled => {
+                // The queue may have been deleted, and be made again just now.
+                self.disturbing.insert(&self.queue);
+                self.publisher.look_now();
+            }
             End::Closed(why) => {
                 tracing::warn!(place = self.queue, "what was in hand comes again: {why}");
                 self.lose();

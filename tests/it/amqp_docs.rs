@@ -143,9 +143,9 @@ async fn own_node_the_pages_users_can_do_what_they_have_to_and_nothing_else() {
     assert_eq!(refused(&crm).await, [true; 3]);
     let accepted = r#"refersion_relay_events_accepted_total{door="intake"}"#;
     assert_eq!(relay.metric(accepted).await, 2);
-    eventually("what was counted is stored", || async {
+    eventually("it can write down what it counts", || async {
         let queues = broker.ctl(&["--vhost", "relay", "list_queues", "name", "messages"]).await.expect("it lists");
-        queues.lines().any(|line| line == "refersion.tally.0\t1")
+        queues.lines().any(|line| line.starts_with("refersion.tally\t") && !line.ends_with("\t0"))
     })
     .await;
 }

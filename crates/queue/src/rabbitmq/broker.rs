@@ -303,7 +303,7 @@ impl Queue for RabbitMq {
 
     async fn end_tolerance(&self, before: &Conservation) -> Result<Option<Conservation>, QueueError> {
         // What this process has counted and could not store yet is a difference that will go by itself.
-        if self.storing.has_unstored() {
+        if self.publisher.appender.unwritten().await.is_some() {
             return Ok(None);
         }
         let topology = &self.publisher.topology;

@@ -85,11 +85,6 @@ pub(crate) fn queues(names: &Names, former: &Former) -> Vec<String> {
 }
 
 impl Known {
-    pub(crate) fn join(&mut self, more: &Self) {
-        fill(&mut self.accounts, more.accounts.iter().cloned());
-        fill(&mut self.tiers, more.tiers.iter().copied());
-    }
-
     /// What in it can be true.
     fn former(&self) -> impl Iterator<Item = Former> + '_ {
         let accounts = self.accounts.iter().filter_map(|name| AccountName::try_from(name.as_str()).ok());

@@ -222,14 +222,15 @@ impl Reader {
 
 /// What a reader had in hand is back once the queue has no consumer any more: the broker lets the next reader in as soon as
 /// the last one's connection is gone, and puts the messages back in its own time. Counted before, they would be missing.
-pub(super) async fn until_all_are_back(connection: &Connection, queue: &str) {
+/// `false`: somebody has something in hand for long.
+pub(super) async fn until_all_are_back(connection: &Connection, queue: &str) -> bool {
     let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(200));
     let back = async {
         while count(connection, queue).await.is_ok_and(|count| 0 < count.consumers) {
             sleep(backoff.next_wait()).await;
         }
     };
-    let _ = timeout(PATIENCE, back).await;
+    timeout(PATIENCE, back).await.is_ok()
 }
 
 /// Shows the next messages of a queue, so many at most. They stay in hand until the channel is closed. How many there were.

@@ -95,19 +95,44 @@ async fn a_fold_and_what_it_was_made_of_count_once() {
 }
 
 #[tokio::test]
+async fn a_reader_that_dies_when_its_fold_is_stored_leaves_a_sum_that_is_right() {
+    let url = shared_broker();
+    let wire = Wire::to(&url).await;
+    let relay = Relay::start_with(&url, settings(&wire.url(&url))).await;
+    let observer = another_over(&relay, &url).await;
+    append(&relay, entries("a", MANY)).await;
+    wire.mute_after(Some(r#"{"fold":"#));
+    let queue = relay.queue.clone();
+    let reading = tokio::spawn(async move { queue.conservation().await });
+    eventually("its fold", async || (wire.muted() == 1).then_some(())).await;
+    eventually("that it is stored", async || (0 < relay.admin.ready(&relay.name("tally")).await).then_some(())).await;
+
+    wire.cut();
+
+    wire.mute_after(None);
+    assert_eq!(observer.queue.conservation().await.unwrap().accepted, MANY);
+    assert!(relay.admin.ready(&relay.name("tally")).await < 10, "the next one has taken away what was left");
+    assert_eq!(observer.queue.conservation().await.unwrap().accepted, MANY);
+    sum(&observer, |sum| sum.tolerance.events() == 0).await; // the relay is there again
+    reading.abort();
+    relay.clean().await;
+}
+
+#[tokio::test]
 async fn where_nobody_reads_whoever_appends_folds() {
     let relay = Relay::start().await;
     append(&relay, entries("a", VERY_MANY)).await;
 
     let next = another(&relay).await;
+    next.store(&work(), crowd(0..1)).await;
 
     eventually("few entries", async || (relay.admin.ready(&relay.name("tally")).await < 10).then_some(())).await;
-    assert_eq!(relay.queue.conservation().await.unwrap().accepted, VERY_MANY);
+    assert_eq!(relay.queue.conservation().await.unwrap().accepted, 1 + VERY_MANY);
     // At its end too: it may be all that there is of it.
     append(&relay, entries("b", VERY_MANY)).await;
     next.queue.close().await;
     assert!(relay.admin.ready(&relay.name("tally")).await < 10);
-    assert_eq!(relay.queue.conservation().await.unwrap().accepted, 2 * VERY_MANY);
+    assert_eq!(relay.queue.conservation().await.unwrap().accepted, 1 + 2 * VERY_MANY);
     relay.clean().await;
 }
 
@@ -150,13 +175,14 @@ async fn an_entry_whose_answer_is_lost_is_there_twice_and_counts_once() {
     sum(&observer, |sum| sum.accepted == 60).await;
     let mut owned = relay.own(&work()).await;
     let deliveries = take(&mut owned, 60).await;
-    let before = relay.admin.ready(&relay.name("tally")).await;
-    wire.mute();
+    wire.mute_after(Some(r#""delivered":60"#));
 
     for delivery in deliveries {
         delivery.settle(DELIVERED).await.unwrap();
     }
-    eventually("an entry", async || (before < relay.admin.ready(&relay.name("tally")).await).then_some(())).await;
+    let journal = async || String::from_utf8(relay.admin.bodies(&relay.name("tally")).await.concat()).unwrap();
+    eventually("the entry", async || journal().await.contains(r#""delivered":60"#).then_some(())).await;
+    wire.mute_after(None);
     wire.cut();
 
     relay.until("away", |state| !state.is_up()).await;
@@ -194,7 +220,8 @@ async fn what_is_in_somebodys_hand_counts_when_it_is_back() {
     next.store(&work(), crowd(150..160)).await;
     next.queue.close().await;
     append(&relay, entries("a", MANY)).await;
-    let meanwhile = relay.queue.conservation().await.unwrap(); // and it folds
+    let meanwhile = relay.queue.conservation().await.unwrap();
+    assert!(MANY <= u64::from(relay.admin.ready(&relay.name("tally")).await), "a fold would leave something out");
     hand.close(200, "done".into()).await.unwrap();
 
     assert_eq!(meanwhile.accepted, 10 + MANY);

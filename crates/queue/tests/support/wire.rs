@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::tcp::ReadHalf;
@@ -18,6 +18,8 @@ pub(crate) struct Wire {
     open: Arc<()>,
     received: Arc<AtomicU64>,
     orders: watch::Sender<Orders>,
+    /// How many pass nothing back.
+    quiet: Arc<AtomicU64>,
     _accepting: AbortOnDropHandle<()>,
 }
 
@@ -26,12 +28,12 @@ pub(crate) struct Wire {
 struct Orders {
     /// Those below this number pass nothing on.
     stalled: u64,
-    /// Those below this number pass nothing on that comes from the broker.
-    muted: u64,
     /// Those below this number are closed.
     cut: u64,
     /// Those over which somebody consumes this queue are ended with an error.
     failing: Option<String>,
+    /// One that passes this on to the broker passes nothing back from then on.
+    muting: Option<&'static str>,
 }
 
 impl Wire {
@@ -44,14 +46,15 @@ impl Wire {
         let (orders, receiver) = watch::channel(Orders::default());
         let (counter, open) = (accepted.clone(), Arc::new(()));
         let (guard, bytes) = (open.clone(), Arc::new(AtomicU64::new(0)));
-        let sum = bytes.clone();
+        let (sum, quiet) = (bytes.clone(), Arc::<AtomicU64>::default());
+        let mutes = quiet.clone();
         let accepting = async move {
             while let Ok((near, _)) = listener.accept().await {
                 let number = counter.fetch_add(1, Ordering::SeqCst);
                 let (target, orders, guard) = (target.clone(), receiver.clone(), guard.clone());
-                let bytes = bytes.clone();
+                let (bytes, mutes) = (bytes.clone(), mutes.clone());
                 tokio::spawn(async move {
-                    connect(near, target, number, orders, bytes).await;
+                    connect(near, target, number, orders, bytes, mutes).await;
                     drop(guard);
                 });
             }
@@ -62,6 +65,7 @@ impl Wire {
             open,
             received: sum,
             orders,
+            quiet,
             _accepting: AbortOnDropHandle::new(tokio::spawn(accepting)),
         }
     }
@@ -87,10 +91,14 @@ impl Wire {
         self.orders.send_modify(|orders| orders.stalled = all);
     }
 
-    /// Lets the connections of now pass nothing on that comes from the broker; later ones work.
-    pub(crate) fn mute(&self) {
-        let all = self.accepted.load(Ordering::SeqCst);
-        self.orders.send_modify(|orders| orders.muted = all);
+    /// Lets each connection that passes this on to the broker pass nothing back: what is asked then is done, and not answered.
+    pub(crate) fn mute_after(&self, words: Option<&'static str>) {
+        self.orders.send_modify(|orders| orders.muting = words);
+    }
+
+    /// How often that has happened.
+    pub(crate) fn muted(&self) -> u64 {
+        self.quiet.load(Ordering::SeqCst)
     }
 
     /// Closes the connections of now without a word; later ones work.
@@ -116,11 +124,13 @@ async fn connect(
     number: u64,
     mut orders: watch::Receiver<Orders>,
     received: Arc<AtomicU64>,
+    mutes: Arc<AtomicU64>,
 ) {
     let Ok(mut far) = TcpStream::connect(target).await else { return };
     let ((near_read, mut near_write), (far_read, far_write)) = (near.split(), far.split());
-    let there = pump(near_read, far_write, number, orders.clone(), None);
-    let back = pump(far_read, &mut near_write, number, orders.clone(), Some(received));
+    let is_mute = AtomicBool::new(false);
+    let there = pump(near_read, far_write, number, orders.clone(), (&is_mute, &mutes), None);
+    let back = pump(far_read, &mut near_write, number, orders.clone(), (&is_mute, &mutes), Some(received));
     let ended = tokio::select! {
         ended = there => ended.ok(),
         _ = back => None,
@@ -144,24 +154,31 @@ async fn pump(
     mut to: impl AsyncWrite + Unpin,
     number: u64,
     mut orders: watch::Receiver<Orders>,
+    (is_mute, mutes): (&AtomicBool, &AtomicU64),
     counted: Option<Arc<AtomicU64>>,
 ) -> io::Result<End> {
-    let is_back = counted.is_some();
-    let passes = |orders: &Orders| orders.stalled <= number && (!is_back || orders.muted <= number);
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let count = from.read(&mut buffer).await?;
-        if count == 0 || orders.wait_for(passes).await.is_err() {
+        if count == 0 || orders.wait_for(|orders| orders.stalled <= number).await.is_err() {
             return Ok(End::Closed);
         }
         let read = &buffer[..count];
         let fails =
             |queue: &String| consume(queue).is_some_and(|order| read.windows(order.len()).any(|at| at == order));
-        if !is_back && orders.borrow().failing.as_ref().is_some_and(fails) {
+        if counted.is_none() && orders.borrow().failing.as_ref().is_some_and(fails) {
             return Ok(End::Failed);
         }
         if let Some(counted) = &counted {
+            if is_mute.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
             counted.fetch_add(count as u64, Ordering::SeqCst);
+        } else if let Some(words) = orders.borrow().muting
+            && read.windows(words.len()).any(|bytes| bytes == words.as_bytes())
+        {
+            is_mute.store(true, Ordering::SeqCst);
+            mutes.fetch_add(1, Ordering::SeqCst);
         }
         to.write_all(read).await?;
     }

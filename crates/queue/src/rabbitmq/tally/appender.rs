@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapin::{Channel, Connection};
+use lapin::Connection;
 use tokio::sync::{Mutex, SetOnce};
 use tokio::time::timeout;
 
@@ -10,7 +10,7 @@ use super::fold::{Entry, Step};
 use super::journal::{append, is_unrouted};
 use crate::rabbitmq::connection;
 use crate::rabbitmq::marks::mark;
-use crate::rabbitmq::reader::{confirming, io_error};
+use crate::rabbitmq::reader::{answer, confirming, count, io_error};
 use crate::rabbitmq::topology::Topology;
 use crate::rabbitmq::url::BrokerUrl;
 
@@ -20,7 +20,8 @@ const REGISTERS_IN: Duration = Duration::from_secs(5);
 
 /// Appends what this process counts to the journal.
 ///
-/// Over a connection of its own: an alarm blocks one that publishes, and a worker that only delivers goes on without.
+/// Over a connection of its own, which has its mark: an alarm blocks one that publishes, and a worker that only delivers goes on
+/// without.
 pub(crate) struct Appender {
     url: BrokerUrl,
     tally: Arc<Tally>,
@@ -28,30 +29,7 @@ pub(crate) struct Appender {
     writer: String,
     /// It has registered, or tried to.
     begun: SetOnce<()>,
-    progress: Mutex<Progress>,
-}
-
-#[derive(Default)]
-struct Progress {
-    steps: Steps,
-    line: Option<Line>,
-}
-
-/// A connection with this process's mark.
-struct Line {
-    connection: Connection,
-    /// For entries, and nothing else. `None` after a failure: what comes later is no answer to the next one.
-    channel: Option<Channel>,
-}
-
-/// What is not in the journal yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Waiting {
-    /// An entry is just being appended.
-    Unknown,
-    Nothing,
-    /// Something has changed, by so many movements.
-    Movements(u64),
+    progress: Mutex<(Steps, Option<Connection>)>,
 }
 
 impl Appender {
@@ -64,12 +42,8 @@ impl Appender {
     /// and nobody knows. For a new publishing connection; one that was lost may have been the only one.
     pub(crate) async fn register(&self) {
         let registering = async {
-            let mut progress = self.progress.lock().await;
-            if progress.line.as_ref().is_some_and(Line::is_connected) {
-                Ok(())
-            } else {
-                self.advance(&mut progress, false).await
-            }
+            let is_connected = self.progress.lock().await.1.as_ref().is_some_and(is_connected);
+            if is_connected { Ok(()) } else { self.append(false).await.map(drop) }
         };
         match timeout(REGISTERS_IN, registering).await {
             Ok(Ok(())) => {}
@@ -84,103 +58,77 @@ impl Appender {
         timeout(REGISTERS_IN, self.begun.wait()).await.is_ok()
     }
 
-    /// Appends what has changed since the last entry. One that is not known to be stored is repeated first.
-    pub(super) async fn append(&self) -> Result<(), lapin::Error> {
-        self.advance(&mut *self.progress.lock().await, false).await
+    /// How many movements are not in the journal yet; `None` when nothing has changed.
+    pub(crate) async fn unwritten(&self) -> Option<u64> {
+        let (steps, connection) = &*self.progress.lock().await;
+        let state = self.tally.state();
+        let is_written = state == steps.stored && connection.as_ref().is_some_and(is_connected);
+        (!is_written).then(|| state.counts.since(&steps.stored.counts).movements())
     }
 
-    /// Appends the last entry. After it there is no connection any more.
-    pub(super) async fn append_last(&self) -> Result<(), lapin::Error> {
-        let mut progress = self.progress.lock().await;
-        self.advance(&mut progress, true).await?;
-        progress.leave().await;
-        Ok(())
-    }
-
-    pub(super) fn waiting(&self) -> Waiting {
-        let Ok(progress) = self.progress.try_lock() else { return Waiting::Unknown };
-        let (state, stored) = (self.tally.state(), &progress.steps.stored);
-        if state == *stored && progress.line.as_ref().is_some_and(Line::is_connected) {
-            Waiting::Nothing
-        } else {
-            Waiting::Movements(state.counts.since(&stored.counts).movements())
-        }
-    }
-
-    async fn advance(&self, progress: &mut Progress, last: bool) -> Result<(), lapin::Error> {
-        let advanced = self.try_advance(progress, last).await;
+    /// Appends what has changed since the last entry, or the `last` one. What is not known to be stored is repeated first. Returns
+    /// how many entries there are in the journal.
+    pub(super) async fn append(&self, last: bool) -> Result<u64, lapin::Error> {
+        let (steps, connection) = &mut *self.progress.lock().await;
+        let appended = self.try_append(steps, connection, last).await;
         // One that the broker has blocked is written to when it goes on, and is this process's mark meanwhile.
-        if advanced.is_err() && !progress.line.as_ref().is_some_and(Line::is_blocked) {
-            progress.leave().await;
+        let is_blocked = connection.as_ref().is_some_and(|connection| connection.status().blocked());
+        if (last || (appended.is_err() && !is_blocked))
+            && let Some(connection) = connection.take()
+        {
+            connection::close(&connection).await;
         }
-        advanced
+        appended
     }
 
-    async fn try_advance(&self, progress: &mut Progress, last: bool) -> Result<(), lapin::Error> {
+    async fn try_append(
+        &self,
+        steps: &mut Steps,
+        connection: &mut Option<Connection>,
+        last: bool,
+    ) -> Result<u64, lapin::Error> {
+        let connection = match connection {
+            Some(connection) if is_connected(connection) => connection,
+            _ => connection.insert(self.connect().await?),
+        };
+        if connection.status().blocked() {
+            return Ok(0);
+        }
+        // What comes late over another channel is no answer to this.
+        let channel = confirming(connection).await?;
         loop {
-            if !progress.line.as_ref().is_some_and(Line::is_connected) {
-                progress.line = Some(self.connect().await?);
-            }
-            let Progress { steps, line: Some(line) } = progress else { return Ok(()) };
-            if line.is_blocked() {
-                return Ok(());
-            }
             let step = steps.next(&self.writer, self.tally.state(), last);
-            let is_enough = step.last || !last;
-            line.append(&self.topology, &Entry::Step(Box::new(step))).await?;
+            let (is_enough, entry) = (step.last || !last, Entry::Step(Box::new(step)));
+            match append(&channel, &self.topology.names, &entry).await {
+                // Somebody has deleted the journal, or what binds it.
+                Err(error) if is_unrouted(&error) => {
+                    self.topology.declare_tally(&channel).await?;
+                    append(&channel, &self.topology.names, &entry).await?;
+                }
+                appended => appended?,
+            }
             steps.appended();
             if is_enough {
-                return Ok(());
+                break;
             }
         }
+        answer(channel.close(200, "done".into())).await?;
+        Ok(count(connection, &self.topology.names.tally()).await?.ready)
     }
 
-    async fn connect(&self) -> Result<Line, lapin::Error> {
+    async fn connect(&self) -> Result<Connection, lapin::Error> {
         let connection = connection::connect(&self.url, "tally").await.map_err(|error| io_error(error.to_string()))?;
         let names = &self.topology.names;
-        match mark(&connection, names, &names.tally_writer(&self.writer)).await {
-            Ok(()) => Ok(Line { connection, channel: None }),
-            Err(error) => {
-                connection::close(&connection).await;
-                Err(error)
-            }
+        let marked = mark(&connection, names, &names.tally_writer(&self.writer)).await;
+        if marked.is_err() {
+            connection::close(&connection).await;
         }
+        marked.map(|()| connection)
     }
 }
 
-impl Progress {
-    async fn leave(&mut self) {
-        if let Some(line) = self.line.take() {
-            connection::close(&line.connection).await;
-        }
-    }
-}
-
-impl Line {
-    fn is_connected(&self) -> bool {
-        self.connection.status().connected()
-    }
-
-    fn is_blocked(&self) -> bool {
-        self.is_connected() && self.connection.status().blocked()
-    }
-
-    async fn append(&mut self, topology: &Topology, entry: &Entry) -> Result<(), lapin::Error> {
-        let channel = match self.channel.take() {
-            Some(channel) => channel,
-            None => confirming(&self.connection).await?,
-        };
-        match append(&channel, &topology.names, entry).await {
-            // Somebody has deleted the journal, or what binds it.
-            Err(error) if is_unrouted(&error) => {
-                topology.declare_tally(&channel).await?;
-                append(&channel, &topology.names, entry).await?;
-            }
-            appended => appended?,
-        }
-        self.channel = Some(channel);
-        Ok(())
-    }
+fn is_connected(connection: &Connection) -> bool {
+    connection.status().connected()
 }
 
 /// The steps of one writer, one after the other.
@@ -200,10 +148,8 @@ impl Steps {
         let (step, _) = self.pending.get_or_insert_with(|| {
             let counts = state.counts.since(&self.stored.counts);
             self.largest = self.largest.max(counts.movements());
-            let State { in_hand, .. } = state;
-            let step =
-                Step { writer: writer.to_owned(), number: self.number, counts, in_hand, largest: self.largest, last };
-            (step, state)
+            let (number, largest) = (self.number, self.largest);
+            (Step { writer: writer.to_owned(), number, counts, in_hand: state.in_hand, largest, last }, state)
         });
         step.clone()
     }

@@ -7,19 +7,22 @@ use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::time::{Instant, sleep};
 
-use super::fold::{Entry, Fold, MOST_WRITERS, Sum};
+use super::fold::{Entry, Sum};
 use crate::rabbitmq::connection;
 use crate::rabbitmq::marks::{Marks, lock};
 use crate::rabbitmq::names::Names;
-use crate::rabbitmq::reader::{RESOURCE_LOCKED, answer, confirming, count, is, of_queue, show, until_all_are_back};
+use crate::rabbitmq::reader::{
+    RESOURCE_LOCKED, answer, confirming, count, io_error, is, of_queue, show, until_all_are_back,
+};
 use crate::rabbitmq::topology::Topology;
 use crate::rabbitmq::url::BrokerUrl;
 use crate::{Backoff, QueueError};
 
 /// A reader that finds more entries than that replaces them by one.
 const FOLDED_FROM: usize = 200;
-/// How many entries are read at most. What is left then is read when these are folded.
+/// How many entries are read at most, and how many bytes. What is left is read when the others are folded.
 const MOST: u16 = u16::MAX;
+const MOST_BYTES: usize = 64 * 1024 * 1024;
 
 /// The journal, read by this process and by no other as long as this lives, since an exclusive queue stands for that.
 ///
@@ -30,17 +33,20 @@ pub(crate) struct Journal {
     pub(crate) sum: Sum,
     names: Names,
     read: Read,
-    /// Writers that have ended without a word.
-    gone: BTreeSet<String>,
 }
 
 /// What is in hand.
 struct Read {
     channel: Channel,
     entries: Vec<Entry>,
+    bytes: usize,
     /// How many messages are no entries.
     strange: usize,
-    last_tag: Option<u64>,
+    last_tag: u64,
+    /// Whether nobody else has anything of the journal in hand.
+    is_whole: bool,
+    /// Writers that have ended without a word.
+    gone: BTreeSet<String>,
 }
 
 impl Journal {
@@ -53,11 +59,8 @@ impl Journal {
         let names = topology.names.clone();
         let connection = connection::connect(url, "tally").await;
         let connection = connection.map_err(|error| QueueError::Away(error.to_string()))?;
-        match Self::read(&connection, &names, patience).await {
-            Ok(Some((read, gone))) => {
-                let sum = Sum::of(&read.entries);
-                Ok(Some(Self { connection, sum, names, read, gone }))
-            }
+        match Read::everything(&connection, &names, patience).await {
+            Ok(Some(read)) => Ok(Some(Self { connection, sum: Sum::of(&read.entries), names, read })),
             other => {
                 connection::close(&connection).await;
                 other.map(|_| None).map_err(|error| of_queue(error, &names.tally()).into())
@@ -65,41 +68,9 @@ impl Journal {
         }
     }
 
-    async fn read(
-        connection: &Connection,
-        names: &Names,
-        patience: Duration,
-    ) -> Result<Option<(Read, BTreeSet<String>)>, lapin::Error> {
-        let (marks, queue) = (Marks::ask(connection, names).await?, names.tally());
-        if !is_alone(connection, &marks, names, patience).await? {
-            return Ok(None);
-        }
-        until_all_are_back(connection, &queue).await;
-        let mut read = Read::begin(connection).await?;
-        let ready = count(connection, &queue).await?.ready;
-        read.many(&queue, u16::try_from(ready).unwrap_or(MOST)).await?;
-        // A count may be of some time ago, or of a queue whose leader did not answer in time; this is from the leader.
-        read.rest(&queue).await?;
-        let mut gone = BTreeSet::new();
-        for writer in Sum::of(&read.entries).open_writers().take(MOST_WRITERS) {
-            if !marks.has(&names.tally_writer(writer)).await? {
-                gone.insert(writer.to_owned());
-            }
-        }
-        marks.end().await?;
-        if !gone.is_empty() {
-            // Of one that has ended in good order meanwhile the last entry was stored before its mark went.
-            read.rest(&queue).await?;
-            let sum = Sum::of(&read.entries);
-            let open: BTreeSet<_> = sum.open_writers().collect();
-            gone.retain(|writer| open.contains(writer.as_str()));
-        }
-        Ok(Some((read, gone)))
-    }
-
     /// The sum as it is at this moment, with those who are gone.
     pub(crate) fn now(&self) -> Sum {
-        self.sum.clone().without(&self.gone)
+        self.sum.clone().without(&self.read.gone)
     }
 
     /// Appends an entry of one's own.
@@ -109,22 +80,95 @@ impl Journal {
 
     /// Replaces everything that was read by its sum.
     pub(crate) async fn fold(&mut self) -> Result<(), lapin::Error> {
+        if !self.read.is_whole {
+            return Err(io_error("somebody else has something of the journal of counts in hand".to_owned()));
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let fold = Fold::of(&self.read.entries, self.sum.clone(), &self.gone, now);
-        self.append(&Entry::Fold(Box::new(fold))).await?;
+        self.sum = self.sum.clone().folded(&self.read.gone, now);
+        self.append(&Entry::Fold(Box::new(self.sum.clone()))).await?;
         // Whoever dies before this leaves both.
         self.read.take_away().await
     }
 
     /// Gives back what was read, or folds it where it is much.
     pub(crate) async fn end(mut self) {
-        if FOLDED_FROM < self.read.entries.len() + self.read.strange
+        if FOLDED_FROM < self.read.len()
             && let Err(error) = self.fold().await
         {
             tracing::debug!(queue.error = %error, "the journal of counts could not be folded");
         }
         let _ = answer(self.read.channel.close(200, "done".into())).await;
         connection::close(&self.connection).await;
+    }
+}
+
+impl Read {
+    /// `None`: somebody else was reading for so long.
+    async fn everything(
+        connection: &Connection,
+        names: &Names,
+        patience: Duration,
+    ) -> Result<Option<Self>, lapin::Error> {
+        let (marks, queue) = (Marks::ask(connection, names).await?, names.tally());
+        if !is_alone(connection, &marks, names, patience).await? {
+            return Ok(None);
+        }
+        let is_whole = until_all_are_back(connection, &queue).await;
+        let (channel, gone) = (confirming(connection).await?, BTreeSet::new());
+        let mut read = Self { channel, entries: Vec::new(), bytes: 0, strange: 0, last_tag: 0, is_whole, gone };
+        let ready = u16::try_from(count(connection, &queue).await?.ready).unwrap_or(MOST);
+        let channel = read.channel.clone();
+        show(&channel, &queue, ready, &mut |delivery| read.add(&delivery)).await?;
+        // A count may be of some time ago, or of a queue whose leader did not answer in time; this is from the leader.
+        read.rest(&queue).await?;
+        for writer in Sum::of(&read.entries).open_writers() {
+            if !marks.has(&names.tally_writer(writer)).await? {
+                read.gone.insert(writer.to_owned());
+            }
+        }
+        marks.end().await?;
+        if !read.gone.is_empty() {
+            // Of one that has ended in good order meanwhile the last entry was stored before its mark went.
+            read.rest(&queue).await?;
+        }
+        Ok(Some(read))
+    }
+
+    fn len(&self) -> usize {
+        self.entries.len() + self.strange
+    }
+
+    async fn rest(&mut self, queue: &str) -> Result<(), lapin::Error> {
+        while self.len() < MOST.into()
+            && self.bytes < MOST_BYTES
+            && let Some(got) = answer(self.channel.basic_get(queue.into(), BasicGetOptions::default())).await?
+        {
+            self.add(&got.delivery);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, delivery: &Delivery) {
+        self.last_tag = delivery.delivery_tag;
+        self.bytes += delivery.data.len();
+        match Entry::parse(&delivery.data) {
+            Some(entry) => self.entries.push(entry),
+            None => self.strange += 1,
+        }
+    }
+
+    async fn take_away(&mut self) -> Result<(), lapin::Error> {
+        if 0 < self.len() {
+            answer(self.channel.basic_ack(self.last_tag, BasicAckOptions { multiple: true })).await?;
+        }
+        if 0 < self.strange {
+            tracing::warn!(
+                messages = self.strange,
+                "there was something in the journal of counts that no relay has written"
+            );
+        }
+        (self.entries, self.strange) = (Vec::new(), 0);
+        Ok(())
     }
 }
 
@@ -141,61 +185,15 @@ async fn is_alone(
     loop {
         if !marks.has(&reader).await? {
             match lock(connection, names, &reader).await {
-                Ok(()) => return Ok(true),
                 // Another one was quicker.
                 Err(error) if is(&error, RESOURCE_LOCKED) => {}
-                Err(error) => return Err(error),
+                locked => return locked.map(|()| true),
             }
         }
         if patience <= begin.elapsed() {
             return Ok(false);
         }
         sleep(backoff.next_wait()).await;
-    }
-}
-
-impl Read {
-    async fn begin(connection: &Connection) -> Result<Self, lapin::Error> {
-        let channel = confirming(connection).await?;
-        Ok(Self { channel, entries: Vec::new(), strange: 0, last_tag: None })
-    }
-
-    /// What is certainly there, quickly.
-    async fn many(&mut self, queue: &str, ready: u16) -> Result<(), lapin::Error> {
-        let channel = self.channel.clone();
-        show(&channel, queue, ready, &mut |delivery| self.add(&delivery)).await.map(drop)
-    }
-
-    /// Everything else, one after the other.
-    async fn rest(&mut self, queue: &str) -> Result<(), lapin::Error> {
-        while self.entries.len() + self.strange < MOST.into()
-            && let Some(got) = answer(self.channel.basic_get(queue.into(), BasicGetOptions::default())).await?
-        {
-            self.add(&got.delivery);
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, delivery: &Delivery) {
-        self.last_tag = self.last_tag.max(Some(delivery.delivery_tag));
-        match Entry::parse(&delivery.data) {
-            Some(entry) => self.entries.push(entry),
-            None => self.strange += 1,
-        }
-    }
-
-    async fn take_away(&mut self) -> Result<(), lapin::Error> {
-        if let Some(tag) = self.last_tag.take() {
-            answer(self.channel.basic_ack(tag, BasicAckOptions { multiple: true })).await?;
-        }
-        if 0 < self.strange {
-            tracing::warn!(
-                messages = self.strange,
-                "there was something in the journal of counts that no relay has written"
-            );
-        }
-        (self.entries, self.strange) = (Vec::new(), 0);
-        Ok(())
     }
 }
 

@@ -5,11 +5,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::appender::Waiting;
 use super::journal::Journal;
-use crate::QueueError;
 use crate::rabbitmq::publisher::Publisher;
-use crate::rabbitmq::reader::count;
 use crate::rabbitmq::url::BrokerUrl;
 
 /// How often what was counted is appended, if anything was.
@@ -24,14 +21,11 @@ const PAUSE: Duration = Duration::from_millis(300);
 const SAID_AFTER: u32 = 3;
 /// How long the last entry may take, with all tries.
 const CLOSES_IN: Duration = Duration::from_secs(5);
-/// How often the entries are counted. Readers fold the journal, and this is for where nobody reads it.
-const COUNT_EVERY: Duration = Duration::from_secs(10);
-/// So many entries are folded.
+/// So many entries are folded by who appends to them. Readers do so with fewer; this is for where nobody reads.
 const FOLDED_FROM: u64 = 400;
 
 /// Appends what this process counts to the journal, for as long as it runs.
 pub(crate) struct Storing {
-    publisher: Arc<Publisher>,
     stop: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -40,15 +34,9 @@ impl Storing {
     /// Begins; needs a tokio runtime.
     pub(crate) fn start(url: BrokerUrl, publisher: Arc<Publisher>) -> Self {
         let stop = CancellationToken::new();
-        let keeping = Keeping { url, publisher: publisher.clone(), counted_at: None };
-        let keeping = publisher.parts.supervise("queue/tally", &stop, keeping.run(stop.clone()));
+        let keeping = publisher.parts.clone().supervise("queue/tally", &stop, run(url, publisher, stop.clone()));
         let task = Mutex::new(Some(tokio::spawn(keeping)));
-        Self { publisher, stop, task }
-    }
-
-    /// Whether something was counted that is not in the journal yet.
-    pub(crate) fn has_unstored(&self) -> bool {
-        self.publisher.appender.waiting() != Waiting::Nothing
+        Self { stop, task }
     }
 
     /// Appends the last numbers. The publisher has to be open still.
@@ -70,10 +58,37 @@ impl Drop for Storing {
     }
 }
 
-struct Keeping {
-    url: BrokerUrl,
-    publisher: Arc<Publisher>,
-    counted_at: Option<Instant>,
+async fn run(url: BrokerUrl, publisher: Arc<Publisher>, stop: CancellationToken) {
+    // One that is away is being reached already, and its waits grow there.
+    let is_up = || publisher.state().borrow().is_up();
+    let (mut tried, mut failures) = (None::<Instant>, 0);
+    while stop.run_until_cancelled(sleep(LOOK)).await.is_some() {
+        let unwritten = if is_up() { publisher.appender.unwritten().await } else { None };
+        let last = tried.map_or(Duration::MAX, |tried| tried.elapsed());
+        if !unwritten.is_some_and(|movements| is_due(movements, last, failures)) {
+            continue;
+        }
+        let appended = append(&url, &publisher, false).await;
+        tried = Some(Instant::now());
+        match appended {
+            Ok(()) if SAID_AFTER <= failures => tracing::info!("what was counted can be stored again"),
+            Ok(()) => {}
+            // The numbers stay here until they can be stored.
+            Err(ref error) if failures + 1 == SAID_AFTER => tracing::warn!(
+                queue.error = %error,
+                "what was counted cannot be stored on the broker: check --conservation shows a difference until it can"
+            ),
+            Err(ref error) => tracing::debug!(queue.error = %error, "what was counted could not be stored"),
+        }
+        failures = if appended.is_ok() { 0 } else { failures.saturating_add(1) };
+    }
+    let closing = async {
+        // That the connection is lost turns out only now, say, and there is no other time.
+        while is_up() && append(&url, &publisher, true).await.is_err() {
+            sleep(LOOK).await;
+        }
+    };
+    let _ = timeout(CLOSES_IN, closing).await;
 }
 
 /// Whether it is time for an entry. `last`: how long ago one was last tried, and `failures`: how often in vain since one was
@@ -83,86 +98,16 @@ fn is_due(movements: u64, last: Duration, failures: u32) -> bool {
     EVERY <= last || (MANY <= movements && pause <= last)
 }
 
-impl Keeping {
-    async fn run(mut self, stop: CancellationToken) {
-        let (mut tried, mut failures) = (None::<Instant>, 0_u32);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return self.close().await,
-                () = sleep(LOOK) => {}
-            }
-            // One that is away is being reached already, and its waits grow there.
-            if !self.is_up() {
-                continue;
-            }
-            self.fold_if_much(COUNT_EVERY).await;
-            let Waiting::Movements(movements) = self.publisher.appender.waiting() else { continue };
-            if !is_due(movements, tried.map_or(Duration::MAX, |tried| tried.elapsed()), failures) {
-                continue;
-            }
-            let appended = self.publisher.appender.append().await;
-            tried = Some(Instant::now());
-            match appended {
-                Ok(()) => {
-                    if SAID_AFTER <= failures {
-                        tracing::info!("what was counted can be stored again");
-                    }
-                    failures = 0;
-                }
-                // The numbers stay here until they can be stored.
-                Err(error) => {
-                    failures = failures.saturating_add(1);
-                    if failures == SAID_AFTER {
-                        tracing::warn!(
-                            queue.error = %error,
-                            "what was counted cannot be stored on the broker: check --conservation shows a difference until it can"
-                        );
-                    } else {
-                        tracing::debug!(queue.error = %error, "what was counted could not be stored");
-                    }
-                }
-            }
+/// Appends an entry. Folds the journal then, if there is much in it and nobody reads it just now.
+async fn append(url: &BrokerUrl, publisher: &Publisher, last: bool) -> Result<(), lapin::Error> {
+    if FOLDED_FROM < publisher.appender.append(last).await? {
+        match Journal::open(url, &publisher.topology, Duration::ZERO).await {
+            Ok(Some(journal)) => journal.end().await,
+            Ok(None) => {}
+            Err(error) => tracing::debug!(queue.error = %error, "the journal of counts could not be folded"),
         }
     }
-
-    async fn close(mut self) {
-        let closing = async {
-            // That the connection is lost turns out only now, say, and there is no other time.
-            while self.is_up() {
-                match self.publisher.appender.append_last().await {
-                    Ok(()) => return self.fold_if_much(Duration::ZERO).await,
-                    Err(error) => tracing::debug!(queue.error = %error, "what was counted last could not be stored"),
-                }
-                sleep(LOOK).await;
-            }
-        };
-        let _ = timeout(CLOSES_IN, closing).await;
-    }
-
-    fn is_up(&self) -> bool {
-        self.publisher.state().borrow().is_up()
-    }
-
-    /// Folds the journal if there is much in it, and nobody reads it just now. It is counted so often at most.
-    async fn fold_if_much(&mut self, every: Duration) {
-        if self.counted_at.is_some_and(|at| at.elapsed() < every) {
-            return;
-        }
-        self.counted_at = Some(Instant::now());
-        let topology = &self.publisher.topology;
-        let folding = async {
-            let link = self.publisher.link()?;
-            if FOLDED_FROM < count(&link.connection, &topology.names.tally()).await?.ready
-                && let Some(journal) = Journal::open(&self.url, topology, Duration::ZERO).await?
-            {
-                journal.end().await;
-            }
-            Ok::<_, QueueError>(())
-        };
-        if let Err(error) = folding.await {
-            tracing::debug!(queue.error = %error, "the journal of counts could not be folded");
-        }
-    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::load::Weight;
 use crate::order::{Exit, Standing};
 use crate::reading::{Reading, read};
 use crate::roster::Desk;
+use crate::settlement::settlement;
 use crate::verdict::{Aside, Verdict};
 use crate::work::{Conclusion, Context};
 
@@ -135,7 +136,7 @@ async fn settle(
 ) -> bool {
     let InHand { desk, delivery, taken_at: _, is_suspect, _counted } = in_hand;
     log(verdict, &headers);
-    let Some(settle) = context.settlement(verdict, headers, &desk.name) else { return true };
+    let Some(settle) = settlement(verdict, headers, &desk.name) else { return true };
     if is_suspect {
         delivery.erase(0..GIVE_UP_AFTER).await;
     }

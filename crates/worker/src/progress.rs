@@ -45,7 +45,7 @@ impl Progress {
         let counting = tokio::spawn(async move {
             sleep(TAKING_UP).await;
             let _counted = Counted::new(progress);
-            std::future::pending().await
+            std::future::pending::<()>().await;
         });
         Missing { _counting: Counting::Later { _task: AbortOnDropHandle::new(counting) } }
     }

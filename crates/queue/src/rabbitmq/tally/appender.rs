@@ -58,12 +58,12 @@ impl Appender {
         timeout(REGISTERS_IN, self.begun.wait()).await.is_ok()
     }
 
-    /// How many movements are not in the journal yet; `None` when nothing has changed.
-    pub(crate) async fn unwritten(&self) -> Option<u64> {
+    /// How many movements are not in the journal yet, and the most that one entry has had; `None` when nothing has changed.
+    pub(crate) async fn unwritten(&self) -> Option<(u64, u64)> {
         let (steps, connection) = &*self.progress.lock().await;
         let state = self.tally.state();
         let is_written = state == steps.stored && connection.as_ref().is_some_and(is_connected);
-        (!is_written).then(|| state.counts.since(&steps.stored.counts).movements())
+        (!is_written).then(|| (state.counts.since(&steps.stored.counts).movements(), steps.largest))
     }
 
     /// Appends what has changed since the last entry, or the `last` one. What is not known to be stored is repeated first. Returns

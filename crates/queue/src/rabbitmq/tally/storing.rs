@@ -65,7 +65,7 @@ async fn run(url: BrokerUrl, publisher: Arc<Publisher>, stop: CancellationToken)
     while stop.run_until_cancelled(sleep(LOOK)).await.is_some() {
         let unwritten = if is_up() { publisher.appender.unwritten().await } else { None };
         let last = tried.map_or(Duration::MAX, |tried| tried.elapsed());
-        if !unwritten.is_some_and(|movements| is_due(movements, last, failures)) {
+        if !unwritten.is_some_and(|(movements, largest)| is_due(movements, largest, last, failures)) {
             continue;
         }
         let appended = append(&url, &publisher, false).await;
@@ -91,11 +91,12 @@ async fn run(url: BrokerUrl, publisher: Arc<Publisher>, stop: CancellationToken)
     let _ = timeout(CLOSES_IN, closing).await;
 }
 
-/// Whether it is time for an entry. `last`: how long ago one was last tried, and `failures`: how often in vain since one was
-/// stored.
-fn is_due(movements: u64, last: Duration, failures: u32) -> bool {
+/// Whether it is time for an entry of so many movements. `largest`: the most that one has had, which says how many may be missing
+/// when this process dies. `last`: how long ago one was last tried, and `failures`: how often in vain since one was stored.
+fn is_due(movements: u64, largest: u64, last: Duration, failures: u32) -> bool {
     let pause = EVERY.min(PAUSE * 2_u32.saturating_pow(failures));
-    EVERY <= last || (MANY <= movements && pause <= last)
+    let are_more_than_ever = largest.saturating_add(largest / 2) < movements && failures == 0;
+    EVERY <= last || (MANY <= movements && (pause <= last || are_more_than_ever))
 }
 
 /// Appends an entry. Folds the journal then, if there is much in it and nobody reads it just now.
@@ -117,10 +118,12 @@ mod tests {
     #[test]
     fn an_entry_is_due_in_time_and_sooner_when_much_is_in_none() {
         let ms = Duration::from_millis;
+        let is_due = |movements, last, failures| is_due(movements, 1_000, last, failures);
         assert!(!is_due(0, ms(2_999), 0) && !is_due(MANY - 1, ms(2_999), 0));
         assert!(is_due(MANY - 1, EVERY, 0) && is_due(0, EVERY, 0), "in hand, perhaps, without a movement");
         assert!(is_due(MANY, PAUSE, 0) && !is_due(MANY, ms(299), 0));
-        assert!(!is_due(MANY, ms(599), 1) && is_due(MANY, ms(600), 1), "what failed has time");
+        assert!(is_due(1_501, ms(1), 0) && !is_due(1_500, ms(1), 0), "a death would hide more than is known");
+        assert!(!is_due(1_501, ms(599), 1) && is_due(MANY, ms(600), 1), "what failed has time");
         assert!(!is_due(MANY, ms(2_999), 100) && is_due(0, EVERY, 100));
     }
 }

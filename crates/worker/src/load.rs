@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use refersion_relay_queue::{Place, Queue, Room};
+use refersion_relay_queue::{BrokerState, Place, Queue, Room};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// What an event in hand takes beside its body.
@@ -64,15 +64,18 @@ impl Load {
         let _ = tokio::time::timeout(patience, self.weight.subscribe().wait_for(is_lighter)).await;
     }
 
-    /// Waits for the right to take up a queue; `None` for one without a backlog, which needs none.
+    /// Waits until the broker is there, and for the right to take up a queue; `None` for one without a backlog, which needs none.
     pub(crate) async fn take_up(&self, queue: &dyn Queue, place: &Place, room: Room) -> Option<TakingUp> {
         let waiting = || async { queue.depth(place).await.map_or(u64::MAX, |depth| depth.ready) };
+        // Nothing is known of any queue before, and each would pass for one with a backlog.
+        let _ = queue.state().wait_for(BrokerState::is_up).await;
         if waiting().await <= FEW {
             return None;
         }
         let permit = self.taking_up.clone().acquire_owned().await.ok()?;
-        let events = waiting().await.min(room.events.into());
-        Some(TakingUp { _permit: permit, events: usize::try_from(events).unwrap_or(usize::MAX) })
+        let events = waiting().await;
+        let sent = usize::try_from(events.min(room.events.into())).unwrap_or(usize::MAX);
+        (FEW < events).then_some(TakingUp { _permit: permit, events: sent })
     }
 }
 

@@ -30,15 +30,15 @@ pub(crate) async fn own(
     room: Room,
 ) -> Result<Owned, lapin::Error> {
     let queue = publisher.topology.names.queue(place);
-    let (generation, connection) = consuming.generation(&queue).await?;
+    let used = consuming.generation(&queue).await?;
+    let generation = Arc::clone(&used);
     let ended = generation.term();
     let if_dropped = ended.clone().drop_guard();
     let acknowledged = Arc::<Acknowledged>::default();
     let (say, said) = oneshot::channel();
     let (sender, deliveries) = mpsc::unbounded_channel();
     let term = Term {
-        generation: generation.clone(),
-        connection,
+        generation: used,
         disturbing: consuming.disturbing.clone(),
         publisher: publisher.clone(),
         place: place.clone(),

@@ -8,28 +8,36 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::ConnectError;
-use super::generation::Generation;
+use super::generation::{Generation, InUse, Until};
 use super::reader;
 use super::url::BrokerUrl;
 
 /// What places are consumed over: one connection for all of them, with a channel for each. It is opened when the first place is
 /// taken up, and anew when it broke.
 ///
-/// Only a place that would end it for the others has a connection to itself, until that works.
+/// A place that may end it for the others is tried over a second connection, with the others of its kind, and stays there for
+/// a term if that works. The second connection is closed when nobody uses it any more.
 pub(crate) struct Consuming {
     pub(super) url: BrokerUrl,
     pub(super) metrics: Metrics,
-    shared: tokio::sync::Mutex<Shared>,
-    /// How often the shared connection was opened, or could not be.
-    attempts: AtomicU64,
+    shared: Slot,
+    trial: Slot,
     pub(super) disturbing: Disturbing,
     pub(super) stop: CancellationToken,
     pub(super) generations: TaskTracker,
     pub(super) parts: Parts,
 }
 
+/// A connection that several places use. One of them at a time opens it, and what comes of that holds for all who wait meanwhile.
 #[derive(Default)]
-struct Shared {
+struct Slot {
+    opened: tokio::sync::Mutex<Opened>,
+    /// How often it was opened, or could not be.
+    attempts: AtomicU64,
+}
+
+#[derive(Default)]
+struct Opened {
     generation: Option<Arc<Generation>>,
     /// Why the last attempt came to nothing, if it did.
     failure: Option<ConnectError>,
@@ -45,8 +53,8 @@ impl Consuming {
         Self {
             url,
             metrics,
-            shared: tokio::sync::Mutex::default(),
-            attempts: AtomicU64::new(0),
+            shared: Slot::default(),
+            trial: Slot::default(),
             disturbing: Disturbing::default(),
             stop: CancellationToken::new(),
             generations: TaskTracker::new(),
@@ -55,43 +63,42 @@ impl Consuming {
     }
 
     /// What to consume a queue over.
-    pub(super) async fn generation(&self, queue: &str) -> Result<(Arc<Generation>, Use), lapin::Error> {
+    pub(super) async fn generation(&self, queue: &str) -> Result<InUse, lapin::Error> {
         if !self.disturbing.has(queue) {
-            let shared = self.shared().await?;
+            let shared = self.usable(&self.shared, "consume", Until::Closed).await?;
             if !shared.is_silent(queue) {
-                return Ok((shared, Use::Shared));
+                return Ok(shared);
             }
         }
-        self.alone(queue).await
-    }
-
-    /// A connection that nothing else is done over.
-    pub(super) async fn alone(&self, queue: &str) -> Result<(Arc<Generation>, Use), lapin::Error> {
-        let opened = self.open(queue).await?;
-        Ok((opened.map_err(|failure| away(&failure))?, Use::Alone))
-    }
-
-    /// The connection of all places. One at a time opens it, and what comes of that holds for everybody who waits meanwhile.
-    async fn shared(&self) -> Result<Arc<Generation>, lapin::Error> {
-        let before = self.attempts.load(Ordering::Relaxed);
-        let mut shared = self.shared.lock().await;
-        if let Some(generation) = shared.generation.as_ref().filter(|generation| generation.is_up()) {
-            return Ok(generation.clone());
+        let trial = self.usable(&self.trial, "try out", Until::Unused).await?;
+        if trial.is_silent(queue) {
+            return Err(reader::silence_of(queue));
         }
-        if let Some(failure) = shared.failure.as_ref().filter(|_| self.attempts.load(Ordering::Relaxed) != before) {
+        Ok(trial)
+    }
+
+    /// The connection in a slot, opened anew if it is not there any more.
+    async fn usable(&self, slot: &Slot, purpose: &str, until: Until) -> Result<InUse, lapin::Error> {
+        let before = slot.attempts.load(Ordering::Relaxed);
+        let mut opened = slot.opened.lock().await;
+        // It is in use before it is looked at, so that nobody closes it in between.
+        if let Some(used) = opened.generation.as_ref().map(Generation::in_use).filter(|used| used.is_up()) {
+            return Ok(used);
+        }
+        if let Some(failure) = opened.failure.as_ref().filter(|_| slot.attempts.load(Ordering::Relaxed) != before) {
             return Err(away(failure));
         }
-        let opened = self.open("consume").await?;
-        self.attempts.fetch_add(1, Ordering::Relaxed);
-        *shared = match &opened {
-            Ok(generation) => Shared { generation: Some(generation.clone()), failure: None },
-            Err(failure) => Shared { generation: None, failure: Some(failure.clone()) },
+        let attempt = self.open(purpose, until).await?;
+        slot.attempts.fetch_add(1, Ordering::Relaxed);
+        *opened = match &attempt {
+            Ok(generation) => Opened { generation: Some(generation.clone()), failure: None },
+            Err(failure) => Opened { generation: None, failure: Some(failure.clone()) },
         };
-        opened.map_err(|failure| away(&failure))
+        attempt.map(|generation| generation.in_use()).map_err(|failure| away(&failure))
     }
 
-    async fn open(&self, purpose: &str) -> Result<Result<Arc<Generation>, ConnectError>, lapin::Error> {
-        let opening = Generation::open(self, purpose);
+    async fn open(&self, purpose: &str, until: Until) -> Result<Result<Arc<Generation>, ConnectError>, lapin::Error> {
+        let opening = Generation::open(self, purpose, until);
         let closed = || reader::io_error("the queue is closed".to_owned());
         self.stop.run_until_cancelled(opening).await.ok_or_else(closed)
     }
@@ -112,13 +119,6 @@ impl Drop for Consuming {
 
 fn away(error: &ConnectError) -> lapin::Error {
     reader::io_error(error.to_string())
-}
-
-/// Whether others use a connection too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Use {
-    Shared,
-    Alone,
 }
 
 impl Disturbing {

@@ -1,4 +1,6 @@
 use std::collections::HashSet;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -42,8 +44,21 @@ pub(super) struct Generation {
     silent: Mutex<HashSet<String>>,
     /// What has a channel open. Where it is closed in order, that is closed before.
     users: TaskTracker,
+    until: Until,
+    uses: AtomicUsize,
     pub(super) parts: Parts,
 }
+
+/// When a connection that works is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    Closed,
+    /// When nobody uses it any more.
+    Unused,
+}
+
+/// A generation, for somebody who uses it.
+pub(super) struct InUse(Arc<Generation>);
 
 /// Why a queue is not consumed.
 pub(super) struct NotConsumed {
@@ -55,7 +70,7 @@ pub(super) struct NotConsumed {
 
 impl Generation {
     /// Opens a connection, and attends to it until it is over.
-    pub(super) async fn open(consuming: &Consuming, purpose: &str) -> Result<Arc<Self>, ConnectError> {
+    pub(super) async fn open(consuming: &Consuming, purpose: &str, until: Until) -> Result<Arc<Self>, ConnectError> {
         let Consuming { url, metrics, stop, generations, parts, .. } = consuming;
         let generation = Arc::new(Self {
             connection: connection::connect(url, purpose).await?,
@@ -64,6 +79,8 @@ impl Generation {
             turns: Semaphore::new(TURNS),
             silent: Mutex::default(),
             users: TaskTracker::new(),
+            until,
+            uses: AtomicUsize::new(0),
             parts: parts.clone(),
         });
         let open = metrics.connected(telemetry::Connection::Consume);
@@ -92,17 +109,17 @@ impl Generation {
         drop(open);
     }
 
+    pub(super) fn in_use(self: &Arc<Self>) -> InUse {
+        self.uses.fetch_add(1, Ordering::AcqRel);
+        InUse(self.clone())
+    }
+
     pub(super) fn is_up(&self) -> bool {
         !self.over.is_cancelled() && self.connection.status().connected()
     }
 
     pub(super) fn is_lost(&self) -> bool {
         self.lost.get().is_some()
-    }
-
-    /// Ends every term, and closes the connection after their channels.
-    pub(super) fn close(&self) {
-        self.over.cancel();
     }
 
     /// Ends every term: the broker may have given their places to others already.
@@ -198,7 +215,7 @@ impl Generation {
         consuming: impl Future<Output = Result<Consumer, lapin::Error>> + Send + 'static,
     ) {
         self.silent().insert(queue.clone());
-        let generation = self.clone();
+        let generation = self.in_use();
         self.spawn(async move {
             let closed = generation.over.run_until_cancelled(channel.close(200, "done".into())).await;
             tracing::debug!(queue, ?closed, "what did not answer is closed");
@@ -225,6 +242,22 @@ impl Generation {
     async fn is_alive(&self) -> bool {
         let asking = async { self.connection.create_channel().await?.close(200, "done".into()).await };
         timeout(ALIVE, asking).await.is_ok() && self.is_up()
+    }
+}
+
+impl Deref for InUse {
+    type Target = Arc<Generation>;
+
+    fn deref(&self) -> &Arc<Generation> {
+        &self.0
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        if self.uses.fetch_sub(1, Ordering::AcqRel) == 1 && self.until == Until::Unused {
+            self.over.cancel();
+        }
     }
 }
 

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::acknowledged::Acknowledged;
 use super::cause::Cause;
-use super::consuming::{Disturbing, Use};
-use super::generation::{Generation, NotConsumed};
+use super::consuming::Disturbing;
+use super::generation::{InUse, NotConsumed};
 use super::publisher::Publisher;
 use super::{priority, reader};
 use crate::{Place, Room};
@@ -18,8 +18,7 @@ use crate::{Place, Room};
 /// One term of one place: the channel that it is consumed over, from the first word to the last. It is a task of its own, so that
 /// whoever goes away meanwhile leaves nothing open, and so that it hears of its end while nobody asks for deliveries.
 pub(super) struct Term {
-    pub(super) generation: Arc<Generation>,
-    pub(super) connection: Use,
+    pub(super) generation: InUse,
     pub(super) disturbing: Disturbing,
     pub(super) publisher: Arc<Publisher>,
     pub(super) place: Place,
@@ -68,9 +67,6 @@ impl Term {
                 let _ = say.send(Err(reader::of_queue(error, &self.queue)));
             }
         }
-        if self.connection == Use::Alone {
-            self.generation.close();
-        }
     }
 
     async fn consume(&self) -> Result<(lapin::Channel, Consumer), NotConsumed> {
@@ -78,7 +74,7 @@ impl Term {
         self.generation.consume(&self.queue, self.room, priority).await
     }
 
-    /// A place that disturbs others has a connection to itself until that works once.
+    /// A place that disturbs others is tried over the second connection until that works once.
     fn judge<T>(&self, begin: &Result<T, NotConsumed>) {
         match begin {
             Ok(_) => self.disturbing.remove(&self.queue),

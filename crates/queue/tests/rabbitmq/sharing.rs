@@ -186,6 +186,38 @@ async fn a_place_whose_queue_is_deleted_ends_alone_though_nobody_asks_it_for_del
     relay.clean().await;
 }
 
+#[tokio::test]
+async fn places_whose_queues_were_deleted_share_a_second_connection_until_their_next_term() {
+    let url = shared_broker();
+    let relay = Relay::start_with(&url, six(&url)).await;
+    let owned = own_from(&relay, 0).await;
+    for index in 0..3 {
+        relay.admin.delete_queue(&queue(&relay, index)).await;
+    }
+    for owned in &owned[..3] {
+        timeout(PATIENCE, owned.ended().cancelled()).await.expect("its term does not end");
+    }
+    let are_declared = async || relay.metrics.render().contains("queue_declared_again_total 3").then_some(());
+    eventually("they are there again", are_declared).await;
+
+    let mut again = join_all((0..3).map(async |index| relay.own(&place(index)).await)).await;
+
+    assert_eq!(consuming(&relay), 2);
+    for (index, owned) in (0..).zip(&mut again) {
+        goes_on(&relay, owned, index, 0).await;
+    }
+    let last = again.pop().unwrap();
+    for owned in again {
+        owned.release().await;
+    }
+    goes_on(&relay, &mut relay.own(&place(0)).await, 0, 1).await;
+    assert_eq!(consuming(&relay), 2, "the last one of them is still there");
+    last.release().await;
+    eventually("the second one is closed", async || (consuming(&relay) == 1).then_some(())).await;
+    relay.queue.close().await;
+    relay.clean().await;
+}
+
 /// As RabbitMQ 4 does where a queue has no leader.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_place_that_ends_the_connection_when_it_is_consumed_does_so_once() {
@@ -217,7 +249,7 @@ async fn a_place_that_ends_the_connection_when_it_is_consumed_does_so_once() {
 
     let mut alone = timeout(PATIENCE, trying).await.expect("it works again").unwrap().expect("nobody stops it");
     goes_on(&relay, &mut alone, 0, 0).await;
-    assert_eq!(consuming(&relay), 2, "it has worked over a connection of its own");
+    assert_eq!(consuming(&relay), 2, "it was tried over the second connection");
     alone.release().await;
     eventually("that one is closed", async || (consuming(&relay) == 1).then_some(())).await;
     let mut shared = relay.own(&place(0)).await;

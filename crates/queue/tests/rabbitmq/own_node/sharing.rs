@@ -125,7 +125,9 @@ async fn a_queue_that_answers_nobody_keeps_no_other_place_from_going_on() {
     others.insert(0, second);
     let again = relay.queue.own(place(0), ROOM).await;
 
-    for refused in [refused, again] {
+    let (third, open) = (relay.queue.own(place(0), ROOM).await, consuming(&relay));
+    assert_eq!(open, 2, "what does not answer is waited for over one connection beside that of the others");
+    for refused in [refused, again, third] {
         let why = refused.err().expect("nobody leads it").to_string();
         assert!(why.ends_with(&format!("the queue {silent} does not answer")), "{why}");
     }

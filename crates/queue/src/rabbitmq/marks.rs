@@ -6,6 +6,7 @@
 //! own, goes with that, and drops whatever comes to it. Who asks publishes nothing, with that key.
 
 use std::io;
+use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -13,6 +14,12 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection};
 
 use super::names::Names;
 use super::reader::{answer, confirming};
+use crate::Backoff;
+
+/// How often a broker that refuses to say is asked.
+const ASKED: u32 = 6;
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+const LAST_WAIT: Duration = Duration::from_millis(500);
 
 /// Somebody who asks for marks.
 pub(crate) struct Marks {
@@ -28,19 +35,33 @@ impl Marks {
 
     /// Whether something is marked.
     pub(crate) async fn has(&self, name: &str) -> Result<bool, lapin::Error> {
+        self.has_key(&key(name)).await
+    }
+
+    /// Whether anything is bound to a key.
+    ///
+    /// RabbitMQ 4.3 refuses what goes to a connection's own queue that is just ending with its connection. So what was refused is
+    /// asked again: by then the queue is gone.
+    pub(super) async fn has_key(&self, key: &str) -> Result<bool, lapin::Error> {
+        let mut backoff = Backoff::new(FIRST_WAIT, LAST_WAIT);
+        for _ in 0..ASKED {
+            match self.publish(key).await? {
+                Confirmation::Ack(None) => return Ok(true),
+                Confirmation::Ack(Some(_)) => return Ok(false),
+                Confirmation::Nack(_) | Confirmation::NotRequested => tokio::time::sleep(backoff.next_wait()).await,
+            }
+        }
+        Err(io::Error::other("the broker does not say what is marked").into())
+    }
+
+    async fn publish(&self, key: &str) -> Result<Confirmation, lapin::Error> {
         let publishing = async {
             // One at a time, so what comes back is this.
             let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-            let (exchange, key) = (self.names.notes().into(), key(name).into());
-            self.channel.basic_publish(exchange, key, options, b"", BasicProperties::default()).await?.await
+            let exchange = self.names.notes().into();
+            self.channel.basic_publish(exchange, key.into(), options, b"", BasicProperties::default()).await?.await
         };
-        match answer(publishing).await? {
-            Confirmation::Ack(None) => Ok(true),
-            Confirmation::Ack(Some(_)) => Ok(false),
-            Confirmation::Nack(_) | Confirmation::NotRequested => {
-                Err(io::Error::other("the broker does not say what is marked").into())
-            }
-        }
+        answer(publishing).await
     }
 
     /// Ends asking.
@@ -62,14 +83,19 @@ pub(super) async fn lock(connection: &Connection, names: &Names, name: &str) -> 
 
 async fn own(connection: &Connection, names: &Names, name: &str, queue: &str) -> Result<(), lapin::Error> {
     let channel = answer(connection.create_channel()).await?;
+    drain(&channel, queue, &names.notes(), &key(name)).await?;
+    answer(channel.close(200, "done".into())).await
+}
+
+/// Binds a queue that is this connection's own, and drops whatever comes to it.
+pub(super) async fn drain(channel: &Channel, queue: &str, exchange: &str, key: &str) -> Result<(), lapin::Error> {
     let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
     arguments.insert("x-max-length".into(), AMQPValue::LongInt(0));
     answer(channel.queue_declare(queue.into(), options, arguments)).await?;
-    let (exchange, options) = (names.notes().into(), QueueBindOptions::default());
-    answer(channel.queue_bind(queue.into(), exchange, key(name).into(), options, FieldTable::default())).await?;
-    answer(channel.close(200, "done".into())).await
+    let options = QueueBindOptions::default();
+    answer(channel.queue_bind(queue.into(), exchange.into(), key.into(), options, FieldTable::default())).await
 }
 
 /// Not a name of a queue: what is published with one is for that queue.

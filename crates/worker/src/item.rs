@@ -141,6 +141,7 @@ async fn settle(
         delivery.erase(0..GIVE_UP_AFTER).await;
     }
     let (generation, received_at) = (delivery.message.headers.generation, delivery.message.headers.received_at);
+    let id = delivery.message.headers.message_id.clone();
     let exit = Exit::of(&settle);
     if let Some(standing) = &standing {
         standing.exit(exit);
@@ -162,7 +163,7 @@ async fn settle(
         };
         if sequence == Sequence::Broken {
             context.metrics.order_violated();
-            tracing::debug!(account = %job.desk.name, "delivered after an event of the same subject that came later");
+            tracing::debug!(message.id = id, account = %job.desk.name, "delivered after a later event of its subject");
         }
     }
     if let Some(standing) = standing {

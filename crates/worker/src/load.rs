@@ -53,9 +53,14 @@ impl Load {
         Weight { load: self.clone(), part: part.clone(), bytes }
     }
 
-    /// Whether there is too much, and an account that has so many bytes of it, one of so many accounts, is to give up its.
-    pub(crate) fn is_too_much(&self, bytes: usize, accounts: usize) -> bool {
-        self.limit < *self.weight.borrow() && self.limit / accounts.max(1) <= bytes
+    /// Whether there is too much in hand. Then an account that has its share of it or more is to give up what it has.
+    pub(crate) fn is_over(&self) -> bool {
+        self.limit < *self.weight.borrow()
+    }
+
+    /// What one of so many accounts may have of it, in bytes.
+    pub(crate) fn share(&self, accounts: usize) -> usize {
+        self.limit / accounts.max(1)
     }
 
     /// Waits until half of what may be in hand is free, or for so long.
@@ -96,7 +101,8 @@ mod tests {
     async fn an_account_with_more_than_its_share_gives_it_back_when_there_is_too_much() {
         let load = Arc::new(Load::new(1_000_000));
         let (one, other) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-        let has = |part: &Arc<AtomicUsize>, accounts| load.is_too_much(part.load(Ordering::Relaxed), accounts);
+        let has =
+            |part: &Arc<AtomicUsize>, accounts| load.is_over() && load.share(accounts) <= part.load(Ordering::Relaxed);
         let large = load.weigh(900_000, &one);
         assert!(!has(&one, 4), "there is room");
         let _small = load.weigh(100_000, &other);

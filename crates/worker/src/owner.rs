@@ -16,10 +16,10 @@ use crate::roster::Desk;
 use crate::term::{LATE, Term, TermEnd};
 use crate::work::Context;
 
-/// The first wait before a held account is probed, and the one around which the waits stop growing. Jitter makes it at
-/// most a minute, so that events are on their way within a minute of the keys working again.
+/// The first wait before a held account is probed, and the one around which the waits stop growing. Jitter makes it up to half
+/// longer. So events are on their way within a minute of the keys working again, with what it takes to own the queue.
 const FIRST_PROBE: Duration = Duration::from_secs(1);
-const LAST_PROBE: Duration = Duration::from_secs(40);
+const LAST_PROBE: Duration = Duration::from_secs(36);
 /// A pause that takes longer is not waited out with events in hand.
 const LONG_PAUSE: Duration = Duration::from_mins(2);
 /// How long an account waits at most after there was too much in hand. Then others have had their turn.

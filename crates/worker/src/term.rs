@@ -189,10 +189,14 @@ impl Term {
             self.taking_up = None;
         }
         self.advance();
-        let (bytes, accounts) = (self.bytes.load(Ordering::Relaxed), self.context.roster.configured());
-        // Not behind what is suspected: it would be given back before it was outlived.
-        let may_go = self.line.is_empty() && !self.is_alone;
-        (may_go && self.context.load.is_too_much(bytes, accounts)).then(|| self.wind_up(TermEnd::Heavy))
+        self.has_too_much().then(|| self.wind_up(TermEnd::Heavy))
+    }
+
+    /// Whether there is too much in hand, and it is this account that has to give up what it has. Not behind what is suspected:
+    /// that would be given back before it was outlived.
+    fn has_too_much(&self) -> bool {
+        let (load, may_go) = (&self.context.load, self.line.is_empty() && !self.is_alone);
+        may_go && load.is_over() && load.share(self.context.roster.configured()) <= self.bytes.load(Ordering::Relaxed)
     }
 
     /// An event is not in hand any more.
@@ -207,8 +211,9 @@ impl Term {
     /// Takes what may be worked beside what is in flight.
     ///
     /// An event that came back often may be what its workers died of. In a process that has outlived none of its account's
-    /// events it is worked alone, and under a note; then two are, then four. So a crash loop ends at an event that is
-    /// first on its queue, and everything before that one has been settled.
+    /// events it is worked alone, and under a note. Then as many are worked beside each other as were outlived, until so many
+    /// were that no other is suspected. So a crash loop ends at an event that is first on its queue, and everything before that
+    /// one has been settled.
     fn advance(&mut self) {
         while self.held_back.is_none()
             && !self.is_alone

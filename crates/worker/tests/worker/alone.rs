@@ -173,3 +173,46 @@ async fn nothing_of_another_account_is_worked_beside_an_event_that_is_worked_alo
     assert_eq!(destination.called()[1], "innocent@example.com");
     running.stop().await;
 }
+
+/// A destination that wants no calls for a while, as long as it is asked to.
+#[derive(Default)]
+struct Pausing {
+    is_open: AtomicBool,
+    called: Mutex<usize>,
+}
+
+#[async_trait]
+impl Destination for Pausing {
+    async fn apply(&self, _: &Account, _: &Command, _: Arc<dyn Calls>) -> Result<Applied, Failure> {
+        *self.called.lock().unwrap() += 1;
+        if self.is_open.load(Ordering::SeqCst) {
+            return Ok(Applied::Created);
+        }
+        Err(Failure::Limited { retry_after: Some(Duration::from_mins(1)) })
+    }
+
+    async fn check_keys(&self, _: &Account, _: Arc<dyn Calls>) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn workers_that_outlive_an_event_alone_speak_for_it_however_many_they_are() {
+    let metrics = Metrics::new();
+    let queue = queue(&metrics).await;
+    store(&queue, &identify("innocent@example.com")).await;
+    let destination = Arc::new(Pausing::default());
+    // Three until it is suspected, and twice as many as an event that kills its workers gets.
+    for round in 1..=9 {
+        let running = Running::start(&queue, destination.clone(), vec![account()], &metrics);
+        until_shown(&metrics, &[&format!(r#"attempts_failed_total{{failure="limited"}} {round}"#)]).await;
+        running.crash().await;
+    }
+    destination.is_open.store(true, Ordering::SeqCst);
+
+    let running = Running::start(&queue, destination.clone(), vec![account()], &metrics);
+
+    until_shown(&metrics, &["worker_ended_total 1", r#"events_delivered_total{how="created"} 1"#]).await;
+    assert_eq!(*destination.called.lock().unwrap(), 10);
+    running.stop().await;
+}

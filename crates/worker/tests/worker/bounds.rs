@@ -1,11 +1,12 @@
 //! What bounds an attempt in time, and what an account does that Refersion wants fewer calls of.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use refersion_relay_model::Command;
+use refersion_relay_queue::Room;
 use refersion_relay_refersion::{Applied, Calls, Failure};
 use refersion_relay_telemetry::Metrics;
 use refersion_relay_worker::{Account, Destination, RetryPolicy, WorkerSettings};
@@ -148,4 +149,55 @@ async fn an_event_that_alone_is_limited_goes_out_of_the_way_and_charges_nobody()
 
     until_shown(&metrics, &[r#"events_delivered_total{how="created"} 1"#, "attempts_charged_total 0"]).await;
     running.stop().await;
+}
+
+/// Remembers whom it was called for, and waits a little each time.
+#[derive(Default)]
+struct Remembering {
+    called: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl Destination for Remembering {
+    async fn apply(&self, _: &Account, command: &Command, _: Arc<dyn Calls>) -> Result<Applied, Failure> {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let Command::Create(affiliate) = command else { panic!("{command:?}") };
+        let called = format!("{} {}", affiliate.email.expose(), affiliate.first_name.expose());
+        self.called.lock().unwrap().push(called);
+        Ok(Applied::Created)
+    }
+
+    async fn check_keys(&self, _: &Account, _: Arc<dyn Calls>) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_much_for_the_process_is_given_back_and_worked_later_each_once_and_in_order() {
+    const EVENTS: usize = 60;
+    let metrics = Metrics::new();
+    let queue = queue(&metrics).await;
+    let padding = "x".repeat(100_000);
+    for number in 0..EVENTS {
+        let body = format!(
+            r#"{{"type":"identify","padding":"{padding}","traits":{{"name":"N{number} Last","email":"p{}@example.com"}}}}"#,
+            number % 5
+        );
+        store(&queue, &body).await;
+    }
+    let destination = Arc::new(Remembering::default());
+    let settings = WorkerSettings { in_hand: 500_000, room: Room { events: 32 }, ..settings() };
+
+    let running = Running::start_with(settings, &queue, destination.clone(), vec![account()], &metrics);
+
+    until_shown(&metrics, &[r#"events_delivered_total{how="created"} 60"#, "order_violations_total 0"]).await;
+    running.stop().await;
+    let called = destination.called.lock().unwrap();
+    for person in 0..5 {
+        let email = format!("p{person}@example.com ");
+        let names: Vec<_> = called.iter().filter_map(|call| call.strip_prefix(&email)).collect();
+        let expected: Vec<_> = (person..EVENTS).step_by(5).map(|number| format!("N{number}")).collect();
+        assert_eq!(names, expected);
+    }
+    assert!(!metrics.render().contains("worker_redeliveries_total 0"), "nothing was given back");
 }

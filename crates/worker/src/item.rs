@@ -45,8 +45,8 @@ impl InHand {
 }
 
 impl Item {
-    /// Reads a delivery and gives it its place.
-    pub(crate) fn take(context: &Context, in_hand: InHand) -> Self {
+    /// Reads a delivery and gives it its place; `None` when nothing more is begun in the term.
+    pub(crate) fn take(context: &Context, in_hand: InHand, leave: &CancellationToken) -> Option<Self> {
         let (message, redelivered) = (&in_hand.delivery.message, in_hand.delivery.redelivered);
         let reading = AssertUnwindSafe(|| read(message, &context.marks, &in_hand.desk));
         let reading = catch_unwind(reading).unwrap_or_else(|_| Reading::Final(panicked()));
@@ -55,7 +55,7 @@ impl Item {
         if let Reading::Job(job) = &reading
             && job.is_work()
         {
-            let (place, is_known) = context.order.arrive(&job.mark, redelivered);
+            let (place, is_known) = context.order.arrive(&job.mark, redelivered, leave)?;
             standing = Some(place);
             is_new &= !is_known;
             if is_new && 0 < attempts && !context.ended.contains(&job.mark) {
@@ -65,7 +65,7 @@ impl Item {
         if is_new && 0 < generation && attempts == 0 {
             context.metrics.replayed();
         }
-        Self { reading, standing, in_hand }
+        Some(Self { reading, standing, in_hand })
     }
 
     /// Works what its workers may have died of: reads it and calls for it while nothing else is worked in this process, under
@@ -80,7 +80,8 @@ impl Item {
         match alone(context, &in_hand.delivery, reads).await {
             Alone::Survived((), note) => {
                 in_hand.delivery.erase(note..note + 1).await;
-                Self::take(context, in_hand).work(context, leave).await
+                let Some(item) = Self::take(context, in_hand, leave) else { return true };
+                item.work(context, leave).await
             }
             Alone::Died(times) => {
                 let reading = Reading::Final(given_up(times));
@@ -148,7 +149,7 @@ async fn settle(
     }
     if delivery.settle(settle).await.is_err() {
         context.metrics.unsettled();
-        return false;
+        return true;
     }
     // Not before: what could not be settled comes again and is counted then.
     context.count(verdict);

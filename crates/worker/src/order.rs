@@ -4,8 +4,9 @@ use std::time::Duration;
 use refersion_relay_queue::{Place, Settle};
 use refersion_relay_telemetry::{Metrics, OrderGivenUp};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use crate::barrier::{Barrier, GivenUp};
+use crate::barrier::{Arrival, Barrier, GivenUp};
 use crate::line::{Behind, Reach, Visit};
 use crate::mark::{Digest, Mark};
 
@@ -19,11 +20,13 @@ pub(crate) struct Order {
 }
 
 /// The place of an event in the line of its subject, for as long as the event is in hand. Dropped, it says that the event
-/// was not settled and comes again.
+/// was not settled and comes again, which ends the term.
 pub(crate) struct Standing {
     order: Arc<Order>,
     subject: Digest,
     visit: Visit,
+    /// Cancelled when nothing more is begun in the term.
+    leave: CancellationToken,
     is_settled: bool,
 }
 
@@ -51,11 +54,24 @@ impl Order {
         Self { barrier: Mutex::new(Barrier::new(REMEMBERED)), metrics }
     }
 
-    /// An event was delivered. Returns its place, and whether it was in its line before.
-    pub(crate) fn arrive(self: &Arc<Self>, event: &Mark, redelivered: bool) -> (Standing, bool) {
-        let arrival = self.with(|barrier, now| barrier.arrive(event, redelivered, now));
-        let (order, subject) = (self.clone(), event.subject);
-        (Standing { order, subject, visit: arrival.visit, is_settled: false }, arrival.is_known)
+    /// An event was delivered. Returns its place, and whether it was in its line before; `None` if nothing more is begun in the
+    /// term.
+    ///
+    /// What comes new says that everything that was given back before has come again. That is not so of an event that was left
+    /// in the same term and has still to be given back. So nothing comes any more in a term in which an event was left.
+    pub(crate) fn arrive(
+        self: &Arc<Self>,
+        event: &Mark,
+        redelivered: bool,
+        leave: &CancellationToken,
+    ) -> Option<(Standing, bool)> {
+        let arrive = |barrier: &mut Barrier, now| {
+            // Under the lock, so that an event is left either before, and this is known, or afterwards.
+            (!leave.is_cancelled()).then(|| barrier.arrive(event, redelivered, now))
+        };
+        let Arrival { visit, is_known } = self.with(arrive)?;
+        let (order, subject, leave) = (self.clone(), event.subject, leave.clone());
+        Some((Standing { order, subject, visit, leave, is_settled: false }, is_known))
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Barrier, Instant) -> T) -> T {
@@ -106,7 +122,33 @@ impl Standing {
 impl Drop for Standing {
     fn drop(&mut self) {
         if !self.is_settled {
+            self.leave.cancel(); // before the line knows it
             self.order.with(|barrier, now| barrier.lose(self.subject, self.visit, now));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(event: u64) -> Mark {
+        Mark { subject: [0, 0], event: [0, event], accepted_ms: 0, is_minted: false }
+    }
+
+    #[test]
+    fn an_event_that_was_left_ends_its_term_and_keeps_its_place_for_the_next() {
+        let (order, term) = (Arc::new(Order::new(Metrics::new())), CancellationToken::new());
+        let (first, _) = order.arrive(&mark(0), false, &term).expect("the term goes on");
+        let (_second, _) = order.arrive(&mark(1), false, &term).expect("the term goes on");
+
+        drop(first);
+
+        assert!(term.is_cancelled());
+        assert!(order.arrive(&mark(2), false, &term).is_none(), "the first one was not given back yet");
+        let next = CancellationToken::new();
+        let (again, is_known) = order.arrive(&mark(0), true, &next).expect("a new term");
+        assert!(is_known);
+        assert_eq!(again.turn(), None);
     }
 }

@@ -189,7 +189,9 @@ impl Term {
             self.taking_up = None;
         }
         self.advance();
-        self.has_too_much().then(|| self.wind_up(TermEnd::Heavy))
+        let end = if self.leave.is_cancelled() { Some(TermEnd::Stopped) } else { None };
+        let end = end.or_else(|| self.has_too_much().then_some(TermEnd::Heavy))?;
+        Some(self.wind_up(end))
     }
 
     /// Whether there is too much in hand, and it is this account that has to give up what it has. Not behind what is suspected:
@@ -229,7 +231,7 @@ impl Term {
                 self.is_alone = true;
                 self.work_alone(next);
             } else {
-                let item = Item::take(&self.context, next);
+                let Some(item) = Item::take(&self.context, next, &self.leave) else { return };
                 self.take(item);
             }
         }

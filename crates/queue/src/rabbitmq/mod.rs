@@ -1,4 +1,5 @@
-//! The port on RabbitMQ. Each file avoids the traps that its comments name; `ARCHITECTURE.md` lists them with their tests.
+//! The port on RabbitMQ. Each file avoids the traps that its comments name; `docs/design/rabbitmq.md` lists them with their
+//! tests.
 
 mod acknowledged;
 mod alone;

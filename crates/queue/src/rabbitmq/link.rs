@@ -49,7 +49,7 @@ pub(crate) struct Confirming {
 impl Link {
     pub(super) async fn open(url: &BrokerUrl, topology: &Topology, appender: &Appender) -> Result<Self, OpenError> {
         let connection =
-            connection::connect(url, "publish").await.map_err(|error| OpenError::Away(error.to_string()))?;
+            connection::connect_to_publish(url, "publish").await.map_err(|error| OpenError::Away(error.to_string()))?;
         match Self::prepare(&connection, topology, appender).await {
             Ok(confirming) => Ok(Self {
                 connection,

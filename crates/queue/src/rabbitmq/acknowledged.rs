@@ -16,19 +16,20 @@ pub(super) struct Acknowledged(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    count: u64,
+    deliveries: u64,
     /// When those were written that may be kept back, and one more.
     last: VecDeque<Instant>,
 }
 
 impl Acknowledged {
-    /// One more was written.
-    pub(super) fn add(&self) {
-        self.lock().add(Instant::now());
+    /// One more was written, for so many deliveries.
+    pub(super) fn add(&self, deliveries: usize) {
+        self.lock().add(deliveries, Instant::now());
     }
 
-    pub(super) fn count(&self) -> u64 {
-        self.lock().count
+    /// How many deliveries were acknowledged.
+    pub(super) fn deliveries(&self) -> u64 {
+        self.lock().deliveries
     }
 
     /// Waits until none is kept back, as far as anybody can know. Then the channel can be closed.
@@ -45,8 +46,8 @@ impl Acknowledged {
 }
 
 impl Inner {
-    fn add(&mut self, now: Instant) {
-        self.count += 1;
+    fn add(&mut self, deliveries: usize, now: Instant) {
+        self.deliveries += deliveries as u64;
         self.last.push_back(now);
         if PASSED_ON + 1 < self.last.len() {
             self.last.pop_front();
@@ -68,15 +69,15 @@ mod tests {
     fn a_few_acknowledgements_are_waited_for_by_nobody_and_of_many_all_but_the_last_few() {
         let (mut inner, begin, second) = (Inner::default(), Instant::now(), Duration::from_secs(1));
         for _ in 0..PASSED_ON {
-            inner.add(begin);
+            inner.add(1, begin);
             assert_eq!(inner.passed_on(), None);
         }
-        inner.add(begin + second);
+        inner.add(1, begin + second);
         assert_eq!(inner.passed_on(), Some(begin + CONFIRMED_WITHIN), "long ago by then");
         for _ in 0..PASSED_ON {
-            inner.add(begin + second);
+            inner.add(1, begin + second);
         }
         assert_eq!(inner.passed_on(), Some(begin + second + CONFIRMED_WITHIN));
-        assert_eq!(inner.count, 2 * PASSED_ON as u64 + 1);
+        assert_eq!(inner.deliveries, 2 * PASSED_ON as u64 + 1);
     }
 }

@@ -29,8 +29,10 @@ use crate::{
     PublishError, Queue, QueueError, Room, Scan, Stuck, Swept,
 };
 
-/// Subjects of one batch that are published side by side.
-const CHAINS: usize = 500;
+/// Subjects of one batch whose events are handed over together: the first one of each, then the second ones, and so on.
+const SIDE_BY_SIDE: usize = 100;
+/// So many times that many are published at a time.
+const GROUPS: usize = 5;
 /// How long another process may be adding up what was counted.
 const ADDING_UP: Duration = Duration::from_secs(10);
 
@@ -177,6 +179,34 @@ impl RabbitMq {
     }
 }
 
+/// Publishes the events of some subjects, chains of positions in a batch: one of each subject at a time, in their order.
+async fn publish_group(
+    publisher: &Publisher,
+    batch: &[(Place, Message)],
+    chains: &[Vec<usize>],
+) -> Vec<(usize, Result<(), PublishError>)> {
+    let mut left: Vec<_> = chains.iter().map(|chain| chain.iter().copied()).collect();
+    let mut results = Vec::with_capacity(left.iter().map(ExactSizeIterator::len).sum());
+    while !left.is_empty() {
+        let positions: Vec<_> = left.iter_mut().filter_map(Iterator::next).collect();
+        let wave: Vec<_> = positions.iter().map(|position| &batch[*position]).map(|(to, what)| (to, what)).collect();
+        let answers = publisher.publish_all(&wave).await;
+        for ((chain, position), result) in left.iter_mut().zip(positions).zip(answers) {
+            if let (Ok(()), Some(group)) = (&result, Group::of(&batch[position].0)) {
+                publisher.tally.accepted(group);
+            }
+            if result.is_err() {
+                let refused =
+                    || PublishError::Refused("an earlier event of the same subject was not confirmed".to_owned());
+                results.extend(chain.map(|position| (position, Err(refused()))));
+            }
+            results.push((position, result));
+        }
+        left.retain(|chain| chain.len() != 0);
+    }
+    results
+}
+
 async fn alarm(connection: &Connection, names: &Names) -> Result<Option<String>, lapin::Error> {
     let mut events = std::pin::pin!(connection.events_listener());
     let blocked = async {
@@ -211,29 +241,13 @@ impl Queue for RabbitMq {
         // In a task of its own: a caller that goes away must not leave a publish half done, and lapin keeps the confirms
         // of publishes that nobody waits for.
         let task = tokio::spawn(async move {
-            let batch = &batch;
+            let (batch, publisher) = (&batch, &publisher);
             let subjects = batch.iter().map(|(_, message)| (&message.headers.account, &message.headers.subject));
-            let publisher = &publisher;
-            let chains = chains(subjects).into_iter().map(|chain| async move {
-                let mut results = Vec::with_capacity(chain.len());
-                let mut failed = false;
-                for position in chain {
-                    let (place, message) = &batch[position];
-                    let result = if failed {
-                        Err(PublishError::Refused("an earlier event of the same subject was not confirmed".to_owned()))
-                    } else {
-                        publisher.publish(place, message).await
-                    };
-                    if let (Ok(()), Some(group)) = (&result, Group::of(place)) {
-                        publisher.tally.accepted(group);
-                    }
-                    failed = result.is_err();
-                    results.push((position, result));
-                }
-                results
-            });
+            let chains = chains(subjects);
+            let groups: Vec<_> =
+                chains.chunks(SIDE_BY_SIDE).map(|group| publish_group(publisher, batch, group)).collect();
             // Not all at once: a large batch would keep everybody else waiting until it is through.
-            let results = stream::iter(chains).buffer_unordered(CHAINS).collect::<Vec<_>>().await;
+            let results = stream::iter(groups).buffer_unordered(GROUPS).collect::<Vec<_>>().await;
             let mut results: Vec<_> = results.into_iter().flatten().collect();
             results.sort_unstable_by_key(|(position, _)| *position);
             results.into_iter().map(|(_, result)| result).collect::<Vec<_>>()

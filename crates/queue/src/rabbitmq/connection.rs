@@ -28,13 +28,31 @@ pub(crate) struct ConnectError {
     cause: Cause,
 }
 
+/// The largest frame of a connection that nothing is delivered over. lapin keeps two buffers for 32 frames, and has written to all of
+/// both at once: 8 MiB of memory with a broker's own 128 KiB. The headers of a message are one frame, and ours are far smaller; its body may
+/// be several.
+///
+/// Where messages are delivered the broker's own is needed, since strangers publish some: the broker sends headers in one frame however
+/// large they are, and one that is larger than was agreed on ends the connection, each time it is delivered.
+pub(crate) const OUR_FRAME_BYTES: u32 = 32 * 1024;
+
 /// Opens a connection without lapin's own recovery, which can leave consumers and confirms waiting for ever.
 /// Tries each host once, in random order, so that many clients spread over a cluster.
 pub(crate) async fn connect(url: &BrokerUrl, purpose: &str) -> Result<Connection, ConnectError> {
+    connect_with(url, purpose, None).await
+}
+
+/// Opens one that nothing is delivered over.
+pub(crate) async fn connect_to_publish(url: &BrokerUrl, purpose: &str) -> Result<Connection, ConnectError> {
+    connect_with(url, purpose, Some(OUR_FRAME_BYTES)).await
+}
+
+async fn connect_with(url: &BrokerUrl, purpose: &str, frame_bytes: Option<u32>) -> Result<Connection, ConnectError> {
     let mut hosts = url.hosts().to_vec();
     hosts.shuffle(&mut rand::rng());
     let mut failure = ConnectError { host: "the broker".to_owned(), cause: Cause::Silent };
-    for uri in hosts {
+    for mut uri in hosts {
+        uri.query.frame_max = uri.query.frame_max.or(frame_bytes);
         let host = format!("{}:{}", uri.authority.host, uri.authority.port);
         let properties =
             ConnectionProperties::default().with_connection_name(format!("refersion-relay {purpose}").into());

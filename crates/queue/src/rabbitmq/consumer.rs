@@ -3,13 +3,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lapin::Acker;
-use lapin::options::BasicAckOptions;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::acknowledged::Acknowledged;
+use super::acknowledging::{Acknowledger, Fate, acknowledger};
 use super::cause::Cause;
 use super::consuming::Consuming;
 use super::publisher::Publisher;
@@ -34,7 +32,7 @@ pub(crate) async fn own(
     let generation = Arc::clone(&used);
     let ended = generation.term();
     let if_dropped = ended.clone().drop_guard();
-    let acknowledged = Arc::<Acknowledged>::default();
+    let (acknowledger, settled) = acknowledger();
     let (say, said) = oneshot::channel();
     let (sender, deliveries) = mpsc::unbounded_channel();
     let term = Term {
@@ -45,9 +43,12 @@ pub(crate) async fn own(
         queue,
         room,
         ended: ended.clone(),
-        acknowledged: acknowledged.clone(),
     };
-    let term = generation.parts.supervise(&format!("queue/consumer of {}", term.queue), &ended, term.run(say, sender));
+    let term = generation.parts.supervise(
+        &format!("queue/consumer of {}", term.queue),
+        &ended,
+        term.run(say, sender, settled),
+    );
     let term = generation.spawn(term);
     let begun = said.await.unwrap_or_else(|_| Err(reader::io_error("the term was broken off".to_owned())));
     if let Err(error) = begun {
@@ -63,7 +64,7 @@ pub(crate) async fn own(
         term,
         origin: arrival::Origin::place(place),
         group: Group::of(place),
-        acknowledged,
+        acknowledger,
         _consuming: consuming.clone(),
     };
     Ok(Owned::new(Box::new(owned), ended))
@@ -83,7 +84,7 @@ struct RabbitOwned {
     term: JoinHandle<()>,
     origin: arrival::Origin,
     group: Option<Group>,
-    acknowledged: Arc<Acknowledged>,
+    acknowledger: Acknowledger,
     /// What others are consumed over is there for as long as any of them is.
     _consuming: Arc<Consuming>,
 }
@@ -102,9 +103,9 @@ impl Ownership for RabbitOwned {
         let count = if delivery.redelivered { properties::delivery_count(&delivery.properties) } else { 0 };
         let message = arrival::message(&self.publisher.topology.names, &self.origin, &mut delivery);
         let (publisher, ended) = (self.publisher.clone(), self.ended.clone());
-        let (group, acknowledged) = (self.group, self.acknowledged.clone());
+        let (tag, group, acknowledger) = (delivery.delivery_tag, self.group, self.acknowledger.clone());
         let in_hand = publisher.tally.in_hand(group);
-        let settler = RabbitSettler { acker: delivery.acker, publisher, ended, group, acknowledged, _in_hand: in_hand };
+        let settler = RabbitSettler { tag, publisher, ended, group, acknowledger, _in_hand: in_hand };
         Some(Delivery::new(message, count, delivery.redelivered, Box::new(settler)))
     }
 
@@ -122,12 +123,13 @@ impl Drop for RabbitOwned {
 }
 
 struct RabbitSettler {
-    acker: Acker,
+    /// Its number on the channel of the term.
+    tag: u64,
     publisher: Arc<Publisher>,
     ended: CancellationToken,
     /// Where the original is.
     group: Option<Group>,
-    acknowledged: Arc<Acknowledged>,
+    acknowledger: Acknowledger,
     _in_hand: InHand,
 }
 
@@ -166,36 +168,26 @@ impl Settler for RabbitSettler {
                 None
             }
         };
-        let acknowledged = if self.ended.is_cancelled() { Ok(false) } else { self.acknowledge().await };
-        match (acknowledged, ending) {
-            (Ok(true), Some(ending)) => tally.ended(from, ending),
-            (Ok(true), None) => tally.left(from),
-            (Ok(false), Some(_)) => return Err(SettleError),
-            (Ok(false), None) => {
+        let ended = self.ended.is_cancelled();
+        let fate = if ended { Fate::NotWritten } else { self.acknowledger.acknowledge(self.tag).await };
+        match (fate, ending) {
+            (Fate::Written, Some(ending)) => tally.ended(from, ending),
+            (Fate::Written, None) => tally.left(from),
+            (Fate::NotWritten, Some(_)) => return Err(SettleError),
+            (Fate::NotWritten, None) => {
                 tally.stayed(from);
                 return Err(SettleError);
             }
-            (Err(_), _) => {
+            (Fate::Uncertain, _) => {
                 tally.uncertain(1);
                 return Err(SettleError);
             }
         }
-        self.acknowledged.add();
         Ok(())
     }
 }
 
 impl RabbitSettler {
-    /// lapin refuses to acknowledge on a channel that is gone, and says so with `false`. Of one that it was writing when
-    /// the connection broke it may never say anything.
-    async fn acknowledge(&self) -> Result<bool, lapin::Error> {
-        tokio::select! {
-            biased;
-            acknowledged = self.acker.ack(BasicAckOptions::default()) => acknowledged,
-            () = self.ended.cancelled() => Err(reader::io_error("the connection broke before this was acknowledged".to_owned())),
-        }
-    }
-
     /// Publishes the copy until it is confirmed, or until the original cannot be acknowledged any more.
     async fn copy(&self, place: &Place, message: Message) -> Result<(), SettleError> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));

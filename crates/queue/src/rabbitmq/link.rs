@@ -1,8 +1,8 @@
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
+use futures_util::stream::{self, FuturesUnordered};
+use futures_util::{FutureExt, Stream, StreamExt};
 use lapin::options::BasicPublishOptions;
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::sync::Semaphore;
@@ -49,7 +49,7 @@ pub(crate) struct Confirming {
 impl Link {
     pub(super) async fn open(url: &BrokerUrl, topology: &Topology, appender: &Appender) -> Result<Self, OpenError> {
         let connection =
-            connection::connect(url, "publish").await.map_err(|error| OpenError::Away(error.to_string()))?;
+            connection::connect_to_publish(url, "publish").await.map_err(|error| OpenError::Away(error.to_string()))?;
         match Self::prepare(&connection, topology, appender).await {
             Ok(confirming) => Ok(Self {
                 connection,
@@ -131,29 +131,34 @@ impl Confirming {
         Ok(Self { channel, window, handing_over, refusing_since: Mutex::new(None) })
     }
 
-    /// Publishes one message, and waits for the broker's answer to it.
+    /// Publishes messages in their order, and yields the broker's answers as they come, each with what its message is known by.
     ///
     /// lapin (4.12) gives a publish its number first and queues its frames then, so two at the same time may be sent in the
     /// other order than they are numbered in, and each gets the other's answer: `Ok` for what the broker has refused, or has
     /// not stored when it dies. All of that happens when the future is polled first, so only one is at a time.
-    pub(super) async fn publish(
-        &self,
-        address: &Address,
-        body: &[u8],
-        properties: BasicProperties,
-    ) -> Result<Confirmation, lapin::Error> {
-        let (exchange, key) = (address.exchange.as_str().into(), address.key.as_str().into());
-        let mut publishing =
-            pin!(self.channel.basic_publish(exchange, key, BasicPublishOptions::default(), body, properties));
-        let handed_over = {
+    pub(super) fn publish<'a, K: 'a>(
+        &'a self,
+        messages: impl Iterator<Item = (K, &'a Address, &'a [u8], BasicProperties)>,
+    ) -> impl Stream<Item = (K, Result<Confirmation, lapin::Error>)> + Unpin {
+        let publishing =
+            async move |(known, address, body, properties): (K, &'a Address, &'a [u8], BasicProperties)| {
+                let (exchange, key) = (address.exchange.as_str().into(), address.key.as_str().into());
+                let options = BasicPublishOptions::default();
+                let confirm = match self.channel.basic_publish(exchange, key, options, body, properties).await {
+                    Ok(confirm) => confirm.await,
+                    Err(error) => Err(error),
+                };
+                (known, confirm)
+            };
+        let mut confirms: FuturesUnordered<_> = messages.map(publishing).collect();
+        let mut answered = Vec::new();
+        {
             let _one_at_a_time = self.handing_over.lock().unwrap_or_else(PoisonError::into_inner);
-            publishing.as_mut().now_or_never()
-        };
-        let confirm = match handed_over {
-            Some(confirm) => confirm,
-            None => publishing.await,
-        };
-        confirm?.await
+            while let Some(Some(answer)) = confirms.next().now_or_never() {
+                answered.push(answer);
+            }
+        }
+        stream::iter(answered).chain(confirms)
     }
 
     /// Whether something was refused now, and long ago. Says so once.

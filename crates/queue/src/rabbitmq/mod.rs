@@ -2,6 +2,7 @@
 //! tests.
 
 mod acknowledged;
+mod acknowledging;
 mod alone;
 mod arrival;
 mod broker;
@@ -31,6 +32,7 @@ mod sweep;
 mod tally;
 mod term;
 mod topology;
+mod unacknowledged;
 mod untaken;
 mod upkeep;
 mod url;

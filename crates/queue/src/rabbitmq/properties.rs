@@ -194,6 +194,7 @@ fn instant(text: Option<String>) -> Option<SystemTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rabbitmq::connection::OUR_FRAME_BYTES;
 
     fn headers() -> Headers {
         let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
@@ -219,6 +220,20 @@ mod tests {
     fn headers_survive_the_wire() {
         let read = read(b"{}".to_vec(), &write(&headers()), Some(Class::Rejected));
         assert_eq!(read.headers, headers());
+    }
+
+    #[test]
+    fn the_largest_headers_are_far_smaller_than_a_frame() {
+        let most = || "x".repeat(MAX_HEADER_BYTES);
+        let death = headers().death.map(|death| Death { reason: most(), error: Some(most()), ..death });
+        let (subject, traceparent, kind) = (Some(most()), Some(most()), "x".repeat(300));
+        let headers = Headers { subject, traceparent, message_id: kind.clone(), kind, death, ..headers() };
+        let bytes = |(key, value): (&ShortString, &AMQPValue)| match value {
+            AMQPValue::LongString(value) => key.as_str().len() + value.as_bytes().len(),
+            _ => key.as_str().len(),
+        };
+        let written: usize = write(&headers).headers().iter().flat_map(FieldTable::inner).map(bytes).sum();
+        assert!((4 * MAX_HEADER_BYTES..OUR_FRAME_BYTES as usize / 4).contains(&written), "{written}");
     }
 
     #[test]

@@ -1,17 +1,20 @@
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use lapin::Confirmation;
 use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::{Metrics, PublishOutcome};
 use tokio::sync::{SemaphorePermit, watch};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::cause::Cause;
 use super::link::{Confirming, Link};
 use super::moves::Moves;
+use super::names::Address;
 use super::properties;
 use super::supervisor::Supervisor;
 use super::tally::{Appender, Tally};
@@ -119,87 +122,84 @@ impl Publisher {
         self.link.borrow().clone().ok_or_else(|| PublishError::Refused("the queue is away".to_owned()))
     }
 
-    /// Publishes one message; `Ok` means that the broker has stored it on a majority of its disks.
+    /// Publishes one message, as [`Self::publish_all`] does.
+    pub(crate) async fn publish(&self, place: &Place, message: &Message) -> Result<(), PublishError> {
+        let published = self.publish_all(&[(place, message)]).await.pop();
+        published.unwrap_or_else(|| Err(not_finished()))
+    }
+
+    /// Publishes a few messages side by side; `Ok` means that the broker has stored one on a majority of its disks.
     ///
     /// A message that no queue takes ends, stored, in the queue behind the alternate exchange. That is why nothing here
     /// is `mandatory`: lapin can attach a returned message to another publish's confirm.
-    pub(crate) async fn publish(&self, place: &Place, message: &Message) -> Result<(), PublishError> {
-        let started = Instant::now();
-        let result = self.try_publish(place, message).await;
-        let outcome = match &result {
-            Ok(()) => PublishOutcome::Confirmed,
-            Err(PublishError::Refused(_)) => PublishOutcome::Refused,
-            Err(PublishError::Unknown(_)) => PublishOutcome::Unknown,
-        };
-        if outcome == PublishOutcome::Unknown {
-            self.tally.uncertain(1);
+    pub(crate) async fn publish_all(&self, messages: &[(&Place, &Message)]) -> Vec<Result<(), PublishError>> {
+        let mut wave = Wave { publisher: self, started: Instant::now(), results: vec![None; messages.len()] };
+        match self.link() {
+            Ok(link) => self.publish_over(&link, messages, &mut wave).await,
+            Err(error) => wave.end_all(&error),
         }
-        self.metrics.published(outcome, started.elapsed());
-        result
+        wave.results.into_iter().map(|result| result.unwrap_or_else(|| Err(not_finished()))).collect()
     }
 
-    async fn try_publish(&self, place: &Place, message: &Message) -> Result<(), PublishError> {
-        let link = self.link()?;
+    async fn publish_over(&self, link: &Arc<Link>, messages: &[(&Place, &Message)], wave: &mut Wave<'_>) {
+        let confirming = link.confirming();
+        let mut publishes = Vec::with_capacity(messages.len());
+        for (position, (place, message)) in messages.iter().enumerate() {
+            match self.address(place) {
+                Ok(address) => publishes.push((position, address, *message)),
+                Err(error) => wave.end(position, Err(error)),
+            }
+        }
+        let room = u32::try_from(publishes.len()).unwrap_or(u32::MAX);
+        let Some(mut permits) = self.permits(link, &confirming, room).await else {
+            return wave.end_all(&PublishError::Refused("the broker is too slow".to_owned()));
+        };
+        let mut in_flight: Vec<_> = publishes.iter().map(|_| self.metrics.publishing()).collect();
+        let mut confirms = confirming.publish(publishes.iter().map(|(position, address, message)| {
+            let properties = properties::write(&message.headers);
+            (*position, address, &*message.body, properties)
+        }));
+        let (mut broken, mut late) = (pin!(link.broken.cancelled()), pin!(sleep(self.confirm_timeout)));
+        loop {
+            tokio::select! {
+                biased;
+                confirm = confirms.next() => {
+                    let Some((position, confirm)) = confirm else { return };
+                    wave.end(position, judge(link, &confirming, confirm));
+                    drop((in_flight.pop(), permits.split(1))); // there is room for another one
+                }
+                () = &mut broken => return wave.end_all(&PublishError::Unknown(link.why())),
+                () = &mut late => {
+                    self.suspect(link);
+                    let why = format!("no confirm within {} ms", self.confirm_timeout.as_millis());
+                    return wave.end_all(&PublishError::Unknown(why));
+                }
+            }
+        }
+    }
+
+    fn address(&self, place: &Place) -> Result<Address, PublishError> {
         if let Place::Later(_, delay) = place
             && !self.topology.tiers.contains(delay)
         {
             return Err(PublishError::Refused("there is no retry queue with this delay".to_owned()));
         }
-        let confirming = link.confirming();
-        let Some(_permit) = self.permit(&link, &confirming).await else {
-            return Err(PublishError::Refused("the broker is too slow".to_owned()));
-        };
         let intake = || PublishError::Refused("nothing is published to the intake".to_owned());
-        let address = self.topology.names.address(place).ok_or_else(intake)?;
-        let _in_flight = self.metrics.publishing();
-        let published = confirming.publish(&address, &message.body, properties::write(&message.headers));
-        let result = tokio::select! {
-            result = timeout(self.confirm_timeout, published) => result,
-            () = link.broken.cancelled() => return Err(PublishError::Unknown(link.why())),
-        };
-        match result {
-            Ok(Ok(Confirmation::Ack(None))) => {
-                link.confirmed();
-                Ok(())
-            }
-            // Every queue rejects what it has no room for, and then it is certainly not there.
-            Ok(Ok(Confirmation::Nack(_))) => {
-                link.confirmed();
-                link.refused(&confirming);
-                Err(PublishError::Refused("the broker refused to store it".to_owned()))
-            }
-            Ok(Ok(Confirmation::Ack(Some(_)))) => {
-                link.confirmed();
-                Err(PublishError::Unknown("the broker returned it".to_owned()))
-            }
-            Ok(Ok(Confirmation::NotRequested)) => {
-                link.fail("the channel lost its confirm mode");
-                Err(PublishError::Unknown(link.why()))
-            }
-            // A channel that was replaced is closed, whether or not everything that went over it is confirmed.
-            Ok(Err(error)) if !link.is_current(&confirming) => {
-                Err(PublishError::Unknown(Cause::of(&error).to_string()))
-            }
-            Ok(Err(error)) => {
-                link.fail(&Cause::of(&error).to_string());
-                Err(PublishError::Unknown(link.why()))
-            }
-            Err(_) => {
-                self.suspect(&link);
-                Err(PublishError::Unknown(format!("no confirm within {} ms", self.confirm_timeout.as_millis())))
-            }
-        }
+        self.topology.names.address(place).ok_or_else(intake)
     }
 
     /// Waits for room among the unconfirmed, for as long as confirms come: giving up before would have a busy broker store
     /// half of what it is sent, and its sender send all of it again.
-    async fn permit<'a>(&self, link: &Link, confirming: &'a Confirming) -> Option<SemaphorePermit<'a>> {
-        let mut acquiring = std::pin::pin!(confirming.window.acquire());
+    async fn permits<'a>(&self, link: &Link, confirming: &'a Confirming, room: u32) -> Option<SemaphorePermit<'a>> {
+        if let Ok(permits) = confirming.window.try_acquire_many(room) {
+            return Some(permits);
+        }
+        let mut acquiring = pin!(confirming.window.acquire_many(room));
         loop {
             tokio::select! {
-                permit = &mut acquiring => return permit.ok(),
+                permits = &mut acquiring => return permits.ok(),
                 () = link.broken.cancelled() => return None,
-                () = tokio::time::sleep(self.confirm_timeout) => {
+                () = sleep(self.confirm_timeout) => {
                     if self.confirm_timeout <= link.since_last_confirm() {
                         self.suspect(link);
                         return None;
@@ -218,6 +218,75 @@ impl Publisher {
             link.fail("the broker confirms nothing");
         }
     }
+}
+
+/// What an answer of the broker says about one message, and about the connection.
+fn judge(
+    link: &Arc<Link>,
+    confirming: &Arc<Confirming>,
+    confirm: Result<Confirmation, lapin::Error>,
+) -> Result<(), PublishError> {
+    match confirm {
+        Ok(Confirmation::Ack(None)) => {
+            link.confirmed();
+            Ok(())
+        }
+        // Every queue rejects what it has no room for, and then it is certainly not there.
+        Ok(Confirmation::Nack(_)) => {
+            link.confirmed();
+            link.refused(confirming);
+            Err(PublishError::Refused("the broker refused to store it".to_owned()))
+        }
+        Ok(Confirmation::Ack(Some(_))) => {
+            link.confirmed();
+            Err(PublishError::Unknown("the broker returned it".to_owned()))
+        }
+        Ok(Confirmation::NotRequested) => {
+            link.fail("the channel lost its confirm mode");
+            Err(PublishError::Unknown(link.why()))
+        }
+        // A channel that was replaced is closed, whether or not everything that went over it is confirmed.
+        Err(error) if !link.is_current(confirming) => Err(PublishError::Unknown(Cause::of(&error).to_string())),
+        Err(error) => {
+            link.fail(&Cause::of(&error).to_string());
+            Err(PublishError::Unknown(link.why()))
+        }
+    }
+}
+
+/// Messages that are published side by side, and what became of them so far.
+struct Wave<'a> {
+    publisher: &'a Publisher,
+    started: Instant,
+    results: Vec<Option<Result<(), PublishError>>>,
+}
+
+impl Wave<'_> {
+    fn end(&mut self, position: usize, result: Result<(), PublishError>) {
+        let outcome = match &result {
+            Ok(()) => PublishOutcome::Confirmed,
+            Err(PublishError::Refused(_)) => PublishOutcome::Refused,
+            Err(PublishError::Unknown(_)) => PublishOutcome::Unknown,
+        };
+        if outcome == PublishOutcome::Unknown {
+            self.publisher.tally.uncertain(1);
+        }
+        self.publisher.metrics.published(outcome, self.started.elapsed());
+        self.results[position] = Some(result);
+    }
+
+    /// All that have not ended.
+    fn end_all(&mut self, error: &PublishError) {
+        for position in 0..self.results.len() {
+            if self.results[position].is_none() {
+                self.end(position, Err(error.clone()));
+            }
+        }
+    }
+}
+
+fn not_finished() -> PublishError {
+    PublishError::Unknown("publishing was not finished".to_owned())
 }
 
 impl Drop for Publisher {

@@ -285,8 +285,8 @@ impl Sweeping<'_> {
                 result?;
                 match asked {
                     Asked::Acknowledge(tag) => {
-                        self.acknowledged.add();
                         let gone = self.hand.gone(tag);
+                        self.acknowledged.add(gone.len());
                         for fate in &gone {
                             self.count(*fate);
                         }

@@ -7,7 +7,7 @@ use lapin::message::Delivery;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::acknowledged::Acknowledged;
+use super::acknowledging::{Acknowledging, Settled};
 use super::cause::Cause;
 use super::consuming::Disturbing;
 use super::generation::{InUse, NotConsumed};
@@ -25,7 +25,6 @@ pub(super) struct Term {
     pub(super) queue: String,
     pub(super) room: Room,
     pub(super) ended: CancellationToken,
-    pub(super) acknowledged: Arc<Acknowledged>,
 }
 
 /// Why nothing more is delivered.
@@ -45,6 +44,7 @@ impl Term {
         self,
         say: oneshot::Sender<Result<(), lapin::Error>>,
         deliveries: mpsc::UnboundedSender<Delivery>,
+        settled: mpsc::UnboundedReceiver<Settled>,
     ) {
         let _ended = self.ended.clone().drop_guard(); // also by a panic
         let begin = self.consume().await;
@@ -52,15 +52,20 @@ impl Term {
         match begin {
             Ok((channel, mut consumer)) => {
                 let _ = say.send(Ok(())); // whoever has gone away has ended the term
+                let mut acknowledging = Acknowledging::begin(&self.generation, &self.queue, &channel, settled);
                 let end = self.pass_on(&mut consumer, &deliveries).await;
-                self.account_for(&end);
+                let is_there = matches!(end, End::GivenUp | End::Cancelled);
+                if !is_there {
+                    acknowledging.break_off().await;
+                }
+                self.account_for(&end, &acknowledging);
                 self.ended.cancel();
-                if matches!(end, End::GivenUp | End::Cancelled) {
-                    self.acknowledged.until_passed_on().await;
+                if is_there {
+                    acknowledging.end().await;
                 }
                 self.generation.give_back(&channel, consumer).await;
                 if matches!(end, End::GivenUp) && self.generation.is_lost() {
-                    self.lose();
+                    self.lose(&acknowledging);
                 }
             }
             Err(NotConsumed { error, .. }) => {
@@ -103,7 +108,7 @@ impl Term {
         }
     }
 
-    fn account_for(&self, end: &End) {
+    fn account_for(&self, end: &End, acknowledging: &Acknowledging) {
         match end {
             End::GivenUp => {}
             End::Cancelled => {
@@ -113,16 +118,16 @@ impl Term {
             }
             End::Closed(why) => {
                 tracing::warn!(place = self.queue, "what was in hand comes again: {why}");
-                self.lose();
+                self.lose(acknowledging);
                 self.publisher.look_now();
             }
-            End::Lost => self.lose(),
+            End::Lost => self.lose(acknowledging),
         }
     }
 
     /// The broker never has more unsettled deliveries out, so no more acknowledgements can be lost.
-    fn lose(&self) {
-        let lost = self.acknowledged.count().min(self.room.events.into());
+    fn lose(&self, acknowledging: &Acknowledging) {
+        let lost = acknowledging.deliveries().min(self.room.events.into());
         self.publisher.tally.uncertain(lost);
     }
 }

@@ -62,6 +62,7 @@ contract! {
     owning:
         what_is_settled_is_gone_and_the_rest_comes_again_in_order,
         much_that_is_settled_just_before_a_place_is_given_up_does_not_come_again,
+        what_is_settled_at_once_does_not_come_again_and_what_is_not_does,
         no_more_is_in_hand_than_there_is_room,
         the_second_owner_stands_by_until_the_first_gives_up,
         the_second_owner_of_one_process_stands_by_too,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use refersion_relay_model::Class;
 use refersion_relay_queue::{Queue, Room};
 use tokio::time::timeout;
@@ -46,6 +47,27 @@ pub(crate) async fn much_that_is_settled_just_before_a_place_is_given_up_does_no
     let mut owned = relay.own(&work()).await;
     assert_eq!(bodies(&take(&mut owned, 1).await), ["100"]);
     nothing_comes(&mut owned).await;
+    owned.release().await;
+    relay.clean().await;
+}
+
+pub(crate) async fn what_is_settled_at_once_does_not_come_again_and_what_is_not_does<B: Backend>() {
+    let relay = B::start().await;
+    relay.store(&work(), crowd(0..300)).await;
+    let mut owned = relay.queue.own(work(), Room { events: 300 }).await.unwrap();
+    let mut in_hand = take(&mut owned, 300).await;
+    let (late, kept) = (in_hand.remove(200), in_hand.remove(100));
+    for settled in join_all(in_hand.into_iter().map(|delivery| delivery.settle(DELIVERED))).await {
+        settled.unwrap();
+    }
+    late.settle(DELIVERED).await.unwrap();
+
+    owned.release().await;
+
+    let mut owned = relay.own(&work()).await;
+    assert_eq!(bodies(&take(&mut owned, 1).await), ["100"]);
+    nothing_comes(&mut owned).await;
+    drop(kept);
     owned.release().await;
     relay.clean().await;
 }

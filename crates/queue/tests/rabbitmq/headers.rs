@@ -8,10 +8,10 @@ use refersion_relay_model::{AccountName, Class};
 use refersion_relay_queue::{Headers, Place, Settle};
 
 use crate::support::admin::{header_names, number};
-use crate::support::events::{event, later, other_work, work};
+use crate::support::events::{body, event, later, other_work, work};
 use crate::support::instance::EVERYTHING;
 use crate::support::rabbitmq::Relay;
-use crate::support::waiting::take;
+use crate::support::waiting::{take, take_one};
 
 #[tokio::test]
 async fn our_headers_survive_tiers_and_moves_and_those_of_the_broker_stay_behind() {
@@ -108,5 +108,38 @@ async fn what_the_broker_gave_up_on_at_the_intake_is_nobodys_whatever_it_claims(
     assert_eq!(death.dead_at, None, "nobody said when");
     let (_, again) = relay.browse(Class::Unrouted, EVERYTHING).await;
     assert_eq!(again[0].id, unrouted[0].id, "a letter keeps its id");
+    relay.clean().await;
+}
+
+#[tokio::test]
+async fn headers_of_strangers_that_fill_a_frame_of_the_broker_disturb_nobody() {
+    let relay = Relay::start().await;
+    let mut table = FieldTable::default();
+    table.insert("x-large".into(), AMQPValue::LongString("x".repeat(100 * 1024).into()));
+    let large = BasicProperties::default().with_headers(table);
+    relay.admin.publish(&relay.name("intake.acme"), "", b"to the intake", large.clone()).await;
+    relay.admin.publish("", &relay.work_queue("acme"), b"to the work queue", large.clone()).await;
+    relay.admin.publish("", &relay.name("dead.rejected"), b"to the dead", large).await;
+
+    let mut intake = relay.own(&Place::Intake).await;
+    let mut owned = relay.own(&work()).await;
+    let (first, second) = (take_one(&mut intake).await, take_one(&mut owned).await);
+    assert_eq!(
+        (body(&first.message), body(&second.message)),
+        ("to the intake".to_owned(), "to the work queue".to_owned())
+    );
+    for delivery in [first, second] {
+        let headers = Box::new(delivery.message.headers.clone());
+        delivery.settle(Settle::Move(other_work(), headers)).await.unwrap();
+    }
+    let (_, letters) = relay.browse(Class::Rejected, EVERYTHING).await;
+    assert_eq!(letters.iter().map(|letter| body(&letter.message)).collect::<Vec<_>>(), ["to the dead"]);
+    let mut moved = relay.own(&other_work()).await;
+    assert_eq!(take(&mut moved, 2).await.len(), 2);
+    assert!(!intake.ended().is_cancelled() && !owned.ended().is_cancelled());
+
+    intake.release().await;
+    owned.release().await;
+    moved.release().await;
     relay.clean().await;
 }

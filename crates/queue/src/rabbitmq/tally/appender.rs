@@ -117,7 +117,8 @@ impl Appender {
     }
 
     async fn connect(&self) -> Result<Connection, lapin::Error> {
-        let connection = connection::connect(&self.url, "tally").await.map_err(|error| io_error(error.to_string()))?;
+        let connection =
+            connection::connect_to_publish(&self.url, "tally").await.map_err(|error| io_error(error.to_string()))?;
         let names = &self.topology.names;
         let marked = mark(&connection, names, &names.tally_writer(&self.writer)).await;
         if marked.is_err() {

@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -140,22 +141,28 @@ impl Confirming {
         &'a self,
         messages: impl Iterator<Item = (K, &'a Address, &'a [u8], BasicProperties)>,
     ) -> impl Stream<Item = (K, Result<Confirmation, lapin::Error>)> + Unpin {
-        let publishing =
-            async move |(known, address, body, properties): (K, &'a Address, &'a [u8], BasicProperties)| {
-                let (exchange, key) = (address.exchange.as_str().into(), address.key.as_str().into());
-                let options = BasicPublishOptions::default();
+        let polled = Arc::new(AtomicUsize::new(0));
+        let publishing = |(known, address, body, properties): (K, &'a Address, &'a [u8], BasicProperties)| {
+            let (exchange, key) = (address.exchange.as_str().into(), address.key.as_str().into());
+            let (polled, options) = (polled.clone(), BasicPublishOptions::default());
+            async move {
+                polled.fetch_add(1, Ordering::Relaxed);
                 let confirm = match self.channel.basic_publish(exchange, key, options, body, properties).await {
                     Ok(confirm) => confirm.await,
                     Err(error) => Err(error),
                 };
                 (known, confirm)
-            };
+            }
+        };
         let mut confirms: FuturesUnordered<_> = messages.map(publishing).collect();
-        let mut answered = Vec::new();
+        let (all, mut answered) = (confirms.len(), Vec::new());
         {
             let _one_at_a_time = self.handing_over.lock().unwrap_or_else(PoisonError::into_inner);
-            while let Some(Some(answer)) = confirms.next().now_or_never() {
-                answered.push(answer);
+            // One look does not necessarily poll all of them.
+            while polled.load(Ordering::Relaxed) < all {
+                if let Some(Some(answer)) = confirms.next().now_or_never() {
+                    answered.push(answer);
+                }
             }
         }
         stream::iter(answered).chain(confirms)

@@ -62,10 +62,35 @@ pub(crate) struct NoText;
 
 /// `first_name`, `firstName`, `First Name`, `FIRSTNAME` and `$first_name` are one field, and so are `address.city` and
 /// `address_city`.
+///
+/// Asked for each wanted name and each key of each event, and nearly always answered by the first letter. So ASCII is
+/// compared byte by byte, up to the first character of either that is none: from there on by what Unicode calls a letter.
 pub(crate) fn is_same(one: &str, other: &str) -> bool {
-    let letters = |name| str::chars(name).filter(|c| !matches!(c, '_' | '-' | ' ' | '.' | '$') && !is_invisible(*c));
-    let folded = |name| letters(name).flat_map(char::to_lowercase);
-    folded(one).eq(folded(other))
+    let (mut one, mut other) = (one, other);
+    loop {
+        (one, other) = (one.trim_start_matches(is_between), other.trim_start_matches(is_between));
+        match (one.as_bytes().first(), other.as_bytes().first()) {
+            (None, None) => return true,
+            (Some(a), Some(b)) if a.is_ascii() && b.is_ascii() => {
+                if !a.eq_ignore_ascii_case(b) {
+                    return false;
+                }
+                (one, other) = (&one[1..], &other[1..]);
+            }
+            (Some(a), None) | (None, Some(a)) if a.is_ascii() => return false,
+            _ => return letters(one).eq(letters(other)),
+        }
+    }
+}
+
+/// What people write between the words of a name.
+fn is_between(c: char) -> bool {
+    matches!(c, '_' | '-' | ' ' | '.' | '$')
+}
+
+/// The letters of a name in lower case, without what is between words and what cannot be seen.
+fn letters(name: &str) -> impl Iterator<Item = char> {
+    name.chars().filter(|c| !is_between(*c) && !is_invisible(*c)).flat_map(char::to_lowercase)
 }
 
 /// Whether a value says as little as one that is missing. PHP writes `[]` for an object without fields, and `false` for
@@ -96,6 +121,7 @@ pub(crate) fn scalar(value: &Value) -> Option<Cow<'_, str>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -123,6 +149,39 @@ mod tests {
             assert!(is_same("firstName", key), "{key}");
         }
         assert!(!is_same("firstName", "firstNames") && !is_same("firstName", "first") && !is_same("name", "firstName"));
+    }
+
+    /// The rule without anything that makes it quick.
+    fn is_same_by_the_rule(one: &str, other: &str) -> bool {
+        let letters = |name: &str| {
+            let kept = name.chars().filter(|c| !"_- .$".contains(*c) && !is_invisible(*c));
+            kept.flat_map(char::to_lowercase).collect::<String>()
+        };
+        letters(one) == letters(other)
+    }
+
+    /// Names that are often the same: few letters, with what is left out, and letters that become others or several in
+    /// lower case, among them two that become ASCII.
+    fn name() -> impl Strategy<Value = String> {
+        proptest::string::string_regex("[aAkKsSi_\\-. $\u{e4}\u{c4}\u{3a3}\u{3c3}\u{3c2}\u{130}\u{212a}\u{17f}\u{307}\u{ad}\u{feff}\u{df}\u{1e9e}]{0,6}")
+            .unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn names_are_compared_by_the_rule_however_quickly(
+            one in name(), other in name(), any in ".*", another in ".*"
+        ) {
+            for (one, other) in [(&one, &other), (&any, &another), (&one, &any), (&any, &any)] {
+                prop_assert_eq!(is_same(one, other), is_same_by_the_rule(one, other), "{:?}, {:?}", one, other);
+                let shouted = other.to_uppercase();
+                prop_assert_eq!(is_same(other, &shouted), is_same_by_the_rule(other, &shouted), "{:?}", shouted);
+                let spelt = other.chars().flat_map(|c| ['_', c]).collect::<String>();
+                prop_assert!(is_same(other, &spelt), "{:?}", spelt);
+            }
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use refersion_relay_refersion::{Calls, Ended, Failure};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::limit::Sign;
+use crate::limit::{Begun, Sign};
 use crate::lookout::Lookout;
 use crate::roster::Desk;
 
@@ -43,9 +43,7 @@ enum Purpose {
 /// The last call.
 #[derive(Clone, Copy)]
 struct Call {
-    began: Instant,
-    /// How many could call then, this attempt among them.
-    beside: usize,
+    begun: Begun,
     /// Whether it was answered properly; `None` before it has ended.
     proper: Option<bool>,
 }
@@ -65,7 +63,7 @@ impl Attempt {
 
     fn new(lookout: Arc<Lookout>, purpose: Purpose) -> Self {
         let began = Instant::now();
-        let call = Mutex::new(Call { began, beside: 0, proper: None });
+        let call = Mutex::new(Call { begun: Begun::alone(began), proper: None });
         Self { lookout, purpose, began, call, off: CancellationToken::new(), why: OnceLock::new() }
     }
 
@@ -99,34 +97,36 @@ impl Attempt {
 #[async_trait]
 impl Calls for Attempt {
     async fn begin(&self) {
-        let mut beside = 0;
-        if let Purpose::Event { desk, leave, until } = &self.purpose {
-            let waited = leave.run_until_cancelled(timeout_at(*until, desk.turnstile.turn())).await;
-            let goes_on = match waited {
-                Some(Ok(false)) => true,
-                Some(Ok(true)) => desk.gate.paused().is_none() && !self.lookout.is_out(),
-                Some(Err(_)) => return self.call_off(CalledOff::Late).await,
-                None => false,
-            };
-            if !goes_on {
-                return self.call_off(CalledOff::Elsewhere).await;
+        let begun = match &self.purpose {
+            Purpose::Event { desk, leave, until } => {
+                let waited = leave.run_until_cancelled(timeout_at(*until, desk.turnstile.turn())).await;
+                let goes_on = match waited {
+                    Some(Ok(false)) => true,
+                    Some(Ok(true)) => desk.gate.paused().is_none() && !self.lookout.is_out(),
+                    Some(Err(_)) => return self.call_off(CalledOff::Late).await,
+                    None => false,
+                };
+                if !goes_on {
+                    return self.call_off(CalledOff::Elsewhere).await;
+                }
+                if *until <= Instant::now() {
+                    return self.call_off(CalledOff::Late).await;
+                }
+                desk.turnstile.begins()
             }
-            if *until <= Instant::now() {
-                return self.call_off(CalledOff::Late).await;
-            }
-            beside = desk.turnstile.in_use();
-        }
-        *self.call() = Call { began: Instant::now(), beside, proper: None };
+            Purpose::Keys | Purpose::Probe => Begun::alone(Instant::now()),
+        };
+        *self.call() = Call { begun, proper: None };
     }
 
     fn ended(&self, ended: Ended<'_>) {
-        let Call { began, beside, .. } = {
+        let Call { begun, .. } = {
             let mut call = self.call();
             call.proper = Some(ended.proper);
             *call
         };
         if ended.proper {
-            self.lookout.answered(began);
+            self.lookout.answered(begun.at);
         }
         if let Purpose::Event { desk, .. } = &self.purpose {
             let sign = match ended.failure {
@@ -136,7 +136,7 @@ impl Calls for Attempt {
                 _ if !ended.proper => Sign::Poor,
                 _ => Sign::Good,
             };
-            desk.turnstile.ended(ended.operation, (began, beside), sign);
+            desk.turnstile.ended(ended.operation, begun, sign);
         }
     }
 }

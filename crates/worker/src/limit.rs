@@ -20,7 +20,9 @@ const BACK_OFF: f64 = 0.5;
 /// How many calls of an account may be in flight: as many as Refersion takes without becoming slower, and never more than
 /// the ceiling. Pure: the clock is passed in.
 ///
-/// It doubles with each round trip until the first bad sign, then grows by about one for each, as long as it is used.
+/// It doubles with each round trip until the first bad sign, then grows by about one for each, as long as it is used: a
+/// call that ended well counts if at any moment of it all that was allowed was in use. Whether it still is when the call
+/// ends says nothing: of calls that are answered together the first makes room, and the others find it empty.
 /// Bad signs take a part of it, once for each round trip. It is never below one. A Refersion that has become slower for
 /// good looks like a queue until only a few calls are left; what those take is what calls are compared with from then on.
 #[derive(Debug)]
@@ -31,7 +33,28 @@ pub(crate) struct Limit {
     doubling: bool,
     /// When it was reduced. Calls that began before say nothing about what it is now.
     reduced: Option<Instant>,
+    /// How many calls have begun.
+    begun: u64,
+    /// How many had when all that was allowed was last seen in use.
+    used_up: u64,
     latencies: [Option<Latency>; Operation::ALL.len()],
+}
+
+/// How a call began, for the limit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begun {
+    pub(crate) at: Instant,
+    /// Of all calls of the limit, from 1.
+    number: u64,
+    /// Calls under way then, it among them.
+    in_flight: usize,
+}
+
+impl Begun {
+    /// Outside of any limit.
+    pub(crate) fn alone(at: Instant) -> Self {
+        Self { at, number: 0, in_flight: 1 }
+    }
 }
 
 /// How a call ended, for the limit.
@@ -59,7 +82,15 @@ impl Limit {
     /// `ceiling`: at least one.
     pub(crate) fn new(ceiling: usize) -> Self {
         let ceiling = as_f64(ceiling.max(1));
-        Self { ceiling, current: FIRST.min(ceiling), doubling: true, reduced: None, latencies: [None; _] }
+        Self {
+            ceiling,
+            current: FIRST.min(ceiling),
+            doubling: true,
+            reduced: None,
+            begun: 0,
+            used_up: 0,
+            latencies: [None; _],
+        }
     }
 
     /// As many calls may be in flight now.
@@ -75,23 +106,25 @@ impl Limit {
         (self.current, self.doubling, self.reduced) = (1.0, true, Some(now));
     }
 
-    /// A call that began at `began` took so long. `in_flight`: calls under way when it began or when it ended, whichever
-    /// are more, it among them.
-    pub(crate) fn ended(
-        &mut self,
-        operation: Operation,
-        (began, now): (Instant, Instant),
-        sign: Sign,
-        in_flight: usize,
-    ) {
+    /// A call begins. `in_flight`: calls under way now, it among them.
+    pub(crate) fn begins(&mut self, now: Instant, in_flight: usize) -> Begun {
+        self.begun += 1;
+        self.looks(in_flight);
+        Begun { at: now, number: self.begun, in_flight }
+    }
+
+    /// A call has ended. `in_flight`: calls under way still, it among them.
+    pub(crate) fn ended(&mut self, operation: Operation, call: Begun, now: Instant, sign: Sign, in_flight: usize) {
+        self.looks(in_flight);
+        let Begun { at: began, number, in_flight: then } = call;
         match sign {
             Sign::Bad => self.reduce(began, now, BACK_OFF),
             Sign::Poor => self.reduce(began, now, EASE_OFF),
-            Sign::Good if self.is_slower(operation, now.saturating_duration_since(began), in_flight) => {
+            Sign::Good if self.is_slower(operation, now.saturating_duration_since(began), in_flight.max(then)) => {
                 self.reduce(began, now, EASE_OFF);
             }
             // What is not used may be far too much, and nobody would know.
-            Sign::Good if self.allowed() <= in_flight => {
+            Sign::Good if self.is_of_now(began) && number <= self.used_up => {
                 self.current += if self.doubling { 1.0 } else { 1.0 / self.current };
                 self.current = self.current.min(self.ceiling);
             }
@@ -99,12 +132,23 @@ impl Limit {
         }
     }
 
+    fn looks(&mut self, in_flight: usize) {
+        if self.allowed() <= in_flight {
+            self.used_up = self.begun;
+        }
+    }
+
     fn reduce(&mut self, began: Instant, now: Instant, to: f64) {
-        if self.reduced.is_none_or(|reduced| reduced <= began) {
+        if self.is_of_now(began) {
             self.doubling = false;
             self.current = (self.current * to).max(1.0);
             self.reduced = Some(now);
         }
+    }
+
+    /// Whether a call began after what the limit is now was decided.
+    fn is_of_now(&self, began: Instant) -> bool {
+        self.reduced.is_none_or(|reduced| reduced <= began)
     }
 
     /// Takes a call's time into account, and returns whether the operation has become slower. Operations are compared with
@@ -128,6 +172,8 @@ fn as_f64(count: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
 
     const OPERATION: Operation = Operation::New;
@@ -139,8 +185,8 @@ mod tests {
         workers: usize,
         /// What one call takes a worker, in milliseconds.
         ms: u64,
-        /// Calls under way: when they began, what is left to be done for them, and how many there were then.
-        calls: Vec<(Instant, u64, usize)>,
+        /// Calls under way, and what is left to be done for them.
+        calls: Vec<(Begun, u64)>,
         done: u64,
     }
 
@@ -152,33 +198,53 @@ mod tests {
         /// Runs for so many seconds, with as many calls as are wanted and allowed. Returns the least and the most that
         /// was allowed in the second half.
         fn run(&mut self, seconds: u64, wanted: usize) -> (usize, usize) {
+            self.pass(seconds * 500, wanted);
             let (mut least, mut most) = (usize::MAX, 0);
-            for step in 0..seconds * 1_000 {
-                while self.calls.len() < self.limit.allowed().min(wanted) {
-                    self.calls.push((self.now, self.ms, self.calls.len() + 1));
-                }
-                self.now += Duration::from_millis(1);
-                for (_, left, _) in self.calls.iter_mut().take(self.workers) {
-                    *left -= 1;
-                }
-                while let Some(index) = self.calls.iter().position(|(_, left, _)| *left == 0) {
-                    let in_flight = self.calls.len();
-                    let (began, _, then) = self.calls.remove(index);
-                    self.limit.ended(OPERATION, (began, self.now), Sign::Good, in_flight.max(then));
-                    self.done += 1;
-                }
-                if seconds * 500 < step {
-                    (least, most) = (least.min(self.limit.allowed()), most.max(self.limit.allowed()));
-                }
+            for _ in 0..seconds * 500 {
+                self.pass(1, wanted);
+                (least, most) = (least.min(self.limit.allowed()), most.max(self.limit.allowed()));
             }
             (least, most)
         }
+
+        /// As many begin as are wanted and allowed.
+        fn begin(&mut self, wanted: usize) {
+            while self.calls.len() < self.limit.allowed().min(wanted) {
+                self.calls.push((self.limit.begins(self.now, self.calls.len() + 1), self.ms));
+            }
+        }
+
+        /// So many milliseconds pass.
+        fn pass(&mut self, steps: u64, wanted: usize) {
+            for _ in 0..steps {
+                self.begin(wanted);
+                self.now += Duration::from_millis(1);
+                for (_, left) in self.calls.iter_mut().take(self.workers) {
+                    *left -= 1;
+                }
+                while let Some(index) = self.calls.iter().position(|(_, left)| *left == 0) {
+                    let in_flight = self.calls.len();
+                    let (begun, _) = self.calls.remove(index);
+                    self.limit.ended(OPERATION, begun, self.now, Sign::Good, in_flight);
+                    self.done += 1;
+                }
+            }
+        }
     }
 
-    /// A call that took so many milliseconds and ends now.
-    fn end(limit: &mut Limit, now: Instant, ms: u64, sign: Sign) {
-        let in_flight = limit.allowed();
-        limit.ended(OPERATION, (now.checked_sub(Duration::from_millis(ms)).unwrap(), now), sign, in_flight);
+    /// As many calls as are allowed begin, and all are answered together after so many milliseconds. The next can begin
+    /// then. Returns how many there were.
+    fn round(limit: &mut Limit, now: &mut Instant, ms: u64, sign: impl Fn(usize) -> Sign) -> usize {
+        let calls: Vec<_> = (1..=limit.allowed()).map(|in_flight| limit.begins(*now, in_flight)).collect();
+        *now += Duration::from_millis(ms);
+        for (call, begun) in calls.iter().enumerate() {
+            limit.ended(OPERATION, *begun, *now, sign(call), calls.len() - call);
+        }
+        calls.len()
+    }
+
+    const fn always(sign: Sign) -> impl Fn(usize) -> Sign {
+        move |_| sign
     }
 
     fn at_most(ceiling: usize, limit: f64) -> Limit {
@@ -188,12 +254,55 @@ mod tests {
     #[test]
     fn a_refersion_that_answers_at_once_gets_the_ceiling_at_once() {
         let mut limit = Limit::new(32);
-        let now = Instant::now();
-        (0..28).for_each(|_| end(&mut limit, now, 1, Sign::Good));
-        assert_eq!(limit.allowed(), 32);
-        (0..1_000).for_each(|_| end(&mut limit, now, 1, Sign::Good));
-        assert_eq!(limit.allowed(), 32);
+        let mut now = Instant::now();
+        let rounds: Vec<_> = (0..50).map(|_| round(&mut limit, &mut now, 1, always(Sign::Good))).collect();
+        assert_eq!(rounds[..4], [4, 8, 16, 32]);
+        assert!(rounds[4..].iter().all(|calls| *calls == 32), "{rounds:?}");
         assert_eq!((Limit::new(1).allowed(), Limit::new(0).allowed()), (1, 1));
+    }
+
+    #[test]
+    fn it_doubles_with_each_round_trip_though_the_answers_come_together() {
+        let mut server = Server::new(256, 1_000, 200);
+        let mut rounds = Vec::new();
+        for _ in 0..8 {
+            server.begin(1_000);
+            rounds.push(server.calls.len());
+            server.pass(200, 1_000);
+        }
+        assert_eq!(rounds, [4, 8, 16, 32, 64, 128, 256, 256], "whoever waits begins after all answers");
+
+        let mut limit = Limit::new(256);
+        let mut now = Instant::now();
+        let mut calls = (1..=4).map(|in_flight| limit.begins(now, in_flight)).collect::<VecDeque<_>>();
+        let mut rounds = Vec::new();
+        for _ in 0..8 {
+            rounds.push(calls.len());
+            now += Duration::from_millis(200);
+            for _ in 0..calls.len() {
+                let in_flight = calls.len();
+                let begun = calls.pop_front().unwrap();
+                limit.ended(OPERATION, begun, now, Sign::Good, in_flight);
+                while calls.len() < limit.allowed() {
+                    calls.push_back(limit.begins(now, calls.len() + 1));
+                }
+            }
+        }
+        assert_eq!(rounds, [4, 8, 16, 32, 64, 128, 256, 256], "whoever waits begins after each answer");
+    }
+
+    #[test]
+    fn as_many_calls_as_were_allowed_at_first_let_it_grow_once() {
+        let mut limit = Limit::new(256);
+        let mut now = Instant::now();
+        for _ in 0..10 {
+            let calls: Vec<_> = (1..=4).map(|in_flight| limit.begins(now, in_flight)).collect();
+            now += Duration::from_millis(200);
+            calls.iter().rev().enumerate().for_each(|(ended, begun)| {
+                limit.ended(OPERATION, *begun, now, Sign::Good, 4 - ended);
+            });
+        }
+        assert_eq!(limit.allowed(), 8);
     }
 
     #[test]
@@ -226,34 +335,30 @@ mod tests {
     #[test]
     fn no_answer_takes_half_of_it_once_for_each_round_trip_and_leave_one() {
         let mut limit = at_most(100, 64.0);
-        let start = Instant::now() + Duration::from_mins(1);
-        (0..64).for_each(|_| end(&mut limit, start, 100, Sign::Bad));
+        let mut now = Instant::now();
+        round(&mut limit, &mut now, 100, always(Sign::Bad));
         assert_eq!(limit.allowed(), 32, "they were all in flight together");
-        for round in 1..20 {
-            end(&mut limit, start + round * Duration::from_millis(200), 100, Sign::Bad);
+        for _ in 0..19 {
+            round(&mut limit, &mut now, 100, always(Sign::Bad));
         }
         assert_eq!(limit.allowed(), 1);
-        end(&mut limit, start + Duration::from_secs(10), 100, Sign::Good);
+        round(&mut limit, &mut now, 100, always(Sign::Good));
         assert_eq!(limit.allowed(), 2, "one more for one round trip");
     }
 
     #[test]
     fn a_refersion_that_fails_now_and_then_gets_several_calls_all_the_same() {
         let mut limit = at_most(32, 32.0);
-        let mut now = Instant::now() + Duration::from_mins(1);
+        let mut now = Instant::now();
         let mut least = usize::MAX;
-        for round in 0..1_000 {
-            now += Duration::from_millis(50);
-            for call in 0..limit.allowed() {
-                let sign = if (round * 7 + call) % 5 == 0 { Sign::Poor } else { Sign::Good };
-                end(&mut limit, now, 50, sign);
-            }
+        for number in 0..1_000 {
+            let sign = |call| if (number * 7 + call) % 5 == 0 { Sign::Poor } else { Sign::Good };
+            round(&mut limit, &mut now, 50, sign);
             least = least.min(limit.allowed());
         }
         assert!(4 <= least && limit.allowed() <= 16, "{least}, {}", limit.allowed());
         for _ in 0..40 {
-            now += Duration::from_millis(50);
-            (0..limit.allowed()).for_each(|_| end(&mut limit, now, 50, Sign::Poor));
+            round(&mut limit, &mut now, 50, always(Sign::Poor));
         }
         assert_eq!(limit.allowed(), 1, "and one that fails always is left alone soon");
     }
@@ -261,10 +366,12 @@ mod tests {
     #[test]
     fn it_grows_by_one_for_each_round_trip_after_a_bad_sign() {
         let mut limit = at_most(100, 10.0);
-        let now = Instant::now() + Duration::from_mins(1);
-        (0..10).for_each(|_| end(&mut limit, now, 100, Sign::Good));
+        let mut now = Instant::now();
+        round(&mut limit, &mut now, 100, always(Sign::Good));
         assert!((10..=11).contains(&limit.allowed()), "{}", limit.allowed());
-        (0..100).for_each(|_| end(&mut limit, now, 100, Sign::Good));
+        for _ in 0..7 {
+            round(&mut limit, &mut now, 100, always(Sign::Good));
+        }
         assert!((16..=19).contains(&limit.allowed()), "{}", limit.allowed());
     }
 
@@ -276,7 +383,8 @@ mod tests {
             for (operation, ms) in [(Operation::New, 50), (Operation::Search, 900)] {
                 now += Duration::from_millis(1);
                 let began = now.checked_sub(Duration::from_millis(ms)).unwrap();
-                limit.ended(operation, (began, now), Sign::Good, 32);
+                let call = limit.begins(began, 32);
+                limit.ended(operation, call, now, Sign::Good, 32);
             }
         }
         assert_eq!(limit.allowed(), 32);
@@ -285,12 +393,16 @@ mod tests {
     #[test]
     fn a_return_from_an_outage_begins_anew() {
         let mut limit = at_most(32, 1.0);
-        let now = Instant::now() + Duration::from_mins(1);
+        let mut now = Instant::now();
+        let hung = [limit.begins(now, 1), limit.begins(now, 2), limit.begins(now, 3)];
+        now += Duration::from_secs(9);
         limit.restart(now);
-        end(&mut limit, now + Duration::from_secs(1), 10_000, Sign::Bad);
-        assert_eq!(limit.allowed(), 1, "what hung through the outage says nothing");
-        let now = now + Duration::from_secs(2);
-        (0..31).for_each(|_| end(&mut limit, now, 10, Sign::Good));
-        assert_eq!(limit.allowed(), 32);
+        now += Duration::from_secs(1);
+        for (begun, sign) in hung.into_iter().zip([Sign::Bad, Sign::Good, Sign::Good]) {
+            limit.ended(OPERATION, begun, now, sign, 3);
+            assert_eq!(limit.allowed(), 1, "what hung through the outage says nothing");
+        }
+        let rounds: Vec<_> = (0..6).map(|_| round(&mut limit, &mut now, 10, always(Sign::Good))).collect();
+        assert_eq!(rounds, [1, 2, 4, 8, 16, 32]);
     }
 }

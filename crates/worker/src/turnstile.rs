@@ -9,7 +9,7 @@ use refersion_relay_telemetry::{Counted, Metrics};
 use tokio::sync::{Mutex as Line, Notify, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-use crate::limit::{Limit, Sign};
+use crate::limit::{Begun, Limit, Sign};
 use crate::pace::Pace;
 
 /// The longest that a call takes by far. More calls than a bounded rate lets begin in this time are never needed.
@@ -85,16 +85,18 @@ impl Turnstile {
         }
     }
 
-    /// How many may call now.
-    pub(crate) fn in_use(&self) -> usize {
-        self.lock().in_use
+    /// A call begins now, of somebody who has a [`Permit`].
+    pub(crate) fn begins(&self) -> Begun {
+        let mut state = self.lock();
+        let in_use = state.in_use;
+        state.limit.begins(Instant::now(), in_use)
     }
 
-    /// A call has ended that began at `began`, when so many could call.
-    pub(crate) fn ended(&self, operation: Operation, (began, then): (Instant, usize), sign: Sign) {
+    /// A call has ended.
+    pub(crate) fn ended(&self, operation: Operation, begun: Begun, sign: Sign) {
         let mut state = self.lock();
-        let in_use = state.in_use.max(then);
-        state.limit.ended(operation, (began, Instant::now()), sign, in_use);
+        let in_use = state.in_use;
+        state.limit.ended(operation, begun, Instant::now(), sign, in_use);
         self.adjust(&mut state);
     }
 
@@ -164,8 +166,9 @@ mod tests {
         Turnstile::new(name, ceiling, NonZeroU32::new(rate), Metrics::new())
     }
 
+    /// A call of somebody inside, which takes no time.
     fn end(turnstile: &Turnstile, sign: Sign) {
-        turnstile.ended(Operation::New, (Instant::now(), 0), sign);
+        turnstile.ended(Operation::New, turnstile.begins(), sign);
     }
 
     /// Takes whatever is to be had.
@@ -183,6 +186,7 @@ mod tests {
         let mut inside = take(&turnstile);
         assert_eq!(inside.len(), 4);
         end(&turnstile, Sign::Good);
+        tokio::time::advance(Duration::from_secs(1)).await;
         end(&turnstile, Sign::Good);
         inside.extend(take(&turnstile));
         assert_eq!(inside.len(), 5, "it grows only while it is used");

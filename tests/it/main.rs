@@ -27,6 +27,7 @@ mod order;
 mod outage;
 mod outputs;
 mod pacing;
+mod papers;
 mod payloads;
 mod privacy;
 mod proxy;

@@ -1,4 +1,5 @@
-//! README.md's way from nothing to the first event, followed to the letter; and `init` in its other ways.
+//! The ways from nothing to the first event, of README.md and docs/configuration.md, followed to the letter; and `init` in its
+//! other ways.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,17 +11,42 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-const README: &str = include_str!("../../README.md");
+/// A section of a page that a machine can follow.
+struct Section(&'static str);
 
-/// The command of the section "Run it" that has this in it, with the lines that go on with it.
-fn documented(part: &str) -> String {
-    let (_, section) = README.split_once("\n## Run it\n").expect("a section on running it");
-    let (section, _) = section.split_once("\n## ").expect("a section after it");
-    let blocks = section.split("```").skip(1).step_by(2);
-    let lines: Vec<_> = blocks.flat_map(str::lines).collect();
-    let first = lines.iter().position(|line| line.contains(part)).unwrap_or_else(|| panic!("{part} is documented"));
-    let more = lines[first..].iter().take_while(|line| line.ends_with('\\')).count();
-    lines[first..=first + more].join("\n")
+/// Writes a configuration by hand.
+const RUN_IT: (&str, &str) = (include_str!("../../README.md"), "Run it");
+
+/// Has `init` write it.
+const MAKE_ONE: (&str, &str) = (include_str!("../../docs/configuration.md"), "How do I make one?");
+
+impl Section {
+    fn of((page, heading): (&'static str, &str)) -> Self {
+        let (_, section) = page.split_once(&format!("\n## {heading}\n")).expect("the section");
+        let (section, _) = section.split_once("\n## ").expect("a section after it");
+        Self(section)
+    }
+
+    /// Its blocks of code, each with its language in the first line.
+    fn blocks(&self) -> impl Iterator<Item = &'static str> {
+        self.0.split("```").skip(1).step_by(2)
+    }
+
+    /// Its only block in a language.
+    fn block(&self, language: &str) -> &'static str {
+        let mut blocks = self.blocks().filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n'));
+        let block = blocks.next().unwrap_or_else(|| panic!("a block in {language}"));
+        assert_eq!(blocks.next(), None, "one block in {language}");
+        block
+    }
+
+    /// Its command that has this in it, with the lines that go on with it.
+    fn command(&self, part: &str) -> String {
+        let lines: Vec<_> = self.blocks().flat_map(str::lines).collect();
+        let first = lines.iter().position(|line| line.contains(part)).unwrap_or_else(|| panic!("{part} is documented"));
+        let more = lines[first..].iter().take_while(|line| line.ends_with('\\')).count();
+        lines[first..=first + more].join("\n")
+    }
 }
 
 /// A machine that has nothing but the program.
@@ -55,6 +81,23 @@ impl Machine {
         self.shell(line).output().await.expect("bash is there").into()
     }
 
+    /// Checks and starts it as a section says, and sends the first event as it says. Returns what the sender was answered.
+    async fn follow(&self, section: &Section) -> (Relay, String) {
+        let check = self.run(&section.command("check --config")).await;
+        assert_eq!(check.code, Some(0), "{check:?}");
+        let last = check.stdout.lines().last().expect("a line");
+        assert!(last.starts_with("0 failed, 0 warnings, "), "{check:?}");
+
+        let relay = Relay::launch_as(self.shell(&format!("exec {}", section.command("run --config"))));
+        relay.until_ready().await;
+        let curl = section.command("curl ");
+        assert!(curl.contains("http://127.0.0.1:8080"), "{curl}");
+        let answer = self.run(&curl.replace("127.0.0.1:8080", &relay.door().to_string())).await;
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+        eventually("it is there", || async { self.refersion.statuses("peter@example.com") == ["PENDING"] }).await;
+        (relay, answer.stdout)
+    }
+
     fn mode(&self, path: &str) -> u32 {
         fs::metadata(self.path().join(path)).expect("it is there").permissions().mode() & 0o777
     }
@@ -62,10 +105,23 @@ impl Machine {
 
 #[tokio::test]
 async fn the_way_from_nothing_to_the_first_event_works_as_it_is_written() {
-    let machine = Machine::new().await;
+    let (machine, section) = (Machine::new().await, Section::of(RUN_IT));
+    fs::write(machine.path().join("relay.toml"), section.block("toml")).expect("written");
+    fs::write(machine.path().join("acme-secret-key"), "sec_1\n").expect("written");
+    assert!(section.0.contains("`chmod 600 acme-secret-key`"));
+    assert_eq!(machine.run("chmod 600 acme-secret-key").await.code, Some(0));
+
+    let (_relay, answer) = machine.follow(&section).await;
+
+    assert_eq!(answer, section.block("text"));
+}
+
+#[tokio::test]
+async fn the_way_by_init_works_as_it_is_written() {
+    let (machine, section) = (Machine::new().await, Section::of(MAKE_ONE));
     fs::write(machine.path().join("the-secret-key"), "sec_1\n").expect("written");
 
-    let init = machine.run(&documented("init --account")).await;
+    let init = machine.run(&section.command("init --account")).await;
     assert_eq!(init.code, Some(0), "{init:?}");
     assert_eq!(
         ["relay.toml", "secrets", "secrets/acme-secret-key"].map(|path| machine.mode(path)),
@@ -75,27 +131,19 @@ async fn the_way_from_nothing_to_the_first_event_works_as_it_is_written() {
     let made = fs::read_to_string(machine.path().join("relay.toml")).expect("it is there");
     let key = fs::read_to_string(machine.path().join("secrets/acme-write-key")).expect("it is there");
     assert!(!made.contains("sec_1") && !made.contains(key.trim()) && key.trim().len() == 32, "{made}");
+    assert!(init.stdout.contains("/v1/identify"), "{init:?}");
 
-    let check = machine.run(&documented("check --config")).await;
-    assert_eq!(check.code, Some(0), "{check:?}");
-    let last = check.stdout.lines().last().expect("a line");
-    assert!(last.starts_with("0 failed, 0 warnings, "), "{check:?}");
+    let (_relay, answer) = machine.follow(&section).await;
 
-    let relay = Relay::launch_as(machine.shell(&format!("exec {}", documented("run --config"))));
-    relay.until_ready().await;
-    let curl = documented("curl -u");
-    assert!(init.stdout.contains("/v1/identify") && curl.contains("http://127.0.0.1:8080"), "{curl}");
-    let answer = machine.run(&curl.replace("127.0.0.1:8080", &relay.door().to_string())).await;
-    let printed = README.contains(answer.stdout.trim());
-    assert!(answer.code == Some(0) && answer.stdout.contains("true") && printed, "{answer:?}");
-    eventually("it is there", || async { machine.refersion.statuses("peter@example.com") == ["PENDING"] }).await;
+    let printed = section.0.contains(answer.trim());
+    assert!(answer.contains("true") && printed, "{answer}");
 }
 
 #[tokio::test]
 async fn nothing_is_overwritten() {
     let machine = Machine::new().await;
     fs::write(machine.path().join("the-secret-key"), "sec_1").expect("written");
-    let command = documented("init --account");
+    let command = Section::of(MAKE_ONE).command("init --account");
     assert_eq!(machine.run(&command).await.code, Some(0));
     let files = ["relay.toml", "secrets/acme-secret-key", "secrets/acme-write-key"];
     let before = files.map(|file| fs::read(machine.path().join(file)).expect("it is there"));

@@ -1,6 +1,6 @@
-/// One key. A new one goes in here, into README.md and into what `check --json` calls `effective`.
+/// One key. A new one goes in here, into docs/configuration.md and into what `check --json` calls `effective`.
 pub(super) struct Key {
-    /// `section.key`, as README.md has it.
+    /// `section.key`, as docs/configuration.md has it.
     pub(super) name: &'static str,
     /// A value in TOML that is not the default. `BROKER`, `REFERSION`, `PREFIX` and `FOLDER` are replaced.
     pub(super) value: &'static str,

@@ -60,7 +60,7 @@ const FORMS: &[(&str, &str)] = &[
 /// The form of a key, as `queue.prefix` or `account.name`.
 pub(super) fn form(key: &str) -> &'static str {
     let known = FORMS.iter().find(|(name, _)| *name == key).map(|(_, form)| *form);
-    known.unwrap_or("as README.md and relay.example.toml have it")
+    known.unwrap_or("as docs/configuration.md and relay.example.toml have it")
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! `docs/integrate.md`, followed to the letter: its commands, and what it says they print.
+//! `docs/senders.md`, followed to the letter: its commands, and what it says they print.
 
 use refersion_relay_tests::{Config, Refersion, Relay, eventually};
 use tokio::process::Command;
 
-const PAGE: &str = include_str!("../../docs/integrate.md");
+const PAGE: &str = include_str!("../../docs/senders.md");
 
 /// Each command of the page with what it prints.
 fn examples() -> Vec<(&'static str, &'static str)> {

@@ -27,6 +27,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// An event is some hundred small allocations, on several threads.
+#[cfg(all(feature = "jemalloc", target_os = "linux"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,

@@ -6,6 +6,7 @@ mod lines;
 mod reader;
 mod rejects;
 mod tally;
+mod window;
 
 use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use refersion_relay_model::{DeadReason, ParseError};
 use refersion_relay_queue::{Backoff, BrokerState, Message, Place, Queue};
 use refersion_relay_telemetry::Metrics;
 use serde_json::json;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +36,7 @@ use lines::{Line, Lines, Text, Unusable};
 use reader::{Chunk, Fault};
 use rejects::{BadText, Rejects};
 use tally::{Fate, Tally};
+use window::{Batch, Window};
 
 use super::up;
 
@@ -56,38 +59,20 @@ pub(super) async fn run(settings: &Settings, args: &EnqueueArgs) -> Result<(), E
 
     let (size, keep) = (lines.size(), rejects.keeps());
     let mut enqueue = Enqueue {
-        queue: queue.clone(),
         account,
         rejects,
-        pace: Pace::new(args.rate),
         size,
         begin: Instant::now(),
         progress: Progress::start("enqueue", size.map(|size| size / BYTES_PER_LINE)).after(args.skip),
+        said: None,
         tally: Tally::after(args.skip),
+        is_cut_off: false,
     };
     // Small chunks keep a low rate even.
     let chunk_lines =
         args.rate.map_or(usize::MAX, |rate| usize::try_from(rate.get().div_ceil(10)).unwrap_or(usize::MAX));
-    let mut chunks = reader::read(lines, args.skip, chunk_lines, keep);
-    let mut failed = None;
-    while let Some(chunk) = tokio::select! {
-        biased;
-        () = stop.stop.cancelled() => None,
-        chunk = chunks.recv() => chunk,
-    } {
-        match chunk {
-            Ok(chunk) => {
-                if let Err(error) = enqueue.chunk(chunk, &stop.stop).await {
-                    failed = Some(Failure::Stored(error));
-                    break;
-                }
-            }
-            Err(fault) => {
-                failed = Some(Failure::Read(fault));
-                break;
-            }
-        }
-    }
+    let chunks = reader::read(lines, args.skip, chunk_lines, keep);
+    let failed = enqueue.all(chunks, Pace::new(args.rate), &queue, &stop.stop).await;
     let Enqueue { progress, tally, begin, .. } = enqueue;
     progress.end();
     queue.close().await;
@@ -181,34 +166,118 @@ fn account(settings: &Settings, args: &EnqueueArgs) -> Result<Arc<AccountDoor>, 
 }
 
 struct Enqueue {
-    queue: Arc<dyn Queue>,
     account: Arc<AccountDoor>,
     rejects: Rejects,
-    pace: Pace,
     size: Option<u64>,
     begin: Instant,
     progress: Progress,
+    /// What the queue was last said to be, until it is up.
+    said: Option<Discriminant<BrokerState>>,
     tally: Tally,
+    /// Whether a line is not durable and never will be: nothing behind it counts.
+    is_cut_off: bool,
+}
+
+/// What is known of a chunk beside its events.
+struct Sifted {
+    fates: Vec<(u64, Fate)>,
+    /// The last of its lines.
+    last: Option<u64>,
+    read: u64,
+}
+
+/// What happens to the queue while something is stored.
+enum News {
+    /// It takes nothing.
+    Down(BrokerState),
+    /// It has taken what it had not taken before.
+    Up,
 }
 
 impl Enqueue {
-    /// Publishes some lines and waits until they are durable.
-    async fn chunk(&mut self, chunk: Chunk, stop: &CancellationToken) -> anyhow::Result<()> {
+    /// Stores what comes, at this pace, until there is no more, it fails or it is stopped.
+    async fn all(
+        &mut self,
+        mut chunks: mpsc::Receiver<Result<Chunk, Fault>>,
+        mut pace: Pace,
+        queue: &Arc<dyn Queue>,
+        stop: &CancellationToken,
+    ) -> Option<Failure> {
+        let (tell, mut news) = mpsc::unbounded_channel();
+        let mut window = Window::new();
+        let (mut next, mut due): (Option<(Sifted, Batch)>, _) = (None, None);
+        let (mut all_read, mut fault, mut failed) = (false, None, None);
+        while !(all_read && next.is_none() && window.is_empty()) {
+            if let Some((_, batch)) = &next
+                && due.is_none()
+                && window.has_room()
+            {
+                let now = Instant::now();
+                due = Some(now + pace.turns(now, u32::try_from(batch.len()).unwrap_or(u32::MAX)));
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(news) = news.recv() => self.hear(&news),
+                Some((chunk, left)) = window.next(), if !window.is_empty() => {
+                    if let Err(error) = self.end(chunk, &left) {
+                        failed = Some(Failure::Stored(error));
+                        break;
+                    }
+                }
+                () = at(due), if due.is_some() => {
+                    due = None;
+                    if let Some((chunk, batch)) = next.take() {
+                        let (queue, stop, tell) = (queue.clone(), stop.clone(), tell.clone());
+                        window.begin(chunk, batch, move |batch| {
+                            store(queue.clone(), batch, stop.clone(), tell.clone())
+                        });
+                    }
+                }
+                chunk = chunks.recv(), if next.is_none() && !all_read => match chunk {
+                    Some(Ok(chunk)) => next = Some(self.sort_all(chunk)),
+                    Some(Err(unread)) => (all_read, fault) = (true, Some(unread)),
+                    None => all_read = true,
+                },
+            }
+        }
+        // What was handed to the queue is waited for, so that it counts and nobody sends it again.
+        while let Some((chunk, left)) = window.next().await {
+            if failed.is_none() {
+                failed = self.end(chunk, &left).err().map(Failure::Stored);
+            }
+        }
+        while let Ok(news) = news.try_recv() {
+            self.hear(&news);
+        }
+        // After a stop there may be something before it that is not stored.
+        let reached = all_read && next.is_none() && !self.is_cut_off;
+        failed.or_else(|| fault.filter(|_| reached).map(Failure::Read))
+    }
+
+    /// Says what becomes of some lines, and what has to be stored for that.
+    fn sort_all(&self, chunk: Chunk) -> (Sifted, Batch) {
         let received = Received::now();
-        let (mut batch, mut lines, mut fates) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut batch, mut fates) = (Vec::with_capacity(chunk.lines.len()), Vec::with_capacity(chunk.lines.len()));
         let last = chunk.lines.last().map(|line| line.number);
         for Line { number, text } in chunk.lines {
             let (fate, message) = self.sort(text, &received);
             fates.push((number, fate));
-            if let Some(message) = message {
-                lines.push(number);
-                batch.push(message);
-            }
+            batch.extend(message.map(|message| (number, message)));
         }
-        let left = if self.has_turns(batch.len(), stop).await { self.store(batch, lines, stop).await } else { lines };
-        let durable = left.first().map_or(last.unwrap_or(self.tally.durable), |first| first - 1);
+        (Sifted { fates, last, read: chunk.read }, batch)
+    }
+
+    /// Everything that can be done for a chunk is done, and so it is for those before it; `left` has its lines that are not
+    /// durable all the same.
+    fn end(&mut self, chunk: Sifted, left: &[u64]) -> anyhow::Result<()> {
+        if self.is_cut_off {
+            return Ok(());
+        }
+        self.is_cut_off = !left.is_empty();
+        let durable = left.first().map_or(chunk.last.unwrap_or(self.tally.durable), |first| first - 1);
         // What is not dealt with now comes again; what is has to be kept before anybody skips it.
-        for (number, fate) in fates.into_iter().take_while(|(number, _)| *number <= durable) {
+        for (number, fate) in chunk.fates.into_iter().take_while(|(number, _)| *number <= durable) {
             self.tally.count(&fate);
             if let Fate::Bad { why, text } = fate {
                 self.rejects.keep(text).context("cannot keep a bad line")?;
@@ -220,6 +289,19 @@ impl Enqueue {
         self.tally.durable = durable;
         self.show(chunk.read);
         Ok(())
+    }
+
+    /// Says why the queue is not up: each kind of reason once after another.
+    fn hear(&mut self, news: &News) {
+        match news {
+            News::Down(state) if self.said != Some(discriminant(state)) => {
+                self.said = Some(discriminant(state));
+                let durable = self.tally.durable;
+                self.progress.line(&format!("{state}; waiting until it is up, durable up to line {durable}"));
+            }
+            News::Up if self.said.take().is_some() => self.progress.line("the queue is up: going on"),
+            News::Down(_) | News::Up => {}
+        }
     }
 
     /// Says what becomes of a line, and what has to be stored for that.
@@ -241,51 +323,6 @@ impl Enqueue {
         }
     }
 
-    /// Publishes until everything is durable, however often the queue goes away. Gives up only at the stop, and returns the
-    /// lines that are not durable then.
-    async fn store(&self, mut batch: Vec<(Place, Message)>, mut lines: Vec<u64>, stop: &CancellationToken) -> Vec<u64> {
-        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
-        let mut said = None;
-        loop {
-            let results = self.queue.publish(batch.clone()).await;
-            let failed = || results.iter().map(Result::is_err);
-            batch = batch.into_iter().zip(failed()).filter_map(|(message, failed)| failed.then_some(message)).collect();
-            lines = lines.into_iter().zip(failed()).filter_map(|(line, failed)| failed.then_some(line)).collect();
-            if lines.is_empty() {
-                if said.is_some() {
-                    self.progress.line("the queue is up: going on");
-                }
-                return lines;
-            }
-            tokio::select! {
-                () = stop.cancelled() => return lines,
-                () = async {
-                    tokio::time::sleep(backoff.next_wait()).await;
-                    self.until_up(&mut said).await;
-                } => {}
-            }
-        }
-    }
-
-    /// Waits until the queue is up, and says why it is not: each kind of reason once after another.
-    async fn until_up(&self, said: &mut Option<Discriminant<BrokerState>>) {
-        let mut state = self.queue.state();
-        loop {
-            let now = state.borrow_and_update().clone();
-            if now.is_up() {
-                return;
-            }
-            if *said != Some(discriminant(&now)) {
-                *said = Some(discriminant(&now));
-                let durable = self.tally.durable;
-                self.progress.line(&format!("{now}; waiting until it is up, durable up to line {durable}"));
-            }
-            if state.changed().await.is_err() {
-                return;
-            }
-        }
-    }
-
     fn show(&mut self, read: u64) {
         let tally = &self.tally;
         if let Some(size) = self.size
@@ -297,17 +334,58 @@ impl Enqueue {
         }
         self.progress.at(tally.durable, || format!("durable up to line {}", tally.durable));
     }
+}
 
-    /// Waits until so many events may be published; `false`: it is over before.
-    async fn has_turns(&mut self, count: usize, stop: &CancellationToken) -> bool {
-        let wait = self.pace.turns(Instant::now(), u32::try_from(count).unwrap_or(u32::MAX));
-        if wait.is_zero() {
-            return true;
+/// Publishes until everything is durable, however often the queue goes away. Gives up only at the stop, and returns the
+/// lines that are not durable then.
+async fn store(
+    queue: Arc<dyn Queue>,
+    batch: Batch,
+    stop: CancellationToken,
+    tell: mpsc::UnboundedSender<News>,
+) -> Vec<u64> {
+    let (mut lines, mut batch): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+    let mut has_failed = false;
+    while !lines.is_empty() {
+        if has_failed {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = async {
+                    tokio::time::sleep(backoff.next_wait()).await;
+                    until_up(queue.as_ref(), &tell).await;
+                } => {}
+            }
         }
-        tokio::select! {
-            () = stop.cancelled() => false,
-            () = tokio::time::sleep(wait) => true,
+        let results = queue.publish(batch.clone()).await;
+        let failed = || results.iter().map(Result::is_err);
+        batch = batch.into_iter().zip(failed()).filter_map(|(message, failed)| failed.then_some(message)).collect();
+        lines = lines.into_iter().zip(failed()).filter_map(|(line, failed)| failed.then_some(line)).collect();
+        if lines.is_empty() && has_failed {
+            // Whoever listens ends after this.
+            let _ = tell.send(News::Up);
         }
+        has_failed = true;
+    }
+    lines
+}
+
+/// Waits until the queue is up, and tells why it is not.
+async fn until_up(queue: &dyn Queue, tell: &mpsc::UnboundedSender<News>) {
+    let mut state = queue.state();
+    loop {
+        let now = state.borrow_and_update().clone();
+        if now.is_up() || tell.send(News::Down(now)).is_err() || state.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Waits for a moment; for ever, if there is none.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

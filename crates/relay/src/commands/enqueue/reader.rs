@@ -28,7 +28,7 @@ pub(super) enum Fault {
     Unread { after: u64, why: io::Error },
 }
 
-/// Reads lines on a thread of its own, a few chunks ahead. The last thing that is sent may be why there are no more.
+/// Reads lines on a thread of its own, a chunk or two ahead. The last thing that is sent may be why there are no more.
 /// `keep`: whether lines that are too long are wanted.
 pub(super) fn read(
     mut lines: Lines,
@@ -36,7 +36,7 @@ pub(super) fn read(
     chunk_lines: usize,
     keep: bool,
 ) -> mpsc::Receiver<Result<Chunk, Fault>> {
-    let (sender, receiver) = mpsc::channel(2);
+    let (sender, receiver) = mpsc::channel(1);
     std::thread::spawn(move || {
         let handed_on = Cell::new(0);
         let send = |chunk: Result<Chunk, Fault>| {

@@ -6,7 +6,6 @@
 //! works what is in it.
 
 mod beside;
-mod company;
 mod due;
 mod fault;
 mod file;

@@ -13,7 +13,7 @@ use super::fault::Fault;
 use super::places;
 use super::row::Stored;
 use super::work::Done;
-use super::writer::{Haste, Writer, answer};
+use super::writer::{Writer, answer};
 use crate::owned::{Ownership, Settler};
 use crate::{Backoff, BrokerState, Delivery, Message, Place, Room, Settle, SettleError};
 
@@ -196,9 +196,7 @@ impl SqliteOwned {
                 return self.owner.wake.notified().await;
             }
             let after = self.taken_up_to;
-            // With half of the room in hand there is enough to go on with.
-            let haste = if self.owner.room <= 2 * (self.owner.room - room) { Haste::Soon } else { Haste::Now };
-            self.taking = Some(self.writer.submit_in(haste, room, move |work| {
+            self.taking = Some(self.writer.submit(room, move |work| {
                 if work.term == begun.term { work.take(begun.place, after, room).map(Some) } else { Ok(None) }
             }));
         }
@@ -351,9 +349,7 @@ impl Settler for SqliteSettler {
                 return Err(SettleError);
             }
             let (owner, begun, number, settle) = (self.owner.clone(), self.begun, self.number, settle.clone());
-            // The last one in hand may be what somebody waits for.
-            let haste = if 1 < self.owner.in_hand.load(Ordering::Acquire) { Haste::Soon } else { Haste::Now };
-            let settled = answer(self.writer.submit_in(haste, 1, move |work| {
+            let settled = self.writer.run(1, move |work| {
                 // Of another term, or given up meanwhile: it is delivered again, perhaps it is already.
                 if work.term != begun.term || owner.ended.is_cancelled() {
                     return Ok(Done::No);
@@ -362,7 +358,7 @@ impl Settler for SqliteSettler {
                     Settle::Done(ending) => work.finish(begun.place, number, *ending),
                     Settle::Move(to, headers) => work.pass_on(begun.place, number, to, headers, SystemTime::now()),
                 }
-            }));
+            });
             match settled.await {
                 // One that is not there any more, as after a commit whose answer was lost, takes up no room either.
                 Ok(done) => {

@@ -13,7 +13,6 @@ use tokio::sync::oneshot::{self, error::RecvError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::company::Company;
 use super::due;
 use super::fault::{Cause, Fault};
 use super::file::{BUSY_PATIENCE, File, Mode};
@@ -33,8 +32,6 @@ const ROWS_AT_ONCE: usize = 2_000;
 /// How long and how often to wait for those who share transactions: altogether about as long as a disk takes to store one.
 const STRAGGLER_WAIT: Duration = Duration::from_micros(50);
 const STRAGGLER_WAITS: usize = 4;
-/// How long those wait for company who are in no hurry: a call takes longer by far, and a transaction about as long.
-const COMPANY_WAIT: Duration = Duration::from_millis(2);
 /// How often the file is looked at while somebody works it: for what other processes did, and what has become due.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// The same while nobody does.
@@ -47,8 +44,6 @@ const CLOSING: Duration = Duration::from_secs(10);
 /// transaction.
 pub(crate) struct Writer {
     tasks: Mutex<Option<Sender<Box<dyn Task>>>>,
-    /// Woken when it waits for company and somebody comes who is in a hurry.
-    waker: Option<thread::Thread>,
     state: watch::Receiver<BrokerState>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Cancelled once the threads may end.
@@ -59,24 +54,13 @@ pub(crate) struct Writer {
 trait Task: Send {
     /// How many events it is about, so that a transaction stays short.
     fn rows(&self) -> usize;
-    fn haste(&self) -> Haste;
     fn run(&mut self, work: &mut Work<'_>) -> rusqlite::Result<()>;
     /// Hears whether everything in the transaction is on the disk.
     fn end(self: Box<Self>, stored: Result<(), Fault>);
 }
 
-/// Whether something may wait for [`COMPANY_WAIT`], so that it needs no transaction of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Haste {
-    /// Somebody waits for it.
-    Now,
-    /// There is other work to go on with.
-    Soon,
-}
-
 struct Closure<T, F> {
     rows: usize,
-    haste: Haste,
     work: Option<F>,
     value: Option<T>,
     reply: oneshot::Sender<Result<T, Fault>>,
@@ -89,10 +73,6 @@ where
 {
     fn rows(&self) -> usize {
         self.rows
-    }
-
-    fn haste(&self) -> Haste {
-        self.haste
     }
 
     fn run(&mut self, work: &mut Work<'_>) -> rusqlite::Result<()> {
@@ -147,11 +127,9 @@ impl Writer {
             lease: Lease::None,
             said_standing_by: false,
             gathered: 0,
-            company: Company::default(),
         };
         let thread = parts.thread("sqlite-writer", &stop, move || thread.run());
-        let waker = thread.as_ref().map(|thread| thread.thread().clone());
-        Self { tasks: Mutex::new(Some(tasks)), waker, state, thread: Mutex::new(thread), stop }
+        Self { tasks: Mutex::new(Some(tasks)), state, thread: Mutex::new(thread), stop }
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -168,24 +146,11 @@ impl Writer {
         rows: usize,
         work: impl FnOnce(&mut Work<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> oneshot::Receiver<Result<T, Fault>> {
-        self.submit_in(Haste::Now, rows, work)
-    }
-
-    /// The same with more or less haste.
-    pub(crate) fn submit_in<T: Send + 'static>(
-        &self,
-        haste: Haste,
-        rows: usize,
-        work: impl FnOnce(&mut Work<'_>) -> rusqlite::Result<T> + Send + 'static,
-    ) -> oneshot::Receiver<Result<T, Fault>> {
         let (reply, receiver) = oneshot::channel();
-        let task = Box::new(Closure { rows, haste, work: Some(work), value: None, reply });
+        let task = Box::new(Closure { rows, work: Some(work), value: None, reply });
         if let Some(tasks) = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             // Without a thread the reply is dropped, and that is an answer.
             let _ = tasks.send(task);
-            if let (Haste::Now, Some(thread)) = (haste, &self.waker) {
-                thread.unpark();
-            }
         }
         receiver
     }
@@ -254,7 +219,6 @@ struct Thread {
     said_standing_by: bool,
     /// How many tasks the last transactions had, the latest above all.
     gathered: usize,
-    company: Company,
 }
 
 /// The file, and the turnstile before it.
@@ -297,9 +261,7 @@ impl Thread {
     fn transaction_of(&mut self, first: Box<dyn Task>) {
         let mut tasks = vec![first];
         self.gather(&mut tasks);
-        if !self.await_company(&mut tasks) {
-            self.await_stragglers(&mut tasks);
-        }
+        self.await_stragglers(&mut tasks);
         // A file that is known to be unusable is tried at its own pace, not at that of its users.
         let stored = match self.fault_in_force() {
             Some(fault) => Err(fault),
@@ -308,30 +270,6 @@ impl Thread {
         for task in tasks {
             task.end(stored.clone());
         }
-    }
-
-    /// Waits for more to put into the transaction, if all that is in it can wait and more is to be expected. Returns whether
-    /// it did.
-    fn await_company(&mut self, tasks: &mut Vec<Box<dyn Task>>) -> bool {
-        let can_wait = |tasks: &[Box<dyn Task>]| {
-            let rows: usize = tasks.iter().map(|task| task.rows()).sum();
-            rows < ROWS_AT_ONCE && tasks.iter().all(|task| task.haste() == Haste::Soon)
-        };
-        let now = Instant::now();
-        if !can_wait(tasks) || !self.company.is_expected(now) {
-            return false;
-        }
-        let until = now + COMPANY_WAIT;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || !can_wait(tasks) {
-                break;
-            }
-            thread::park_timeout(left);
-            self.gather(tasks);
-        }
-        self.company.came(tasks.len());
-        true
     }
 
     /// Those who were in the last transactions have just heard of it, and most of them come again at once: waiting for

@@ -102,7 +102,9 @@ async fn so_does_every_part_of_a_queue_on_a_broker() {
     let refersion = Refersion::start().await;
     let config = Config::new(&shared_broker(), refersion.url(), &[]);
     let consumer = format!("queue/consumer of {}.events.other", config.prefix);
-    each_ends(&config, &["queue/connection", "queue/tally", "queue/consuming", &consumer]).await;
+    let acknowledgements = format!("queue/acknowledgements of {}.events.other", config.prefix);
+    let parts = ["queue/connection", "queue/tally", "queue/consuming", &consumer, &acknowledgements];
+    each_ends(&config, &parts).await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::programs::Program;
 
 /// A program that is measured and is not the relay. Killed with its handle.
 pub(crate) struct Child {
-    child: process::Child,
+    running: process::Child,
     said: Lines<BufReader<ChildStdout>>,
     stdin: ChildStdin,
 }
@@ -27,7 +27,7 @@ impl Child {
         let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
         let stdout = child.stdout.take().context("piped")?;
         let stdin = child.stdin.take().context("piped")?;
-        Ok(Self { child, said: BufReader::new(stdout).lines(), stdin })
+        Ok(Self { running: child, said: BufReader::new(stdout).lines(), stdin })
     }
 
     /// Waits for what it says next, of which `word` is the first, and returns the rest.
@@ -44,12 +44,12 @@ impl Child {
     }
 
     pub(crate) fn process(&self) -> anyhow::Result<Process> {
-        Ok(Process::of(self.child.id().context("it runs")?))
+        Ok(Process::of(self.running.id().context("it runs")?))
     }
 
     /// Ends it at once. It must not have ended by itself.
     pub(crate) async fn end(mut self) -> anyhow::Result<()> {
-        ensure!(self.child.try_wait()?.is_none(), "it has ended by itself");
-        Ok(self.child.kill().await?)
+        ensure!(self.running.try_wait()?.is_none(), "it has ended by itself");
+        Ok(self.running.kill().await?)
     }
 }

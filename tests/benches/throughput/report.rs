@@ -88,9 +88,8 @@ impl Measure {
         match self {
             Self::Rate | Self::Offered => thousands(value),
             Self::Peak | Self::BrokerPeak => format!("{value:.0}"),
-            Self::OfLimit => format!("{value:.2}"),
             Self::ProgramCpu | Self::BrokerCpu | Self::BenchCpu => format!("{value:.1}"),
-            Self::Door50 | Self::Door99 | Self::P50 | Self::P90 | Self::P99 => format!("{value:.2}"),
+            Self::OfLimit | Self::Door50 | Self::Door99 | Self::P50 | Self::P90 | Self::P99 => format!("{value:.2}"),
         }
     }
 }

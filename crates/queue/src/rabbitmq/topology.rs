@@ -189,8 +189,8 @@ impl Topology {
         let accounts = self.accounts.get().len() as u64;
         // Besides: what stands for both, for who reads letters, and for who reads the journal of counts.
         let queues = self.queues().len() as u64 + 2 + 1 + 1;
-        // All places are consumed over one; and both publish, count and look.
-        let connections = 1 + 2 * 3;
+        // All places are consumed over one, and some are tried over a second one; and both publish, count and look.
+        let connections = 2 + 2 * 3;
         // A channel for each work queue and the intake, and over each connection something is asked besides what it is there for.
         Needs { queues, connections, channels: accounts + 1 + 2 * connections + silence::ASKED as u64 }
     }

@@ -280,6 +280,7 @@ async fn events_in_a_retry_delay_that_was_taken_out_are_named_and_still_add_up()
     assert_eq!(relay.post(1, identify("fine@example.com")).await.status, 202);
     let retried = r#"refersion_relay_retries_total{wait="tier"}"#;
     eventually("it waits", || async { relay.metric(retried).await == 1 }).await;
+    eventually("the delay is remembered", || async { relay.log().contains("what is configured is remembered") }).await;
     assert!(relay.terminate().await.success());
 
     config.edit("tiers = [\"10m\"]", "tiers = [\"1s\"]");

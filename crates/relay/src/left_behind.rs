@@ -66,6 +66,9 @@ pub(crate) async fn watch(
                     "what is configured could not be remembered on the broker; until that works, what is left of it may not be found"
                 );
             }
+            if is_new && remembered.is_ok() {
+                tracing::debug!("what is configured is remembered");
+            }
             is_new = remembered.is_err();
             match store.look().await {
                 Ok(found) => say(&found, &mut said, &metrics),

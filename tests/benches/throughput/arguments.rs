@@ -49,6 +49,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Section {
     /// Batches over HTTP until they are confirmed, beside a bare publisher.
     Batch,
+    /// A bare publisher's events, with more and more of what the relay's have.
+    Publish,
     /// A full queue until everything is at Refersion, beside loops written by hand.
     Worker,
     /// The same in other languages and libraries; includes `worker`.

@@ -1,6 +1,6 @@
 use std::process::Stdio;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{self, ChildStdin, ChildStdout, Command};
 
@@ -36,6 +36,14 @@ impl Child {
         let (first, rest) = line.split_once(' ').unwrap_or((&line, ""));
         ensure!(first == word, "it was to say {word} and said {line}");
         Ok(rest.to_owned())
+    }
+
+    /// Waits for something that it brings about.
+    pub(crate) async fn until<T>(&mut self, done: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        tokio::select! {
+            done = done => done,
+            ended = self.running.wait() => bail!("it has ended by itself: {}", ended?),
+        }
     }
 
     /// Lets it begin.

@@ -19,6 +19,7 @@ use super::marks::Marks;
 use super::names::Names;
 use super::publisher::{Publisher, PublisherSettings};
 use super::reader::Reader;
+use super::singles::Singles;
 use super::tally::{self, Journal, Storing};
 use super::topology::{Accounts, DeclareError, Needs, Topology, TopologyReport};
 use super::url::BrokerUrl;
@@ -59,6 +60,7 @@ pub struct RabbitMqSettings {
 pub struct RabbitMq {
     url: BrokerUrl,
     publisher: Arc<Publisher>,
+    singles: Arc<Singles>,
     consuming: Arc<Consuming>,
     storing: Storing,
 }
@@ -87,7 +89,7 @@ impl RabbitMq {
         let publisher = Arc::new(Publisher::start(settings, topology, metrics.clone()));
         let consuming = Arc::new(Consuming::new(url.clone(), metrics, publisher.parts.clone()));
         let storing = Storing::start(url.clone(), publisher.clone());
-        Self { url, publisher, consuming, storing }
+        Self { url, publisher, singles: Arc::default(), consuming, storing }
     }
 
     /// What goes on in the background until the queue is closed.
@@ -235,8 +237,11 @@ async fn alarm(connection: &Connection, names: &Names) -> Result<Option<String>,
 
 #[async_trait]
 impl Queue for RabbitMq {
-    async fn publish(&self, batch: Vec<(Place, Message)>) -> Vec<Result<(), PublishError>> {
+    async fn publish(&self, mut batch: Vec<(Place, Message)>) -> Vec<Result<(), PublishError>> {
         let count = batch.len();
+        if let Some(single) = batch.pop_if(|_| count == 1) {
+            return vec![self.singles.publish(&self.publisher, single).await];
+        }
         let publisher = self.publisher.clone();
         // In a task of its own: a caller that goes away must not leave a publish half done, and lapin keeps the confirms
         // of publishes that nobody waits for.

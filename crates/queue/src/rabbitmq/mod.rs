@@ -27,6 +27,7 @@ pub(crate) mod properties;
 mod publisher;
 mod reader;
 mod silence;
+mod singles;
 mod supervisor;
 mod sweep;
 mod tally;

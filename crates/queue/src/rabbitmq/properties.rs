@@ -37,8 +37,11 @@ pub(crate) const MAX_HEADER_BYTES: usize = 1024;
 /// Writes headers as AMQP properties. Builds them anew, so nothing that the broker or a stranger added travels on.
 pub(crate) fn write(headers: &Headers) -> BasicProperties {
     let mut table = FieldTable::default();
+    // The broker reads and stores each header of each message, so what is not there stands for zero.
     let mut number = |key: &str, value: u32| {
-        table.insert(key.into(), AMQPValue::LongLongInt(value.into()));
+        if value != 0 {
+            table.insert(key.into(), AMQPValue::LongLongInt(value.into()));
+        }
     };
     number(ATTEMPTS, headers.attempts);
     number(GENERATION, headers.generation);
@@ -220,6 +223,17 @@ mod tests {
     fn headers_survive_the_wire() {
         let read = read(b"{}".to_vec(), &write(&headers()), Some(Class::Rejected));
         assert_eq!(read.headers, headers());
+    }
+
+    #[test]
+    fn a_new_event_has_no_headers_for_zeros_and_is_read_as_it_was() {
+        let Headers { message_id, kind, account, subject, received_at, .. } = headers();
+        let new = Headers::received(&message_id, &kind, account.unwrap(), subject.unwrap(), received_at);
+        let written = write(&new);
+        let names: Vec<_> =
+            written.headers().iter().flat_map(FieldTable::inner).map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, [ACCOUNT, RECEIVED_AT, SUBJECT]);
+        assert_eq!(read(Vec::new(), &written, None).headers, new);
     }
 
     #[test]

@@ -128,20 +128,37 @@ impl Publisher {
         published.unwrap_or_else(|| Err(not_finished()))
     }
 
-    /// Publishes a few messages side by side; `Ok` means that the broker has stored one on a majority of its disks.
+    /// Publishes a few messages side by side, and returns what became of each in the same order.
+    pub(crate) async fn publish_all(&self, messages: &[(&Place, &Message)]) -> Vec<Result<(), PublishError>> {
+        let mut results = vec![None; messages.len()];
+        self.publish_each(messages, |position, result| results[position] = Some(result)).await;
+        results.into_iter().map(|result| result.unwrap_or_else(|| Err(not_finished()))).collect()
+    }
+
+    /// Publishes a few messages side by side, and tells what became of each as soon as that is known; `Ok` means that the broker has
+    /// stored one on a majority of its disks.
     ///
     /// A message that no queue takes ends, stored, in the queue behind the alternate exchange. That is why nothing here
     /// is `mandatory`: lapin can attach a returned message to another publish's confirm.
-    pub(crate) async fn publish_all(&self, messages: &[(&Place, &Message)]) -> Vec<Result<(), PublishError>> {
-        let mut wave = Wave { publisher: self, started: Instant::now(), results: vec![None; messages.len()] };
+    pub(crate) async fn publish_each(
+        &self,
+        messages: &[(&Place, &Message)],
+        ended: impl FnMut(usize, Result<(), PublishError>) + Send,
+    ) {
+        let open = vec![true; messages.len()];
+        let mut wave = Wave { publisher: self, started: Instant::now(), open, ended };
         match self.link() {
             Ok(link) => self.publish_over(&link, messages, &mut wave).await,
             Err(error) => wave.end_all(&error),
         }
-        wave.results.into_iter().map(|result| result.unwrap_or_else(|| Err(not_finished()))).collect()
     }
 
-    async fn publish_over(&self, link: &Arc<Link>, messages: &[(&Place, &Message)], wave: &mut Wave<'_>) {
+    async fn publish_over<F: FnMut(usize, Result<(), PublishError>) + Send>(
+        &self,
+        link: &Arc<Link>,
+        messages: &[(&Place, &Message)],
+        wave: &mut Wave<'_, F>,
+    ) {
         let confirming = link.confirming();
         let mut publishes = Vec::with_capacity(messages.len());
         for (position, (place, message)) in messages.iter().enumerate() {
@@ -254,14 +271,17 @@ fn judge(
     }
 }
 
-/// Messages that are published side by side, and what became of them so far.
-struct Wave<'a> {
+/// Messages that are published side by side.
+struct Wave<'a, F> {
     publisher: &'a Publisher,
     started: Instant,
-    results: Vec<Option<Result<(), PublishError>>>,
+    /// Of which it is not known yet what became of them.
+    open: Vec<bool>,
+    /// Is told.
+    ended: F,
 }
 
-impl Wave<'_> {
+impl<F: FnMut(usize, Result<(), PublishError>)> Wave<'_, F> {
     fn end(&mut self, position: usize, result: Result<(), PublishError>) {
         let outcome = match &result {
             Ok(()) => PublishOutcome::Confirmed,
@@ -272,20 +292,21 @@ impl Wave<'_> {
             self.publisher.tally.uncertain(1);
         }
         self.publisher.metrics.published(outcome, self.started.elapsed());
-        self.results[position] = Some(result);
+        self.open[position] = false;
+        (self.ended)(position, result);
     }
 
     /// All that have not ended.
     fn end_all(&mut self, error: &PublishError) {
-        for position in 0..self.results.len() {
-            if self.results[position].is_none() {
+        for position in 0..self.open.len() {
+            if self.open[position] {
                 self.end(position, Err(error.clone()));
             }
         }
     }
 }
 
-fn not_finished() -> PublishError {
+pub(super) fn not_finished() -> PublishError {
     PublishError::Unknown("publishing was not finished".to_owned())
 }
 

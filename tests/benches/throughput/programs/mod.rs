@@ -12,12 +12,14 @@ use std::net::SocketAddr;
 use clap::Subcommand;
 use lapin::{Connection, ConnectionProperties};
 
+pub(crate) use publish::Dress;
+
 /// The program that this one is when it has started itself.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Program {
     /// Publishes bodies with confirms, over one channel.
     #[command(hide = true)]
-    Publish { url: String, queue: String, events: u32, bytes: usize, in_flight: usize },
+    Publish { url: String, queue: String, dress: Dress, events: u32, bytes: usize, in_flight: usize },
     /// Takes events and acknowledges each.
     #[command(hide = true)]
     Consume { url: String, queue: String, events: u32 },
@@ -33,9 +35,10 @@ impl Program {
     /// What makes it this program, behind the program's own name.
     pub(crate) fn arguments(&self) -> Vec<String> {
         match self {
-            Self::Publish { url, queue, events, bytes, in_flight } => {
+            Self::Publish { url, queue, dress, events, bytes, in_flight } => {
                 let numbers = [events.to_string(), bytes.to_string(), in_flight.to_string()];
-                [vec!["publish".to_owned(), url.clone(), queue.clone()], numbers.to_vec()].concat()
+                let words = ["publish", url, queue, dress.name()].map(str::to_owned);
+                [words.as_slice(), &numbers].concat()
             }
             Self::Consume { url, queue, events } => {
                 vec!["consume".to_owned(), url.clone(), queue.clone(), events.to_string()]
@@ -51,8 +54,8 @@ impl Program {
     /// Runs until it is killed.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::Publish { url, queue, events, bytes, in_flight } => {
-                publish::run(&url, &queue, events, bytes, in_flight).await?;
+            Self::Publish { url, queue, dress, events, bytes, in_flight } => {
+                publish::run(&url, &queue, dress, events, bytes, in_flight).await?;
             }
             Self::Consume { url, queue, events } => consume::run(&url, &queue, events).await?,
             Self::Work { url, queue, refersion, in_flight, together } => {

@@ -1,5 +1,5 @@
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::Context;
 use futures_util::StreamExt;
@@ -9,6 +9,7 @@ use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use refersion_relay_tests::http_client;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 
 use super::{connect, say};
 
@@ -103,12 +104,10 @@ impl Acks {
         if self.together == 1 {
             return Ok(self.channel.basic_ack(tag, BasicAckOptions { multiple: false }).await?);
         }
-        let last = {
-            let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-            done.tags.insert(tag);
-            done.take(self.together)
-        };
-        if let Some(last) = last {
+        // Held until it is sent: the broker ends a channel that acknowledges what a later one has acknowledged.
+        let mut done = self.done.lock().await;
+        done.tags.insert(tag);
+        if let Some(last) = done.take(self.together) {
             self.channel.basic_ack(last, BasicAckOptions { multiple: true }).await?;
         }
         Ok(())

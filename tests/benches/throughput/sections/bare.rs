@@ -5,18 +5,18 @@ use bytes::Bytes;
 use crate::child::Child;
 use crate::feed::Form;
 use crate::measuring::Measuring;
-use crate::programs::Program;
+use crate::programs::{Dress, Program};
 use crate::report::Sample;
 use crate::stage::Stage;
 
 /// Publishes as many events as the relay does, and takes the time until the last one is confirmed.
-pub(super) async fn publish(stage: &Stage<'_>) -> anyhow::Result<Sample> {
+pub(super) async fn publish(stage: &Stage<'_>, dress: Dress) -> anyhow::Result<Sample> {
     let arguments = stage.arguments;
     let queue = stage.word();
     stage.feed.queue(&queue, &[], Form::Plain).await?;
     let (events, bytes, in_flight) = (arguments.events, arguments.bytes, arguments.confirms());
     let url = stage.broker.url();
-    let child = Child::of(&Program::Publish { url, queue: queue.clone(), events, bytes, in_flight })?;
+    let child = Child::of(&Program::Publish { url, queue: queue.clone(), dress, events, bytes, in_flight })?;
     let sample = timed(stage, child).await?;
     stage.feed.remove(&queue).await?;
     Ok(sample)
@@ -53,10 +53,10 @@ pub(super) async fn work(
     let (queue, count) = (stage.word(), u32::try_from(events.len())?);
     stage.feed.queue(&queue, events, form).await?;
     stage.stand_in.expect(count);
-    let child = start(&queue)?;
-    stage.stand_in.until(1).await?;
+    let mut child = start(&queue)?;
+    child.until(stage.stand_in.until(1)).await?;
     let measuring = Measuring::begin(&child.process()?, &stage.vm)?;
-    stage.stand_in.until(count).await?;
+    child.until(stage.stand_in.until(count)).await?;
     let sample = measuring.end(count)?;
     child.end().await?;
     stage.feed.remove(&queue).await?;

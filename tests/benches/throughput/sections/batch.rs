@@ -1,4 +1,5 @@
 use crate::events::bodies;
+use crate::programs::Dress;
 use crate::report::Table;
 use crate::sections::{bare, relayed};
 use crate::stage::{Backend, Stage};
@@ -14,7 +15,7 @@ pub(super) async fn round(stage: &Stage<'_>, table: &mut Table) -> anyhow::Resul
             stage.feed.remove(&Stage::work_queue(&config)).await?;
         }
     }
-    table.add(BARE, bare::publish(stage).await?);
+    table.add(BARE, bare::publish(stage, Dress::Bare).await?);
     Ok(())
 }
 

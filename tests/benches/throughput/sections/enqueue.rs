@@ -7,6 +7,7 @@ use refersion_relay_tests::{gzip, program};
 use crate::events::bodies;
 use crate::measuring::Measuring;
 use crate::process::Process;
+use crate::programs::Dress;
 use crate::report::{Measure, Sample, Table};
 use crate::sections::bare;
 use crate::stage::{Backend, Stage};
@@ -19,7 +20,7 @@ pub(super) async fn round(stage: &Stage<'_>, table: &mut Table) -> anyhow::Resul
     for backend in Backend::BOTH {
         table.add(backend.row(), enqueue(stage, backend).await?);
     }
-    table.add(BARE, bare::publish(stage).await?);
+    table.add(BARE, bare::publish(stage, Dress::Bare).await?);
     Ok(())
 }
 

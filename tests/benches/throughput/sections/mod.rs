@@ -4,6 +4,7 @@ mod bare;
 mod batch;
 mod enqueue;
 mod latency;
+mod publish;
 mod refersion;
 mod relayed;
 mod single;
@@ -29,6 +30,7 @@ pub(crate) async fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
             eprintln!("throughput: {title}: round {round} of {}", arguments.rounds);
             match section {
                 Section::Batch => batch::round(&stage, &mut table).await?,
+                Section::Publish => publish::round(&stage, &mut table).await?,
                 Section::Worker | Section::Peers => worker::round(&stage, &mut table).await?,
                 Section::Single => single::round(&stage, &mut table).await?,
                 Section::Latency => latency::round(&stage, &mut table).await?,
@@ -38,6 +40,7 @@ pub(crate) async fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
         }
         match section {
             Section::Batch => batch::compare(&mut table),
+            Section::Publish => publish::compare(&mut table),
             Section::Worker | Section::Peers => worker::compare(&mut table),
             Section::Single => single::compare(&mut table),
             Section::Enqueue => enqueue::compare(&mut table),
@@ -49,8 +52,9 @@ pub(crate) async fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
 }
 
 /// Peers are rows of the worker's table.
-const SECTIONS: [(Section, &str); 6] = [
+const SECTIONS: [(Section, &str); 7] = [
     (Section::Batch, "batch: events until they are confirmed"),
+    (Section::Publish, "publish: what a confirmed publish costs"),
     (Section::Worker, "worker: events to a Refersion that answers at once"),
     (Section::Single, "single: one event in each request"),
     (Section::Latency, "latency: from the sender to Refersion"),

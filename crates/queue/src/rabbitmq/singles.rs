@@ -1,0 +1,104 @@
+use std::mem;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::task::yield_now;
+use tokio::time::timeout;
+
+use super::publisher::{Publisher, not_finished};
+use crate::{Group, Message, Place, PublishError};
+
+/// Messages that are handed over at a time.
+const AT_MOST: usize = 100;
+/// How long what comes is collected for while the broker has answered nothing of what was handed over last.
+const COLLECTING: Duration = Duration::from_millis(1);
+
+/// Messages that are published one by one, by many callers at a time. Those that come together are handed over together: a lock, a
+/// timer, and often a packet each way for all of them, which costs the broker half.
+///
+/// A message that comes alone does not wait. While the broker works on some, what comes is collected, until it has answered one of
+/// them, or for a millisecond.
+#[derive(Default)]
+pub(crate) struct Singles(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    singles: Vec<Single>,
+    /// Whether a task takes care of them.
+    is_collected: bool,
+}
+
+struct Single {
+    place: Place,
+    message: Message,
+    answer: oneshot::Sender<Result<(), PublishError>>,
+}
+
+impl Singles {
+    /// Publishes one message, also if the caller goes away meanwhile.
+    pub(crate) async fn publish(
+        self: &Arc<Self>,
+        publisher: &Arc<Publisher>,
+        (place, message): (Place, Message),
+    ) -> Result<(), PublishError> {
+        let (answer, answered) = oneshot::channel();
+        let is_collected = {
+            let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.singles.push(Single { place, message, answer });
+            mem::replace(&mut waiting.is_collected, true)
+        };
+        if !is_collected {
+            tokio::spawn(collect(self.clone(), publisher.clone()));
+        }
+        answered.await.unwrap_or_else(|_| Err(not_finished()))
+    }
+
+    /// What is waiting; empty if nothing is, and then the next one has to see to it.
+    fn take(&self) -> Vec<Single> {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let rest = waiting.singles.len().min(AT_MOST);
+        let rest = waiting.singles.split_off(rest);
+        let taken = mem::replace(&mut waiting.singles, rest);
+        waiting.is_collected = !taken.is_empty();
+        taken
+    }
+}
+
+async fn collect(singles: Arc<Singles>, publisher: Arc<Publisher>) {
+    loop {
+        // Whoever can run now adds what it has.
+        yield_now().await;
+        let taken = singles.take();
+        if taken.is_empty() {
+            return;
+        }
+        let is_full = taken.len() == AT_MOST;
+        let answered = Arc::new(Notify::new());
+        tokio::spawn(publish(publisher.clone(), taken, answered.clone()));
+        if !is_full {
+            let _ = timeout(COLLECTING, answered.notified()).await;
+        }
+    }
+}
+
+async fn publish(publisher: Arc<Publisher>, singles: Vec<Single>, answered: Arc<Notify>) {
+    let mut answers = Vec::with_capacity(singles.len());
+    let mut messages = Vec::with_capacity(singles.len());
+    for Single { place, message, answer } in singles {
+        answers.push(Some(answer));
+        messages.push((place, message));
+    }
+    let wave: Vec<_> = messages.iter().map(|(place, message)| (place, message)).collect();
+    let ended = |position: usize, result: Result<(), PublishError>| {
+        if let (Ok(()), Some(group)) = (&result, Group::of(&messages[position].0)) {
+            publisher.tally.accepted(group);
+        }
+        if let Some(answer) = answers[position].take() {
+            // Nobody waits for it if the caller has gone away.
+            let _ = answer.send(result);
+        }
+        answered.notify_one();
+    };
+    publisher.publish_each(&wave, ended).await;
+}

@@ -254,6 +254,9 @@ fn account(access: &Access, keys: [Option<String>; 3]) -> Result<Arc<AccountDoor
 }
 
 #[cfg(test)]
+mod instructions;
+
+#[cfg(test)]
 mod tests {
     use refersion_relay_model::{AccountName, KeyPair};
     use refersion_relay_telemetry::Metrics;

@@ -15,6 +15,8 @@ mod fields;
 mod fingerprint;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+#[cfg(test)]
+mod instructions;
 mod judge;
 mod last_name;
 mod name;

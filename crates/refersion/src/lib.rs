@@ -12,6 +12,8 @@ mod clock;
 mod failure;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+#[cfg(test)]
+mod instructions;
 mod known;
 mod lookup;
 mod password;

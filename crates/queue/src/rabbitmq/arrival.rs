@@ -83,6 +83,9 @@ fn plain(message: Message, account: Option<AccountName>, death: Option<Death>) -
 }
 
 #[cfg(test)]
+mod instructions;
+
+#[cfg(test)]
 mod tests {
     use lapin::types::{AMQPValue, FieldTable};
 

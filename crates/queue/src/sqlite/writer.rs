@@ -108,26 +108,7 @@ impl Writer {
         let status = Arc::new(status);
         let stop = CancellationToken::new();
         let pulse = Pulse::watched_by(status.clone(), patience, parts, &stop);
-        let thread = Thread {
-            path,
-            tasks: queue,
-            owners,
-            status,
-            pulse,
-            accounts,
-            is_prepared: false,
-            open: None,
-            rights: None,
-            worker: None,
-            places: Places::default(),
-            retry: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
-            retry_at: Instant::now(),
-            looked_at: Instant::now(),
-            version: 0,
-            lease: Lease::None,
-            said_standing_by: false,
-            gathered: 0,
-        };
+        let thread = Thread::new(path, queue, owners, status, pulse, accounts);
         let thread = parts.thread("sqlite-writer", &stop, move || thread.run());
         Self { tasks: Mutex::new(Some(tasks)), state, thread: Mutex::new(thread), stop }
     }
@@ -234,6 +215,36 @@ enum Lease {
 }
 
 impl Thread {
+    fn new(
+        path: SqlitePath,
+        tasks: Receiver<Box<dyn Task>>,
+        owners: Arc<Owners>,
+        status: Arc<Status>,
+        pulse: Arc<Pulse>,
+        accounts: Arc<Mutex<Vec<AccountName>>>,
+    ) -> Self {
+        Self {
+            path,
+            tasks,
+            owners,
+            status,
+            pulse,
+            accounts,
+            is_prepared: false,
+            open: None,
+            rights: None,
+            worker: None,
+            places: Places::default(),
+            retry: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
+            retry_at: Instant::now(),
+            looked_at: Instant::now(),
+            version: 0,
+            lease: Lease::None,
+            said_standing_by: false,
+            gathered: 0,
+        }
+    }
+
     fn run(mut self) {
         // What may be wrong is found out before anybody asks.
         self.look();
@@ -559,3 +570,6 @@ fn begin(connection: &Connection, turnstile: &Turnstile) -> Result<(), Fault> {
 fn execute(connection: &Connection, sql: &str) -> Result<(), Fault> {
     connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map(drop).map_err(Fault::from)
 }
+
+#[cfg(test)]
+mod instructions;

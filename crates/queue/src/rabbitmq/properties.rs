@@ -37,14 +37,15 @@ pub(crate) const MAX_HEADER_BYTES: usize = 1024;
 /// Writes headers as AMQP properties. Builds them anew, so nothing that the broker or a stranger added travels on.
 pub(crate) fn write(headers: &Headers) -> BasicProperties {
     let mut table = FieldTable::default();
-    // The broker reads and stores each header of each message, so what is not there stands for zero.
     let mut number = |key: &str, value: u32| {
-        if value != 0 {
-            table.insert(key.into(), AMQPValue::LongLongInt(value.into()));
-        }
+        table.insert(key.into(), AMQPValue::LongLongInt(value.into()));
     };
-    number(ATTEMPTS, headers.attempts);
-    number(GENERATION, headers.generation);
+    // The broker reads and stores each header of each message. One that is not there stands for zero.
+    for (key, count) in [(ATTEMPTS, headers.attempts), (GENERATION, headers.generation)] {
+        if count != 0 {
+            number(key, count);
+        }
+    }
     if let Some(status) = headers.death.as_ref().and_then(|death| death.status) {
         number(STATUS, status.into());
     }

@@ -1,3 +1,5 @@
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{
@@ -22,9 +24,13 @@ use keys::KeyMetrics;
 use order::OrderMetrics;
 use whole::WholeMetrics;
 
-/// Every metric the relay exports; `docs/metrics.md` has the table of them. Cheap to clone.
+/// Every metric the relay exports; `docs/metrics.md` has the table of them. Cheap to clone: every request does.
 #[derive(Clone, Debug)]
-pub struct Metrics {
+pub struct Metrics(Arc<Families>);
+
+/// What is registered, as its users name it.
+#[derive(Debug)]
+pub struct Families {
     registry: Registry,
     ingest_requests: IntCounterVec,
     ingest_seconds: HistogramVec,
@@ -151,7 +157,7 @@ impl Metrics {
     pub fn new() -> Self {
         let registry = Registry::new();
         let add = Register(&registry);
-        let metrics = Self {
+        let families = Families {
             ingest_requests: add.counters(
                 "ingest_requests_total",
                 "HTTP requests answered, by door and status.",
@@ -241,6 +247,7 @@ impl Metrics {
             keys: KeyMetrics::new(&add),
             registry: registry.clone(),
         };
+        let metrics = Self(Arc::new(families));
         metrics.start_at_zero();
         let build = add.gauges("build_info", "Always 1; the version is a label.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -503,6 +510,14 @@ impl Metrics {
     /// A dead letter that was sent again is back.
     pub fn replayed(&self) {
         self.replayed.inc();
+    }
+}
+
+impl Deref for Metrics {
+    type Target = Families;
+
+    fn deref(&self) -> &Families {
+        &self.0
     }
 }
 

@@ -58,7 +58,8 @@ contract! {
         results_come_in_the_order_of_the_batch,
         a_publish_of_nothing_has_no_results,
         a_publish_goes_on_when_its_caller_goes_away,
-        many_who_publish_at_once_lose_nothing;
+        many_who_publish_at_once_lose_nothing,
+        many_who_publish_one_event_each_all_hear_of_their_own;
     owning:
         what_is_settled_is_gone_and_the_rest_comes_again_in_order,
         much_that_is_settled_just_before_a_place_is_given_up_does_not_come_again,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use refersion_relay_queue::{Place, PublishError, Queue, Room};
+use refersion_relay_queue::{Message, Place, PublishError, Queue, Room};
 
 use crate::backend::Backend;
 use crate::support::events::{DELIVERED, bodies, body, crowd, event, events, numbers, other_work, work};
@@ -125,12 +125,32 @@ pub(crate) async fn a_publish_of_nothing_has_no_results<B: Backend>() {
 
 pub(crate) async fn a_publish_goes_on_when_its_caller_goes_away<B: Backend>() {
     let relay = B::start().await;
-    let batch = events(0..200).into_iter().map(|message| (work(), message)).collect();
+    let batch: Vec<_> = events(0..200).into_iter().map(|message| (work(), message)).collect();
+    let single = vec![(work(), events(200..201).remove(0))];
 
-    let gone = relay.queue.publish(batch).now_or_never();
+    let gone = [batch, single].map(|events| relay.queue.publish(events).now_or_never());
 
-    assert_eq!(gone, None, "nothing is durable at once");
-    relay.until_depth(&work(), 200).await;
+    assert_eq!(gone, [None, None], "nothing is durable at once");
+    relay.until_depth(&work(), 201).await;
+    relay.clean().await;
+}
+
+pub(crate) async fn many_who_publish_one_event_each_all_hear_of_their_own<B: Backend>() {
+    const SENDERS: usize = 350;
+    let relay = B::start().await;
+    let refused = |number: usize| number % 7 == 3;
+    let publish = async |(number, message): (usize, Message)| {
+        let place = if refused(number) { Place::Intake } else { work() };
+        relay.queue.publish(vec![(place, message)]).await
+    };
+
+    let answers = join_all(crowd(0..SENDERS).into_iter().enumerate().map(publish)).await;
+
+    for (number, answer) in answers.iter().enumerate() {
+        let is_refused = matches!(answer[..], [Err(PublishError::Refused(_))]);
+        assert!(is_refused == refused(number) && (is_refused || answer == &[Ok(())]), "{number}: {answer:?}");
+    }
+    relay.until_depth(&work(), (0..SENDERS).filter(|number| !refused(*number)).count() as u64).await;
     relay.clean().await;
 }
 

@@ -47,9 +47,10 @@ async fn a_place_whose_delivery_was_not_acknowledged_in_time_ends_alone_and_at_o
     }
     assert_eq!(relay.metrics.connections_lost(Connection::Consume), 0);
     relay.queue.close().await;
-    // Whether the broker took the three before it closed the channel, nobody here can say.
+    // Whether a broker took the three before it closed the channel, nobody here can say. One from 4.3 on only takes the consumer away.
     let sum = Relay::start_with(&node.url(), relay.settings.clone()).await.queue.conservation().await.unwrap();
-    assert_eq!((sum.tolerance.uncertain, sum.difference(), sum.delivered), (3, 0, 15), "{sum}");
+    assert!([0, 3].contains(&sum.tolerance.uncertain), "{sum}");
+    assert_eq!((sum.difference(), sum.delivered), (0, 15), "{sum}");
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ const COLLECTING: Duration = Duration::from_millis(1);
 /// Messages that are published one by one, by many callers at a time. Those that come together are handed over together: a lock, a
 /// timer, and often a packet each way for all of them, which costs the broker half.
 ///
-/// A message that comes alone does not wait. While the broker works on some, what comes is collected, until it has answered one of
+/// A message that comes alone does not wait. While the broker works on several, what comes is collected, until it has answered one of
 /// them, or for a millisecond.
 #[derive(Default)]
 pub(crate) struct Singles(Mutex<Waiting>);
@@ -73,10 +73,11 @@ async fn collect(singles: Arc<Singles>, publisher: Arc<Publisher>) {
         if taken.is_empty() {
             return;
         }
-        let is_full = taken.len() == AT_MOST;
+        // One that came alone is no reason for the next one to wait, and what is full has company enough.
+        let waits = (2..AT_MOST).contains(&taken.len());
         let answered = Arc::new(Notify::new());
         tokio::spawn(publish(publisher.clone(), taken, answered.clone()));
-        if !is_full {
+        if waits {
             let _ = timeout(COLLECTING, answered.notified()).await;
         }
     }

@@ -28,7 +28,7 @@ use whole::WholeMetrics;
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Families>);
 
-/// What is registered, as its users name it.
+/// The families of metrics in the registry.
 #[derive(Debug)]
 pub struct Families {
     registry: Registry,

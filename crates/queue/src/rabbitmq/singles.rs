@@ -11,11 +11,11 @@ use crate::{Group, Message, Place, PublishError};
 
 /// Messages that are handed over at a time.
 const AT_MOST: usize = 100;
-/// How long what comes is collected for while the broker has answered nothing of what was handed over last.
+/// How long what comes is collected while the broker has answered nothing of what was handed over last.
 const COLLECTING: Duration = Duration::from_millis(1);
 
-/// Messages that are published one by one, by many callers at a time. Those that come together are handed over together: a lock, a
-/// timer, and often a packet each way for all of them, which costs the broker half.
+/// Messages that are published one by one, by many callers at a time. Those that come together share a lock, a timer, and often a
+/// packet each way.
 ///
 /// A message that comes alone does not wait. While the broker works on several, what comes is collected, until it has answered one of
 /// them, or for a millisecond.
@@ -54,7 +54,7 @@ impl Singles {
         answered.await.unwrap_or_else(|_| Err(not_finished()))
     }
 
-    /// What is waiting; empty if nothing is, and then the next one has to see to it.
+    /// What is waiting, in its order. If that is nothing, the next one starts a task again.
     fn take(&self) -> Vec<Single> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let rest = waiting.singles.len().min(AT_MOST);

@@ -6,6 +6,7 @@
 //! works what is in it.
 
 mod beside;
+mod company;
 mod due;
 mod fault;
 mod file;

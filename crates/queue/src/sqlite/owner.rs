@@ -17,6 +17,9 @@ use super::writer::{Writer, answer};
 use crate::owned::{Ownership, Settler};
 use crate::{Backoff, BrokerState, Delivery, Message, Place, Room, Settle, SettleError};
 
+/// Which part of its room an owner has to have free before it takes more.
+const ROOM_TO_TAKE: usize = 8;
+
 /// Everybody in this process who takes deliveries, and whether this process may.
 pub(crate) struct Owners {
     /// The term of the lease, while it is ours.
@@ -96,9 +99,11 @@ impl Owner {
         *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = begun;
     }
 
-    /// How many more may be in hand.
-    fn free(&self) -> usize {
-        self.room.saturating_sub(self.in_hand.load(Ordering::Acquire))
+    /// How many more may be in hand, if they are so many that taking them is worth a transaction.
+    fn free(&self) -> Option<usize> {
+        let free = self.room.saturating_sub(self.in_hand.load(Ordering::Acquire));
+        let enough = (self.room / ROOM_TO_TAKE).max(1);
+        (enough <= free).then_some(free)
     }
 }
 
@@ -191,10 +196,9 @@ impl SqliteOwned {
     /// Takes what is there, as far as there is room. Can be dropped at any point.
     async fn take(&mut self, begun: Begun) {
         if self.taking.is_none() {
-            let room = self.owner.free();
-            if room == 0 {
+            let Some(room) = self.owner.free() else {
                 return self.owner.wake.notified().await;
-            }
+            };
             let after = self.taken_up_to;
             self.taking = Some(self.writer.submit(room, move |work| {
                 if work.term == begun.term { work.take(begun.place, after, room).map(Some) } else { Ok(None) }
@@ -349,7 +353,7 @@ impl Settler for SqliteSettler {
                 return Err(SettleError);
             }
             let (owner, begun, number, settle) = (self.owner.clone(), self.begun, self.number, settle.clone());
-            let settled = self.writer.run(1, move |work| {
+            let settled = self.writer.settle(move |work| {
                 // Of another term, or given up meanwhile: it is delivered again, perhaps it is already.
                 if work.term != begun.term || owner.ended.is_cancelled() {
                     return Ok(Done::No);
@@ -363,7 +367,9 @@ impl Settler for SqliteSettler {
                 // One that is not there any more, as after a commit whose answer was lost, takes up no room either.
                 Ok(done) => {
                     self.owner.in_hand.fetch_sub(1, Ordering::AcqRel);
-                    self.owner.wake.notify_one();
+                    if self.owner.free().is_some() {
+                        self.owner.wake.notify_one();
+                    }
                     return if done == Done::Yes { Ok(()) } else { Err(SettleError) };
                 }
                 Err(fault) => tracing::debug!(queue.error = %fault, "an event could not be settled, trying again"),

@@ -13,6 +13,7 @@ use tokio::sync::oneshot::{self, error::RecvError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::company::{self, Company};
 use super::due;
 use super::fault::{Cause, Fault};
 use super::file::{BUSY_PATIENCE, File, Mode};
@@ -54,13 +55,24 @@ pub(crate) struct Writer {
 trait Task: Send {
     /// How many events it is about, so that a transaction stays short.
     fn rows(&self) -> usize;
+    fn haste(&self) -> Haste;
     fn run(&mut self, work: &mut Work<'_>) -> rusqlite::Result<()>;
     /// Hears whether everything in the transaction is on the disk.
     fn end(self: Box<Self>, stored: Result<(), Fault>);
 }
 
+/// How soon something has to be on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Haste {
+    /// Somebody waits for it.
+    Now,
+    /// Under load it may wait for others, see [`company::WAIT`].
+    WithOthers,
+}
+
 struct Closure<T, F> {
     rows: usize,
+    haste: Haste,
     work: Option<F>,
     value: Option<T>,
     reply: oneshot::Sender<Result<T, Fault>>,
@@ -73,6 +85,10 @@ where
 {
     fn rows(&self) -> usize {
         self.rows
+    }
+
+    fn haste(&self) -> Haste {
+        self.haste
     }
 
     fn run(&mut self, work: &mut Work<'_>) -> rusqlite::Result<()> {
@@ -127,8 +143,17 @@ impl Writer {
         rows: usize,
         work: impl FnOnce(&mut Work<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> oneshot::Receiver<Result<T, Fault>> {
+        self.hand_over(rows, Haste::Now, work)
+    }
+
+    fn hand_over<T: Send + 'static>(
+        &self,
+        rows: usize,
+        haste: Haste,
+        work: impl FnOnce(&mut Work<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> oneshot::Receiver<Result<T, Fault>> {
         let (reply, receiver) = oneshot::channel();
-        let task = Box::new(Closure { rows, work: Some(work), value: None, reply });
+        let task = Box::new(Closure { rows, haste, work: Some(work), value: None, reply });
         if let Some(tasks) = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             // Without a thread the reply is dropped, and that is an answer.
             let _ = tasks.send(task);
@@ -148,6 +173,14 @@ impl Writer {
         work: impl FnOnce(&mut Work<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Fault> {
         answer(self.submit(rows, work)).await
+    }
+
+    /// As [`Writer::run`], for one event whose settlement may wait for that of others.
+    pub(crate) async fn settle<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Work<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Fault> {
+        answer(self.hand_over(1, Haste::WithOthers, work)).await
     }
 
     /// Does what was handed over, gives the lease up and closes the file.
@@ -200,6 +233,7 @@ struct Thread {
     said_standing_by: bool,
     /// How many tasks the last transactions had, the latest above all.
     gathered: usize,
+    company: Company,
 }
 
 /// The file, and the turnstile before it.
@@ -242,6 +276,7 @@ impl Thread {
             lease: Lease::None,
             said_standing_by: false,
             gathered: 0,
+            company: Company::default(),
         }
     }
 
@@ -272,6 +307,7 @@ impl Thread {
     fn transaction_of(&mut self, first: Box<dyn Task>) {
         let mut tasks = vec![first];
         self.gather(&mut tasks);
+        self.await_company(&mut tasks);
         self.await_stragglers(&mut tasks);
         // A file that is known to be unusable is tried at its own pace, not at that of its users.
         let stored = match self.fault_in_force() {
@@ -281,6 +317,23 @@ impl Thread {
         for task in tasks {
             task.end(stored.clone());
         }
+    }
+
+    /// While everything there is may wait, waits for others.
+    fn await_company(&mut self, tasks: &mut Vec<Box<dyn Task>>) {
+        let is_enough = |tasks: &[Box<dyn Task>]| {
+            company::ENOUGH <= tasks.len() || tasks.iter().any(|task| task.haste() == Haste::Now)
+        };
+        if is_enough(tasks) || !self.company.is_likely() {
+            return;
+        }
+        let (before, until) = (tasks.len(), Instant::now() + company::WAIT);
+        while !is_enough(tasks)
+            && let Ok(task) = self.tasks.recv_timeout(until.saturating_duration_since(Instant::now()))
+        {
+            tasks.push(task);
+        }
+        self.company.came(tasks.len() - before);
     }
 
     /// Those who were in the last transactions have just heard of it, and most of them come again at once: waiting for

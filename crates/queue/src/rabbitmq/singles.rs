@@ -11,14 +11,16 @@ use crate::{Group, Message, Place, PublishError};
 
 /// Messages that are handed over at a time.
 const AT_MOST: usize = 100;
+/// From so many on it is worth it to collect what comes: fewer are soon answered, and callers who wait for that would only wait longer.
+const CROWD: usize = 20;
 /// How long what comes is collected while the broker has answered nothing of what was handed over last.
 const COLLECTING: Duration = Duration::from_millis(1);
 
 /// Messages that are published one by one, by many callers at a time. Those that come together share a lock, a timer, and often a
 /// packet each way.
 ///
-/// A message that comes alone does not wait. While the broker works on several, what comes is collected, until it has answered one of
-/// them, or for a millisecond.
+/// Nothing waits that comes alone, or with few others. While the broker works on many, what comes is collected, until it has answered
+/// one of them, or for a millisecond.
 #[derive(Default)]
 pub(crate) struct Singles(Mutex<Waiting>);
 
@@ -73,8 +75,8 @@ async fn collect(singles: Arc<Singles>, publisher: Arc<Publisher>) {
         if taken.is_empty() {
             return;
         }
-        // One that came alone is no reason for the next one to wait, and what is full has company enough.
-        let waits = (2..AT_MOST).contains(&taken.len());
+        // What is full has company enough.
+        let waits = (CROWD..AT_MOST).contains(&taken.len());
         let answered = Arc::new(Notify::new());
         tokio::spawn(publish(publisher.clone(), taken, answered.clone()));
         if waits {

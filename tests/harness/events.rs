@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use sha1::Sha1;
 
 /// The identify that Segment's documentation of the destination shows, to the byte.
-pub const IDENTIFY: &[u8] = include_bytes!("../../crates/relay/src/commands/demo/identify.json");
+pub const IDENTIFY: &[u8] = include_bytes!("../../crates/relay/src/commands/demo/data/identify.json");
 /// The delete that it shows, to the byte.
-pub const DELETE: &[u8] = include_bytes!("../../crates/relay/src/commands/demo/delete.json");
+pub const DELETE: &[u8] = include_bytes!("../../crates/relay/src/commands/demo/data/delete.json");
 
 /// An identify of `email`, with an id made from it.
 #[must_use]

@@ -1,48 +1,14 @@
 //! The program as its users meet it: real processes, a real broker, real HTTP, a simulated Refersion.
 
-mod amqp_docs;
-mod attacks;
-mod batch;
-mod broker;
-mod check;
-mod cli;
-mod config;
-mod copies;
-mod crash;
-mod demo;
-mod dlq;
-mod dlq_crash;
-mod dlq_filters;
-mod dlq_walk;
+/// Events come in: every door, what it answers, and what nobody can do to it.
 mod doors;
-mod embedded;
-mod enqueue;
-mod faults;
-mod fleet;
-mod hold;
-mod intake;
-mod limits;
-mod openapi;
+/// Events of one person: their order, copies, updates, and how fast they go.
 mod order;
-mod outage;
-mod outputs;
-mod pacing;
-mod papers;
-mod payloads;
-mod privacy;
-mod proxy;
-mod readme;
-mod reload;
-mod rights;
-mod sdks;
-mod seed;
-mod senders_docs;
-mod shutdown;
-mod simulate;
-mod storm;
-#[cfg(debug_assertions)] // as the program, in which parts can be made to end
-mod supervision;
-mod tls;
-mod tracking;
-mod update;
-mod webhook;
+/// Something breaks or goes away, and comes back.
+mod faults;
+/// What a person does with a relay that runs: look, reload, enqueue, replay.
+mod operators;
+/// What a person does before: configure, try the demo and the simulator.
+mod setup;
+/// The papers and Segment's libraries, followed to the letter.
+mod docs;

@@ -6,10 +6,9 @@
 mod entry;
 mod export;
 mod filter;
-mod pace;
-mod survey;
+mod stats;
 mod visible;
-mod walk;
+mod operation;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,10 +19,9 @@ use refersion_relay_queue::{Browsed, Letter, LetterId, Place, Queue, QueueError,
 pub use entry::{Bodies, Entry};
 pub use export::{Export, Lines};
 pub use filter::{Filter, Selection};
-pub use pace::Pace;
-pub use survey::{Age, ClassSurvey, Survey, WhenBusy};
+pub use operation::{LetterOperation, SweepError, SweepOptions, SweepReport};
+pub use stats::{Age, ClassStats, LetterStats, WhenBusy};
 pub use visible::visible;
-pub use walk::{Deed, Done, Orders, WalkError};
 
 /// The dead letters of one queue.
 pub struct DeadLetters {

@@ -9,9 +9,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::credential::Credential;
-use crate::door::Ingest;
-use crate::sort::{Received, Sorted, UNKNOWN_TYPE, death, traceparent};
+use crate::access::credential::Credential;
+use crate::doors::router::Ingest;
+use crate::events::classify::{Classified, Received, UNKNOWN_TYPE, death, traceparent};
 
 const DOOR: Door = Door::Intake;
 /// Small, because a message is in memory before its size is known, and may be as large as the broker takes them.
@@ -108,10 +108,10 @@ impl Intake {
             return self.dead(delivery, &received, DeadReason::UnknownAccount, error);
         };
         let body = message.body.clone();
-        match catch_unwind(AssertUnwindSafe(|| account.sort(Credential::Exchange, body, &received))) {
-            Ok(Sorted::Work(place, message)) => Outcome::Work(place, message.headers),
-            Ok(Sorted::Dead(reason, message)) => Outcome::Dead(reason, message.headers),
-            Ok(Sorted::Ignored(why)) => Outcome::Ignored(why),
+        match catch_unwind(AssertUnwindSafe(|| account.classify(Credential::Exchange, body, &received))) {
+            Ok(Classified::Work(place, message)) => Outcome::Work(place, message.headers),
+            Ok(Classified::Dead(reason, message)) => Outcome::Dead(reason, message.headers),
+            Ok(Classified::Ignored(why)) => Outcome::Ignored(why),
             Err(_) => {
                 let error = "the relay panicked on this message; its log has the place";
                 self.dead(delivery, &received, DeadReason::Panicked, error)

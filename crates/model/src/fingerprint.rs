@@ -1,8 +1,8 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use crate::segment::text::without_byte_order_mark;
 use crate::shown::may_be_shown;
-use crate::text::without_byte_order_mark;
 use crate::{AccountName, Event, KeyPair, Subject};
 
 /// No id that is shown is longer, in characters. Segment's own limit.

@@ -4,12 +4,13 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
+use crate::judge;
+use crate::segment::surrogates::mended;
+use crate::segment::text::{clean, is_invisible};
 use crate::shown::may_be_shown;
-use crate::surrogates::mended;
-use crate::text::{clean, is_invisible};
 use crate::{
     Command, Email, Envelope, Event, EventType, Fingerprint, Judgement, KeyPair, MAX_PLAIN_ID, Missing,
-    MissingLastName, ParseError, Subject, judge, judge_in, without_byte_order_mark,
+    MissingLastName, ParseError, Subject, judge_in, without_byte_order_mark,
 };
 
 /// Stands for what is personal: where it is in the input, it is in nothing that may be shown.

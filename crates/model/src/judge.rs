@@ -1,6 +1,6 @@
-use crate::address::{Address, omit};
-use crate::event::{Event, EventType};
-use crate::name::PersonName;
+use crate::person::address::{Address, omit};
+use crate::person::name::PersonName;
+use crate::segment::event::{Event, EventType};
 use crate::{Command, Email, Envelope, MissingLastName, NewAffiliate, OmittedField, Personal};
 
 /// What is to be done about an event. Every door and the worker ask the same function, so that none contradicts another.

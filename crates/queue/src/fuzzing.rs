@@ -7,7 +7,7 @@ use lapin::types::{AMQPValue, FieldArray, FieldTable, ShortString};
 use refersion_relay_model::{AccountName, Class, MAX_PLAIN_ID};
 
 use crate::Headers;
-use crate::rabbitmq::properties::{MAX_HEADER_BYTES, read, write};
+use crate::rabbitmq::wire::properties::{MAX_HEADER_BYTES, read, write};
 
 /// What begins 2,932,897 days after 1970, and has no date of four digits.
 const YEAR_10000: Duration = Duration::from_hours(24 * 2_932_897);

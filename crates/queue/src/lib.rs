@@ -4,36 +4,30 @@
 //! is durable before the event is gone, and that an account's events come back in order when their owner dies. It knows
 //! neither Segment's fields nor Refersion.
 
-mod backoff;
-mod conservation;
-#[cfg(any(test, fuzzing))]
-pub mod fuzzing;
-mod instant;
-mod left_behind;
-mod letters;
-mod message;
-mod owned;
+/// The port: what a queue promises, as a trait, and the types that it is spoken in.
 mod port;
+/// The port on RabbitMQ.
 mod rabbitmq;
+/// The port on one SQLite file.
 mod sqlite;
-mod stuck;
-mod sweep;
-mod terms;
+
+mod backoff;
+mod instant;
 mod waves;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+
 pub use backoff::Backoff;
-pub use conservation::{Conservation, Group, Stock, Tolerance};
 pub use instant::{rfc3339_millis, rfc3339_seconds};
-pub use left_behind::{Former, LeftBehind, Remnant};
-pub use letters::{Browsed, InvalidLetterId, Letter, LetterId, Scan};
-pub use message::{Death, Headers, Message};
-pub use owned::{Delivery, Ending, Owned, Settle, SettleError};
-pub use port::{BrokerState, Depth, Place, PublishError, Queue, QueueError, Room};
-pub use rabbitmq::{
-    BrokerUrl, BrokerVersion, Gravity, InvalidBrokerUrl, InvalidManagementUrl, Limits, ManagementError, ManagementUrl,
-    Needs, PolicyHarm, PolicyReport, RabbitMq, RabbitMqSettings, TopologyReport,
-};
+pub use port::conservation::{Conservation, Group, Stock, Tolerance};
+pub use port::delivery::{Delivery, Ending, Owned, Settle, SettleError};
+pub use port::left_behind::{Former, LeftBehind, Remnant, Shown, StoredQueue};
+pub use port::letters::{Browsed, InvalidLetterId, Letter, LetterId, Scan};
+pub use port::message::{Death, Headers, Message};
+pub use port::queue::{BrokerState, Depth, Place, PublishError, Queue, QueueError, Room};
+pub use port::stuck::Stuck;
+pub use port::sweep::{Action, Fate, InFlight, InvalidInFlight, LetterVisitor, Swept};
+pub use port::terms::Terms;
+pub use rabbitmq::{BrokerUrl, InvalidBrokerUrl, Needs, RabbitMq, RabbitMqSettings, TopologyReport};
 pub use sqlite::{Ahead, InvalidSqlitePath, Ledger, Sqlite, SqlitePath, SqliteSettings};
-pub use stuck::Stuck;
-pub use sweep::{Action, Fate, InFlight, InvalidInFlight, Judge, Swept};
-pub use terms::Terms;

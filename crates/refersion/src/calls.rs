@@ -12,12 +12,12 @@ pub trait Calls: Send + Sync {
 
     /// The call that began last has ended. Never told of a call that could not be sent, because a key has characters that
     /// no header can have.
-    fn ended(&self, call: Ended<'_>);
+    fn ended(&self, call: CallResult<'_>);
 }
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug)]
-pub struct Ended<'a> {
+pub struct CallResult<'a> {
     /// Which one it was.
     pub operation: Operation,
     /// From sending it to the last byte of its answer.

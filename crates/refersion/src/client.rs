@@ -8,9 +8,9 @@ use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, Response, Url};
 use serde_json::Value;
 
-use crate::answer::{Answer, RawAnswer, classify, retry_after};
-use crate::failure::Unreadable;
-use crate::{Calls, ClockReading, Ended, Failure, ProxyUrl, is_loopback};
+use crate::answers::answer::{Answer, RawAnswer, classify, retry_after};
+use crate::answers::failure::Unreadable;
+use crate::{CallResult, Calls, ClockReading, Failure, ProxyUrl, is_loopback};
 
 /// The largest answer that is read, in bytes. Refersion's largest documented one is a page of 100 affiliates.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
@@ -146,7 +146,7 @@ impl Client {
     /// The same, and what time it is at Refersion, which an answer that refuses the keys says as well.
     pub async fn check_keys_and_clock(&self, keys: &KeyPair) -> KeyCheck {
         let mut clock = None;
-        let answer = self.call_timed(keys, Operation::List, &crate::request::list_one(), &mut clock).await;
+        let answer = self.call_timed(keys, Operation::List, &crate::operations::request::list_one(), &mut clock).await;
         let keys = match answer {
             Answer::Success(_) | Answer::NotFound | Answer::Taken => Ok(()),
             Answer::Failed(failure) => Err(failure),
@@ -189,7 +189,7 @@ impl Client {
                 Answer::Success(_) | Answer::Taken | Answer::NotFound => None,
                 Answer::Failed(failure) => Some(failure),
             };
-            calls.ended(Ended { operation, took, proper, failure });
+            calls.ended(CallResult { operation, took, proper, failure });
         }
         let outcome = match &answer {
             Answer::Success(_) => "ok",

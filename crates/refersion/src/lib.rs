@@ -4,28 +4,25 @@
 //! into an action. Refersion has no error codes, uses one status for many things and hides failures in a 2xx, so all of
 //! the reading of answers stands in one pure function, `classify` in `answer.rs`.
 
-mod affiliates;
-mod answer;
-mod calls;
 mod client;
+/// What can be asked of Refersion: create, update, deactivate, look up.
+mod operations;
+/// What an answer means.
+mod answers;
+mod calls;
 mod clock;
-mod failure;
+mod proxy;
+
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 #[cfg(test)]
-mod instructions;
-mod known;
-mod lookup;
-mod password;
-mod proxy;
-mod request;
-mod update;
+mod instruction_counts;
 
-pub use affiliates::{Applied, Existing, NewAffiliateDefaults, Status};
-pub use calls::{Calls, Ended};
+pub use answers::failure::{Failure, Rejection, Unreadable};
+pub use answers::known_text::KnownText;
+pub use calls::{CallResult, Calls};
 pub use client::{Client, ClientSettings, InvalidBaseUrl, KeyCheck, Observer, Operation};
 pub use clock::{ClockReading, Offset};
-pub use failure::{Failure, Rejection, Unreadable};
-pub use known::KnownText;
-pub use password::generate_password;
+pub use operations::affiliates::{Applied, Existing, NewAffiliateDefaults, Status};
+pub use operations::password::generate_password;
 pub use proxy::{InvalidProxyUrl, ProxyUrl, is_loopback};

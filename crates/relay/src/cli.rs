@@ -202,3 +202,15 @@ pub(crate) struct SimulateArgs {
     #[arg(long, value_name = "JSON")]
     pub(crate) fault: Vec<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn clap_has_no_complaint_about_the_command_line() {
+        Cli::command().debug_assert();
+    }
+}

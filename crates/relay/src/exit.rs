@@ -1,6 +1,6 @@
 use std::process::ExitCode;
 
-use crate::output::tell;
+use crate::output::output::tell;
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug)]

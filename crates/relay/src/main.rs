@@ -2,26 +2,18 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr)] // `output` does, and says when it cannot
 
-mod certificates;
 mod cli;
+/// The commands, one file or folder each.
 mod commands;
+/// From the file, the environment and files with secrets to settings that hold.
 mod config;
-mod descriptors;
-mod exit;
-mod flow;
-mod left_behind;
-mod look;
-mod ops;
-mod output;
 mod parts;
-mod policies;
-mod poll;
-mod private_file;
-mod progress;
-mod reload;
+/// A process that takes events in, works them, or both: its start, its reload, and what it shows.
+mod run;
+/// What commands print, and the files that they write.
+mod output;
 mod signals;
-mod usage;
-mod words;
+mod exit;
 
 use std::process::ExitCode;
 
@@ -35,15 +27,12 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => match usage::mistake(&error, std::env::args_os()) {
-            Some(mistake) => return exit::Exit::usage(anyhow::Error::msg(mistake)).report(),
-            // Help that was not asked for is an answer, and no success: a unit or a container that forgot the command
-            // must not look as if it had done its work.
-            None if usage::lacks_command(&error) => {
-                return output::help(&error).map_or_else(exit::Exit::report, |()| ExitCode::from(2));
-            }
-            None => return output::help(&error).map_or_else(exit::Exit::report, |()| ExitCode::SUCCESS),
-        },
+        // Also the help that was not asked for: a unit or a container that forgot the command must not look as if it had done its work.
+        Err(error) if error.use_stderr() => {
+            output::output::tell!("{}", error.render());
+            return ExitCode::from(2);
+        }
+        Err(help) => return output::output::help(&help).map_or_else(exit::Exit::report, |()| ExitCode::SUCCESS),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = match runtime {

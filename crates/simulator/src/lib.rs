@@ -16,48 +16,30 @@
 //! # }
 //! ```
 
-// What a caller sees.
 mod simulator;
-
-mod affiliate;
-mod call;
-mod chance;
-mod fault;
-mod fault_rule;
-mod operation;
 mod settings;
 mod stats;
-mod status;
+mod call;
+
+mod operation;
+/// What Refersion keeps: merchants, their affiliates, and how they are found and shown.
+mod affiliates;
+/// What goes wrong, when, and how often.
+mod faults;
+/// How calls come in and answers go out, and the routes to watch and steer it.
+mod http;
 
 // What the operations are made of.
-mod answer;
-mod country;
-mod directory;
-mod like;
-mod merchant;
-mod page;
-mod password;
-mod refusal;
-mod request;
-mod row;
-mod sending;
 
 // How calls come in.
-mod api;
-mod control;
-mod fault_rules;
-mod journal;
-mod outage;
-mod pace;
-mod server;
 
-pub use affiliate::{Affiliate, NewAffiliate};
+pub use affiliates::affiliate::{Affiliate, NewAffiliate};
+pub use affiliates::status::Status;
 pub use call::Call;
-pub use chance::Chance;
-pub use fault::{Fault, Shape};
-pub use fault_rule::FaultRule;
+pub use faults::chance::Chance;
+pub use faults::fault::{Fault, Shape};
+pub use faults::fault_rule::FaultRule;
 pub use operation::Operation;
 pub use settings::{CodeStyle, IdKind, Settings};
 pub use simulator::Simulator;
 pub use stats::{OperationStats, Stats};
-pub use status::Status;

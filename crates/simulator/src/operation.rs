@@ -3,7 +3,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{directory::Directory, refusal::Refusal, settings::Settings};
+use crate::affiliates::directory::Directory;
+use crate::http::refusal::Refusal;
+use crate::settings::Settings;
 
 mod edit;
 mod get;

@@ -9,22 +9,20 @@ use axum::http::StatusCode;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    affiliate::{Affiliate, NewAffiliate},
-    answer::Answer,
-    call::Call,
-    directory::Directory,
-    fault_rule::FaultRule,
-    fault_rules::FaultRules,
-    journal::Journal,
-    operation::Operation,
-    outage::Outage,
-    refusal::Refusal,
-    request,
-    server::Server,
-    settings::Settings,
-    stats::Stats,
-};
+use crate::affiliates::affiliate::{Affiliate, NewAffiliate};
+use crate::affiliates::directory::Directory;
+use crate::call::Call;
+use crate::faults::fault_rule::FaultRule;
+use crate::faults::fault_rules::FaultRules;
+use crate::faults::outage::Outage;
+use crate::http::answer::Answer;
+use crate::http::journal::Journal;
+use crate::http::refusal::Refusal;
+use crate::http::request;
+use crate::http::server::Server;
+use crate::operation::Operation;
+use crate::settings::Settings;
+use crate::stats::Stats;
 
 /// The simulated Refersion. Clones are handles to the same one.
 #[derive(Clone)]

@@ -11,18 +11,18 @@ use crate::refersion::RefersionMetrics;
 use crate::register::Register;
 
 mod flow;
-mod keys;
+mod key_use;
 mod order;
-mod whole;
+mod conservation;
 
+pub use conservation::MoveTo;
 pub use flow::Flow;
-pub use keys::{DoorKey, LastUse};
+pub use key_use::{DoorKey, LastUse};
 pub use order::{OrderGivenUp, Parked};
-pub use whole::MoveTo;
 
-use keys::KeyMetrics;
+use conservation::WholeMetrics;
+use key_use::KeyMetrics;
 use order::OrderMetrics;
-use whole::WholeMetrics;
 
 /// Every metric the relay exports; `docs/metrics.md` has the table of them. Cheap to clone: every request does.
 #[derive(Clone, Debug)]

@@ -6,47 +6,30 @@
 //! for nobody reads its queue: its keys are refused, it pauses for long, or Refersion is out. The worker answers no HTTP, and
 //! believes nothing that came off a queue.
 
-mod absences;
-mod account;
-mod alone;
-mod attempt;
-mod barrier;
-mod decide;
-mod destination;
-mod ended;
-mod flow;
-mod gate;
-mod item;
-mod limit;
-mod line;
-mod load;
-mod lookout;
-mod mark;
-mod order;
-mod outage;
-mod owner;
-mod pace;
-mod past;
-mod pauses;
-mod progress;
-mod reading;
-mod refusals;
-mod roster;
-mod settings;
-mod settlement;
-mod term;
-mod turnstile;
-mod verdict;
-mod work;
 mod worker;
+mod settings;
+mod refersion_api;
 
-pub use account::Account;
-pub use decide::{Failed, decide};
-pub use destination::Destination;
-pub use lookout::{Lookout, Standing};
-pub use outage::{Known, Trouble};
-pub use progress::Progress;
-pub use roster::Roster;
+/// One account: who works it, whether it may be worked, and what it waits for.
+mod account;
+/// Deliveries become items in hand, in lanes, as far as there is memory and room.
+mod consume;
+/// Whose turn it is among the events of one subject, and which events are done already.
+mod order;
+/// One event: call, decide, settle.
+mod attempt;
+/// How many calls an account has in flight and begins in a second.
+mod pacing;
+/// Whether Refersion is there.
+mod outage;
+
+pub use account::account::Account;
+pub use account::accounts::Accounts;
+pub use account::progress::Progress;
+pub use attempt::decide::{Failed, decide};
+pub use attempt::verdict::{Aside, Retry, Verdict};
+pub use outage::breaker::{Known, Trouble};
+pub use outage::monitor::{OutageMonitor, RefersionStatus};
+pub use refersion_api::RefersionApi;
 pub use settings::{OutageSettings, RetryPolicy, WorkerSettings};
-pub use verdict::{Aside, Retry, Verdict};
 pub use worker::Worker;

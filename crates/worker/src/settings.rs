@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use refersion_relay_queue::Room;
 
-use crate::line::Behind;
-use crate::verdict::Aside;
+use crate::attempt::verdict::Aside;
+use crate::order::subject_queue::Behind;
 
 /// How a worker works.
 #[derive(Clone, Debug)]

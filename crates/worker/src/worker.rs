@@ -8,17 +8,17 @@ use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::ended::Ended;
-use crate::gate::GateState;
-use crate::load::Load;
-use crate::lookout::Lookout;
-use crate::mark::Marks;
-use crate::order::Order;
-use crate::owner::Owner;
-use crate::progress::{Missing, Progress};
-use crate::roster::{Desk, Roster};
-use crate::work::Context;
-use crate::{Account, Destination, WorkerSettings};
+use crate::account::accounts::{AccountState, Accounts};
+use crate::account::gate::GateState;
+use crate::account::owner::Owner;
+use crate::account::progress::{Missing, Progress};
+use crate::attempt::work::Context;
+use crate::consume::load::Load;
+use crate::order::event_key::KeyHasher;
+use crate::order::order::Order;
+use crate::order::recently_done::RecentlyDone;
+use crate::outage::monitor::OutageMonitor;
+use crate::{Account, RefersionApi, WorkerSettings};
 
 /// Owns the work queues of its accounts, and works what is in them.
 pub struct Worker {
@@ -35,22 +35,22 @@ impl Worker {
     #[must_use]
     pub fn new(
         queue: Arc<dyn Queue>,
-        destination: Arc<dyn Destination>,
+        destination: Arc<dyn RefersionApi>,
         accounts: Vec<Account>,
         concurrency: usize,
         settings: WorkerSettings,
         metrics: Metrics,
     ) -> Self {
-        let roster = Arc::new(Roster::new(accounts, concurrency, metrics.clone()));
+        let accounts = Arc::new(Accounts::new(accounts, concurrency, metrics.clone()));
         let context = Context {
             queue,
             destination,
-            lookout: Arc::new(Lookout::new(settings.outage, roster.clone(), metrics.clone())),
-            roster,
+            monitor: Arc::new(OutageMonitor::new(settings.outage, accounts.clone(), metrics.clone())),
+            accounts,
             retry: settings.retry,
             longest_stay: settings.longest_stay,
-            marks: Marks::new(),
-            ended: Ended::new(),
+            hasher: KeyHasher::new(),
+            recently_done: RecentlyDone::new(),
             order: Arc::new(Order::new(metrics.clone())),
             load: Arc::new(Load::new(settings.in_hand)),
             beside: RwLock::new(()),
@@ -69,14 +69,14 @@ impl Worker {
 
     /// Whether Refersion is there, as far as the worker knows.
     #[must_use]
-    pub fn lookout(&self) -> Arc<Lookout> {
-        self.context.lookout.clone()
+    pub fn monitor(&self) -> Arc<OutageMonitor> {
+        self.context.monitor.clone()
     }
 
     /// The accounts it works for, to replace them.
     #[must_use]
-    pub fn roster(&self) -> Arc<Roster> {
-        self.context.roster.clone()
+    pub fn accounts(&self) -> Arc<Accounts> {
+        self.context.accounts.clone()
     }
 
     /// What it does side by side until it is stopped.
@@ -88,23 +88,23 @@ impl Worker {
     /// Works until `stop` is cancelled and everything in flight is settled, or until `abort` is.
     pub async fn run(self, stop: CancellationToken, abort: CancellationToken) {
         let Self { context, room, progress, starting, parts } = self;
-        let Some(mut opening) = context.roster.opening() else { return };
+        let Some(mut opening) = context.accounts.opening() else { return };
         let tasks = TaskTracker::new();
-        let watching = context.lookout.clone().run(context.destination.clone(), stop.clone());
-        tasks.spawn(parts.supervise("worker/lookout", &stop, watching));
+        let watching = context.monitor.clone().run(context.destination.clone(), stop.clone());
+        tasks.spawn(parts.supervise("worker/outage monitor", &stop, watching));
         tasks.spawn(parts.supervise("worker/metrics", &stop, show_accounts(context.clone(), stop.clone())));
-        let own = |desk: Arc<Desk>, missing: Missing| {
-            let name = format!("worker/account {}", desk.name);
-            let owner = Owner::new(context.clone(), desk, room, progress.clone(), stop.clone(), abort.clone());
+        let own = |account_state: Arc<AccountState>, missing: Missing| {
+            let name = format!("worker/account {}", account_state.name);
+            let owner = Owner::new(context.clone(), account_state, room, progress.clone(), stop.clone(), abort.clone());
             tasks.spawn(parts.supervise(&name, &stop, owner.run(missing)));
         };
         // All of those that are configured now, before anybody can ask whether the worker is ready.
-        while let Ok(desk) = opening.try_recv() {
-            own(desk, progress.missing());
+        while let Ok(account_state) = opening.try_recv() {
+            own(account_state, progress.missing());
         }
         drop(starting);
-        while let Some(Some(desk)) = stop.run_until_cancelled(opening.recv()).await {
-            own(desk, progress.missing_later());
+        while let Some(Some(account_state)) = stop.run_until_cancelled(opening.recv()).await {
+            own(account_state, progress.missing_later());
         }
         tasks.close();
         tasks.wait().await;
@@ -114,13 +114,13 @@ impl Worker {
 /// A pause ends by itself, and an account can go while it is being held or paused, so somebody has to look.
 async fn show_accounts(context: Arc<Context>, stop: CancellationToken) {
     while !stop.is_cancelled() {
-        for desk in context.roster.desks() {
-            let state = desk.gate.state();
-            context.metrics.account_held(&desk.name, state == GateState::Held);
-            let paused = state != GateState::Gone && desk.gate.paused().is_some();
-            context.metrics.account_paused(&desk.name, paused);
+        for account_state in context.accounts.account_states() {
+            let state = account_state.gate.state();
+            context.metrics.account_held(&account_state.name, state == GateState::Held);
+            let paused = state != GateState::Gone && account_state.gate.paused().is_some();
+            context.metrics.account_paused(&account_state.name, paused);
         }
-        context.lookout.count();
+        context.monitor.count();
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(Duration::from_secs(1)) => {}

@@ -10,24 +10,26 @@ use refersion_relay_telemetry::Metrics;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::broker_version::BrokerVersion;
-use super::cause::Cause;
-use super::consuming::Consuming;
-use super::management::{Limits, ManagementError, PolicyReport};
-use super::management_url::ManagementUrl;
-use super::marks::Marks;
-use super::names::Names;
-use super::publisher::{Publisher, PublisherSettings};
-use super::reader::Reader;
-use super::singles::Singles;
 use super::tally::{self, Journal, Storing};
-use super::topology::{Accounts, DeclareError, Needs, Topology, TopologyReport};
-use super::url::BrokerUrl;
-use super::{connection, consumer, history, left_behind, reader, sweep};
+use crate::rabbitmq::consume::consumer;
+use crate::rabbitmq::consume::shared_connection::SharedConnection;
+use crate::rabbitmq::letters::reader;
+use crate::rabbitmq::letters::reader::Reader;
+use crate::rabbitmq::letters::sweep;
+use crate::rabbitmq::publish::publisher::{Publisher, PublisherSettings};
+use crate::rabbitmq::publish::singles::Singles;
+use crate::rabbitmq::topology::history;
+use crate::rabbitmq::topology::left_behind;
+use crate::rabbitmq::topology::marks::Marks;
+use crate::rabbitmq::topology::names::Names;
+use crate::rabbitmq::topology::topology::{Accounts, DeclareError, Needs, Topology, TopologyReport};
+use crate::rabbitmq::wire::cause::Cause;
+use crate::rabbitmq::wire::connection;
+use crate::rabbitmq::wire::url::BrokerUrl;
 use crate::waves::chains;
 use crate::{
-    BrokerState, Browsed, Conservation, Depth, Group, InFlight, Judge, LeftBehind, Letter, Message, Owned, Place,
-    PublishError, Queue, QueueError, Room, Scan, Stuck, Swept,
+    BrokerState, Browsed, Conservation, Depth, Group, InFlight, LeftBehind, Letter, LetterVisitor, Message, Owned,
+    Place, PublishError, Queue, QueueError, Room, Scan, Shown, Stuck, Swept,
 };
 
 /// Subjects of one batch whose events are handed over together: the first one of each, then the second ones, and so on.
@@ -61,7 +63,7 @@ pub struct RabbitMq {
     url: BrokerUrl,
     publisher: Arc<Publisher>,
     singles: Arc<Singles>,
-    consuming: Arc<Consuming>,
+    consuming: Arc<SharedConnection>,
     storing: Storing,
 }
 
@@ -87,7 +89,7 @@ impl RabbitMq {
         let topology = Topology { names, tiers, accounts, worker };
         let settings = PublisherSettings { url: url.clone(), confirm_timeout, look_every };
         let publisher = Arc::new(Publisher::start(settings, topology, metrics.clone()));
-        let consuming = Arc::new(Consuming::new(url.clone(), metrics, publisher.parts.clone()));
+        let consuming = Arc::new(SharedConnection::new(url.clone(), metrics, publisher.parts.clone()));
         let storing = Storing::start(url.clone(), publisher.clone());
         Self { url, publisher, singles: Arc::default(), consuming, storing }
     }
@@ -129,14 +131,22 @@ impl RabbitMq {
         self.publisher.topology.needs()
     }
 
-    /// Asks for the limits that are set for the vhost and the user. Needs no connection to the broker.
-    pub async fn limits(&self, api: &ManagementUrl) -> Result<Limits, ManagementError> {
-        api.limits(&self.url).await
+    /// Where the broker is.
+    #[must_use]
+    pub fn url(&self) -> &BrokerUrl {
+        &self.url
     }
 
-    /// Looks at the policies in force on our queues, which AMQP does not show. Needs no connection to the broker.
-    pub async fn policies(&self, api: &ManagementUrl) -> Result<PolicyReport, ManagementError> {
-        api.policies(&self.url, &self.publisher.topology).await
+    /// What the names of all its queues begin with.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        self.publisher.topology.names.prefix()
+    }
+
+    /// The queues that should be there.
+    #[must_use]
+    pub fn queue_names(&self) -> Vec<String> {
+        self.publisher.topology.queue_names().collect()
     }
 
     /// Adds what is configured here to what was ever configured, which is kept on the broker: what is left behind one day is
@@ -150,13 +160,9 @@ impl RabbitMq {
 
     /// What the broker has and no configuration names, as far as that can be known: what was configured is remembered, and
     /// what else there is only the management API shows.
-    pub async fn left_behind(&self, api: Option<&ManagementUrl>) -> Result<LeftBehind, QueueError> {
-        let stored = match api {
-            Some(api) => Some(api.stored(&self.url).await),
-            None => None,
-        };
+    pub async fn left_behind(&self, shown: Shown) -> Result<LeftBehind, QueueError> {
         let mut journal = self.journal().await?;
-        let found = left_behind::look(&mut journal, &self.publisher.topology, stored).await;
+        let found = left_behind::look(&mut journal, &self.publisher.topology, shown).await;
         journal.end().await;
         found
     }
@@ -173,11 +179,6 @@ impl RabbitMq {
     async fn journal(&self) -> Result<Journal, QueueError> {
         let busy = || QueueError::Away("another process is adding up what was counted; try again".to_owned());
         Journal::open(&self.url, &self.publisher.topology, ADDING_UP).await?.ok_or_else(busy)
-    }
-
-    /// Asks for the broker's version, which lapin does not show. Needs no connection to the broker.
-    pub async fn version(&self, api: &ManagementUrl) -> Result<BrokerVersion, ManagementError> {
-        api.version(&self.url).await
     }
 }
 
@@ -349,7 +350,7 @@ impl Queue for RabbitMq {
         &self,
         class: Class,
         in_flight: InFlight,
-        judge: &mut dyn Judge,
+        judge: &mut dyn LetterVisitor,
         stop: &CancellationToken,
     ) -> Result<Swept, QueueError> {
         self.publisher.link().map_err(|error| QueueError::Away(error.to_string()))?;

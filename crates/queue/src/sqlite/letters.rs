@@ -6,13 +6,13 @@ use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::fault::Fault;
-use super::places;
 use super::queue::Reader;
-use super::row::{self, Stored};
-use super::work::{self, Done};
-use super::writer::{Writer, answer};
-use crate::{Action, Browsed, Fate, Judge, Letter, Place, PublishError, QueueError, Scan, Swept};
+use crate::sqlite::file::fault::Fault;
+use crate::sqlite::store::places;
+use crate::sqlite::store::row::{self, Stored};
+use crate::sqlite::store::work::{self, Done};
+use crate::sqlite::writer::writer::{Writer, answer};
+use crate::{Action, Browsed, Fate, Letter, LetterVisitor, Place, PublishError, QueueError, Scan, Swept};
 
 /// How much is read at a time: so many letters, or so many bytes and one letter more.
 const PAGE_LETTERS: usize = 256;
@@ -50,7 +50,7 @@ pub(crate) async fn sweep(
     reader: &Reader,
     writer: &Writer,
     class: Class,
-    judge: &mut dyn Judge,
+    judge: &mut dyn LetterVisitor,
     stop: &CancellationToken,
 ) -> Result<Swept, QueueError> {
     let Letters { place, total, last } = reader.read(move |connection| letters(connection, class)).await?;
@@ -104,7 +104,7 @@ enum Decision {
 
 impl UnderWay {
     /// Tells the judge what is on the disk, and waits until no more than `most` decisions are not.
-    async fn tell(&mut self, judge: &mut dyn Judge, swept: &mut Swept, most: usize) -> Result<(), QueueError> {
+    async fn tell(&mut self, judge: &mut dyn LetterVisitor, swept: &mut Swept, most: usize) -> Result<(), QueueError> {
         while let Some(first) = self.0.pop_front() {
             let (fate, done) = match first {
                 Decision::Kept => (Fate::Kept, Done::No),

@@ -5,29 +5,17 @@
 //! ledger are rows that change with it. Any number of processes may use the file; one at a time, the holder of the lease,
 //! works what is in it.
 
-mod beside;
-mod company;
-mod due;
-mod fault;
-mod file;
-mod lease;
-mod ledger;
-mod letters;
-mod mounts;
-mod owner;
-mod path;
-mod places;
-mod pulse;
 mod queue;
-mod rights;
-mod row;
-mod schema;
-mod status;
-mod turn;
-mod work;
+mod owner;
+mod letters;
+/// Tables and rows: everything that a transaction does.
+mod store;
+/// The one thread that writes, and the lease that lets it deliver.
 mod writer;
+/// The file on the disk: where it is, whose, and what can be wrong with it.
+mod file;
 
-pub use due::Ahead;
-pub use ledger::Ledger;
-pub use path::{InvalidSqlitePath, SqlitePath};
+pub use file::path::{InvalidSqlitePath, SqlitePath};
 pub use queue::{Sqlite, SqliteSettings};
+pub use store::due::Ahead;
+pub use store::ledger::Ledger;

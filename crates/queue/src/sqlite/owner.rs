@@ -9,12 +9,12 @@ use refersion_relay_telemetry::{Connection, Counted, Metrics};
 use tokio::sync::{Notify, OwnedMutexGuard, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::fault::Fault;
-use super::places;
-use super::row::Stored;
-use super::work::Done;
-use super::writer::{Writer, answer};
-use crate::owned::{Ownership, Settler};
+use crate::port::delivery::{Ownership, Settler};
+use crate::sqlite::file::fault::Fault;
+use crate::sqlite::store::places;
+use crate::sqlite::store::row::Stored;
+use crate::sqlite::store::work::Done;
+use crate::sqlite::writer::writer::{Writer, answer};
 use crate::{Backoff, BrokerState, Delivery, Message, Place, Room, Settle, SettleError};
 
 /// Which part of its room an owner has to have free before it takes more.

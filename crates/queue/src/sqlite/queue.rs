@@ -10,18 +10,21 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::fault::{Cause, Fault};
-use super::file::{File, Mode};
-use super::ledger::Ledger;
+use super::letters;
 use super::owner::{Owners, SqliteOwned};
-use super::path::SqlitePath;
-use super::rights::Rights;
-use super::writer::{Writer, answer};
-use super::{due, letters, places, work};
-use crate::left_behind::Configured;
+use crate::port::left_behind::Configured;
+use crate::sqlite::file::fault::{Cause, Fault};
+use crate::sqlite::file::file::{File, Mode};
+use crate::sqlite::file::path::SqlitePath;
+use crate::sqlite::file::rights::Rights;
+use crate::sqlite::store::due;
+use crate::sqlite::store::ledger::Ledger;
+use crate::sqlite::store::places;
+use crate::sqlite::store::work;
+use crate::sqlite::writer::writer::{Writer, answer};
 use crate::waves::chains;
 use crate::{
-    BrokerState, Browsed, Conservation, Depth, InFlight, Judge, LeftBehind, Letter, Message, Owned, Place,
+    BrokerState, Browsed, Conservation, Depth, InFlight, LeftBehind, Letter, LetterVisitor, Message, Owned, Place,
     PublishError, Queue, QueueError, Room, Scan, Swept,
 };
 
@@ -232,7 +235,7 @@ impl Queue for Sqlite {
         &self,
         class: Class,
         _in_flight: InFlight,
-        judge: &mut dyn Judge,
+        judge: &mut dyn LetterVisitor,
         stop: &CancellationToken,
     ) -> Result<Swept, QueueError> {
         letters::sweep(&self.reader, &self.writer, class, judge, stop).await

@@ -204,7 +204,9 @@ pub(crate) async fn bodies_are_the_same_to_the_byte<B: Backend>() {
 struct Bytewise<'a, F>(&'a mut F);
 
 #[async_trait::async_trait]
-impl<F: FnMut(&refersion_relay_queue::Letter) -> Action + Send> refersion_relay_queue::Judge for Bytewise<'_, F> {
+impl<F: FnMut(&refersion_relay_queue::Letter) -> Action + Send> refersion_relay_queue::LetterVisitor
+    for Bytewise<'_, F>
+{
     fn begin(&mut self, _: u64) {}
 
     async fn judge(&mut self, letter: &refersion_relay_queue::Letter) -> Action {

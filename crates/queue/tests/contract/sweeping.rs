@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use refersion_relay_model::Class;
-use refersion_relay_queue::{Action, Fate, Judge, Letter, Place, Queue, Swept};
+use refersion_relay_queue::{Action, Fate, Letter, LetterVisitor, Place, Queue, Swept};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -187,7 +187,7 @@ pub(crate) async fn a_judge_that_takes_its_time_holds_up_nothing_that_was_begun<
 struct Reporting(mpsc::UnboundedSender<Fate>);
 
 #[async_trait]
-impl Judge for Reporting {
+impl LetterVisitor for Reporting {
     fn begin(&mut self, _: u64) {}
 
     async fn judge(&mut self, letter: &Letter) -> Action {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use refersion_relay_queue::{Former, Place, Queue, RabbitMq, RabbitMqSettings, Remnant};
+use refersion_relay_queue::{Former, Place, Queue, RabbitMq, RabbitMqSettings, Remnant, Shown};
 
 use crate::support::events::{TIER, account, crowd, other_work, work};
 use crate::support::instance::Instance;
@@ -11,6 +11,10 @@ use crate::support::waiting::eventually;
 
 /// A delay that nothing comes back from during a test.
 const LONG: Duration = Duration::from_hours(1);
+
+fn not_asked() -> Shown {
+    Shown::Nothing { why: "set queue.management_url".to_owned() }
+}
 
 /// A relay with a tier in which events stay.
 async fn before() -> Relay {
@@ -28,7 +32,7 @@ async fn after(relay: &Relay) -> Instance<RabbitMq> {
 }
 
 async fn left(relay: &Instance<RabbitMq>) -> Vec<(Former, u64)> {
-    let found = relay.queue.left_behind(None).await.unwrap();
+    let found = relay.queue.left_behind(not_asked()).await.unwrap();
     found.remnants.into_iter().map(|Remnant { of, events }| (of, events)).collect()
 }
 
@@ -89,7 +93,7 @@ async fn what_is_deleted_on_the_broker_is_forgotten_and_what_comes_later_is_reme
 #[tokio::test]
 async fn what_cannot_be_known_is_said() {
     let relay = Relay::start().await;
-    let unseen = async || relay.queue.left_behind(None).await.unwrap().unseen.concat();
+    let unseen = async || relay.queue.left_behind(not_asked()).await.unwrap().unseen.concat();
     assert!(unseen().await.contains("no relay has remembered yet") && unseen().await.contains("queue.management_url"));
 
     relay.queue.remember().await.unwrap();

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use refersion_relay_model::Class;
-use refersion_relay_queue::{Action, Fate, InFlight, Judge, Letter, Queue, QueueError, Swept};
+use refersion_relay_queue::{Action, Fate, InFlight, Letter, LetterVisitor, Queue, QueueError, Swept};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -25,7 +25,7 @@ pub(crate) fn by<F: FnMut(&Letter) -> Action + Send>(decide: F) -> By<F> {
 }
 
 #[async_trait]
-impl<F: FnMut(&Letter) -> Action + Send> Judge for By<F> {
+impl<F: FnMut(&Letter) -> Action + Send> LetterVisitor for By<F> {
     fn begin(&mut self, letters: u64) {
         self.total = letters;
     }
@@ -47,7 +47,7 @@ pub(crate) struct Gated {
 }
 
 #[async_trait]
-impl Judge for Gated {
+impl LetterVisitor for Gated {
     fn begin(&mut self, _: u64) {}
 
     async fn judge(&mut self, letter: &Letter) -> Action {
@@ -77,7 +77,11 @@ pub(crate) fn in_flight(letters: u16) -> InFlight {
 }
 
 /// Sweeps the class `invalid` to its end.
-pub(crate) async fn sweep<Q: Queue + ?Sized>(relay: &Instance<Q>, letters: u16, judge: &mut dyn Judge) -> Swept {
+pub(crate) async fn sweep<Q: Queue + ?Sized>(
+    relay: &Instance<Q>,
+    letters: u16,
+    judge: &mut dyn LetterVisitor,
+) -> Swept {
     let stop = CancellationToken::new();
     let swept = relay.queue.sweep(Class::Invalid, in_flight(letters), judge, &stop);
     timeout(PATIENCE, swept).await.expect("it ends").unwrap()
@@ -87,7 +91,7 @@ pub(crate) async fn sweep<Q: Queue + ?Sized>(relay: &Instance<Q>, letters: u16, 
 pub(crate) fn spawn_sweep<Q: Queue + ?Sized + 'static>(
     relay: &Instance<Q>,
     letters: u16,
-    mut judge: impl Judge + 'static,
+    mut judge: impl LetterVisitor + 'static,
 ) -> JoinHandle<Result<Swept, QueueError>> {
     let queue = relay.queue.clone();
     tokio::spawn(

@@ -5,7 +5,6 @@ mod demo;
 mod dlq;
 mod enqueue;
 mod init;
-mod role;
 mod simulate;
 
 use std::path::Path;
@@ -21,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{Cli, Command};
 use crate::config::{self, ConfigError, Settings};
 use crate::exit::Exit;
-use crate::output::{say, tell};
-use role::Roles;
+use crate::output::output::{say, tell};
+use crate::run::role::Roles;
 
 pub(crate) async fn run(cli: Cli) -> Result<(), Exit> {
     let config = cli.config.as_deref();
@@ -32,9 +31,9 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Exit> {
             init_logging(LogFormat::Text, "error").map_err(Exit::usage)?;
             demo::run(&args).await
         }
-        Command::Run(args) => role::run(config, Roles::BOTH, &args).await,
-        Command::Ingest(args) => role::run(config, Roles::INGEST, &args).await,
-        Command::Worker(args) => role::run(config, Roles::WORKER, &args).await,
+        Command::Run(args) => crate::run::role::run(config, Roles::BOTH, &args).await,
+        Command::Ingest(args) => crate::run::role::run(config, Roles::INGEST, &args).await,
+        Command::Worker(args) => crate::run::role::run(config, Roles::WORKER, &args).await,
         Command::Enqueue(args) => enqueue::run(&quiet(config)?, &args).await,
         Command::Dlq { command } => {
             dlq::check_usage(&command)?;
@@ -75,7 +74,7 @@ async fn up(queue: &dyn Queue) -> Result<(), Exit> {
     }
 }
 
-fn settings(path: Option<&Path>) -> Result<Settings, Exit> {
+pub(crate) fn settings(path: Option<&Path>) -> Result<Settings, Exit> {
     let settings = understood(config::load(path))?;
     init_logging(settings.log_format, &settings.log_filter).map_err(Exit::usage)?;
     for (variable, why) in config::strays() {

@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 
 use crate::cli::SimulateArgs;
 use crate::exit::Exit;
-use crate::output::say;
+use crate::output::output::say;
 use crate::signals::Stop;
 
 pub(super) async fn run(args: SimulateArgs) -> Result<(), Exit> {

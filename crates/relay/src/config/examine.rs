@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::load::{ConfigError, merge, read, settle};
 use super::raw::{RawSecret, RawSettings};
-use super::secret_file::SecretFile;
 use super::settings::{Settings, nth};
 use super::understand::understand;
+use crate::config::source::secret_file::SecretFile;
 
 /// The configuration as `check` wants it: whole even where secrets cannot be read, and with a word about each secret.
 #[derive(Debug)]
@@ -90,10 +90,10 @@ pub(crate) fn examine(path: Option<&Path>) -> Result<Examined, ConfigError> {
 }
 
 /// The place of a secret in the configuration.
-pub(super) struct Slot<'a> {
-    pub(super) key: String,
+pub(crate) struct Slot<'a> {
+    pub(crate) key: String,
     value: &'a mut Option<String>,
-    pub(super) file: &'a mut Option<SecretFile>,
+    pub(crate) file: &'a mut Option<SecretFile>,
     /// What can stand in for it. `None`: it can be left out.
     stand_in: Option<String>,
 }
@@ -102,7 +102,7 @@ pub(super) struct Slot<'a> {
 const PROXY: &str = "refersion.proxy_url";
 
 /// Every key that is a secret.
-pub(super) fn slots(raw: &mut RawSettings) -> Vec<Slot<'_>> {
+pub(crate) fn slots(raw: &mut RawSettings) -> Vec<Slot<'_>> {
     let RawSettings { queue, refersion, account, .. } = raw;
     let nowhere = Some("amqp://unknown.invalid".to_owned());
     let mut slots = vec![

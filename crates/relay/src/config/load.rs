@@ -1,13 +1,13 @@
 use std::path::{Path, PathBuf};
 use std::{env, fmt, fs, io};
 
-use super::environment;
 use super::examine::slots;
-use super::mistakes::{Mistake, Mistakes};
 use super::raw::{RawIngest, RawSettings};
-use super::secret_file::{SecretFile, why};
 use super::settings::Settings;
 use super::understand::{all_keys, understand};
+use crate::config::mistakes::mistakes::{Mistake, Mistakes};
+use crate::config::source::environment;
+use crate::config::source::secret_file::{SecretFile, why};
 
 /// Why there are no settings. Never quotes a secret.
 #[derive(Debug, thiserror::Error)]
@@ -76,13 +76,13 @@ fn regular(path: &Path) -> io::Result<()> {
     }
 }
 
-pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
+pub(crate) fn read(path: &Path) -> Result<String, ConfigError> {
     fs::read_to_string(path).map_err(|error| ConfigError::Open { path: path.into(), error })
 }
 
 /// What the file at `path` says, which is `text`, with the environment over it. Files with relative paths lie beside it, wherever the
 /// program is started.
-pub(super) fn merge(path: &Path, text: &str) -> (RawSettings, Mistakes) {
+pub(crate) fn merge(path: &Path, text: &str) -> (RawSettings, Mistakes) {
     let (mut raw, found) = understand(text, &variables());
     let folder = path.parent().unwrap_or(Path::new(""));
     let beside = |file: &mut SecretFile| file.lie_in(folder);
@@ -101,7 +101,7 @@ fn state_folder(path: &Path) -> PathBuf {
     named.map_or_else(|| path.parent().unwrap_or(Path::new("")).to_owned(), PathBuf::from)
 }
 
-pub(super) fn settle(path: &Path, raw: RawSettings, mut found: Mistakes) -> Result<Settings, ConfigError> {
+pub(crate) fn settle(path: &Path, raw: RawSettings, mut found: Mistakes) -> Result<Settings, ConfigError> {
     match Settings::settle(raw, &mut found) {
         Some(settings) if found.is_empty() => Ok(settings),
         _ => Err(ConfigError::Wrong { path: path.to_owned(), mistakes: found.into_vec() }),

@@ -3,180 +3,180 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
-use super::secret_file::SecretFile;
+use crate::config::source::secret_file::SecretFile;
 
 /// The file as it is written. Every key but an account's name and keys has a default.
 #[derive(Debug, Default)]
-pub(super) struct RawSettings {
-    pub(super) queue: RawQueue,
-    pub(super) ingest: RawIngest,
-    pub(super) worker: RawWorker,
-    pub(super) ops: RawOps,
-    pub(super) refersion: RawRefersion,
-    pub(super) retry: RawRetry,
-    pub(super) log: RawLog,
-    pub(super) account: Vec<RawAccount>,
+pub(crate) struct RawSettings {
+    pub(crate) queue: RawQueue,
+    pub(crate) ingest: RawIngest,
+    pub(crate) worker: RawWorker,
+    pub(crate) ops: RawOps,
+    pub(crate) refersion: RawRefersion,
+    pub(crate) retry: RawRetry,
+    pub(crate) log: RawLog,
+    pub(crate) account: Vec<RawAccount>,
     /// Where a relative path of the queue begins.
-    pub(super) folder: PathBuf,
+    pub(crate) folder: PathBuf,
 }
 
 /// `[queue]`
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct RawQueue {
+pub(crate) struct RawQueue {
     /// Where the queue is. A secret.
-    pub(super) url: Option<String>,
+    pub(crate) url: Option<String>,
     /// A file that has the URL.
-    pub(super) url_file: Option<SecretFile>,
+    pub(crate) url_file: Option<SecretFile>,
     /// Where the management API is, for `check`. A secret.
-    pub(super) management_url: Option<String>,
+    pub(crate) management_url: Option<String>,
     /// A file that has that URL.
-    pub(super) management_url_file: Option<SecretFile>,
+    pub(crate) management_url_file: Option<SecretFile>,
     /// The first part of every name on the broker.
-    pub(super) prefix: String,
+    pub(crate) prefix: String,
     /// How long a publish may wait for its confirm.
-    pub(super) confirm_timeout: Span,
+    pub(crate) confirm_timeout: Span,
 }
 
 /// `[ingest]`
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct RawIngest {
+pub(crate) struct RawIngest {
     /// Where the doors are.
-    pub(super) listen: String,
+    pub(crate) listen: String,
     /// Whether a proxy before the listener speaks TLS.
-    pub(super) behind_tls_proxy: bool,
+    pub(crate) behind_tls_proxy: bool,
     /// The certificate of the listener, with those it is issued by. PEM.
-    pub(super) tls_certificate_file: Option<PathBuf>,
+    pub(crate) tls_certificate_file: Option<PathBuf>,
     /// Its private key. PEM.
-    pub(super) tls_key_file: Option<SecretFile>,
+    pub(crate) tls_key_file: Option<SecretFile>,
     /// Requests in a second at most, of everybody together. Zero: any number.
-    pub(super) max_requests_per_second: u32,
+    pub(crate) max_requests_per_second: u32,
     /// Memory for bodies and what becomes of them.
-    pub(super) max_body_memory: Size,
+    pub(crate) max_body_memory: Size,
     /// Open connections at most.
-    pub(super) max_connections: usize,
+    pub(crate) max_connections: usize,
     /// Open connections of one client at most.
-    pub(super) max_connections_per_client: Option<usize>,
+    pub(crate) max_connections_per_client: Option<usize>,
     /// Networks whose `X-Forwarded-For` is believed.
-    pub(super) trusted_proxies: Vec<String>,
+    pub(crate) trusted_proxies: Vec<String>,
 }
 
 /// `[worker]`
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct RawWorker {
+pub(crate) struct RawWorker {
     /// Calls in flight at most, for each account.
-    pub(super) concurrency: usize,
+    pub(crate) concurrency: usize,
     /// Events in hand at most, for each account.
-    pub(super) prefetch: u16,
+    pub(crate) prefetch: u16,
     /// How long a stop may take.
-    pub(super) shutdown_grace: Span,
+    pub(crate) shutdown_grace: Span,
 }
 
 /// `[ops]`
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct RawOps {
+pub(crate) struct RawOps {
     /// Where metrics and health are.
-    pub(super) listen: String,
+    pub(crate) listen: String,
 }
 
 /// `[refersion]`
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct RawRefersion {
+pub(crate) struct RawRefersion {
     /// Without the operation.
-    pub(super) base_url: String,
+    pub(crate) base_url: String,
     /// For one call, in milliseconds.
-    pub(super) timeout_ms: u64,
+    pub(crate) timeout_ms: u64,
     /// A proxy on the way there. A secret.
-    pub(super) proxy_url: Option<String>,
+    pub(crate) proxy_url: Option<String>,
     /// A file that has that URL.
-    pub(super) proxy_url_file: Option<SecretFile>,
+    pub(crate) proxy_url_file: Option<SecretFile>,
 }
 
 /// `[retry]`
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct RawRetry {
+pub(crate) struct RawRetry {
     /// How long an event keeps its place while it waits.
-    pub(super) in_hand: Span,
+    pub(crate) in_hand: Span,
     /// The delays after that.
-    pub(super) tiers: Vec<Span>,
+    pub(crate) tiers: Vec<Span>,
     /// Charged attempts before an event becomes a dead letter.
-    pub(super) max_attempts: u32,
+    pub(crate) max_attempts: u32,
     /// Time since the first failure before an event becomes a dead letter.
-    pub(super) max_age: Span,
+    pub(crate) max_age: Span,
 }
 
 /// `[log]`
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct RawLog {
+pub(crate) struct RawLog {
     /// `text` or `json`.
-    pub(super) format: String,
+    pub(crate) format: String,
     /// As `RUST_LOG`, which wins over it.
-    pub(super) filter: String,
+    pub(crate) filter: String,
 }
 
 /// `[[account]]`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "these are the keys as they stand in the file")]
-pub(super) struct RawAccount {
+pub(crate) struct RawAccount {
     /// What messages call it: `account acme`.
     #[serde(skip)]
-    pub(super) label: String,
+    pub(crate) label: String,
     // Each key is read by itself, so what has to be there is looked for later.
     #[serde(default)]
-    pub(super) name: String,
+    pub(crate) name: String,
     #[serde(default)]
-    pub(super) public_key: String,
-    pub(super) secret_key: Option<String>,
-    pub(super) secret_key_file: Option<SecretFile>,
-    pub(super) write_key: Option<String>,
-    pub(super) write_key_file: Option<SecretFile>,
+    pub(crate) public_key: String,
+    pub(crate) secret_key: Option<String>,
+    pub(crate) secret_key_file: Option<SecretFile>,
+    pub(crate) write_key: Option<String>,
+    pub(crate) write_key_file: Option<SecretFile>,
     #[serde(default)]
-    pub(super) write_keys: Vec<RawSecret>,
+    pub(crate) write_keys: Vec<RawSecret>,
     #[serde(default, deserialize_with = "files")]
-    pub(super) write_key_files: Vec<RawSecret>,
+    pub(crate) write_key_files: Vec<RawSecret>,
     #[serde(default)]
-    pub(super) write_key_may_delete: bool,
+    pub(crate) write_key_may_delete: bool,
     #[serde(default)]
-    pub(super) write_key_may_update: bool,
-    pub(super) webhook_secret: Option<String>,
-    pub(super) webhook_secret_file: Option<SecretFile>,
+    pub(crate) write_key_may_update: bool,
+    pub(crate) webhook_secret: Option<String>,
+    pub(crate) webhook_secret_file: Option<SecretFile>,
     #[serde(default)]
-    pub(super) webhook_secrets: Vec<RawSecret>,
+    pub(crate) webhook_secrets: Vec<RawSecret>,
     #[serde(default, deserialize_with = "files")]
-    pub(super) webhook_secret_files: Vec<RawSecret>,
+    pub(crate) webhook_secret_files: Vec<RawSecret>,
     #[serde(default)]
-    pub(super) former_keys: Vec<RawKeys>,
+    pub(crate) former_keys: Vec<RawKeys>,
     #[serde(default)]
-    pub(super) webhook_unsigned: bool,
+    pub(crate) webhook_unsigned: bool,
     #[serde(default)]
-    pub(super) webhook_trust_batches: bool,
+    pub(crate) webhook_trust_batches: bool,
     #[serde(default)]
-    pub(super) max_requests_per_second: u32,
+    pub(crate) max_requests_per_second: u32,
     #[serde(default = "pending")]
-    pub(super) status: String,
+    pub(crate) status: String,
     #[serde(default)]
-    pub(super) send_welcome: bool,
+    pub(crate) send_welcome: bool,
     #[serde(default = "keep")]
-    pub(super) on_existing: String,
+    pub(crate) on_existing: String,
     #[serde(default)]
-    pub(super) missing_last_name: Option<String>,
+    pub(crate) missing_last_name: Option<String>,
     #[serde(default)]
-    pub(super) max_calls_per_second: u32,
+    pub(crate) max_calls_per_second: u32,
 }
 
 /// One of several secrets: itself, or the file that has it.
 #[derive(Default, Deserialize)]
 #[serde(from = "String")]
-pub(super) struct RawSecret {
-    pub(super) value: Option<String>,
-    pub(super) file: Option<SecretFile>,
+pub(crate) struct RawSecret {
+    pub(crate) value: Option<String>,
+    pub(crate) file: Option<SecretFile>,
 }
 
 impl From<String> for RawSecret {
@@ -193,16 +193,16 @@ fn files<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RawSecret>, D
 /// Refersion keys that an account had before.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RawKeys {
+pub(crate) struct RawKeys {
     #[serde(default)]
-    pub(super) public_key: String,
-    pub(super) secret_key: Option<String>,
-    pub(super) secret_key_file: Option<SecretFile>,
+    pub(crate) public_key: String,
+    pub(crate) secret_key: Option<String>,
+    pub(crate) secret_key_file: Option<SecretFile>,
 }
 
 /// An amount of memory as people write it: `"256 MiB"`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Size(pub(super) usize);
+pub(crate) struct Size(pub(crate) usize);
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -223,7 +223,7 @@ impl<'de> Deserialize<'de> for Size {
 
 /// A duration as people write it: `"90s"`, `"1h 30m"`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Span(pub(super) Duration);
+pub(crate) struct Span(pub(crate) Duration);
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

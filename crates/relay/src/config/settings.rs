@@ -4,18 +4,19 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use refersion_relay_broker_doctor::ManagementUrl;
 use refersion_relay_ingest::{Bounds, Network, Trust};
 use refersion_relay_model::{AccountName, KeyPair, MissingLastName};
-use refersion_relay_queue::{BrokerUrl, InvalidSqlitePath, ManagementUrl, SqlitePath};
+use refersion_relay_queue::{BrokerUrl, InvalidSqlitePath, SqlitePath};
 use refersion_relay_refersion::{Existing, NewAffiliateDefaults, ProxyUrl, Status};
 use refersion_relay_telemetry::{LogFormat, is_log_filter};
 use refersion_relay_worker::RetryPolicy;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::mistakes::{Invalid, Mistakes};
 use super::raw::{RawAccount, RawIngest, RawKeys, RawQueue, RawRefersion, RawRetry, RawSecret, RawSettings};
-use super::secret_file::SecretFile;
-use super::suggest::nearest;
+use crate::config::mistakes::mistakes::{Invalid, Mistakes};
+use crate::config::mistakes::suggest::nearest;
+use crate::config::source::secret_file::SecretFile;
 
 /// The configuration, with every value checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,7 +134,7 @@ const MAX_CALLS_PER_SECOND: u32 = 100_000;
 
 impl Settings {
     /// Checks every value, and says everything that is wrong. Reads the secrets' files.
-    pub(super) fn settle(raw: RawSettings, found: &mut Mistakes) -> Option<Self> {
+    pub(crate) fn settle(raw: RawSettings, found: &mut Mistakes) -> Option<Self> {
         let RawSettings { queue, ingest, worker, ops, refersion, retry, log, account, folder } = raw;
         let ingest_listen = found.take(address("ingest.listen", &ingest.listen));
         let tls = found.take(tls(&ingest));
@@ -397,7 +398,7 @@ fn former_keys(key: &str, list: &[RawKeys], found: &mut Mistakes) -> Vec<KeyPair
 }
 
 /// What messages call one place of a list.
-pub(super) fn nth(key: &str, index: usize) -> String {
+pub(crate) fn nth(key: &str, index: usize) -> String {
     format!("{key}[{index}]")
 }
 

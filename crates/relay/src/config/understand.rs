@@ -3,17 +3,17 @@ use std::borrow::Cow;
 use refersion_relay_model::AccountName;
 use serde::de::DeserializeOwned;
 
-use super::environment::{self, variable_for};
-use super::file::File;
-use super::forms::form;
-use super::mistakes::Mistakes;
-use super::node::{self, Node, Origin, Table, Value};
 use super::raw::{RawAccount, RawIngest, RawLog, RawOps, RawQueue, RawRefersion, RawRetry, RawSettings, RawWorker};
-use super::suggest::{nearest, normal};
+use crate::config::mistakes::forms::form;
+use crate::config::mistakes::mistakes::Mistakes;
+use crate::config::mistakes::suggest::{nearest, normal};
+use crate::config::source::environment::{self, variable_for};
+use crate::config::source::file::File;
+use crate::config::source::node::{self, Node, Origin, Table, Value};
 
 /// Reads what a file says, with the environment over it, and everything that is wrong with how it is written. What is
 /// wrong has its default in what is returned.
-pub(super) fn understand(text: &str, environment: &[(String, String)]) -> (RawSettings, Mistakes) {
+pub(crate) fn understand(text: &str, environment: &[(String, String)]) -> (RawSettings, Mistakes) {
     let File { mut table, broken, is_torn } = File::parse(text.strip_prefix('\u{feff}').unwrap_or(text));
     let mut found = Mistakes::default();
     found.may_lack = !broken.is_empty();
@@ -66,7 +66,7 @@ const ACCOUNT_VARIABLES: &str = "an account is not given key by key: write [[acc
                                  RELAY__ACCOUNT='[{name=\"acme\", public_key=\"…\", secret_key_file=\"…\"}]'";
 
 /// Every key there is, as `queue.url`.
-pub(super) fn all_keys() -> Vec<String> {
+pub(crate) fn all_keys() -> Vec<String> {
     let keys = |(section, keys): &(&str, &'static [&'static str])| {
         let section = (*section).to_owned();
         keys.iter().map(move |key| format!("{section}.{key}")).collect::<Vec<_>>()

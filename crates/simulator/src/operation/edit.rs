@@ -3,13 +3,11 @@ use std::collections::{BTreeMap, HashSet};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::{
-    affiliate::{Affiliate, email_key},
-    country::Country,
-    merchant::Merchant,
-    refusal::{Refusal, bad_value},
-    request::{exceeds_the_limit, given, looks_like_email, typed},
-};
+use crate::affiliates::affiliate::{Affiliate, email_key};
+use crate::affiliates::country::Country;
+use crate::affiliates::merchant::Merchant;
+use crate::http::refusal::{Refusal, bad_value};
+use crate::http::request::{exceeds_the_limit, given, looks_like_email, typed};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,12 +1,10 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::{
-    merchant::Merchant,
-    refusal::Refusal,
-    request::{exceeds_the_limit, given, typed},
-    row::custom_fields,
-};
+use crate::affiliates::merchant::Merchant;
+use crate::affiliates::row::custom_fields;
+use crate::http::refusal::Refusal;
+use crate::http::request::{exceeds_the_limit, given, typed};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,14 +1,12 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::{
-    merchant::Merchant,
-    page::{Page, positive},
-    refusal::Refusal,
-    request::{exceeds_the_limit, given, typed},
-    row::row,
-    settings::Settings,
-};
+use crate::affiliates::merchant::Merchant;
+use crate::affiliates::page::{Page, positive};
+use crate::affiliates::row::row;
+use crate::http::refusal::Refusal;
+use crate::http::request::{exceeds_the_limit, given, typed};
+use crate::settings::Settings;
 
 /// The most rows a client may ask for.
 const HIGHEST_LIMIT: usize = 100;

@@ -1,16 +1,14 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::{
-    affiliate::{DEFAULT_OFFER, NewAffiliate},
-    country::Country,
-    directory::Directory,
-    merchant::Merchant,
-    password,
-    refusal::{Refusal, bad_value},
-    request::{exceeds_the_limit, given, looks_like_email, typed},
-    status::Status,
-};
+use crate::affiliates::affiliate::{DEFAULT_OFFER, NewAffiliate};
+use crate::affiliates::country::Country;
+use crate::affiliates::directory::Directory;
+use crate::affiliates::merchant::Merchant;
+use crate::affiliates::password;
+use crate::affiliates::status::Status;
+use crate::http::refusal::{Refusal, bad_value};
+use crate::http::request::{exceeds_the_limit, given, looks_like_email, typed};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,16 +1,14 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::{
-    affiliate::Affiliate,
-    like::Like,
-    merchant::Merchant,
-    page::Page,
-    refusal::Refusal,
-    request::{exceeds_the_limit, given, typed},
-    row::row,
-    settings::Settings,
-};
+use crate::affiliates::affiliate::Affiliate;
+use crate::affiliates::like::Like;
+use crate::affiliates::merchant::Merchant;
+use crate::affiliates::page::Page;
+use crate::affiliates::row::row;
+use crate::http::refusal::Refusal;
+use crate::http::request::{exceeds_the_limit, given, typed};
+use crate::settings::Settings;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -3,7 +3,11 @@ use std::collections::HashSet;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::{affiliate::Affiliate, merchant::Merchant, refusal::Refusal, request::typed, status::Status};
+use crate::affiliates::affiliate::Affiliate;
+use crate::affiliates::merchant::Merchant;
+use crate::affiliates::status::Status;
+use crate::http::refusal::Refusal;
+use crate::http::request::typed;
 
 /// How many ids one request may name.
 const MOST_IDS: usize = 50;

@@ -9,7 +9,7 @@ use refersion_relay_model::{AccountName, Class, Command};
 use refersion_relay_queue::{Place, Queue, RabbitMq, Room, Scan};
 use refersion_relay_refersion::{Applied, Calls, Failure};
 use refersion_relay_telemetry::Metrics;
-use refersion_relay_worker::{Account, Destination};
+use refersion_relay_worker::{Account, RefersionApi};
 use tokio::sync::Notify;
 use tokio::time::{interval, timeout};
 
@@ -45,7 +45,7 @@ impl Hanging {
 }
 
 #[async_trait]
-impl Destination for Hanging {
+impl RefersionApi for Hanging {
     async fn apply(&self, _: &Account, command: &Command, _: Arc<dyn Calls>) -> Result<Applied, Failure> {
         let email = command.email().expose().to_owned();
         let hangs = self.all.load(Ordering::SeqCst) || email.starts_with("culprit");
@@ -182,7 +182,7 @@ struct Pausing {
 }
 
 #[async_trait]
-impl Destination for Pausing {
+impl RefersionApi for Pausing {
     async fn apply(&self, _: &Account, _: &Command, _: Arc<dyn Calls>) -> Result<Applied, Failure> {
         *self.called.lock().unwrap() += 1;
         if self.is_open.load(Ordering::SeqCst) {

@@ -9,7 +9,7 @@ use refersion_relay_model::Command;
 use refersion_relay_queue::Room;
 use refersion_relay_refersion::{Applied, Calls, Failure};
 use refersion_relay_telemetry::Metrics;
-use refersion_relay_worker::{Account, Destination, RetryPolicy, WorkerSettings};
+use refersion_relay_worker::{Account, RefersionApi, RetryPolicy, WorkerSettings};
 
 use crate::support::{Running, account, identify, queue, settings, store, until_shown};
 
@@ -20,7 +20,7 @@ struct Endless {
 }
 
 #[async_trait]
-impl Destination for Endless {
+impl RefersionApi for Endless {
     async fn apply(&self, _: &Account, command: &Command, calls: Arc<dyn Calls>) -> Result<Applied, Failure> {
         let slow = command.email().expose().starts_with("slow");
         if slow && self.attempts.fetch_add(1, Ordering::SeqCst) + 1 < self.last {
@@ -87,7 +87,7 @@ struct Limiting {
 }
 
 #[async_trait]
-impl Destination for Limiting {
+impl RefersionApi for Limiting {
     async fn apply(&self, _: &Account, _: &Command, _: Arc<dyn Calls>) -> Result<Applied, Failure> {
         if self.asked.fetch_add(1, Ordering::SeqCst) < self.until {
             return Err(Failure::Limited { retry_after: None });
@@ -122,7 +122,7 @@ async fn a_rate_limit_without_a_time_pauses_the_account_and_is_charged_to_no_eve
 struct LimitingOne;
 
 #[async_trait]
-impl Destination for LimitingOne {
+impl RefersionApi for LimitingOne {
     async fn apply(&self, _: &Account, command: &Command, _: Arc<dyn Calls>) -> Result<Applied, Failure> {
         if command.email().expose().starts_with("alone") {
             return Err(Failure::Limited { retry_after: None });
@@ -158,7 +158,7 @@ struct Remembering {
 }
 
 #[async_trait]
-impl Destination for Remembering {
+impl RefersionApi for Remembering {
     async fn apply(&self, _: &Account, command: &Command, _: Arc<dyn Calls>) -> Result<Applied, Failure> {
         tokio::time::sleep(Duration::from_millis(10)).await;
         let Command::Create(affiliate) = command else { panic!("{command:?}") };

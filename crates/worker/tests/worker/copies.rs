@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use refersion_relay_model::Command;
-use refersion_relay_refersion::{Applied, Calls, Ended, Failure, Operation};
+use refersion_relay_refersion::{Applied, CallResult, Calls, Failure, Operation};
 use refersion_relay_telemetry::Metrics;
-use refersion_relay_worker::{Account, Destination, WorkerSettings};
+use refersion_relay_worker::{Account, RefersionApi, WorkerSettings};
 
 use crate::support::{Running, account, queue, settings, store, until_shown};
 
@@ -19,19 +19,24 @@ struct FailsTheSecond {
 }
 
 #[async_trait]
-impl Destination for FailsTheSecond {
+impl RefersionApi for FailsTheSecond {
     async fn apply(&self, _: &Account, _: &Command, calls: Arc<dyn Calls>) -> Result<Applied, Failure> {
         calls.begin().await;
         let is_second = self.calls.fetch_add(1, Ordering::Relaxed) == 1;
         let failure = is_second.then_some(Failure::Unavailable { status: 500, retry_after: None });
         let took = Duration::ZERO;
-        calls.ended(Ended { operation: Operation::New, took, proper: failure.is_none(), failure: failure.as_ref() });
+        calls.ended(CallResult {
+            operation: Operation::New,
+            took,
+            proper: failure.is_none(),
+            failure: failure.as_ref(),
+        });
         failure.map_or(Ok(Applied::Created), Err)
     }
 
     async fn check_keys(&self, _: &Account, calls: Arc<dyn Calls>) -> Result<(), Failure> {
         calls.begin().await;
-        calls.ended(Ended { operation: Operation::Search, took: Duration::ZERO, proper: true, failure: None });
+        calls.ended(CallResult { operation: Operation::Search, took: Duration::ZERO, proper: true, failure: None });
         Ok(())
     }
 }

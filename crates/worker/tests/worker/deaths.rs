@@ -14,7 +14,7 @@ use refersion_relay_model::{Class, Command as Asked};
 use refersion_relay_queue::{Place, Queue, Scan};
 use refersion_relay_refersion::{Applied, Calls, Failure};
 use refersion_relay_telemetry::Metrics;
-use refersion_relay_worker::{Account, Destination};
+use refersion_relay_worker::{Account, RefersionApi};
 
 use crate::support::{Running, account, identify, queue_called, queue_in, store_for};
 
@@ -31,7 +31,7 @@ struct Deadly {
 }
 
 #[async_trait]
-impl Destination for Deadly {
+impl RefersionApi for Deadly {
     async fn apply(&self, _: &Account, command: &Asked, _: Arc<dyn Calls>) -> Result<Applied, Failure> {
         let email = command.email().expose();
         if email.starts_with("culprit") {

@@ -6,5 +6,5 @@ mod copies;
 mod deaths;
 mod outage;
 mod poison;
-mod roster;
+mod accounts;
 mod support;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use refersion_relay_model::{Class, Command};
 use refersion_relay_queue::{Place, Queue, RabbitMq, Scan};
-use refersion_relay_refersion::{Applied, Calls, Ended, Failure, Operation};
+use refersion_relay_refersion::{Applied, CallResult, Calls, Failure, Operation};
 use refersion_relay_telemetry::Metrics;
-use refersion_relay_worker::{Account, Destination, OutageSettings, WorkerSettings};
+use refersion_relay_worker::{Account, OutageSettings, RefersionApi, WorkerSettings};
 use tokio::sync::watch;
 
 use crate::support::{Running, account, identify, queue, settings, store, until_shown};
@@ -58,13 +58,18 @@ impl Fickle {
             Mood::Down | Mood::Leaves => Err(Failure::Transport { what: "could not connect" }),
         };
         let proper = matches!(mood, Mood::Up | Mood::Refuses);
-        calls.ended(Ended { operation: Operation::New, took: Duration::ZERO, proper, failure: answer.as_ref().err() });
+        calls.ended(CallResult {
+            operation: Operation::New,
+            took: Duration::ZERO,
+            proper,
+            failure: answer.as_ref().err(),
+        });
         answer
     }
 }
 
 #[async_trait]
-impl Destination for Fickle {
+impl RefersionApi for Fickle {
     async fn apply(&self, _: &Account, command: &Command, calls: Arc<dyn Calls>) -> Result<Applied, Failure> {
         calls.begin().await;
         Self::answer(*self.mood.lock().unwrap(), &*calls)?;

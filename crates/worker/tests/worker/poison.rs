@@ -8,7 +8,7 @@ use refersion_relay_model::{Class, Command};
 use refersion_relay_queue::{Queue, Scan};
 use refersion_relay_refersion::{Applied, Calls, Failure};
 use refersion_relay_telemetry::Metrics;
-use refersion_relay_worker::{Account, Destination};
+use refersion_relay_worker::{Account, RefersionApi};
 
 use crate::support::{PATIENCE, Running, account, identify, queue, store};
 
@@ -19,7 +19,7 @@ struct Buggy {
 }
 
 #[async_trait]
-impl Destination for Buggy {
+impl RefersionApi for Buggy {
     async fn apply(&self, _: &Account, command: &Command, _: Arc<dyn Calls>) -> Result<Applied, Failure> {
         assert!(!command.email().expose().starts_with("poison"), "cannot stand {}", command.email().expose());
         self.applied.fetch_add(1, Ordering::Relaxed);

@@ -11,7 +11,7 @@ use refersion_relay_queue::{
 use refersion_relay_refersion::{Existing, NewAffiliateDefaults};
 use refersion_relay_telemetry::Metrics;
 use refersion_relay_worker::{
-    Account, Destination, OutageSettings, Progress, RetryPolicy, Roster, Worker, WorkerSettings,
+    Account, Accounts, OutageSettings, Progress, RefersionApi, RetryPolicy, Worker, WorkerSettings,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A worker at work.
 pub(crate) struct Running {
-    pub(crate) roster: Arc<Roster>,
+    pub(crate) accounts: Arc<Accounts>,
     pub(crate) progress: Arc<Progress>,
     stop: CancellationToken,
     abort: CancellationToken,
@@ -30,7 +30,7 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn start<Q: Queue + 'static>(
         queue: &Arc<Q>,
-        destination: Arc<dyn Destination>,
+        destination: Arc<dyn RefersionApi>,
         accounts: Vec<Account>,
         metrics: &Metrics,
     ) -> Self {
@@ -40,15 +40,15 @@ impl Running {
     pub(crate) fn start_with<Q: Queue + 'static>(
         settings: WorkerSettings,
         queue: &Arc<Q>,
-        destination: Arc<dyn Destination>,
+        destination: Arc<dyn RefersionApi>,
         accounts: Vec<Account>,
         metrics: &Metrics,
     ) -> Self {
         let worker = Worker::new(queue.clone(), destination, accounts, 4, settings, metrics.clone());
-        let (roster, progress) = (worker.roster(), worker.progress());
+        let (accounts, progress) = (worker.accounts(), worker.progress());
         let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
         let working = tokio::spawn(worker.run(stop.clone(), abort.clone()));
-        Self { roster, progress, stop, abort, working }
+        Self { accounts, progress, stop, abort, working }
     }
 
     /// Ends it with everything in hand, as a crash would.

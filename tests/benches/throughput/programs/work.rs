@@ -88,11 +88,11 @@ impl Refersion {
 struct Acks {
     channel: Channel,
     together: usize,
-    done: Mutex<Done>,
+    done: Mutex<SweepReport>,
 }
 
 #[derive(Default)]
-struct Done {
+struct SweepReport {
     /// All up to this one are acknowledged.
     acknowledged: u64,
     /// Those behind it.
@@ -114,7 +114,7 @@ impl Acks {
     }
 }
 
-impl Done {
+impl SweepReport {
     /// The last of `together` or more that follow on the acknowledged ones without a gap, which count as acknowledged then.
     fn take(&mut self, together: usize) -> Option<u64> {
         let run = self.tags.iter().zip(self.acknowledged + 1..).take_while(|(tag, next)| *tag == next);

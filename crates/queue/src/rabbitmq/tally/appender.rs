@@ -8,11 +8,11 @@ use tokio::time::timeout;
 use super::counts::{State, Tally};
 use super::fold::{Entry, Step};
 use super::journal::{append, is_unrouted};
-use crate::rabbitmq::connection;
-use crate::rabbitmq::marks::mark;
-use crate::rabbitmq::reader::{answer, confirming, count, io_error};
-use crate::rabbitmq::topology::Topology;
-use crate::rabbitmq::url::BrokerUrl;
+use crate::rabbitmq::letters::reader::{answer, confirming, count, io_error};
+use crate::rabbitmq::topology::marks::mark;
+use crate::rabbitmq::topology::topology::Topology;
+use crate::rabbitmq::wire::connection;
+use crate::rabbitmq::wire::url::BrokerUrl;
 
 /// How long a new publishing connection waits for its process to be in the journal. Then it is used all the same: what is
 /// counted is written down as soon as that is possible, and no event waits for it.

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::counts::{ByGroup, Counts, by_group};
-use crate::rabbitmq::history::Known;
+use crate::rabbitmq::topology::history::Known;
 
 /// The largest entry, in bytes, and the longest name of a writer. Whoever can write to the journal can make some up.
 const LARGEST: usize = 4 * 1024 * 1024;

@@ -8,14 +8,14 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::time::{Instant, sleep};
 
 use super::fold::{Entry, Sum};
-use crate::rabbitmq::connection;
-use crate::rabbitmq::marks::{Marks, lock};
-use crate::rabbitmq::names::Names;
-use crate::rabbitmq::reader::{
+use crate::rabbitmq::letters::reader::{
     RESOURCE_LOCKED, answer, confirming, count, io_error, is, of_queue, show, until_all_are_back,
 };
-use crate::rabbitmq::topology::Topology;
-use crate::rabbitmq::url::BrokerUrl;
+use crate::rabbitmq::topology::marks::{Marks, lock};
+use crate::rabbitmq::topology::names::Names;
+use crate::rabbitmq::topology::topology::Topology;
+use crate::rabbitmq::wire::connection;
+use crate::rabbitmq::wire::url::BrokerUrl;
 use crate::{Backoff, QueueError};
 
 /// A reader that finds more entries than that replaces them by one.

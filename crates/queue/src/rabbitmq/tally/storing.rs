@@ -6,8 +6,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::journal::Journal;
-use crate::rabbitmq::publisher::Publisher;
-use crate::rabbitmq::url::BrokerUrl;
+use crate::rabbitmq::publish::publisher::Publisher;
+use crate::rabbitmq::wire::url::BrokerUrl;
 
 /// How often what was counted is appended, if anything was.
 const EVERY: Duration = Duration::from_secs(3);

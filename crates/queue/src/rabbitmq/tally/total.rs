@@ -3,12 +3,12 @@ use std::collections::BTreeSet;
 use super::counts::Counts;
 use super::fold::{Baseline, Entry};
 use super::journal::Journal;
-use crate::left_behind::Former;
-use crate::rabbitmq::history::History;
-use crate::rabbitmq::reader::{Count, count};
-use crate::rabbitmq::silence::{Asked, silent};
-use crate::rabbitmq::topology::Topology;
-use crate::rabbitmq::url::BrokerUrl;
+use crate::port::left_behind::Former;
+use crate::rabbitmq::letters::reader::{Count, count};
+use crate::rabbitmq::topology::history::History;
+use crate::rabbitmq::topology::topology::Topology;
+use crate::rabbitmq::wire::silence::{Asked, silent};
+use crate::rabbitmq::wire::url::BrokerUrl;
 use crate::{Conservation, Group, QueueError, Stock, Tolerance};
 
 /// Adds up what every process has counted, and counts what is on the broker.

@@ -1,7 +1,8 @@
 //! A limit is what it is called, and nothing that exists is to be deleted for it.
 
+use refersion_relay_broker_doctor::ManagementUrl;
 use refersion_relay_private_broker::{Options, PrivateBroker};
-use refersion_relay_queue::{BrokerState, BrokerUrl, ManagementUrl, Queue, RabbitMqSettings};
+use refersion_relay_queue::{BrokerState, BrokerUrl, Queue, RabbitMqSettings};
 
 use super::node;
 use crate::support::events::{other_work, work};
@@ -36,7 +37,7 @@ async fn a_limit_of_queues_is_named_and_nobody_is_told_to_delete_one() {
     }
     assert_eq!(differences.len(), 1, "once for all queues that are missing: {differences:?}");
     let api = ManagementUrl::parse(&node.management_url().unwrap()).unwrap();
-    let limits = relay.queue.limits(&api).await.unwrap();
+    let limits = api.limits(relay.queue.url()).await.unwrap();
     assert_eq!((limits.queues, limits.connections), (Some(10), None));
     assert!(10 < relay.queue.needs().queues);
 }

@@ -9,15 +9,15 @@ use crate::parts;
 const AT_ONCE: usize = 8;
 
 /// What was found out about the accounts, and what time it is at Refersion.
-pub(super) struct Asked {
-    pub(super) findings: Vec<Finding>,
-    pub(super) readings: Vec<ClockReading>,
+pub(crate) struct Asked {
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) readings: Vec<ClockReading>,
     /// Whether Refersion has answered anything at all.
-    pub(super) answered: bool,
+    pub(crate) answered: bool,
 }
 
 /// Asks Refersion whether each account's keys work.
-pub(super) async fn ask(examined: &Examined, client: &Client) -> Asked {
+pub(crate) async fn ask(examined: &Examined, client: &Client) -> Asked {
     let asking = futures_util::stream::iter(&examined.settings.accounts).map(|account| one(examined, client, account));
     let checks: Vec<_> = asking.buffered(AT_ONCE).collect().await;
     let mut asked = Asked { findings: Vec::new(), readings: Vec::new(), answered: false };
@@ -32,7 +32,7 @@ pub(super) async fn ask(examined: &Examined, client: &Client) -> Asked {
 }
 
 /// Which keys the doors take of each account, by what the metric of their last use calls them.
-pub(super) fn door_keys(examined: &Examined) -> impl Iterator<Item = Finding> {
+pub(crate) fn door_keys(examined: &Examined) -> impl Iterator<Item = Finding> {
     let knows = |account: &&AccountSettings| examined.knows(&format!("account {}: secret_key", account.name));
     examined.settings.accounts.iter().filter(knows).map(|account| {
         let keys = parts::account_access(account).key_names();

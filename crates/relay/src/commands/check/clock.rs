@@ -12,7 +12,7 @@ const EARLIEST: Duration = Duration::from_hours(20_454 * 24);
 
 /// Whether this machine's clock is right, as far as Refersion's answers tell. Ages of events and the dates in
 /// `Retry-After` are reckoned by it.
-pub(super) fn judge(now: SystemTime, readings: &[ClockReading], answered: bool) -> Finding {
+pub(crate) fn judge(now: SystemTime, readings: &[ClockReading], answered: bool) -> Finding {
     let what = "clock";
     if now < SystemTime::UNIX_EPOCH + EARLIEST {
         let says = format!("it is {} here, before this program was written: set the clock", rfc3339_seconds(now));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::config::{AccountSettings, Examined, QueueUrl};
 
 /// The values in force: every key of the configuration, secrets without what they are.
-pub(super) fn effective(examined: &Examined) -> Value {
+pub(crate) fn effective(examined: &Examined) -> Value {
     let settings = &examined.settings;
     let span = |duration: Duration| humantime::format_duration(duration).to_string();
     let url = match &settings.queue_url {

@@ -1,11 +1,11 @@
-use refersion_relay_queue::ManagementUrl;
+use refersion_relay_broker_doctor::ManagementUrl;
 use refersion_relay_refersion::{ProxyUrl, is_loopback};
 
 use super::finding::Finding;
 use crate::config::{Examined, Secret, SecretFile, SecretState, Settings};
 
 /// A word about the configuration's file and about each secret.
-pub(super) fn findings(examined: &Examined) -> Vec<Finding> {
+pub(crate) fn findings(examined: &Examined) -> Vec<Finding> {
     let path = examined.path.display();
     let file = if examined.shows_secrets {
         Finding::warning(
@@ -40,19 +40,19 @@ fn secret(secret: &Secret) -> Finding {
 }
 
 /// Said only where a password would leave this machine unencrypted.
-pub(super) fn management_url(settings: &Settings) -> Option<Finding> {
+pub(crate) fn management_url(settings: &Settings) -> Option<Finding> {
     let exposed = settings.management_url.as_ref().is_some_and(ManagementUrl::is_exposed);
     exposed.then(|| Finding::warning("queue.management_url", "a password travels unencrypted: use https"))
 }
 
 /// The same of a proxy's password.
-pub(super) fn proxy_url(settings: &Settings) -> Option<Finding> {
+pub(crate) fn proxy_url(settings: &Settings) -> Option<Finding> {
     let exposed = settings.proxy.as_ref().is_some_and(ProxyUrl::is_exposed);
     exposed.then(|| Finding::warning("refersion.proxy_url", "its password travels unencrypted: use https"))
 }
 
 /// Whether the keys travel encrypted, and through whom.
-pub(super) fn base_url(examined: &Examined) -> Finding {
+pub(crate) fn base_url(examined: &Examined) -> Finding {
     let what = "refersion.base_url";
     let settings = &examined.settings;
     let url = url::Url::parse(&settings.base_url).ok();
@@ -75,7 +75,8 @@ mod tests {
     use std::fs;
     use std::time::Duration;
 
-    use super::super::{effective, tls};
+    use super::super::effective;
+    use super::super::tls;
     use super::*;
     use crate::config;
 

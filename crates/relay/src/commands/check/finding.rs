@@ -2,18 +2,18 @@ use serde::Serialize;
 
 /// One thing that was looked at, or could not be.
 #[derive(Debug, Serialize)]
-pub(super) struct Finding {
-    pub(super) what: String,
-    pub(super) level: Level,
-    pub(super) says: String,
+pub(crate) struct Finding {
+    pub(crate) what: String,
+    pub(crate) level: Level,
+    pub(crate) says: String,
     /// What else has to be mended first, as that finding's `what` has it: this one only follows from it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) follows: Option<String>,
+    pub(crate) follows: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Level {
+pub(crate) enum Level {
     Ok,
     /// Allowed, and worth a word; or something that could not be looked at.
     Warning,
@@ -21,20 +21,20 @@ pub(super) enum Level {
 }
 
 impl Finding {
-    pub(super) fn ok(what: impl Into<String>, says: impl Into<String>) -> Self {
+    pub(crate) fn ok(what: impl Into<String>, says: impl Into<String>) -> Self {
         Self { what: what.into(), level: Level::Ok, says: says.into(), follows: None }
     }
 
-    pub(super) fn warning(what: impl Into<String>, says: impl Into<String>) -> Self {
+    pub(crate) fn warning(what: impl Into<String>, says: impl Into<String>) -> Self {
         Self { what: what.into(), level: Level::Warning, says: says.into(), follows: None }
     }
 
-    pub(super) fn failed(what: impl Into<String>, says: impl Into<String>) -> Self {
+    pub(crate) fn failed(what: impl Into<String>, says: impl Into<String>) -> Self {
         Self { what: what.into(), level: Level::Failed, says: says.into(), follows: None }
     }
 
     /// The same, and where it comes from.
-    pub(super) fn following(self, cause: impl Into<String>) -> Self {
+    pub(crate) fn following(self, cause: impl Into<String>) -> Self {
         Self { follows: Some(cause.into()), ..self }
     }
 }

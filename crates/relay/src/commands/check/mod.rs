@@ -1,18 +1,14 @@
 //! Looks at everything that a relay stands on, and says each thing in a line. What cannot be looked at is said too.
 
+/// What there is to be found in the queue.
+mod queue;
 mod accounts;
-mod broker;
 mod clock;
-mod conservation;
 mod effective;
-mod embedded;
 mod files;
 mod finding;
-mod left_behind;
-mod queue;
 mod report;
 mod tls;
-mod waiting;
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -26,7 +22,7 @@ use tokio::time::timeout;
 use crate::cli::CheckArgs;
 use crate::config::{self, Examined};
 use crate::exit::Exit;
-use crate::output::say;
+use crate::output::output::say;
 use crate::parts;
 use finding::{Finding, Level};
 use report::Report;
@@ -34,7 +30,7 @@ use report::Report;
 /// How long reading the configuration and its files may take: one may be on a share that does not answer.
 const READING: Duration = Duration::from_secs(10);
 
-pub(super) async fn run(path: Option<&Path>, args: &CheckArgs, parts: &Parts) -> Result<(), Exit> {
+pub(crate) async fn run(path: Option<&Path>, args: &CheckArgs, parts: &Parts) -> Result<(), Exit> {
     let examined = examine(path).await?;
     init_logging(examined.settings.log_format, "error").map_err(Exit::usage)?;
     let metrics = Metrics::new();
@@ -49,7 +45,7 @@ pub(super) async fn run(path: Option<&Path>, args: &CheckArgs, parts: &Parts) ->
     if let Some(files) = &examined.settings.tls {
         findings.extend(tls::look(files, READING).await);
     }
-    let looked = queue::look(&examined, args, &metrics, parts).await;
+    let looked = queue::queue::look(&examined, args, &metrics, parts).await;
     findings.extend(looked.findings);
     let asked = accounts::ask(&examined, &client).await;
     let mut clock = clock::judge(SystemTime::now(), &asked.readings, asked.answered);

@@ -4,10 +4,10 @@ use super::finding::{Finding, Level};
 
 /// What was found, for a person: what has failed first, then what is worth a word, then the rest, and how many of each.
 /// What only follows from something that has failed is left out.
-pub(super) struct Report<'a>(Vec<&'a Finding>);
+pub(crate) struct Report<'a>(Vec<&'a Finding>);
 
 impl<'a> Report<'a> {
-    pub(super) fn of(findings: &'a [Finding]) -> Self {
+    pub(crate) fn of(findings: &'a [Finding]) -> Self {
         let has_failed = |what: &str| findings.iter().any(|one| one.level == Level::Failed && one.what == what);
         let stands_alone = |finding: &&Finding| finding.follows.as_deref().is_none_or(|cause| !has_failed(cause));
         let mut shown: Vec<_> = findings.iter().filter(stands_alone).collect();

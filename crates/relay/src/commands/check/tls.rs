@@ -5,10 +5,10 @@ use refersion_relay_queue::rfc3339_seconds;
 use tokio::time::timeout;
 
 use super::finding::Finding;
-use crate::certificates::{Pem, UnusableFiles};
 use crate::config::{TlsFiles, others_may_read};
-use crate::reload::chain;
-use crate::words::counted;
+use crate::output::words::counted;
+use crate::run::certificates::{Pem, UnusableFiles};
+use crate::run::watched::chain;
 
 /// A certificate that is valid for less than this should have been replaced.
 const WARN: Duration = Duration::from_hours(14 * 24);
@@ -16,7 +16,7 @@ const WARN: Duration = Duration::from_hours(14 * 24);
 const CERTIFICATE: &str = "ingest.tls_certificate_file";
 
 /// Looks at the listener's certificate and at its key. `patience`: one of them may be on a share that does not answer.
-pub(super) async fn look(files: &TlsFiles, patience: Duration) -> Vec<Finding> {
+pub(crate) async fn look(files: &TlsFiles, patience: Duration) -> Vec<Finding> {
     let reading = files.clone();
     let reading = tokio::task::spawn_blocking(move || {
         let certificate = Pem::read(&reading).and_then(|pem| pem.certificate());

@@ -6,10 +6,10 @@ use anyhow::{Context, anyhow};
 use tempfile::TempDir;
 
 use crate::exit::Exit;
-use crate::private_file;
+use crate::output::private_file;
 
 /// The configuration as it is kept. The demo itself takes other ports.
-pub(super) const CONFIGURATION: &str = include_str!("relay.toml");
+pub(super) const CONFIGURATION: &str = include_str!("data/relay.toml");
 
 /// Where the demo has its queue.
 #[derive(Debug)]

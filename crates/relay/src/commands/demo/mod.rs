@@ -15,7 +15,7 @@ use refersion_relay_model::DeadReason;
 
 use crate::cli::DemoArgs;
 use crate::exit::Exit;
-use crate::output::{say, tell};
+use crate::output::output::{say, tell};
 use crate::signals::Stop;
 use folder::Folder;
 use next::Next;

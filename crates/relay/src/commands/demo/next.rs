@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::folder::Folder;
-use crate::words::quoted;
+use crate::output::words::quoted;
 
 /// What to try after the demo.
 #[derive(Debug, Serialize)]

@@ -17,9 +17,9 @@ use super::script::{Batch, Direct, Encoding, Script};
 use super::stage::{Stage, joined, write_key};
 use crate::config::AccountSettings;
 use crate::exit::Exit;
+use crate::output::progress::Progress;
+use crate::output::words::counted;
 use crate::parts;
-use crate::progress::Progress;
-use crate::words::counted;
 
 /// How long each stage may take before the demo goes on without.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -3,7 +3,7 @@ use std::fmt;
 
 use super::observed::Answer;
 use super::report::{Report, Shown};
-use crate::words::{counted, form};
+use crate::output::words::{counted, form};
 
 /// How wide a line is at most, where nothing in it is one long word.
 const WIDTH: usize = 100;

@@ -124,7 +124,7 @@ enum Door {
 impl Script {
     /// The one that is built in.
     pub(super) fn built_in() -> Self {
-        serde_json::from_str(include_str!("script.json")).expect("a constant, and a test reads it")
+        serde_json::from_str(include_str!("data/script.json")).expect("a constant, and a test reads it")
     }
 
     /// How many events are sent.
@@ -195,8 +195,8 @@ impl Script {
 impl Direct {
     pub(super) fn body(&self) -> Bytes {
         match &self.body {
-            Body::DocumentedIdentify => Bytes::from_static(include_bytes!("identify.json")),
-            Body::DocumentedDelete => Bytes::from_static(include_bytes!("delete.json")),
+            Body::DocumentedIdentify => Bytes::from_static(include_bytes!("data/identify.json")),
+            Body::DocumentedDelete => Bytes::from_static(include_bytes!("data/delete.json")),
             Body::Event(event) => Bytes::copy_from_slice(event.get().as_bytes()),
             Body::Text(text) => Bytes::copy_from_slice(text.as_bytes()),
             Body::Kib(kib) => {

@@ -12,10 +12,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::folder::CONFIGURATION;
-use crate::commands::role::{self, Roles, Running};
 use crate::config::{self, AccountSettings, QueueUrl, Settings};
 use crate::exit::Exit;
 use crate::parts;
+use crate::run::role::{self, Roles, Running};
 use crate::signals::Stop;
 
 /// Everything of the product at once: doors, a worker, an embedded queue, and a Refersion that is simulated.

@@ -3,18 +3,18 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::Context;
-use refersion_relay_deadletter::{DeadLetters, Deed, Done, Export, Lines, WalkError};
+use refersion_relay_deadletter::{DeadLetters, Export, LetterOperation, Lines, SweepError, SweepReport};
 use tokio::fs::File;
 use tokio::io::BufWriter;
 
 use super::walk::{ended, orders, run};
 use crate::cli::ExportArgs;
 use crate::exit::Exit;
-use crate::output::{self, tell};
-use crate::private_file::{self, Present};
-use crate::progress::Progress;
+use crate::output::output::{self, tell};
+use crate::output::private_file::{self, Present};
+use crate::output::progress::Progress;
+use crate::output::words::{counted, form};
 use crate::signals::Stop;
-use crate::words::{counted, form};
 
 pub(super) async fn export(letters: &DeadLetters, args: &ExportArgs) -> Result<(), Exit> {
     let now = SystemTime::now();
@@ -31,19 +31,19 @@ pub(super) async fn export(letters: &DeadLetters, args: &ExportArgs) -> Result<(
     let on_terminal = args.output.is_none() && io::stdout().is_terminal();
     let progress = if on_terminal { Progress::in_lines } else { Progress::start };
     let mut progress = progress("export", Some(total));
-    let mut watch = |done: &Done| progress.at(done.seen, || format!("{} written", done.acted));
-    let deed = Deed::Export(Export::new(&mut output, lines).for_terminal(on_terminal));
-    let walked = run(letters.walk(deed, &selection, &orders(&args.walk, &stop), &mut watch), &stop).await?;
+    let mut watch = |done: &SweepReport| progress.at(done.seen, || format!("{} written", done.acted));
+    let operation = LetterOperation::Export(Export::new(&mut output, lines).for_terminal(on_terminal));
+    let walked = run(letters.walk(operation, &selection, &orders(&args.walk, &stop), &mut watch), &stop).await?;
     progress.end();
     let walked = match walked {
         // Whoever read it has seen enough, and what of it was read nobody knows.
-        (_, Err(WalkError::Output(error))) if output::unread(&error) => return Ok(()),
+        (_, Err(SweepError::Output(error))) if output::unread(&error) => return Ok(()),
         // Nor where it could not be written.
-        (_, Err(error @ WalkError::Output(_))) => return Err(Exit::failed(error)),
+        (_, Err(error @ SweepError::Output(_))) => return Err(Exit::failed(error)),
         walked => walked,
     };
     let done = &walked.0;
-    let Done { acted, seen, not_json, left_out, misleading, .. } = *done;
+    let SweepReport { acted, seen, not_json, left_out, misleading, .. } = *done;
     tell!(
         "{} {} written, {seen} of {} {} looked at",
         counted(acted, "dead letter"),
@@ -89,7 +89,8 @@ mod tests {
     use refersion_relay_telemetry::Metrics;
 
     use super::*;
-    use crate::{config, parts};
+    use crate::config;
+    use crate::parts;
 
     #[derive(Parser)]
     struct Command {

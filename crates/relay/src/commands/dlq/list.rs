@@ -8,8 +8,8 @@ use super::bodies;
 use super::text::{body, table};
 use crate::cli::ListArgs;
 use crate::exit::Exit;
-use crate::output::{say, tell};
-use crate::words::{counted, form};
+use crate::output::output::{say, tell};
+use crate::output::words::{counted, form};
 
 const HEADER: [&str; 8] = ["ID", "CLASS", "REASON", "ACCOUNT", "TYPE", "DEAD SINCE", "MESSAGE ID", "ERROR"];
 

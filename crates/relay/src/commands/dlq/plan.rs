@@ -1,12 +1,12 @@
-use refersion_relay_deadletter::{Age, Survey, visible};
+use refersion_relay_deadletter::{Age, LetterStats, visible};
 use refersion_relay_model::MAX_EVENT_BYTES;
 
 use crate::exit::Exit;
-use crate::output::say;
-use crate::words::{counted, form};
+use crate::output::output::say;
+use crate::output::words::{counted, form};
 
 /// Says what would be done.
-pub(super) fn print(plan: &Survey, would: &str) -> Result<(), Exit> {
+pub(super) fn print(plan: &LetterStats, would: &str) -> Result<(), Exit> {
     let (total, scanned) = (counted(plan.total, "dead letter"), plan.scanned);
     let were = form(scanned, "was", "were");
     say!("of {total}, {scanned} {were} looked at and {} would be {would}", plan.selected)?;
@@ -33,14 +33,14 @@ pub(super) fn print(plan: &Survey, would: &str) -> Result<(), Exit> {
     Ok(())
 }
 
-/// The counts of a survey, a line for each kind.
-pub(super) fn counts(survey: &Survey) -> impl Iterator<Item = String> {
-    let by_age = survey.by_age.iter().map(|(age, count)| (Age::as_str(*age), count)).collect();
+/// The statistics, a line for each kind.
+pub(super) fn counts(stats: &LetterStats) -> impl Iterator<Item = String> {
+    let by_age = stats.by_age.iter().map(|(age, count)| (Age::as_str(*age), count)).collect();
     let named = [
-        ("class", &survey.by_class),
-        ("account", &survey.by_account),
-        ("type", &survey.by_type),
-        ("reason", &survey.by_reason),
+        ("class", &stats.by_class),
+        ("account", &stats.by_account),
+        ("type", &stats.by_type),
+        ("reason", &stats.by_reason),
     ];
     let named = named.map(|(what, counts)| (what, counts.iter().map(|(key, count)| (key.as_str(), count)).collect()));
     named.into_iter().chain([("age", by_age)]).map(|(what, counts): (_, Vec<(&str, &u64)>)| {

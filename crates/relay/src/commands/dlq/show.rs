@@ -2,11 +2,12 @@ use anyhow::anyhow;
 use refersion_relay_deadletter::{DeadLetters, Entry, visible};
 use serde_json::json;
 
-use super::{bodies, text};
+use super::bodies;
+use super::text;
 use crate::cli::ShowArgs;
 use crate::exit::Exit;
-use crate::output::{say, tell};
-use crate::words::counted;
+use crate::output::output::{say, tell};
+use crate::output::words::counted;
 
 pub(super) async fn show(letters: &DeadLetters, args: &ShowArgs) -> Result<(), Exit> {
     let scan = args.scan.scan();

@@ -1,19 +1,21 @@
 use std::time::SystemTime;
 
 use anyhow::anyhow;
-use refersion_relay_deadletter::{DeadLetters, Deed, Done, Orders, Selection, Survey, WalkError, WhenBusy};
+use refersion_relay_deadletter::{
+    DeadLetters, LetterOperation, LetterStats, Selection, SweepError, SweepOptions, SweepReport, WhenBusy,
+};
 use refersion_relay_model::MAX_EVENT_BYTES;
 use serde_json::{Value, json};
 
 use super::plan;
 use crate::cli::{ActArgs, WalkArgs};
 use crate::exit::Exit;
-use crate::output::{say, tell};
-use crate::progress::Progress;
+use crate::output::output::{say, tell};
+use crate::output::progress::Progress;
+use crate::output::words::{counted, form};
 use crate::signals::Stop;
-use crate::words::{counted, form};
 
-/// The words for a deed.
+/// The words for an operation.
 #[derive(Clone, Copy)]
 struct Words {
     /// The command, and the key of its number in JSON.
@@ -26,22 +28,22 @@ struct Words {
 pub(super) async fn replay(letters: &DeadLetters, args: &ActArgs) -> Result<(), Exit> {
     let words = Words { verb: "replay", acted: "replayed", done: "sent again" };
     let selection = args.filter.selection_to_send(SystemTime::now());
-    act(letters, Deed::Replay, words, args, selection).await
+    act(letters, LetterOperation::Replay, words, args, selection).await
 }
 
 pub(super) async fn drop(letters: &DeadLetters, args: &ActArgs) -> Result<(), Exit> {
     let words = Words { verb: "drop", acted: "dropped", done: "deleted" };
-    act(letters, Deed::Drop, words, args, args.filter.selection(SystemTime::now())).await
+    act(letters, LetterOperation::Drop, words, args, args.filter.selection(SystemTime::now())).await
 }
 
 async fn act(
     letters: &DeadLetters,
-    deed: Deed<'_>,
+    operation: LetterOperation<'_>,
     words: Words,
     args: &ActArgs,
     selection: Selection,
 ) -> Result<(), Exit> {
-    let plan = letters.survey(&selection, args.scan.scan(), WhenBusy::Fail).await.map_err(Exit::failed)?;
+    let plan = letters.stats(&selection, args.scan.scan(), WhenBusy::Fail).await.map_err(Exit::failed)?;
     if !args.yes || !args.json {
         if args.json {
             say!("{}", json!({"plan": plan, "done": null}))?;
@@ -56,8 +58,8 @@ async fn act(
     let stop = Stop::on_signals().map_err(Exit::failed)?;
     let orders = orders(&args.walk, &stop);
     let mut progress = Progress::start(words.verb, Some(plan.total));
-    let mut watch = |done: &Done| progress.at(done.seen, || format!("{} {}", done.acted, words.done));
-    let walked = run(letters.walk(deed, &selection, &orders, &mut watch), &stop).await?;
+    let mut watch = |done: &SweepReport| progress.at(done.seen, || format!("{} {}", done.acted, words.done));
+    let walked = run(letters.walk(operation, &selection, &orders, &mut watch), &stop).await?;
     progress.end();
     let (done, _) = &walked;
     let printed = print_done(&plan, done, words, args.json);
@@ -79,18 +81,18 @@ pub(super) async fn run<T>(walk: impl Future<Output = T>, stop: &Stop) -> Result
     }
 }
 
-pub(super) fn orders(walk: &WalkArgs, stop: &Stop) -> Orders {
-    Orders { in_flight: walk.in_flight, rate: walk.rate, stop: stop.stop.clone() }
+pub(super) fn orders(walk: &WalkArgs, stop: &Stop) -> SweepOptions {
+    SweepOptions { in_flight: walk.in_flight, rate: walk.rate, stop: stop.stop.clone() }
 }
 
 /// Everything was looked at, or why not.
-pub(super) fn ended((done, result): (Done, Result<(), WalkError>), stop: &Stop) -> Result<Complete, Exit> {
+pub(super) fn ended((done, result): (SweepReport, Result<(), SweepError>), stop: &Stop) -> Result<Complete, Exit> {
     result.map_err(Exit::failed)?;
     if stop.stop.is_cancelled() {
         return Err(Exit::Failed(anyhow!("interrupted: what was not looked at is where it was")));
     }
     if done.seen < done.total {
-        let Done { seen, total, .. } = done;
+        let SweepReport { seen, total, .. } = done;
         let (letters, were) = (counted(total, "letter"), form(seen, "was", "were"));
         return Err(Exit::Failed(anyhow!("only {seen} of {letters} {were} looked at: try again")));
     }
@@ -98,7 +100,7 @@ pub(super) fn ended((done, result): (Done, Result<(), WalkError>), stop: &Stop) 
 }
 
 /// A walk that passed over everything.
-pub(super) struct Complete(Done);
+pub(super) struct Complete(SweepReport);
 
 impl Complete {
     /// Every id that was asked for was done with.
@@ -111,7 +113,7 @@ impl Complete {
     }
 }
 
-fn print_done(plan: &Survey, done: &Done, words: Words, json: bool) -> Result<(), Exit> {
+fn print_done(plan: &LetterStats, done: &SweepReport, words: Words, json: bool) -> Result<(), Exit> {
     if json {
         let mut numbers = json!(done);
         if let Value::Object(numbers) = &mut numbers {
@@ -122,7 +124,7 @@ fn print_done(plan: &Survey, done: &Done, words: Words, json: bool) -> Result<()
         }
         return say!("{}", json!({"plan": plan, "done": numbers}));
     }
-    let Done { acted, seen, total, without_account, too_large, left_out, .. } = done;
+    let SweepReport { acted, seen, total, without_account, too_large, left_out, .. } = done;
     let (letters, were, looked) =
         (counted(*acted, "dead letter"), form(*acted, "was", "were"), form(*seen, "was", "were"));
     say!("{letters} {were} {}, {seen} of {total} {looked} looked at", words.done)?;

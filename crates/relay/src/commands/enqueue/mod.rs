@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
-use refersion_relay_deadletter::Pace;
-use refersion_relay_ingest::{AccountDoor, Credential, Received, Sorted};
+use refersion_relay_ingest::{AccountDoor, Classified, Credential, Received};
 use refersion_relay_model::{DeadReason, ParseError};
 use refersion_relay_queue::{Backoff, BrokerState, Message, Place, Queue};
+use refersion_relay_rate_limit::RateLimit;
 use refersion_relay_telemetry::Metrics;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -27,15 +27,15 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::EnqueueArgs;
 use crate::config::Settings;
 use crate::exit::Exit;
-use crate::output::{say, tell};
+use crate::output::output::{say, tell};
+use crate::output::progress::Progress;
+use crate::output::words::{counted, form};
 use crate::parts;
-use crate::progress::Progress;
 use crate::signals::Stop;
-use crate::words::{counted, form};
 use lines::{Line, Lines, Text, Unusable};
 use reader::{Chunk, Fault};
 use rejects::{BadText, Rejects};
-use tally::{Fate, Tally};
+use tally::{Fate, LineCounts};
 use window::{Batch, Window};
 
 use super::up;
@@ -65,14 +65,14 @@ pub(super) async fn run(settings: &Settings, args: &EnqueueArgs) -> Result<(), E
         begin: Instant::now(),
         progress: Progress::start("enqueue", size.map(|size| size / BYTES_PER_LINE)).after(args.skip),
         said: None,
-        tally: Tally::after(args.skip),
+        tally: LineCounts::after(args.skip),
         is_cut_off: false,
     };
     // Small chunks keep a low rate even.
     let chunk_lines =
         args.rate.map_or(usize::MAX, |rate| usize::try_from(rate.get().div_ceil(10)).unwrap_or(usize::MAX));
     let chunks = reader::read(lines, args.skip, chunk_lines, keep);
-    let failed = enqueue.all(chunks, Pace::new(args.rate), &queue, &stop.stop).await;
+    let failed = enqueue.all(chunks, RateLimit::even(args.rate), &queue, &stop.stop).await;
     let Enqueue { progress, tally, begin, .. } = enqueue;
     progress.end();
     queue.close().await;
@@ -173,7 +173,7 @@ struct Enqueue {
     progress: Progress,
     /// What the queue was last said to be, until it is up.
     said: Option<Discriminant<BrokerState>>,
-    tally: Tally,
+    tally: LineCounts,
     /// Whether a line is not durable and never will be: nothing behind it counts.
     is_cut_off: bool,
 }
@@ -195,11 +195,11 @@ enum News {
 }
 
 impl Enqueue {
-    /// Stores what comes, at this pace, until there is no more, it fails or it is stopped.
+    /// Stores what comes, at this rate, until there is no more, it fails or it is stopped.
     async fn all(
         &mut self,
         mut chunks: mpsc::Receiver<Result<Chunk, Fault>>,
-        mut pace: Pace,
+        mut rate: RateLimit,
         queue: &Arc<dyn Queue>,
         stop: &CancellationToken,
     ) -> Option<Failure> {
@@ -213,7 +213,7 @@ impl Enqueue {
                 && window.has_room()
             {
                 let now = Instant::now();
-                due = Some(now + pace.turns(now, u32::try_from(batch.len()).unwrap_or(u32::MAX)));
+                due = Some(now + rate.reserve(now.into_std(), u32::try_from(batch.len()).unwrap_or(u32::MAX)));
             }
             tokio::select! {
                 biased;
@@ -235,7 +235,7 @@ impl Enqueue {
                     }
                 }
                 chunk = chunks.recv(), if next.is_none() && !all_read => match chunk {
-                    Some(Ok(chunk)) => next = Some(self.sort_all(chunk)),
+                    Some(Ok(chunk)) => next = Some(self.classify_all(chunk)),
                     Some(Err(unread)) => (all_read, fault) = (true, Some(unread)),
                     None => all_read = true,
                 },
@@ -256,12 +256,12 @@ impl Enqueue {
     }
 
     /// Says what becomes of some lines, and what has to be stored for that.
-    fn sort_all(&self, chunk: Chunk) -> (Sifted, Batch) {
+    fn classify_all(&self, chunk: Chunk) -> (Sifted, Batch) {
         let received = Received::now();
         let (mut batch, mut fates) = (Vec::with_capacity(chunk.lines.len()), Vec::with_capacity(chunk.lines.len()));
         let last = chunk.lines.last().map(|line| line.number);
         for Line { number, text } in chunk.lines {
-            let (fate, message) = self.sort(text, &received);
+            let (fate, message) = self.classify(text, &received);
             fates.push((number, fate));
             batch.extend(message.map(|message| (number, message)));
         }
@@ -305,7 +305,7 @@ impl Enqueue {
     }
 
     /// Says what becomes of a line, and what has to be stored for that.
-    fn sort(&self, text: Text, received: &Received) -> (Fate, Option<(Place, Message)>) {
+    fn classify(&self, text: Text, received: &Received) -> (Fate, Option<(Place, Message)>) {
         let text = match text {
             Text::Whole(text) if text.trim_ascii().is_empty() => return (Fate::Blank, None),
             Text::Whole(text) => text,
@@ -313,13 +313,13 @@ impl Enqueue {
                 return (Fate::Bad { why: TOO_LONG.to_owned(), text: BadText::Spooled(spool) }, None);
             }
         };
-        match self.account.sort(Credential::Operator, text.clone(), received) {
-            Sorted::Work(place, message) => (Fate::Stored, Some((place, message))),
-            Sorted::Dead(DeadReason::Incomplete, message) => {
+        match self.account.classify(Credential::Operator, text.clone(), received) {
+            Classified::Work(place, message) => (Fate::Stored, Some((place, message))),
+            Classified::Dead(DeadReason::Incomplete, message) => {
                 (Fate::StoredIncomplete, Some((Place::Dead(DeadReason::Incomplete.class()), message)))
             }
-            Sorted::Dead(..) => (Fate::Bad { why: why(&text), text: BadText::Whole(text) }, None),
-            Sorted::Ignored(why) => (Fate::Ignored(why), None),
+            Classified::Dead(..) => (Fate::Bad { why: why(&text), text: BadText::Whole(text) }, None),
+            Classified::Ignored(why) => (Fate::Ignored(why), None),
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use crate::private_file::{self, Present};
+use crate::output::private_file::{self, Present};
 
 /// Where bad lines are kept. Without a file they are not.
 pub(super) struct Rejects(Option<File>);

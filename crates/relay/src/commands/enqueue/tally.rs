@@ -5,14 +5,14 @@ use refersion_relay_model::Ignored;
 use serde::Serialize;
 
 use super::rejects::BadText;
-use crate::words::{counted, form};
+use crate::output::words::{counted, form};
 
 /// Bad lines that are named; further ones are only counted.
 const NAMED: u64 = 1_000;
 
 /// What became of the lines up to the last durable one. What is repeated after an interruption is counted when it is durable.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Tally {
+pub(super) struct LineCounts {
     /// Every line up to this one is dealt with: durable, ignored or bad.
     pub(super) durable: u64,
     /// Lines before the first that was looked at.
@@ -47,7 +47,7 @@ pub(super) enum Fate {
     Blank,
 }
 
-impl Tally {
+impl LineCounts {
     pub(super) fn after(skipped: u64) -> Self {
         Self { durable: skipped, skipped, ..Self::default() }
     }
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn the_sentence_has_every_number() {
-        let mut tally = Tally { durable: 12, stored: 8, bad: 1, ..Tally::after(0) };
+        let mut tally = LineCounts { durable: 12, stored: 8, bad: 1, ..LineCounts::after(0) };
         for fate in [Fate::Ignored(Ignored::Anonymous), Fate::StoredIncomplete, Fate::Ignored(Ignored::Anonymous)] {
             tally.count(&fate);
         }
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_file_of_nothing_but_bad_lines_does_not_flood() {
-        let mut tally = Tally::default();
+        let mut tally = LineCounts::default();
         let said = (1..=2_000).filter(|number| {
             tally.bad += 1;
             tally.report(*number, "no").is_some()

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use crate::cli::InitArgs;
 use crate::config::SecretFile;
 use crate::exit::Exit;
-use crate::output::tell;
+use crate::output::output::tell;
 
 /// What the configuration cannot do without.
 pub(super) struct Answers {

@@ -11,8 +11,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::cli::InitArgs;
 use crate::exit::Exit;
-use crate::output::say;
-use crate::words::quoted;
+use crate::output::output::say;
+use crate::output::words::quoted;
 use answers::{Answers, SecretKey};
 use files::Files;
 

@@ -1,0 +1,3 @@
+pub(crate) mod access;
+pub(crate) mod credential;
+pub(crate) mod basic;

@@ -1,0 +1,9 @@
+pub(crate) mod queue;
+pub(crate) mod delivery;
+pub(crate) mod message;
+pub(crate) mod letters;
+pub(crate) mod sweep;
+pub(crate) mod conservation;
+pub(crate) mod terms;
+pub(crate) mod stuck;
+pub(crate) mod left_behind;

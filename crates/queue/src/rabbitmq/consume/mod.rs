@@ -1,0 +1,9 @@
+pub(crate) mod shared_connection;
+pub(crate) mod consumer;
+pub(crate) mod term;
+pub(crate) mod priority;
+pub(crate) mod untaken;
+pub(crate) mod ack_writer;
+pub(crate) mod ack_batch;
+pub(crate) mod ack_backlog;
+pub(crate) mod isolation_notes;

@@ -1,0 +1,3 @@
+pub(crate) mod reader;
+pub(crate) mod sweep;
+pub(crate) mod in_hand;

@@ -1,0 +1,3 @@
+pub(crate) mod answer;
+pub(crate) mod known_text;
+pub(crate) mod failure;

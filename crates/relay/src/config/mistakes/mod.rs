@@ -1,0 +1,3 @@
+pub(crate) mod mistakes;
+pub(crate) mod suggest;
+pub(crate) mod forms;

@@ -1,0 +1,11 @@
+pub(crate) mod role;
+pub(crate) mod reload;
+pub(crate) mod certificates;
+pub(crate) mod ops;
+pub(crate) mod poll;
+pub(crate) mod flow;
+pub(crate) mod policy_watch;
+pub(crate) mod left_behind;
+pub(crate) mod watched;
+pub(crate) mod look;
+pub(crate) mod descriptors;

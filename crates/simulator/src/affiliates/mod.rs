@@ -1,0 +1,9 @@
+pub(crate) mod affiliate;
+pub(crate) mod status;
+pub(crate) mod directory;
+pub(crate) mod merchant;
+pub(crate) mod country;
+pub(crate) mod password;
+pub(crate) mod like;
+pub(crate) mod page;
+pub(crate) mod row;

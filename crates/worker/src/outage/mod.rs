@@ -1,0 +1,3 @@
+pub(crate) mod breaker;
+pub(crate) mod monitor;
+pub(crate) mod history;

@@ -1,0 +1,2 @@
+pub(crate) mod call_limiter;
+pub(crate) mod limit;

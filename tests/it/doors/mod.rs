@@ -1,0 +1,11 @@
+pub(crate) mod doors;
+pub(crate) mod batch;
+pub(crate) mod tracking;
+pub(crate) mod webhook;
+pub(crate) mod intake;
+pub(crate) mod payloads;
+pub(crate) mod openapi;
+pub(crate) mod rights;
+pub(crate) mod limits;
+pub(crate) mod attacks;
+pub(crate) mod tls;

@@ -1,0 +1,9 @@
+pub(crate) mod check;
+pub(crate) mod reload;
+pub(crate) mod enqueue;
+pub(crate) mod dlq;
+pub(crate) mod dlq_filters;
+pub(crate) mod dlq_walk;
+pub(crate) mod dlq_crash;
+pub(crate) mod outputs;
+pub(crate) mod privacy;

@@ -1,0 +1,5 @@
+pub(crate) mod config;
+pub(crate) mod cli;
+pub(crate) mod proxy;
+pub(crate) mod demo;
+pub(crate) mod simulate;

@@ -77,14 +77,14 @@ impl DeadLetters {
         &self,
         operation: LetterOperation<'_>,
         selection: &Selection,
-        orders: &SweepOptions,
+        options: &SweepOptions,
         watch: &mut (dyn FnMut(&SweepReport) + Send),
     ) -> (SweepReport, Result<(), SweepError>) {
         let mut walk = Walk {
             selection,
             operation,
-            rate: RateLimit::even(orders.rate),
-            stop: orders.stop.child_token(),
+            rate: RateLimit::even(options.rate),
+            stop: options.stop.child_token(),
             fingerprints: &self.fingerprints,
             numbers: RandomState::new(),
             done: SweepReport::default(),
@@ -101,7 +101,7 @@ impl DeadLetters {
                 break;
             }
             let stop = walk.stop.clone();
-            let swept = self.queue.sweep(*class, orders.in_flight, &mut walk, &stop).await;
+            let swept = self.queue.sweep(*class, options.in_flight, &mut walk, &stop).await;
             ended = swept.map(|_| ()).map_err(SweepError::from);
         }
         let flushed = match &mut walk.operation {

@@ -8,7 +8,7 @@ use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, Response, Url};
 use serde_json::Value;
 
-use crate::answers::answer::{Answer, RawAnswer, classify, retry_after};
+use crate::answers::classify::{Answer, RawAnswer, classify, retry_after};
 use crate::answers::failure::Unreadable;
 use crate::{CallResult, Calls, ClockReading, Failure, ProxyUrl, is_loopback};
 

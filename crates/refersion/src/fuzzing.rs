@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-use crate::answers::answer::{Answer, RawAnswer, classify, retry_after};
+use crate::answers::classify::{Answer, RawAnswer, classify, retry_after};
 use crate::{Failure, KnownText, Operation};
 
 /// Stands for what is personal: where it is in an answer, it is in nothing that may be shown.

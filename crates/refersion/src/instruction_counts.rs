@@ -3,7 +3,7 @@
 use refersion_relay_instructions::{Operation, RUST, guard};
 
 use crate::Operation as Call;
-use crate::answers::answer::{Answer, RawAnswer, classify};
+use crate::answers::classify::{Answer, RawAnswer, classify};
 
 const CREATED: &str = r#"{"id":"a3y7","first_name":"Samir","last_name":"Nagheenanajar","email":"samir@example.com",
     "company":"Initech","status":"ACTIVE","offer":"12345","link":"https://shop.example.com/?rfsn=1234567.89abcd",

@@ -2,7 +2,7 @@
 //!
 //! It knows no queue and decides nothing about retries: it says what happened, as a [`Failure`] that the worker turns
 //! into an action. Refersion has no error codes, uses one status for many things and hides failures in a 2xx, so all of
-//! the reading of answers stands in one pure function, `classify` in `answer.rs`.
+//! the reading of answers stands in one pure function, `classify`.
 
 mod client;
 /// What can be asked of Refersion: create, update, deactivate, look up.

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         // Also the help that was not asked for: a unit or a container that forgot the command must not look as if it had done its work.
         Err(error) if error.use_stderr() => {
-            output::output::tell!("{}", error.render());
+            output::output::tell!("{}", error.render().to_string().trim_end());
             return ExitCode::from(2);
         }
         Err(help) => return output::output::help(&help).map_or_else(exit::Exit::report, |()| ExitCode::SUCCESS),

@@ -29,10 +29,6 @@ mod faults;
 /// How calls come in and answers go out, and the routes to watch and steer it.
 mod http;
 
-// What the operations are made of.
-
-// How calls come in.
-
 pub use affiliates::affiliate::{Affiliate, NewAffiliate};
 pub use affiliates::status::Status;
 pub use call::Call;

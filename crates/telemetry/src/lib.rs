@@ -7,6 +7,7 @@ mod logging;
 mod metrics;
 mod refersion;
 mod register;
+mod histogram_buckets;
 
 pub use logging::{LogFormat, LoggingError, init_logging, is_log_filter};
 pub use metrics::{

@@ -3,6 +3,8 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
+use crate::histogram_buckets::BUCKETS;
+
 /// The prefix of every metric.
 const PREFIX: &str = "refersion_relay";
 
@@ -48,5 +50,5 @@ fn opts(name: &str, help: &str) -> Opts {
 
 fn buckets(name: &str, help: &str) -> HistogramOpts {
     let opts = HistogramOpts::new(format!("{PREFIX}_{name}"), help);
-    opts.buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
+    opts.buckets(BUCKETS.to_vec())
 }

@@ -25,7 +25,7 @@ mod outage;
 
 pub use account::account::Account;
 pub use account::accounts::Accounts;
-pub use account::progress::Progress;
+pub use account::readiness::Readiness;
 pub use attempt::decide::{Failed, decide};
 pub use attempt::verdict::{Aside, Retry, Verdict};
 pub use outage::breaker::{Known, Trouble};

@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::account::accounts::{AccountState, Accounts};
 use crate::account::gate::GateState;
 use crate::account::owner::Owner;
-use crate::account::progress::{Missing, Progress};
+use crate::account::readiness::{Missing, Readiness};
 use crate::attempt::work::Context;
 use crate::consume::load::Load;
 use crate::order::event_key::KeyHasher;
@@ -24,7 +24,7 @@ use crate::{Account, RefersionApi, WorkerSettings};
 pub struct Worker {
     context: Arc<Context>,
     room: Room,
-    progress: Arc<Progress>,
+    readiness: Arc<Readiness>,
     /// Until every account's queue has an owner of its own to wait for.
     starting: Missing,
     parts: Parts,
@@ -56,15 +56,15 @@ impl Worker {
             beside: RwLock::new(()),
             metrics,
         };
-        let progress = Arc::<Progress>::default();
-        let starting = progress.missing();
-        Self { context: Arc::new(context), room: settings.room, progress, starting, parts: Parts::default() }
+        let readiness = Arc::<Readiness>::default();
+        let starting = readiness.missing();
+        Self { context: Arc::new(context), room: settings.room, readiness, starting, parts: Parts::default() }
     }
 
     /// Tells how far the worker is.
     #[must_use]
-    pub fn progress(&self) -> Arc<Progress> {
-        self.progress.clone()
+    pub fn readiness(&self) -> Arc<Readiness> {
+        self.readiness.clone()
     }
 
     /// Whether Refersion is there, as far as the worker knows.
@@ -87,7 +87,7 @@ impl Worker {
 
     /// Works until `stop` is cancelled and everything in flight is settled, or until `abort` is.
     pub async fn run(self, stop: CancellationToken, abort: CancellationToken) {
-        let Self { context, room, progress, starting, parts } = self;
+        let Self { context, room, readiness, starting, parts } = self;
         let Some(mut opening) = context.accounts.opening() else { return };
         let tasks = TaskTracker::new();
         let watching = context.monitor.clone().run(context.destination.clone(), stop.clone());
@@ -95,16 +95,17 @@ impl Worker {
         tasks.spawn(parts.supervise("worker/metrics", &stop, show_accounts(context.clone(), stop.clone())));
         let own = |account_state: Arc<AccountState>, missing: Missing| {
             let name = format!("worker/account {}", account_state.name);
-            let owner = Owner::new(context.clone(), account_state, room, progress.clone(), stop.clone(), abort.clone());
+            let owner =
+                Owner::new(context.clone(), account_state, room, readiness.clone(), stop.clone(), abort.clone());
             tasks.spawn(parts.supervise(&name, &stop, owner.run(missing)));
         };
         // All of those that are configured now, before anybody can ask whether the worker is ready.
         while let Ok(account_state) = opening.try_recv() {
-            own(account_state, progress.missing());
+            own(account_state, readiness.missing());
         }
         drop(starting);
         while let Some(Some(account_state)) = stop.run_until_cancelled(opening.recv()).await {
-            own(account_state, progress.missing_later());
+            own(account_state, readiness.missing_later());
         }
         tasks.close();
         tasks.wait().await;

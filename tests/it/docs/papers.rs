@@ -93,8 +93,19 @@ fn files(folder: &Path, found: &mut Vec<String>) {
     }
 }
 
-fn is_code(span: &str) -> bool {
-    Path::new(span).extension().is_some_and(|extension| extension == "rs") && !span.contains(' ')
+fn is_file(span: &str) -> bool {
+    let is_below = ["crates/", "tests/"].iter().any(|folder| span.starts_with(folder));
+    let is_code = Path::new(span).extension().is_some_and(|extension| extension == "rs");
+    (is_below || is_code) && !span.contains([' ', '*', '<'])
+}
+
+/// The beginning of the name of a test, of one that is named with its module or is cut off.
+fn test(span: &str) -> Option<&str> {
+    let name = span.rsplit("::").next()?;
+    let whole = name.trim_end_matches('…');
+    let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let is_test = whole.chars().all(is_name) && 3 <= whole.matches('_').count();
+    (is_test && (name != whole || name != span)).then_some(whole)
 }
 
 /// `a/{b,c}.rs` is two files.
@@ -105,20 +116,31 @@ fn each(path: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_file_of_code_that_a_page_names_exists() {
+fn every_file_and_every_test_that_a_page_names_exists() {
     let mut there = Vec::new();
     files(&root(), &mut there);
+    let code: Vec<_> = there.iter().filter(|path| is_file(path)).map(|path| read(Path::new(path))).collect();
     let (mut looked_at, mut missing) = (0, Vec::new());
     for page in pages() {
         let text = prose(&read(&page));
-        let spans = text.split('`').skip(1).step_by(2).map(|span| span.split(": ").next().unwrap_or(span));
-        for file in spans.filter(|span| is_code(span)).flat_map(each) {
-            looked_at += 1;
-            if !there.iter().any(|path| path.ends_with(&format!("/{file}"))) {
-                missing.push(format!("{}: {file}", page.strip_prefix(root()).expect("inside").display()));
+        let mut miss = |what: &str| missing.push(format!("{}: {what}", page.strip_prefix(root()).expect("").display()));
+        for span in text.split('`').skip(1).step_by(2).map(|span| span.split(": ").next().unwrap_or(span)) {
+            if is_file(span) {
+                for file in each(span) {
+                    looked_at += 1;
+                    let file = file.trim_end_matches('/');
+                    if !there.iter().any(|path| path.contains(&format!("/{file}"))) {
+                        miss(file);
+                    }
+                }
+            } else if let Some(test) = test(span) {
+                looked_at += 1;
+                if !code.iter().any(|code| code.contains(&format!("fn {test}"))) {
+                    miss(test);
+                }
             }
         }
     }
-    assert!(150 <= looked_at, "{looked_at}");
+    assert!(200 <= looked_at, "{looked_at}");
     assert_eq!(missing, Vec::<String>::new());
 }

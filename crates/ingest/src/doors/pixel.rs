@@ -51,10 +51,10 @@ async fn accept(ingest: &Ingest, kind: EventType, request: Request) -> Result<Ba
     let mut loan = ingest.protection.budget.borrow(true);
     loan.resize(body.len()).map_err(|_| BatchReply::Busy)?;
     let (body, lent) = loan.hold(body);
-    let (account, sorted) = one(&ingest.access(), None, kind, body, &received)?;
+    let (account, classified) = one(&ingest.access(), None, kind, body, &received)?;
     lent.is_known_now();
     account.admit()?;
-    Ok(store(ingest, DOOR, [sorted].into_iter().collect::<Batch>(), patience::TRACKING).await)
+    Ok(store(ingest, DOOR, [classified].into_iter().collect::<Batch>(), patience::TRACKING).await)
 }
 
 /// The event in `data`, which is base64 in one of its two alphabets.

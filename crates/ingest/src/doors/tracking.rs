@@ -181,8 +181,8 @@ pub(crate) fn one(
         ParseError::NotAnObject | ParseError::NoType => BatchReply::NoEvent,
     })?;
     let account = account(access, [user, event.write_key(), None])?;
-    let sorted = account.classify_in(Credential::WriteKey, &envelope, body, received);
-    Ok((account, sorted))
+    let classified = account.classify_in(Credential::WriteKey, &envelope, body, received);
+    Ok((account, classified))
 }
 
 /// The body of a batch as it is read: every item keeps its own bytes.
@@ -308,8 +308,8 @@ mod tests {
         assert_eq!(opened(None, known).map(|_| ()), Err(BatchReply::NoBatch));
         let one = |user: Option<&str>, body: &'static str| {
             let (access, received) = (Access::default(), Received::now());
-            let sorted = super::one(&access, user.map(str::to_owned), EventType::Identify, body.into(), &received);
-            sorted.map(|_| ()).unwrap_err()
+            let classified = super::one(&access, user.map(str::to_owned), EventType::Identify, body.into(), &received);
+            classified.map(|_| ()).unwrap_err()
         };
         for broken in ["", "{", "[]", "5", "{}"] {
             assert_eq!(one(None, broken), UNAUTHORIZED, "{broken}");

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use crate::doors::router::Ingest;
 use crate::events::classify::Classified;
 
-/// The events of one request, sorted.
+/// The events of one request, classified.
 #[derive(Default)]
 pub(crate) struct Batch {
     messages: Vec<(Place, Message)>,

@@ -146,7 +146,7 @@ impl HttpBody for Sent {
     }
 }
 
-/// The bytes of a connection: what comes moves its pace on, and what is not taken breaks it.
+/// The bytes of a connection: what comes moves its deadlines on, and what is not taken breaks it.
 pub(crate) struct Timed<S> {
     stream: S,
     deadlines: Deadlines,

@@ -69,7 +69,7 @@ pub trait Queue: Send + Sync {
         &self,
         class: Class,
         in_flight: InFlight,
-        judge: &mut dyn LetterVisitor,
+        visitor: &mut dyn LetterVisitor,
         stop: &CancellationToken,
     ) -> Result<Swept, QueueError>;
 
@@ -99,7 +99,7 @@ pub enum Place {
     Dead(Class),
 }
 
-/// How much may be in hand at a time.
+/// How much may be in hand at a time. An owner with a large room need not use all of it: it may wait until there is place for several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
     /// Unsettled deliveries. Bodies on a work queue are bounded, so this bounds memory too.

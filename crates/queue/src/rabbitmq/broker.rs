@@ -23,6 +23,7 @@ use crate::rabbitmq::topology::left_behind;
 use crate::rabbitmq::topology::marks::Marks;
 use crate::rabbitmq::topology::names::Names;
 use crate::rabbitmq::topology::topology::{Accounts, DeclareError, Needs, Topology, TopologyReport};
+use crate::rabbitmq::topology::upkeep;
 use crate::rabbitmq::wire::cause::Cause;
 use crate::rabbitmq::wire::connection;
 use crate::rabbitmq::wire::url::BrokerUrl;
@@ -68,8 +69,8 @@ pub struct RabbitMq {
 }
 
 impl RabbitMqSettings {
-    /// Often enough that what is deleted is there again within seconds, seldom enough that nobody feels it.
-    pub const LOOK_EVERY: Duration = Duration::from_secs(5);
+    /// What to look at the topology with.
+    pub const LOOK_EVERY: Duration = upkeep::EVERY;
 
     /// Somebody whom nobody else is.
     #[must_use]
@@ -350,12 +351,12 @@ impl Queue for RabbitMq {
         &self,
         class: Class,
         in_flight: InFlight,
-        judge: &mut dyn LetterVisitor,
+        visitor: &mut dyn LetterVisitor,
         stop: &CancellationToken,
     ) -> Result<Swept, QueueError> {
         self.publisher.link().map_err(|error| QueueError::Away(error.to_string()))?;
         let reader = Reader::begin(&self.url, &self.publisher.topology.names, class).await?;
-        let swept = sweep::sweep(&reader, self.publisher.clone(), in_flight, judge, stop).await;
+        let swept = sweep::sweep(&reader, self.publisher.clone(), in_flight, visitor, stop).await;
         reader.end().await;
         swept
     }

@@ -50,11 +50,11 @@ pub(crate) async fn sweep(
     reader: &Reader,
     writer: &Writer,
     class: Class,
-    judge: &mut dyn LetterVisitor,
+    visitor: &mut dyn LetterVisitor,
     stop: &CancellationToken,
 ) -> Result<Swept, QueueError> {
     let Letters { place, total, last } = reader.read(move |connection| letters(connection, class)).await?;
-    judge.begin(total);
+    visitor.begin(total);
     let mut swept = Swept { total, ..Swept::default() };
     let mut under_way = UnderWay(VecDeque::new());
     let mut after = 0;
@@ -67,11 +67,11 @@ pub(crate) async fn sweep(
                 break 'pages;
             }
             let letter = Letter::new(class, message);
-            let action = judge.judge(&letter).await;
+            let action = visitor.judge(&letter).await;
             if let Action::Move { place, .. } = &action
                 && let Some(objection) = places::objection(place)
             {
-                under_way.tell(judge, &mut swept, 0).await?;
+                under_way.tell(visitor, &mut swept, 0).await?;
                 return Err(PublishError::Refused(objection.to_owned()).into());
             }
             swept.seen += 1;
@@ -86,14 +86,14 @@ pub(crate) async fn sweep(
                     writer.submit(1, move |work| work.relocate(place, number, &to, &headers, SystemTime::now())),
                 ),
             });
-            under_way.tell(judge, &mut swept, UNSTORED).await?;
+            under_way.tell(visitor, &mut swept, UNSTORED).await?;
         }
     }
-    under_way.tell(judge, &mut swept, 0).await?;
+    under_way.tell(visitor, &mut swept, 0).await?;
     Ok(swept)
 }
 
-/// What was decided, in order, and not told to the judge yet.
+/// What was decided, in order, and not told to the visitor yet.
 struct UnderWay(VecDeque<Decision>);
 
 enum Decision {
@@ -103,8 +103,13 @@ enum Decision {
 }
 
 impl UnderWay {
-    /// Tells the judge what is on the disk, and waits until no more than `most` decisions are not.
-    async fn tell(&mut self, judge: &mut dyn LetterVisitor, swept: &mut Swept, most: usize) -> Result<(), QueueError> {
+    /// Tells the visitor what is on the disk, and waits until no more than `most` decisions are not.
+    async fn tell(
+        &mut self,
+        visitor: &mut dyn LetterVisitor,
+        swept: &mut Swept,
+        most: usize,
+    ) -> Result<(), QueueError> {
         while let Some(first) = self.0.pop_front() {
             let (fate, done) = match first {
                 Decision::Kept => (Fate::Kept, Done::No),
@@ -120,7 +125,7 @@ impl UnderWay {
             // Where it is not there any more somebody else has acted on it, which is not ours to count.
             let fate = if done == Done::Yes { fate } else { Fate::Kept };
             swept.acted += u64::from(fate != Fate::Kept);
-            judge.settled(fate);
+            visitor.settled(fate);
         }
         Ok(())
     }

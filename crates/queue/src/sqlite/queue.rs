@@ -235,10 +235,10 @@ impl Queue for Sqlite {
         &self,
         class: Class,
         _in_flight: InFlight,
-        judge: &mut dyn LetterVisitor,
+        visitor: &mut dyn LetterVisitor,
         stop: &CancellationToken,
     ) -> Result<Swept, QueueError> {
-        letters::sweep(&self.reader, &self.writer, class, judge, stop).await
+        letters::sweep(&self.reader, &self.writer, class, visitor, stop).await
     }
 
     fn state(&self) -> watch::Receiver<BrokerState> {

@@ -1,3 +1,3 @@
-pub(crate) mod answer;
+pub(crate) mod classify;
 pub(crate) mod known_text;
 pub(crate) mod failure;

@@ -1,7 +1,7 @@
 use refersion_relay_model::{Email, KeyPair, NewAffiliate};
 use serde_json::{Map, Value};
 
-use crate::answers::answer::Answer;
+use crate::answers::classify::Answer;
 use crate::operations::lookup::{failure, is_disabled, is_of_map, number};
 use crate::operations::request;
 use crate::{Client, Failure, Operation, Rejection, generate_password};

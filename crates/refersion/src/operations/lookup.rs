@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use refersion_relay_model::{Email, KeyPair};
 use serde_json::{Map, Value};
 
-use crate::answers::answer::Answer;
+use crate::answers::classify::Answer;
 use crate::answers::failure::Unreadable;
 use crate::operations::affiliates::DISABLED;
 use crate::operations::request;

@@ -1,7 +1,7 @@
 use refersion_relay_model::{KeyPair, NewAffiliate, Personal};
 use serde_json::{Map, Value};
 
-use crate::answers::answer::Answer;
+use crate::answers::classify::Answer;
 use crate::answers::failure::Unreadable;
 use crate::operations::affiliates::confirms;
 use crate::operations::lookup::{failure, is_disabled, is_of_map, number, unclear};

@@ -1,4 +1,4 @@
-//! What calls go through on their way. That the environment names no proxy is a matter of processes: `tests/it/proxy.rs`.
+//! What calls go through on their way. That the environment names no proxy is a matter of processes: `tests/it/setup/proxy.rs`.
 
 use refersion_relay_refersion::{Failure, ProxyUrl};
 

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{NOT_THERE, TlsFiles};
-use crate::run::watched::{Reading, Watched, chain};
+use crate::run::watched_files::{Reading, WatchedFiles, chain};
 
 /// What is in the two files of a listener's certificate.
 pub(crate) struct Pem {
@@ -76,7 +76,7 @@ impl PartialEq for Pem {
 /// Takes a new certificate into a running listener, after a SIGHUP at once and after a change of a file when both have been
 /// the same twice: one of them is always written first. What cannot be used changes nothing and is said once.
 pub(crate) struct Certificates {
-    watched: Watched<Arc<Pem>>,
+    watched: WatchedFiles<Arc<Pem>>,
     in_force: Arc<Pem>,
     shown: watch::Sender<Arc<Certificate>>,
 }
@@ -87,7 +87,7 @@ impl Certificates {
         let reading = files.clone();
         let pem = tokio::task::spawn_blocking(move || Pem::read(&reading)).await??;
         let (shown, receiver) = watch::channel(Arc::new(pem.certificate()?));
-        let watched = Watched::new("the certificate", move || Pem::read_again(&files).map(Arc::new))?;
+        let watched = WatchedFiles::new("the certificate", move || Pem::read_again(&files).map(Arc::new))?;
         Ok((Self { watched, in_force: Arc::new(pem), shown }, receiver))
     }
 
@@ -106,7 +106,14 @@ impl Certificates {
         }
     }
 
-    fn take(&mut self, Reading { now, asked }: Reading<Arc<Pem>>) {
+    fn take(&mut self, Reading { now, counts, asked }: Reading<Arc<Pem>>) {
+        if now.as_ref() == Ok(&self.in_force) {
+            self.watched.is_fine();
+            return;
+        }
+        if !counts {
+            return;
+        }
         let read = now.and_then(|pem| {
             let certificate = pem.certificate().map_err(|error| chain(&error))?;
             Ok((pem, certificate))
@@ -114,12 +121,10 @@ impl Certificates {
         match read {
             Ok((pem, certificate)) => {
                 self.watched.is_fine();
-                if pem != self.in_force {
-                    let until = rfc3339_seconds(certificate.expires());
-                    tracing::info!("new connections get the new certificate, which is valid until {until}");
-                    self.shown.send_replace(Arc::new(certificate));
-                    self.in_force = pem;
-                }
+                let until = rfc3339_seconds(certificate.expires());
+                tracing::info!("new connections get the new certificate, which is valid until {until}");
+                self.shown.send_replace(Arc::new(certificate));
+                self.in_force = pem;
             }
             Err(why) => {
                 let why = format!("the certificate was not read again, what was in force still is: {why}");

@@ -6,6 +6,6 @@ pub(crate) mod poll;
 pub(crate) mod flow;
 pub(crate) mod policy_watch;
 pub(crate) mod left_behind;
-pub(crate) mod watched;
+pub(crate) mod watched_files;
 pub(crate) mod look;
 pub(crate) mod descriptors;

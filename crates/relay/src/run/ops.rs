@@ -7,7 +7,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use refersion_relay_queue::{BrokerState, Stuck, rfc3339_seconds};
 use refersion_relay_telemetry::Metrics;
-use refersion_relay_worker::{OutageMonitor, Progress, Trouble};
+use refersion_relay_worker::{OutageMonitor, Readiness, Trouble};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -20,7 +20,7 @@ pub(crate) struct Ops {
     /// What cannot be moved where it belongs.
     pub(crate) stuck: watch::Receiver<Vec<Stuck>>,
     /// Of a worker in this process.
-    pub(crate) worker: Option<Arc<Progress>>,
+    pub(crate) worker: Option<Arc<Readiness>>,
     /// How Refersion is, as far as that worker knows.
     pub(crate) monitor: Option<Arc<OutageMonitor>>,
     /// Whether the process is about to end.

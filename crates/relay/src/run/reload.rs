@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, AccountSettings, Settings};
 use crate::parts;
-use crate::run::watched::{Reading, Watched};
+use crate::run::watched_files::{Reading, WatchedFiles};
 
 /// Takes new accounts and keys into a running process, after a SIGHUP at once and after a change of a file when the file
 /// has been the same twice, so that one that is being written is left alone. A configuration with a mistake changes
@@ -20,7 +20,7 @@ use crate::run::watched::{Reading, Watched};
 /// taken away; everything but the accounts needs a restart.
 pub(crate) struct Reload {
     settings: Settings,
-    watched: Watched<Settings>,
+    watched: WatchedFiles<Settings>,
     shared: Shared,
     /// Whether new accounts are kept out until they have places.
     keeps_out: bool,
@@ -47,7 +47,7 @@ pub(crate) struct Shared {
 impl Reload {
     pub(crate) fn new(path: &Path, settings: Settings, shared: Shared) -> std::io::Result<Self> {
         let path = path.to_owned();
-        let watched = Watched::new("it and the files it names", move || config::load_again(&path))?;
+        let watched = WatchedFiles::new("it and the files it names", move || config::load_again(&path))?;
         Ok(Self { settings, watched, shared, keeps_out: false, is_behind: false, begun: None, needs_restart: false })
     }
 
@@ -55,16 +55,17 @@ impl Reload {
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let looking = async {
             loop {
-                let Reading { now, asked } = self.watched.next().await;
+                let Reading { now, counts, asked } = self.watched.next().await;
+                if let Ok(settings) = &now {
+                    self.compare(settings);
+                }
                 // With accounts that are kept out, all are tried.
                 if self.is_behind && !self.keeps_out {
                     self.is_behind = self.admit(&self.settings.accounts).await.is_err();
                 }
                 match now {
-                    Ok(settings) => {
-                        self.compare(&settings);
-                        self.take(&settings.accounts, asked).await;
-                    }
+                    _ if !counts => {}
+                    Ok(settings) => self.take(&settings.accounts, asked).await,
                     Err(why) => {
                         let why = format!("the configuration was not reloaded, what was in force still is: {why}");
                         self.watched.complain(why, asked);

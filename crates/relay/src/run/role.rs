@@ -131,11 +131,11 @@ pub(crate) async fn start(
         tasks.spawn(stop.supervise("doors", serving));
         tasks.spawn(stop.supervise("intake", intake(ingest, stop.stop.clone())));
     }
-    let (mut progress, mut monitor) = (None, None);
+    let (mut readiness, mut monitor) = (None, None);
     if roles.worker {
         let worker = parts::worker(settings, queue.clone(), parts::client(settings, &metrics)?, &metrics);
         worker.parts().belong_to(&stop.parts);
-        (progress, monitor) = (Some(worker.progress()), Some(worker.monitor()));
+        (readiness, monitor) = (Some(worker.readiness()), Some(worker.monitor()));
         running.accounts = Some(worker.accounts());
         tasks.spawn(stop.supervise("worker", worker.run(stop.stop.clone(), stop.abort.clone())));
     }
@@ -148,7 +148,7 @@ pub(crate) async fn start(
     tasks.close();
     // Metrics and health answer until the very end, so they are not among the tasks that are waited for.
     let (state, stuck) = (queue.state(), queue.stuck());
-    let ops = Ops { metrics, queue: state, stuck, worker: progress, monitor, stop: stop.clone() };
+    let ops = Ops { metrics, queue: state, stuck, worker: readiness, monitor, stop: stop.clone() };
     let http = HttpSettings { grace, protection: None, certificate: None };
     let serving = serve(ops_listener, ops::router(ops), http, running.ops_stop.clone());
     tokio::spawn(stop.parts.supervise("ops", &running.ops_stop, serving));

@@ -120,7 +120,7 @@ impl Accounts {
         self.account_states.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    /// The desks of all accounts that were ever configured.
+    /// The states of all accounts that were ever configured.
     pub(crate) fn account_states(&self) -> Vec<Arc<AccountState>> {
         self.account_states.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
@@ -130,7 +130,7 @@ impl Accounts {
         self.account_states().iter().filter(|account_state| account_state.gate.state() != GateState::Gone).count()
     }
 
-    /// The desks of the configured accounts that Refersion has not asked to leave it alone, without those that are held if
+    /// The states of the configured accounts that Refersion has not asked to leave it alone, without those that are held if
     /// there are others: what is answered to keys that do not work may say little about Refersion.
     pub(crate) fn callable(&self) -> Vec<Arc<AccountState>> {
         let mut account_states = self.account_states();

@@ -5,4 +5,4 @@ pub(crate) mod gate;
 pub(crate) mod hold;
 pub(crate) mod pauses;
 pub(crate) mod refusals;
-pub(crate) mod progress;
+pub(crate) mod readiness;

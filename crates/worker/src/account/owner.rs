@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::account::accounts::AccountState;
 use crate::account::gate::GateState;
 use crate::account::hold::Hold;
-use crate::account::progress::{Missing, Progress};
+use crate::account::readiness::{Missing, Readiness};
 use crate::attempt::work::Context;
 use crate::consume::consumer::{Consumer, LATE, TermEnd};
 use crate::consume::load::TakingUp;
@@ -24,7 +24,7 @@ pub(crate) struct Owner {
     context: Arc<Context>,
     account_state: Arc<AccountState>,
     room: Room,
-    progress: Arc<Progress>,
+    readiness: Arc<Readiness>,
     hold: Hold,
     stop: CancellationToken,
     abort: CancellationToken,
@@ -35,12 +35,12 @@ impl Owner {
         context: Arc<Context>,
         account_state: Arc<AccountState>,
         room: Room,
-        progress: Arc<Progress>,
+        readiness: Arc<Readiness>,
         stop: CancellationToken,
         abort: CancellationToken,
     ) -> Self {
         let hold = Hold::new(context.clone(), account_state.clone());
-        Self { context, account_state, room, progress, hold, stop, abort }
+        Self { context, account_state, room, readiness, hold, stop, abort }
     }
 
     /// Ends after `stop`. `missing`: that the queue is not owned yet.
@@ -59,7 +59,7 @@ impl Owner {
             if stop.run_until_cancelled(until_readable).await.is_none() {
                 return;
             }
-            let late = missing.take().unwrap_or_else(|| self.progress.missing_later());
+            let late = missing.take().unwrap_or_else(|| self.readiness.missing_later());
             let context = self.context.clone();
             let taking_up = context.load.take_up(&*context.queue, &place, self.room);
             let Some(taking_up) = stop.run_until_cancelled(taking_up).await else { return };
@@ -141,14 +141,14 @@ impl Owner {
         if stop.run_until_cancelled(self.hold.until_the_keys_are_known()).await.is_none() {
             return TermEnd::Stopped;
         }
-        let term = Consumer::new(
+        let consumer = Consumer::new(
             self.context.clone(),
             self.account_state.clone(),
             owned,
             self.room,
             taking_up.map(|(taking_up, _)| taking_up),
         );
-        term.run(first, owned, stop, &self.abort).await
+        consumer.run(first, owned, stop, &self.abort).await
     }
 }
 

@@ -5,7 +5,7 @@ use refersion_relay_queue::Backoff;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::outage::history::OutageHistory;
+use crate::outage::history::History;
 
 /// The first wait after a 429 that does not say how long to wait, and the longest. Each is drawn around these.
 const FIRST: Duration = Duration::from_secs(1);
@@ -19,7 +19,7 @@ pub(crate) struct Pauses {
 }
 
 struct Inner {
-    past: OutageHistory,
+    past: History,
     /// Grows with each 429 that does not say how long to wait.
     backoff: Backoff,
     /// When a wait was drawn last.
@@ -28,7 +28,7 @@ struct Inner {
 
 impl Pauses {
     pub(crate) fn new() -> Self {
-        let (backoff, past) = (Backoff::new(FIRST, LONGEST), OutageHistory::default());
+        let (backoff, past) = (Backoff::new(FIRST, LONGEST), History::default());
         Self { inner: Mutex::new(Inner { past, backoff, drawn: None }), until: watch::Sender::new(None) }
     }
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::account::accounts::AccountState;
 use crate::attempt::verdict::Aside;
 use crate::attempt::work::Context;
-use crate::consume::fair_share::{FairShare, Full};
+use crate::consume::fair_share::{FairShare, WhenFull};
 use crate::consume::item::{InHand, Item};
 use crate::consume::load::TakingUp;
 use crate::consume::reading::Reading;
@@ -38,7 +38,7 @@ pub(crate) struct Consumer {
     leave: CancellationToken,
     /// When nothing more is to be expected of what the queue sends at first.
     late: Instant,
-    flow: FairShare,
+    fair_share: FairShare,
     /// Delivered, and not read yet: only behind events that are suspected.
     line: VecDeque<InHand>,
     lanes: HashMap<Lane, VecDeque<Item>>,
@@ -96,7 +96,7 @@ impl Consumer {
             room: usize::from(room.events.max(1)),
             leave: owned.ended().child_token(),
             late: Instant::now() + LATE,
-            flow: FairShare::new(),
+            fair_share: FairShare::new(),
             line: VecDeque::new(),
             lanes: HashMap::new(),
             tasks: JoinSet::new(),
@@ -126,7 +126,7 @@ impl Consumer {
                 return end;
             }
             let is_held_back = self.held_back.is_some();
-            let deadline = self.flow.deadline(Instant::now());
+            let deadline = self.fair_share.deadline(Instant::now());
             tokio::select! {
                 biased;
                 () = abort.cancelled() => {
@@ -154,7 +154,7 @@ impl Consumer {
                     self.advance();
                 }
                 () = tokio::time::sleep_until(deadline), if is_held_back => if self.context.monitor.is_out() {
-                    self.flow.again(Instant::now());
+                    self.fair_share.again(Instant::now());
                 } else {
                     self.let_pass();
                     self.advance();
@@ -245,22 +245,22 @@ impl Consumer {
         let Some(standing) = &item.standing else { return self.enter(lane, item) };
         let now = Instant::now();
         if self.is_copy(&item.reading) {
-            self.flow.reached(standing.stay(), now);
+            self.fair_share.reached(standing.stay(), now);
             return self.enter(lane, item);
         }
         let works = match standing.reach() {
             Reach::Free { works } => works,
             Reach::Behind(behind) => return self.set_aside(item, behind),
         };
-        self.flow.reached(standing.stay(), now);
+        self.fair_share.reached(standing.stay(), now);
         if self.is_crowded(&lane) {
             // What goes round is remembered by this process alone, so it does not go for the sake of nobody.
             if self.context.monitor.is_out() {
-                self.flow.again(now);
+                self.fair_share.again(now);
             }
-            match self.flow.crowded(now) {
-                Full::Wait => self.held_back = Some((lane, item)),
-                Full::GoRound => self.set_aside(item, Behind { waits: None, works }),
+            match self.fair_share.crowded(now) {
+                WhenFull::Wait => self.held_back = Some((lane, item)),
+                WhenFull::GoRound => self.set_aside(item, Behind { waits: None, works }),
             }
             return;
         }
@@ -297,7 +297,7 @@ impl Consumer {
         if self.held_back.as_ref().is_some_and(|(lane, _)| !self.is_crowded(lane))
             && let Some((lane, item)) = self.held_back.take()
         {
-            self.flow.fits(Instant::now());
+            self.fair_share.fits(Instant::now());
             self.enter(lane, item);
         }
     }
@@ -310,7 +310,7 @@ impl Consumer {
             Reach::Free { works } => Behind { waits: None, works },
             Reach::Behind(behind) => behind,
         };
-        self.flow.pass(standing.stay(), Instant::now());
+        self.fair_share.pass(standing.stay(), Instant::now());
         self.set_aside(item, behind);
     }
 

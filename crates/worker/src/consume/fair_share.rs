@@ -38,7 +38,7 @@ enum State {
 
 /// What to do with the next event of a crowded lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Full {
+pub(crate) enum WhenFull {
     /// Keep it in hand and take nothing more, until there is room or [`FairShare::deadline`] has come.
     Wait,
     /// Send it round.
@@ -62,13 +62,13 @@ impl FairShare {
     }
 
     /// There is no room for it in its lane.
-    pub(crate) fn crowded(&mut self, now: Instant) -> Full {
+    pub(crate) fn crowded(&mut self, now: Instant) -> WhenFull {
         match &mut self.state {
             State::Waiting { since, .. } => {
                 since.get_or_insert(now);
-                Full::Wait
+                WhenFull::Wait
             }
-            State::Passing { .. } => Full::GoRound,
+            State::Passing { .. } => WhenFull::GoRound,
         }
     }
 
@@ -107,56 +107,56 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn stays() -> [Stay; 2] {
-        let mut line = SubjectQueue::new();
+        let mut queue = SubjectQueue::new();
         [1, 2].map(|event| {
             let event_key = EventKey { subject: [0, 0], event: [0, event], accepted_ms: 0, is_minted: false };
-            line.arrive(&event_key, false, event, Instant::now()).0
+            queue.arrive(&event_key, false, event, Instant::now()).0
         })
     }
 
     #[test]
     fn waits_add_up_until_a_pass_begins() {
-        let (mut flow, start) = (FairShare::new(), Instant::now());
-        assert_eq!(flow.crowded(start), Full::Wait);
-        assert_eq!(flow.deadline(start), start + SECOND);
-        flow.fits(start + SECOND / 4);
+        let (mut fair_share, start) = (FairShare::new(), Instant::now());
+        assert_eq!(fair_share.crowded(start), WhenFull::Wait);
+        assert_eq!(fair_share.deadline(start), start + SECOND);
+        fair_share.fits(start + SECOND / 4);
 
-        assert_eq!(flow.crowded(start + 10 * SECOND), Full::Wait);
-        assert_eq!(flow.deadline(start + 10 * SECOND), start + 10 * SECOND + SECOND * 3 / 4);
+        assert_eq!(fair_share.crowded(start + 10 * SECOND), WhenFull::Wait);
+        assert_eq!(fair_share.deadline(start + 10 * SECOND), start + 10 * SECOND + SECOND * 3 / 4);
     }
 
     #[test]
     fn a_wait_for_nothing_does_not_count() {
-        let (mut flow, start) = (FairShare::new(), Instant::now());
-        flow.crowded(start);
-        flow.again(start + SECOND);
-        assert_eq!(flow.deadline(start + SECOND), start + 2 * SECOND);
-        flow.pass(stays()[0], start + 2 * SECOND);
-        flow.again(start + 3 * SECOND);
-        assert_eq!(flow.crowded(start + 3 * SECOND), Full::Wait, "a pass ends too");
-        assert_eq!(flow.deadline(start + 3 * SECOND), start + 4 * SECOND);
+        let (mut fair_share, start) = (FairShare::new(), Instant::now());
+        fair_share.crowded(start);
+        fair_share.again(start + SECOND);
+        assert_eq!(fair_share.deadline(start + SECOND), start + 2 * SECOND);
+        fair_share.pass(stays()[0], start + 2 * SECOND);
+        fair_share.again(start + 3 * SECOND);
+        assert_eq!(fair_share.crowded(start + 3 * SECOND), WhenFull::Wait, "a pass ends too");
+        assert_eq!(fair_share.deadline(start + 3 * SECOND), start + 4 * SECOND);
     }
 
     #[test]
     fn a_pass_lasts_until_the_first_is_back_and_the_patience_after_it_twice_as_long() {
-        let (mut flow, start, [first, second]) = (FairShare::new(), Instant::now(), stays());
-        flow.pass(first, start);
-        assert_eq!(flow.crowded(start), Full::GoRound);
-        flow.reached(second, start + SECOND);
-        assert_eq!(flow.crowded(start + SECOND), Full::GoRound);
+        let (mut fair_share, start, [first, second]) = (FairShare::new(), Instant::now(), stays());
+        fair_share.pass(first, start);
+        assert_eq!(fair_share.crowded(start), WhenFull::GoRound);
+        fair_share.reached(second, start + SECOND);
+        assert_eq!(fair_share.crowded(start + SECOND), WhenFull::GoRound);
 
-        flow.reached(first, start + 2 * SECOND);
+        fair_share.reached(first, start + 2 * SECOND);
 
-        assert_eq!(flow.crowded(start + 2 * SECOND), Full::Wait);
-        assert_eq!(flow.deadline(start + 2 * SECOND), start + 6 * SECOND);
+        assert_eq!(fair_share.crowded(start + 2 * SECOND), WhenFull::Wait);
+        assert_eq!(fair_share.deadline(start + 2 * SECOND), start + 6 * SECOND);
     }
 
     #[test]
     fn a_pass_whose_first_event_does_not_come_back_ends_too() {
-        let (mut flow, start, [first, second]) = (FairShare::new(), Instant::now(), stays());
-        flow.pass(first, start);
-        flow.reached(second, start + LONGEST_PASS);
-        assert_eq!(flow.crowded(start + LONGEST_PASS), Full::Wait);
-        assert_eq!(flow.deadline(start + LONGEST_PASS), start + LONGEST_PASS + MOST_PATIENCE);
+        let (mut fair_share, start, [first, second]) = (FairShare::new(), Instant::now(), stays());
+        fair_share.pass(first, start);
+        fair_share.reached(second, start + LONGEST_PASS);
+        assert_eq!(fair_share.crowded(start + LONGEST_PASS), WhenFull::Wait);
+        assert_eq!(fair_share.deadline(start + LONGEST_PASS), start + LONGEST_PASS + MOST_PATIENCE);
     }
 }

@@ -3,7 +3,7 @@ use std::time::SystemTime;
 
 use refersion_relay_model::{AccountName, EventType, MessageId, Subject};
 
-/// Makes marks. Two independent, secret hashes make a digest of 128 bits: an event that shares another's would not be
+/// Makes keys. Two independent, secret hashes make a digest of 128 bits: an event that shares another's would not be
 /// worked, so 64 are not enough.
 pub(crate) struct KeyHasher([RandomState; 2]);
 

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
     use crate::order::event_key::{Identity, KeyHasher};
 
-    /// An [`RecentlyDone`] that is asked about events as they are read.
+    /// A [`RecentlyDone`] that is asked about events as they are read.
     struct Asked(RecentlyDone, KeyHasher);
 
     impl Asked {

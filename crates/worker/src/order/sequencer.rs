@@ -16,7 +16,7 @@ const FORGET_AFTER: Duration = Duration::from_hours(24);
 /// For each subject it knows a [`SubjectQueue`] of events. Whatever comes is looked up in it: the first one is worked, the others
 /// go away again, and keep their places. So the order follows from the line, not from which of them comes back first.
 pub(crate) struct Sequencer {
-    lines: HashMap<Digest, SubjectQueue>,
+    queues: HashMap<Digest, SubjectQueue>,
     /// How many events may be remembered that are not in hand. Those in hand are bounded by the prefetch.
     capacity: usize,
     tickets: u64,
@@ -45,8 +45,8 @@ pub(crate) struct Arrival {
 
 impl Sequencer {
     pub(crate) fn new(capacity: usize) -> Self {
-        let (lines, given_up) = (HashMap::new(), GivenUp::default());
-        Self { lines, capacity, tickets: 0, outside: 0, subjects: 0, swept_at: None, given_up }
+        let (queues, given_up) = (HashMap::new(), GivenUp::default());
+        Self { queues, capacity, tickets: 0, outside: 0, subjects: 0, swept_at: None, given_up }
     }
 
     /// How many events are remembered that are not in hand, and of how many subjects.
@@ -64,59 +64,59 @@ impl Sequencer {
         self.sweep(now);
         self.tickets += 1;
         let ticket = self.tickets;
-        self.lines.entry(event.subject).or_insert_with(SubjectQueue::new);
-        let arrived = self.change(event.subject, |line, _| {
+        self.queues.entry(event.subject).or_insert_with(SubjectQueue::new);
+        let arrived = self.change(event.subject, |queue, _| {
             if !redelivered {
-                line.forget_left();
+                queue.forget_left();
             }
-            line.arrive(event, redelivered, ticket, now)
+            queue.arrive(event, redelivered, ticket, now)
         });
-        let (stay, is_known) = arrived.expect("the line is there");
+        let (stay, is_known) = arrived.expect("the queue is there");
         Arrival { stay, is_known }
     }
 
     /// Whether an event in hand may enter its lane, because everything before it has.
     pub(crate) fn reach(&mut self, subject: Digest, stay: Stay, now: Instant) -> Reach {
-        let reach = self.change(subject, |line, given_up| line.reach(stay, now, &mut given_up.expired));
+        let reach = self.change(subject, |queue, given_up| queue.reach(stay, now, &mut given_up.expired));
         reach.unwrap_or(Reach::Free { works: Duration::ZERO })
     }
 
     /// Whether it is an event's turn to be worked: `None`, or what it is behind of.
     pub(crate) fn turn(&mut self, subject: Digest, stay: Stay, now: Instant) -> Option<Behind> {
-        self.change(subject, |line, given_up| line.turn(stay, now, &mut given_up.expired))?
+        self.change(subject, |queue, given_up| queue.turn(stay, now, &mut given_up.expired))?
     }
 
     /// An event in hand goes into a tier until `due`, or round.
     pub(crate) fn leave(&mut self, subject: Digest, stay: Stay, due: Instant) {
-        self.change(subject, |line, _| line.leave(stay, due));
+        self.change(subject, |queue, _| queue.leave(stay, due));
         self.make_room(subject, stay);
     }
 
     /// An event in hand was not settled.
     pub(crate) fn lose(&mut self, subject: Digest, stay: Stay, now: Instant) {
-        self.change(subject, |line, _| line.lose(stay, now));
+        self.change(subject, |queue, _| queue.lose(stay, now));
         self.make_room(subject, stay);
     }
 
     /// An event has ended.
     pub(crate) fn end(&mut self, subject: Digest, stay: Stay, now: Instant) {
-        self.change(subject, |line, _| line.end(stay, now));
+        self.change(subject, |queue, _| queue.end(stay, now));
     }
 
     fn make_room(&mut self, subject: Digest, stay: Stay) {
         if self.capacity < self.outside {
-            self.change(subject, |line, given_up| given_up.full += u64::from(line.give_up(stay)));
+            self.change(subject, |queue, given_up| given_up.full += u64::from(queue.give_up(stay)));
         }
     }
 
     /// Does something to a line, if there is one, and keeps the counts.
     fn change<T>(&mut self, subject: Digest, change: impl FnOnce(&mut SubjectQueue, &mut GivenUp) -> T) -> Option<T> {
-        let line = self.lines.get_mut(&subject)?;
-        let before = line.outside();
-        let changed = change(line, &mut self.given_up);
-        let after = line.outside();
-        if line.is_empty() {
-            self.lines.remove(&subject);
+        let queue = self.queues.get_mut(&subject)?;
+        let before = queue.outside();
+        let changed = change(queue, &mut self.given_up);
+        let after = queue.outside();
+        if queue.is_empty() {
+            self.queues.remove(&subject);
         }
         self.outside = self.outside + after - before;
         self.subjects = self.subjects + usize::from(0 < after) - usize::from(0 < before);
@@ -129,10 +129,10 @@ impl Sequencer {
             return;
         }
         self.swept_at = Some(now);
-        self.lines.values_mut().for_each(|line| line.sweep(FORGET_AFTER, now, &mut self.given_up.expired));
-        self.lines.retain(|_, line| !line.is_empty());
-        self.outside = self.lines.values().map(SubjectQueue::outside).sum();
-        self.subjects = self.lines.values().filter(|line| 0 < line.outside()).count();
+        self.queues.values_mut().for_each(|queue| queue.sweep(FORGET_AFTER, now, &mut self.given_up.expired));
+        self.queues.retain(|_, queue| !queue.is_empty());
+        self.outside = self.queues.values().map(SubjectQueue::outside).sum();
+        self.subjects = self.queues.values().filter(|queue| 0 < queue.outside()).count();
     }
 }
 

@@ -262,7 +262,7 @@ impl SubjectQueue {
         each.saturating_mul(u32::try_from(events).unwrap_or(u32::MAX))
     }
 
-    /// Where an event is that is in hand for this visit, or has just left it.
+    /// Where an event is that is in hand for this stay, or has just left it.
     fn find(&self, stay: Stay) -> Option<usize> {
         self.entries.iter().position(|entry| entry.ticket == stay.ticket && entry.stays == stay.number)
     }

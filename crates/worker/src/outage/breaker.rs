@@ -199,13 +199,13 @@ mod tests {
 
     /// An outage's course, told in milliseconds.
     struct Course {
-        outage: Breaker,
+        breaker: Breaker,
         start: Instant,
     }
 
     impl Course {
         fn new() -> Self {
-            Self { outage: Breaker::new(OutageSettings::default()), start: Instant::now() }
+            Self { breaker: Breaker::new(OutageSettings::default()), start: Instant::now() }
         }
 
         fn at(&self, ms: u64) -> Instant {
@@ -213,28 +213,28 @@ mod tests {
         }
 
         fn answered(&mut self, began: u64, now: u64) -> Change {
-            self.outage.answered(self.at(began), self.at(now))
+            self.breaker.answered(self.at(began), self.at(now))
         }
 
         fn failed(&mut self, began: u64, now: u64) -> Change {
-            self.outage.failed(self.at(began), self.at(now))
+            self.breaker.failed(self.at(began), self.at(now))
         }
 
         fn judge(&self, began: u64, failed: u64) -> Option<Known> {
-            self.outage.judge(self.at(began), self.at(failed))
+            self.breaker.judge(self.at(began), self.at(failed))
         }
 
         /// When the next probe is due, in milliseconds.
         fn due(&self) -> Option<u128> {
-            self.outage.probe_due().map(|due| (due - self.start).as_millis())
+            self.breaker.probe_due().map(|due| (due - self.start).as_millis())
         }
 
         fn probing(&mut self, now: u64, draw: f64) {
-            self.outage.probing(self.at(now), draw);
+            self.breaker.probing(self.at(now), draw);
         }
 
         fn probe_failed(&mut self, began: u64) -> Change {
-            self.outage.probe_failed(self.at(began), Trouble::Unavailable)
+            self.breaker.probe_failed(self.at(began), Trouble::Unavailable)
         }
 
         /// In an outage, since the second 1.
@@ -312,7 +312,7 @@ mod tests {
         course.probing(350, 0.0);
         course.answered(120, 10_000);
         assert_eq!(course.probe_failed(350), Change::Nothing);
-        assert_eq!(course.outage.phase(), Phase::Up);
+        assert_eq!(course.breaker.phase(), Phase::Up);
     }
 
     #[test]
@@ -341,8 +341,8 @@ mod tests {
 
     #[test]
     fn what_is_in_hand_is_given_back_two_minutes_after_the_first_failure() {
-        assert_eq!(Course::back().outage.patience_ends(), None);
+        assert_eq!(Course::back().breaker.patience_ends(), None);
         let course = Course::out();
-        assert_eq!(course.outage.patience_ends(), Some(course.at(121_000)));
+        assert_eq!(course.breaker.patience_ends(), Some(course.at(121_000)));
     }
 }

@@ -8,9 +8,9 @@ const REMEMBERED: usize = 1_000;
 /// forgotten first.
 /// They are this process's own: after a restart, what was before it counts.
 #[derive(Debug, Default)]
-pub(crate) struct OutageHistory(VecDeque<(SystemTime, SystemTime)>);
+pub(crate) struct History(VecDeque<(SystemTime, SystemTime)>);
 
-impl OutageHistory {
+impl History {
     /// It was so from `begin` to `end`, which is later than all before.
     pub(crate) fn add(&mut self, begin: SystemTime, end: SystemTime) {
         if self.0.len() == REMEMBERED {
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn only_the_time_within_counts() {
-        let mut history = OutageHistory::default();
+        let mut history = History::default();
         assert_eq!(history.between(at(0), at(100)), Duration::ZERO);
         history.add(at(10), at(20));
         history.add(at(50), at(55));
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn the_oldest_is_forgotten() {
-        let mut history = OutageHistory::default();
+        let mut history = History::default();
         for n in 0..=REMEMBERED as u64 {
             history.add(at(10 * n), at(10 * n + 1));
         }

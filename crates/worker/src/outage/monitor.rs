@@ -14,7 +14,7 @@ use crate::account::accounts::{AccountState, Accounts};
 use crate::attempt::attempt::Attempt;
 use crate::attempt::decide::trouble;
 use crate::outage::breaker::{Breaker, Change, Known, Phase, Trouble};
-use crate::outage::history::OutageHistory;
+use crate::outage::history::History;
 use crate::settings::OutageSettings;
 
 /// Watches whether Refersion is there, for everybody in this process: stops the calls in an outage, and probes. What it decides is `Breaker`'s; here are the clock, the waiting, the probes, the log and the metrics.
@@ -28,7 +28,7 @@ pub struct OutageMonitor {
 
 struct Inner {
     breaker: Breaker,
-    history: OutageHistory,
+    history: History,
     /// Since when it is as it is.
     since: SystemTime,
     /// How much of this outage is in the counter already.
@@ -56,7 +56,7 @@ impl OutageMonitor {
     pub(crate) fn new(settings: OutageSettings, accounts: Arc<Accounts>, metrics: Metrics) -> Self {
         let inner = Inner {
             breaker: Breaker::new(settings),
-            history: OutageHistory::default(),
+            history: History::default(),
             since: SystemTime::now(),
             counted: Duration::ZERO,
             turn: 0,

@@ -7,7 +7,7 @@ use refersion_relay_model::AccountName;
 use refersion_relay_rate_limit::RateLimit;
 use refersion_relay_refersion::Operation;
 use refersion_relay_telemetry::{Counted, Metrics};
-use tokio::sync::{Mutex as Line, Notify, Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex as Turns, Notify, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::pacing::limit::{Begun, Limit, Sign};
@@ -16,14 +16,14 @@ use crate::pacing::limit::{Begun, Limit, Sign};
 const LONGEST_CALL: Duration = Duration::from_secs(10);
 
 /// What an account's calls have to go through: so many at a time as its [`Limit`] says, and so many in a second as its
-/// rate. In the order in which they came.
+/// rate says. In the order in which they came.
 pub(crate) struct CallLimiter {
     name: AccountName,
     /// As many permits as may be in use, but for those that are still to be taken away when they come back.
     permits: Semaphore,
     state: Mutex<State>,
     /// Only the first in line looks at the pace.
-    line: Line<()>,
+    turns: Turns<()>,
     changed: Notify,
     metrics: Metrics,
 }
@@ -53,7 +53,7 @@ impl CallLimiter {
             name,
             permits: Semaphore::new(0),
             state: Mutex::new(state),
-            line: Line::new(()),
+            turns: Turns::new(()),
             changed: Notify::new(),
             metrics,
         };
@@ -73,7 +73,7 @@ impl CallLimiter {
         if self.lock().rate.is_none() {
             return false;
         }
-        let _first = self.line.lock().await;
+        let _first = self.turns.lock().await;
         let mut waited = false;
         loop {
             let changed = self.changed.notified();
@@ -148,10 +148,11 @@ impl State {
     }
 }
 
-/// Spread evenly, but for a tenth of a second's worth: more precise than that the clock of a busy machine is not, and the rate would
-/// not be reached.
+/// Spread evenly, but for whole calls of a tenth of a second: more precise than that the clock of a busy machine is not, and the rate
+/// would not be reached.
 fn pace(rate: Option<NonZeroU32>) -> RateLimit {
-    RateLimit::with_burst(rate, Duration::from_millis(100))
+    let burst = rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate.get() * (rate.get() / 10));
+    RateLimit::with_burst(rate, burst)
 }
 
 impl Drop for Permit<'_> {
@@ -224,6 +225,23 @@ mod tests {
             end(&limiter, Sign::Bad);
         }
         assert_eq!(take(&limiter).len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_rate_again_changes_nothing() {
+        let limiter = limiter(32, 1);
+        assert_eq!(limiter.turn().now_or_never(), Some(false));
+        limiter.set_rate(NonZeroU32::new(1));
+        assert_eq!(limiter.turn().now_or_never(), None, "it is not its turn yet");
+        limiter.set_rate(NonZeroU32::new(2));
+        assert_eq!(limiter.turn().now_or_never(), Some(false), "a new one begins anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn less_than_two_in_a_tenth_of_a_second_come_one_at_a_time() {
+        let limiter = limiter(32, 19);
+        assert_eq!(limiter.turn().now_or_never(), Some(false));
+        assert_eq!(limiter.turn().now_or_never(), None);
     }
 
     #[tokio::test(start_paused = true)]

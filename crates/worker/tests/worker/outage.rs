@@ -124,7 +124,7 @@ async fn a_work_queue_is_given_back_in_a_long_outage_and_taken_up_again_after_it
     until_shown(&metrics, &["refersion_state{state=\"outage\"} 1"]).await;
     let given_back = ["worker_in_hand 0", "worker_owned{account=\"acme\"} 0"];
     until_shown(&metrics, &given_back).await;
-    assert!(running.progress.is_ready(), "an outage is no reason to restart it");
+    assert!(running.readiness.is_ready(), "an outage is no reason to restart it");
     let depth = queue.depth(&Place::Work(account().name)).await.expect("a depth");
     assert_eq!(depth.ready, EVENTS as u64);
     // More come in while nobody listens.
@@ -190,7 +190,7 @@ async fn a_hold_returns_everything_in_hand_and_nobody_reads_until_the_keys_work(
     until_shown(&metrics, &["account_held{account=\"acme\"} 1", "worker_owned{account=\"acme\"} 0"]).await;
     let depth = queue.depth(&Place::Work(account().name)).await.expect("a depth");
     assert_eq!(depth.ready, EVENTS as u64);
-    assert!(running.progress.is_ready(), "a hold is no reason to restart it");
+    assert!(running.readiness.is_ready(), "a hold is no reason to restart it");
 
     // The keys work again, and Refersion goes away at once.
     refersion.become_(Mood::Leaves);

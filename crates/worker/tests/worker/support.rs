@@ -11,7 +11,7 @@ use refersion_relay_queue::{
 use refersion_relay_refersion::{Existing, NewAffiliateDefaults};
 use refersion_relay_telemetry::Metrics;
 use refersion_relay_worker::{
-    Account, Accounts, OutageSettings, Progress, RefersionApi, RetryPolicy, Worker, WorkerSettings,
+    Account, Accounts, OutageSettings, Readiness, RefersionApi, RetryPolicy, Worker, WorkerSettings,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// A worker at work.
 pub(crate) struct Running {
     pub(crate) accounts: Arc<Accounts>,
-    pub(crate) progress: Arc<Progress>,
+    pub(crate) readiness: Arc<Readiness>,
     stop: CancellationToken,
     abort: CancellationToken,
     working: JoinHandle<()>,
@@ -45,10 +45,10 @@ impl Running {
         metrics: &Metrics,
     ) -> Self {
         let worker = Worker::new(queue.clone(), destination, accounts, 4, settings, metrics.clone());
-        let (accounts, progress) = (worker.accounts(), worker.progress());
+        let (accounts, readiness) = (worker.accounts(), worker.readiness());
         let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
         let working = tokio::spawn(worker.run(stop.clone(), abort.clone()));
-        Self { accounts, progress, stop, abort, working }
+        Self { accounts, readiness, stop, abort, working }
     }
 
     /// Ends it with everything in hand, as a crash would.

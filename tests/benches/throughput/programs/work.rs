@@ -88,11 +88,11 @@ impl Refersion {
 struct Acks {
     channel: Channel,
     together: usize,
-    done: Mutex<SweepReport>,
+    done: Mutex<Acknowledged>,
 }
 
 #[derive(Default)]
-struct SweepReport {
+struct Acknowledged {
     /// All up to this one are acknowledged.
     acknowledged: u64,
     /// Those behind it.
@@ -114,7 +114,7 @@ impl Acks {
     }
 }
 
-impl SweepReport {
+impl Acknowledged {
     /// The last of `together` or more that follow on the acknowledged ones without a gap, which count as acknowledged then.
     fn take(&mut self, together: usize) -> Option<u64> {
         let run = self.tags.iter().zip(self.acknowledged + 1..).take_while(|(tag, next)| *tag == next);

@@ -125,8 +125,8 @@ impl BatchReply {
 }
 
 impl From<TurnedAway> for BatchReply {
-    fn from(away: TurnedAway) -> Self {
-        match away {
+    fn from(turned_away: TurnedAway) -> Self {
+        match turned_away {
             TurnedAway::OverLimit(seconds) => Self::OverLimit(seconds),
             TurnedAway::Busy => Self::Busy,
         }

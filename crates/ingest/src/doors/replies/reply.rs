@@ -119,8 +119,8 @@ impl Reply {
 }
 
 impl From<TurnedAway> for Reply {
-    fn from(away: TurnedAway) -> Self {
-        match away {
+    fn from(turned_away: TurnedAway) -> Self {
+        match turned_away {
             TurnedAway::OverLimit(seconds) => Self::OverLimit(seconds),
             TurnedAway::Busy => Self::Busy,
         }

@@ -3,20 +3,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use refersion_relay_telemetry::Metrics;
 
-/// What every body may borrow from the pot for small ones: the first bytes of each, so that an ordinary event is taken while
+/// What every body may borrow from the pool for small ones: the first bytes of each, so that an ordinary event is taken while
 /// large bodies use up everything else.
 const SMALL: usize = 16 * 1024;
-/// The pot for small ones is this part of everything.
+/// The pool for small ones is this part of everything.
 const SMALL_PART: usize = 8;
 /// What a message takes up beside its body.
 const MESSAGE_BYTES: usize = 1024;
-/// Strangers get this part of each pot at most.
+/// Strangers get this part of each pool at most.
 const STRANGERS_PART: usize = 2;
 
 /// The memory that bodies, and what becomes of them, may take up together.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    pots: Mutex<Pots>,
+    pools: Mutex<Pools>,
     metrics: Metrics,
 }
 
@@ -25,7 +25,7 @@ pub(crate) struct Budget {
 pub(crate) struct Exhausted;
 
 #[derive(Debug)]
-struct Pots {
+struct Pools {
     small: Pool,
     large: Pool,
 }
@@ -64,7 +64,7 @@ impl Budget {
     pub(crate) fn new(bytes: usize, metrics: Metrics) -> Arc<Self> {
         let pool = |size| Pool { size, lent: 0, to_strangers: 0 };
         let small = bytes / SMALL_PART;
-        Arc::new(Self { pots: Mutex::new(Pots { small: pool(small), large: pool(bytes - small) }), metrics })
+        Arc::new(Self { pools: Mutex::new(Pools { small: pool(small), large: pool(bytes - small) }), metrics })
     }
 
     /// A loan of nothing, which can grow.
@@ -72,8 +72,8 @@ impl Budget {
         Loan { budget: self.clone(), small: 0, large: 0, is_stranger }
     }
 
-    fn pots(&self) -> MutexGuard<'_, Pots> {
-        self.pots.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pools(&self) -> MutexGuard<'_, Pools> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -103,22 +103,22 @@ impl Loan {
     /// Makes it `size` bytes large, or leaves it as it is where that cannot be had.
     pub(crate) fn resize(&mut self, size: usize) -> Result<(), Exhausted> {
         let before = self.size();
-        let mut pots = self.budget.pots();
+        let mut pools = self.budget.pools();
         if size < before {
             let large = (before - size).min(self.large);
             let small = before - size - large;
-            pots.large.give_back(large, self.is_stranger);
-            pots.small.give_back(small, self.is_stranger);
+            pools.large.give_back(large, self.is_stranger);
+            pools.small.give_back(small, self.is_stranger);
             (self.small, self.large) = (self.small - small, self.large - large);
             self.budget.metrics.body_memory_freed(before - size);
             return Ok(());
         }
         let wanted = size - before;
-        let small = pots.small.take(wanted.min(SMALL.saturating_sub(self.small)), self.is_stranger);
-        let large = pots.large.take(wanted - small, self.is_stranger);
+        let small = pools.small.take(wanted.min(SMALL.saturating_sub(self.small)), self.is_stranger);
+        let large = pools.large.take(wanted - small, self.is_stranger);
         if small + large < wanted {
-            pots.small.give_back(small, self.is_stranger);
-            pots.large.give_back(large, self.is_stranger);
+            pools.small.give_back(small, self.is_stranger);
+            pools.large.give_back(large, self.is_stranger);
             return Err(Exhausted);
         }
         (self.small, self.large) = (self.small + small, self.large + large);
@@ -129,9 +129,9 @@ impl Loan {
     /// Its borrower has turned out to be an account of ours.
     pub(crate) fn is_known_now(&mut self) {
         if std::mem::take(&mut self.is_stranger) {
-            let mut pots = self.budget.pots();
-            pots.small.to_strangers -= self.small;
-            pots.large.to_strangers -= self.large;
+            let mut pools = self.budget.pools();
+            pools.small.to_strangers -= self.small;
+            pools.large.to_strangers -= self.large;
         }
     }
 
@@ -204,8 +204,8 @@ mod tests {
 
     /// What is lent now, and how much of it to strangers.
     fn lent(budget: &Budget) -> (usize, usize) {
-        let pots = budget.pots();
-        (pots.small.lent + pots.large.lent, pots.small.to_strangers + pots.large.to_strangers)
+        let pools = budget.pools();
+        (pools.small.lent + pools.large.lent, pools.small.to_strangers + pools.large.to_strangers)
     }
 
     #[test]

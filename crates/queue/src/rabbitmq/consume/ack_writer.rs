@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// at the same moment has had a turn, and what is settled while that is being written goes next.
 pub(crate) struct AckWriter {
     generation: Arc<Generation>,
-    acknowledged: Arc<AckBacklog>,
+    backlog: Arc<AckBacklog>,
     end: CancellationToken,
     writer: AbortOnDropHandle<()>,
 }
@@ -38,7 +38,7 @@ pub(crate) struct AckWriter {
 struct Writer {
     channel: Channel,
     settled: mpsc::UnboundedReceiver<Settled>,
-    acknowledged: Arc<AckBacklog>,
+    backlog: Arc<AckBacklog>,
 }
 
 /// What became of an acknowledgement.
@@ -99,16 +99,16 @@ impl AckWriter {
         channel: &Channel,
         settled: mpsc::UnboundedReceiver<Settled>,
     ) -> Self {
-        let (acknowledged, end) = (Arc::<AckBacklog>::default(), CancellationToken::new());
-        let writer = Writer { channel: channel.clone(), settled, acknowledged: acknowledged.clone() };
+        let (backlog, end) = (Arc::<AckBacklog>::default(), CancellationToken::new());
+        let writer = Writer { channel: channel.clone(), settled, backlog: backlog.clone() };
         let name = format!("queue/acknowledgements of {queue}");
         let writer = tokio::spawn(generation.parts.supervise(&name, &end, writer.run(end.clone())));
-        Self { generation: generation.clone(), acknowledged, end, writer: AbortOnDropHandle::new(writer) }
+        Self { generation: generation.clone(), backlog, end, writer: AbortOnDropHandle::new(writer) }
     }
 
     /// How many deliveries were acknowledged.
     pub(crate) fn deliveries(&self) -> u64 {
-        self.acknowledged.deliveries()
+        self.backlog.deliveries()
     }
 
     /// Acknowledges what was settled before, and waits until the broker keeps none of that back. Nothing is acknowledged afterwards.
@@ -117,7 +117,7 @@ impl AckWriter {
         let looks = WRITTEN_WITHIN.as_millis() / LOOK.as_millis();
         for _ in 0..looks {
             if timeout(LOOK, &mut self.writer).await.is_ok() {
-                return self.acknowledged.until_passed_on().await;
+                return self.backlog.until_passed_on().await;
             }
             if self.generation.is_lost() || !self.generation.connection.status().connected() {
                 break;
@@ -137,14 +137,14 @@ impl AckWriter {
 impl Writer {
     /// Goes on until it is asked to `end`. What was settled before is acknowledged then, and nothing afterwards.
     async fn run(mut self, end: CancellationToken) {
-        let mut unacknowledged = AckBatch::default();
+        let mut batch = AckBatch::default();
         while !end.is_cancelled() {
             let mut came = Vec::new();
             tokio::select! {
                 biased;
                 () = end.cancelled() => {}
                 () = self.some(&mut came) => {}
-                () = until(unacknowledged.due()) => {}
+                () = until(batch.due()) => {}
             }
             // A worker that is busy has others that are about to settle something, and one that is not loses no time by this.
             yield_now().await;
@@ -153,16 +153,16 @@ impl Writer {
             }
             let (now, are_many) = (Instant::now(), MANY <= came.len());
             for settled in came {
-                unacknowledged.settled(settled.tag, now, settled);
+                batch.settled(settled.tag, now, settled);
             }
-            self.write(unacknowledged.take(now, are_many)).await;
+            self.write(batch.take(now, are_many)).await;
         }
         self.settled.close();
         let now = Instant::now();
         while let Some(settled) = self.settled.recv().await {
-            unacknowledged.settled(settled.tag, now, settled);
+            batch.settled(settled.tag, now, settled);
         }
-        self.write(unacknowledged.take(now, false)).await;
+        self.write(batch.take(now, false)).await;
     }
 
     async fn some(&mut self, came: &mut Vec<Settled>) {
@@ -182,7 +182,7 @@ impl Writer {
                 if let Err(error) = self.channel.basic_ack(tag, options).await {
                     return tracing::debug!(queue.error = %error, "an acknowledgement may have been lost");
                 }
-                self.acknowledged.add(covered.len());
+                self.backlog.add(covered.len());
                 for told in covered {
                     let _ = told.send(Fate::Written); // whoever settled it may have gone away
                 }

@@ -53,20 +53,20 @@ impl Term {
         match begin {
             Ok((channel, mut consumer)) => {
                 let _ = say.send(Ok(())); // whoever has gone away has ended the term
-                let mut acknowledging = AckWriter::begin(&self.generation, &self.queue, &channel, settled);
+                let mut ack_writer = AckWriter::begin(&self.generation, &self.queue, &channel, settled);
                 let end = self.pass_on(&mut consumer, &deliveries).await;
                 let is_there = matches!(end, End::GivenUp | End::Cancelled);
                 if !is_there {
-                    acknowledging.break_off().await;
+                    ack_writer.break_off().await;
                 }
-                self.account_for(&end, &acknowledging);
+                self.account_for(&end, &ack_writer);
                 self.ended.cancel();
                 if is_there {
-                    acknowledging.end().await;
+                    ack_writer.end().await;
                 }
                 self.generation.give_back(&channel, consumer).await;
                 if matches!(end, End::GivenUp) && self.generation.is_lost() {
-                    self.lose(&acknowledging);
+                    self.lose(&ack_writer);
                 }
             }
             Err(NotConsumed { error, .. }) => {
@@ -109,7 +109,7 @@ impl Term {
         }
     }
 
-    fn account_for(&self, end: &End, acknowledging: &AckWriter) {
+    fn account_for(&self, end: &End, ack_writer: &AckWriter) {
         match end {
             End::GivenUp => {}
             End::Cancelled => {
@@ -119,16 +119,16 @@ impl Term {
             }
             End::Closed(why) => {
                 tracing::warn!(place = self.queue, "what was in hand comes again: {why}");
-                self.lose(acknowledging);
+                self.lose(ack_writer);
                 self.publisher.look_now();
             }
-            End::Lost => self.lose(acknowledging),
+            End::Lost => self.lose(ack_writer),
         }
     }
 
     /// The broker never has more unsettled deliveries out, so no more acknowledgements can be lost.
-    fn lose(&self, acknowledging: &AckWriter) {
-        let lost = acknowledging.deliveries().min(self.room.events.into());
+    fn lose(&self, ack_writer: &AckWriter) {
+        let lost = ack_writer.deliveries().min(self.room.events.into());
         self.publisher.tally.uncertain(lost);
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct InHand {
 pub(crate) enum Subject {
     /// By its headers.
     Said(Option<AccountName>, String),
-    /// By the judge, who has read it.
+    /// By the visitor, who has read it.
     Number(u64),
 }
 

@@ -37,11 +37,11 @@ pub(crate) async fn sweep(
     reader: &Reader,
     publisher: Arc<Publisher>,
     in_flight: InFlight,
-    judge: &mut dyn LetterVisitor,
+    visitor: &mut dyn LetterVisitor,
     stop: &CancellationToken,
 ) -> Result<Swept, QueueError> {
     let total = reader.depth().await?;
-    judge.begin(total);
+    visitor.begin(total);
     let mut swept = Swept { total, ..Swept::default() };
     if total == 0 {
         return Ok(swept);
@@ -61,22 +61,22 @@ pub(crate) async fn sweep(
         hand: InHand::new(in_flight.get()),
         copies: FuturesUnordered::new(),
         asking: None,
-        acknowledged: AckBacklog::default(),
+        backlog: AckBacklog::default(),
         fates: VecDeque::new(),
         told: 0,
     };
-    let mut walked = sweeping.walk(judge, &mut swept, stop).await;
+    let mut walked = sweeping.walk(visitor, &mut swept, stop).await;
     if walked.is_ok() {
         walked = sweeping.put_back(&swept).await;
     } else {
         // What was copied meanwhile need not be there twice.
         let _ = timeout(END_PATIENCE, sweeping.settle_all()).await;
     }
-    sweeping.tell(judge, &mut swept);
+    sweeping.tell(visitor, &mut swept);
     // What was copied or dropped and not acknowledged for certain may be there still, and a copy that is on its way may be
     // stored, which nobody waits for any more.
     sweeping.publisher.tally.uncertain(sweeping.hand.ready() + sweeping.copies.len() as u64);
-    sweeping.acknowledged.until_passed_on().await;
+    sweeping.backlog.until_passed_on().await;
     let _ = answer(sweeping.channel.close(200, "done".into())).await;
     walked.map(|()| swept)
 }
@@ -96,8 +96,8 @@ struct Sweeping<'a> {
     hand: InHand,
     copies: FuturesUnordered<Copying>,
     asking: Option<(Asked, Asking)>,
-    acknowledged: AckBacklog,
-    /// Not yet told to the judge.
+    backlog: AckBacklog,
+    /// Not yet told to the visitor.
     fates: VecDeque<Fate>,
     told: u64,
 }
@@ -128,16 +128,16 @@ enum Source {
 impl Sweeping<'_> {
     async fn walk(
         &mut self,
-        judge: &mut dyn LetterVisitor,
+        visitor: &mut dyn LetterVisitor,
         swept: &mut Swept,
         stop: &CancellationToken,
     ) -> Result<(), QueueError> {
         while swept.seen < self.total {
-            let Some(delivery) = self.next(judge, swept, stop).await? else { break };
+            let Some(delivery) = self.next(visitor, swept, stop).await? else { break };
             let message = self.reader.message(delivery);
             let letter = Letter::new(self.reader.class, message);
             let action = {
-                let mut judging = pin!(judge.judge(&letter));
+                let mut judging = pin!(visitor.judge(&letter));
                 loop {
                     tokio::select! {
                         biased;
@@ -160,7 +160,7 @@ impl Sweeping<'_> {
                     self.copy(Fate::Moved, Some(Subject::Number(subject)), place, copy).await?;
                 }
             }
-            self.tell(judge, swept);
+            self.tell(visitor, swept);
         }
         Ok(())
     }
@@ -195,12 +195,12 @@ impl Sweeping<'_> {
     /// The next letter, or `None` when there is none or the sweep is to end.
     async fn next(
         &mut self,
-        judge: &mut dyn LetterVisitor,
+        visitor: &mut dyn LetterVisitor,
         swept: &mut Swept,
         stop: &CancellationToken,
     ) -> Result<Option<Delivery>, QueueError> {
         loop {
-            self.tell(judge, swept);
+            self.tell(visitor, swept);
             if stop.is_cancelled() {
                 return Ok(None);
             }
@@ -288,7 +288,7 @@ impl Sweeping<'_> {
                 match asked {
                     Asked::Acknowledge(tag) => {
                         let gone = self.hand.gone(tag);
-                        self.acknowledged.add(gone.len());
+                        self.backlog.add(gone.len());
                         for fate in &gone {
                             self.count(*fate);
                         }
@@ -334,14 +334,14 @@ impl Sweeping<'_> {
         }
     }
 
-    fn tell(&mut self, judge: &mut dyn LetterVisitor, swept: &mut Swept) {
+    fn tell(&mut self, visitor: &mut dyn LetterVisitor, swept: &mut Swept) {
         // What is put back without a decision comes last, and is no news to whoever decides.
         while self.told < swept.seen
             && let Some(fate) = self.fates.pop_front()
         {
             self.told += 1;
             swept.acted += u64::from(fate != Fate::Kept);
-            judge.settled(fate);
+            visitor.settled(fate);
         }
     }
 }

@@ -9,6 +9,8 @@ use tokio::time::{Instant, sleep};
 use super::topology::{DeclareError, Topology};
 use crate::rabbitmq::wire::cause::Cause;
 
+/// The time from one look to the next. Often enough that what is deleted is there again within seconds, seldom enough that nobody feels it.
+pub(crate) const EVERY: Duration = Duration::from_secs(5);
 /// The shortest time between two looks, however often somebody asks for one.
 const AT_LEAST: Duration = Duration::from_millis(500);
 /// A look takes at most one part in so many of the time: there may be hundreds of queues behind a slow line.

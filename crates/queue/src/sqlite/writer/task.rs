@@ -19,7 +19,7 @@ pub(crate) trait Task: Send {
 pub(crate) enum Haste {
     /// Somebody waits for it.
     Now,
-    /// Under load it may wait for others, see [`crate::sqlite::writer::group_commit::WAIT`].
+    /// Under load it may wait for others, see [`crate::sqlite::writer::group_commit`].
     WithOthers,
 }
 

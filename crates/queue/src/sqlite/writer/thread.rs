@@ -103,7 +103,7 @@ impl Thread {
             lease: Lease::None,
             said_standing_by: false,
             gathered: 0,
-            group_commit: GroupCommit::default(),
+            group_commit: GroupCommit::new(),
         }
     }
 
@@ -151,10 +151,11 @@ impl Thread {
         let is_enough = |tasks: &[Box<dyn Task>]| {
             group_commit::ENOUGH <= tasks.len() || tasks.iter().any(|task| task.haste() == Haste::Now)
         };
-        if is_enough(tasks) || !self.group_commit.is_likely() {
+        if is_enough(tasks) {
             return;
         }
-        let (before, until) = (tasks.len(), Instant::now() + group_commit::WAIT);
+        let Some(wait) = self.group_commit.wait() else { return };
+        let (before, until) = (tasks.len(), Instant::now() + wait);
         while !is_enough(tasks)
             && let Ok(task) = self.tasks.recv_timeout(until.saturating_duration_since(Instant::now()))
         {
@@ -453,3 +454,5 @@ fn execute(connection: &Connection, sql: &str) -> Result<(), Fault> {
 
 #[cfg(test)]
 mod instruction_counts;
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use super::finding::Finding;
 use crate::config::{TlsFiles, others_may_read};
 use crate::output::words::counted;
 use crate::run::certificates::{Pem, UnusableFiles};
-use crate::run::watched::chain;
+use crate::run::watched_files::chain;
 
 /// A certificate that is valid for less than this should have been replaced.
 const WARN: Duration = Duration::from_hours(14 * 24);

@@ -7,7 +7,7 @@ use refersion_relay_deadletter::{DeadLetters, Export, LetterOperation, Lines, Sw
 use tokio::fs::File;
 use tokio::io::BufWriter;
 
-use super::walk::{ended, orders, run};
+use super::walk::{ended, options, run};
 use crate::cli::ExportArgs;
 use crate::exit::Exit;
 use crate::output::output::{self, tell};
@@ -33,7 +33,7 @@ pub(super) async fn export(letters: &DeadLetters, args: &ExportArgs) -> Result<(
     let mut progress = progress("export", Some(total));
     let mut watch = |done: &SweepReport| progress.at(done.seen, || format!("{} written", done.acted));
     let operation = LetterOperation::Export(Export::new(&mut output, lines).for_terminal(on_terminal));
-    let walked = run(letters.walk(operation, &selection, &orders(&args.walk, &stop), &mut watch), &stop).await?;
+    let walked = run(letters.walk(operation, &selection, &options(&args.walk, &stop), &mut watch), &stop).await?;
     progress.end();
     let walked = match walked {
         // Whoever read it has seen enough, and what of it was read nobody knows.

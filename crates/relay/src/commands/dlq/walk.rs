@@ -56,10 +56,10 @@ async fn act(
         return Ok(());
     }
     let stop = Stop::on_signals().map_err(Exit::failed)?;
-    let orders = orders(&args.walk, &stop);
+    let options = options(&args.walk, &stop);
     let mut progress = Progress::start(words.verb, Some(plan.total));
     let mut watch = |done: &SweepReport| progress.at(done.seen, || format!("{} {}", done.acted, words.done));
-    let walked = run(letters.walk(operation, &selection, &orders, &mut watch), &stop).await?;
+    let walked = run(letters.walk(operation, &selection, &options, &mut watch), &stop).await?;
     progress.end();
     let (done, _) = &walked;
     let printed = print_done(&plan, done, words, args.json);
@@ -81,7 +81,7 @@ pub(super) async fn run<T>(walk: impl Future<Output = T>, stop: &Stop) -> Result
     }
 }
 
-pub(super) fn orders(walk: &WalkArgs, stop: &Stop) -> SweepOptions {
+pub(super) fn options(walk: &WalkArgs, stop: &Stop) -> SweepOptions {
     SweepOptions { in_flight: walk.in_flight, rate: walk.rate, stop: stop.stop.clone() }
 }
 

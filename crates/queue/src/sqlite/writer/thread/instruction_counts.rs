@@ -31,6 +31,7 @@ impl Standing {
         let (status, state) = Status::new(path.clone(), Metrics::new());
         let (accounts, owners) = (Arc::new(Mutex::new(vec![account])), Arc::new(Owners::new()));
         let mut thread = Thread::new(path, queue, owners, Arc::new(status), Arc::new(Heartbeat::default()), accounts);
+        thread.group_commit = GroupCommit::waiting(Duration::ZERO); // by no clock
         thread.look(); // opens the file
         let tasks = Mutex::new(Some(tasks));
         let writer = Writer { tasks, state, thread: Mutex::new(None), stop: CancellationToken::new() };

@@ -92,7 +92,7 @@ pub(super) struct World {
     /// What the term has in hand, in the order in which it was delivered.
     term: Vec<InHand>,
     published: u64,
-    /// Of each subject the numbers and marks of its events.
+    /// Of each subject the numbers and keys of its events.
     wanted: BTreeMap<u64, Vec<(u64, EventKey)>>,
     delivered: BTreeMap<u64, Vec<(u64, EventKey)>>,
     dead: BTreeSet<u64>,

@@ -10,7 +10,7 @@ const TAKING_UP: Duration = Duration::from_secs(5);
 
 /// How far a worker is with owning its work queues.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct Readiness {
     missing: AtomicUsize,
 }
 
@@ -25,9 +25,9 @@ enum Counting {
     Later { _task: AbortOnDropHandle<()> },
 }
 
-struct Counted(Arc<Progress>);
+struct Counted(Arc<Readiness>);
 
-impl Progress {
+impl Readiness {
     /// Whether every work queue is owned, or stood by for, or rightly not read.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -41,10 +41,10 @@ impl Progress {
 
     /// A queue was given back or lost. It is missing if it is not owned again soon.
     pub(crate) fn missing_later(self: &Arc<Self>) -> Missing {
-        let progress = self.clone();
+        let readiness = self.clone();
         let counting = tokio::spawn(async move {
             sleep(TAKING_UP).await;
-            let _counted = Counted::new(progress);
+            let _counted = Counted::new(readiness);
             std::future::pending::<()>().await;
         });
         Missing { _counting: Counting::Later { _task: AbortOnDropHandle::new(counting) } }
@@ -52,9 +52,9 @@ impl Progress {
 }
 
 impl Counted {
-    fn new(progress: Arc<Progress>) -> Self {
-        progress.missing.fetch_add(1, Ordering::AcqRel);
-        Self(progress)
+    fn new(readiness: Arc<Readiness>) -> Self {
+        readiness.missing.fetch_add(1, Ordering::AcqRel);
+        Self(readiness)
     }
 }
 

@@ -14,7 +14,7 @@ const READING: Duration = Duration::from_secs(5);
 /// Something in files that is read every second, and at once after a SIGHUP.
 ///
 /// It counts once it was read twice alike, so that a file that is being written is left alone; after a SIGHUP once is enough.
-pub(crate) struct Watched<T> {
+pub(crate) struct WatchedFiles<T> {
     /// What it is called.
     what: &'static str,
     look: Look<Result<T, String>>,
@@ -25,15 +25,17 @@ pub(crate) struct Watched<T> {
     said: Option<String>,
 }
 
-/// What counts now.
+/// One look at the files.
 pub(crate) struct Reading<T> {
-    /// What the files have, or why there is nothing in them.
+    /// What they have, or why there is nothing in them.
     pub(crate) now: Result<T, String>,
+    /// Whether it counts.
+    pub(crate) counts: bool,
     /// Whether a person has asked for it.
     pub(crate) asked: bool,
 }
 
-impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
+impl<T: Clone + PartialEq + Send + 'static> WatchedFiles<T> {
     pub(crate) fn new<E: Error>(
         what: &'static str,
         read: impl Fn() -> Result<T, E> + Send + Sync + 'static,
@@ -42,25 +44,21 @@ impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
         Ok(Self { what, look, hangups: signal(SignalKind::hangup())?, seen: None, said: None })
     }
 
-    /// Waits for the next time that something counts: every second, while nothing changes.
+    /// Waits for the next look.
     pub(crate) async fn next(&mut self) -> Reading<T> {
-        loop {
-            let asked = tokio::select! {
-                Some(()) = self.hangups.recv() => true,
-                () = tokio::time::sleep(LOOK_EVERY) => false,
-            };
-            let late = || Err(format!("reading {} takes longer than {} s", self.what, READING.as_secs()));
-            let now = self.look.take(READING).await.unwrap_or_else(late);
-            let counts = asked || self.seen.as_ref() == Some(&now);
-            self.seen = Some(now.clone());
-            if counts {
-                return Reading { now, asked };
-            }
-        }
+        let asked = tokio::select! {
+            Some(()) = self.hangups.recv() => true,
+            () = tokio::time::sleep(LOOK_EVERY) => false,
+        };
+        let late = || Err(format!("reading {} takes longer than {} s", self.what, READING.as_secs()));
+        let now = self.look.take(READING).await.unwrap_or_else(late);
+        let counts = asked || self.seen.as_ref() == Some(&now);
+        self.seen = Some(now.clone());
+        Reading { now, counts, asked }
     }
 }
 
-impl<T> Watched<T> {
+impl<T> WatchedFiles<T> {
     /// Says once what is wrong, or whenever somebody asks.
     pub(crate) fn complain(&mut self, why: String, asked: bool) {
         if asked || self.said.as_ref() != Some(&why) {
@@ -91,4 +89,41 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     }
     // Several mistakes in the configuration have lines of their own.
     text.replace("\n  ", "; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Something that is what it is told to be.
+    fn watched(values: &[Result<u8, &'static str>]) -> WatchedFiles<u8> {
+        let values = Mutex::new(values.iter().rev().copied().collect::<Vec<_>>());
+        let read = move || values.lock().unwrap().pop().unwrap().map_err(io::Error::other);
+        WatchedFiles::new("a number", read).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_read_twice_alike_counts() {
+        let mut watched = watched(&[Ok(1), Ok(1), Ok(2), Err("gone"), Err("gone"), Ok(2), Ok(2)]);
+        let mut counted = Vec::new();
+        for _ in 0..7 {
+            let Reading { now, counts, asked } = watched.next().await;
+            assert!(!asked);
+            if counts {
+                counted.push(now);
+            }
+        }
+        assert_eq!(counted, [Ok(1), Err("gone".to_owned()), Ok(2)]);
+    }
+
+    #[tokio::test]
+    async fn a_complaint_is_said_once_and_whenever_somebody_asks() {
+        let mut watched = watched(&[]);
+        assert!(!watched.is_fine());
+        watched.complain("it is gone".to_owned(), false);
+        assert_eq!(watched.said(), Some("it is gone"));
+        assert!(watched.is_fine() && !watched.is_fine());
+    }
 }

@@ -53,11 +53,15 @@ impl Fingerprint {
     pub fn message_id(&self, event: &Event, body: &[u8]) -> MessageId {
         match event.sender_message_id() {
             Some(id) if may_be_shown(&id) => MessageId { text: id.into_owned(), minted: false },
-            Some(id) => {
-                MessageId { text: format!("hashed-{}", self.token(b"message id", id.as_bytes())), minted: false }
-            }
+            Some(id) => MessageId { text: self.hashed(&id), minted: false },
             None => self.minted(body),
         }
+    }
+
+    /// What stands for a sender's id that may not be shown.
+    #[must_use]
+    pub fn hashed(&self, id: &str) -> String {
+        format!("hashed-{}", self.token(b"message id", id.as_bytes()))
     }
 
     /// An id for bytes that carry none, with or without a byte order mark.

@@ -126,6 +126,6 @@ pub(crate) fn dead_letters(settings: &Settings, queue: Arc<dyn Queue>) -> DeadLe
     DeadLetters::new(queue, fingerprints(settings))
 }
 
-fn fingerprints(settings: &Settings) -> HashMap<AccountName, Fingerprint> {
+pub(crate) fn fingerprints(settings: &Settings) -> HashMap<AccountName, Fingerprint> {
     settings.accounts.iter().map(|account| (account.name.clone(), Fingerprint::new(&account.keys))).collect()
 }

@@ -70,6 +70,23 @@ async fn every_filter_says_which_letters_are_meant() {
 }
 
 #[tokio::test]
+async fn a_letter_is_found_by_the_id_that_its_sender_wrote() {
+    let config = Config::new(&shared_broker(), "http://127.0.0.1:9", &[]);
+    let incomplete = r#"{"type":"identify","messageId":"milton's stapler","traits":{"email":"milton@example.com"}}"#;
+    let enqueued = config.command_with_input(&["enqueue", "-", "--account", "acme"], incomplete.as_bytes()).await;
+    assert_eq!(enqueued.code, Some(0), "{enqueued:?}");
+
+    let found = config.command(&["dlq", "list", "--message-id", "milton's stapler"]).await;
+    let shown = found.stdout.split_whitespace().find(|word| word.starts_with("hashed-")).expect("it is hashed");
+    let again = config.command(&["dlq", "list", "--message-id", shown]).await;
+    let other = config.command(&["dlq", "list", "--message-id", "bill's stapler"]).await;
+
+    assert!(!found.stdout.contains("stapler"), "{found:?}");
+    assert_eq!(again.stdout, found.stdout);
+    assert!(!other.stdout.contains("hashed-"), "{other:?}");
+}
+
+#[tokio::test]
 async fn a_listing_says_how_much_it_looked_at() {
     let (config, _admin) = buried().await;
 

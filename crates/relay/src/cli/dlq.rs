@@ -41,6 +41,19 @@ pub(crate) enum DlqCommand {
     Export(ExportArgs),
 }
 
+impl DlqCommand {
+    /// Which letters are meant, where a filter says it.
+    pub(crate) fn filter_mut(&mut self) -> Option<&mut FilterArgs> {
+        match self {
+            Self::Stats(args) => Some(&mut args.filter),
+            Self::List(args) => Some(&mut args.filter),
+            Self::Replay(args) | Self::Drop(args) => Some(&mut args.filter),
+            Self::Export(args) => Some(&mut args.filter),
+            Self::Show(_) => None,
+        }
+    }
+}
+
 /// Which letters are meant: those that agree with every option given. Of one given several times, one value has to agree.
 #[derive(Debug, Args)]
 pub(crate) struct FilterArgs {
@@ -62,9 +75,9 @@ pub(crate) struct FilterArgs {
     /// Of this type: identify, delete, …
     #[arg(long = "type", value_name = "TYPE")]
     kind: Vec<String>,
-    /// With this message id, as `dlq list` shows it.
+    /// With this message id, as its sender wrote it or as `dlq list` shows it.
     #[arg(long, value_name = "ID")]
-    message_id: Vec<String>,
+    pub(crate) message_id: Vec<String>,
     /// Replayed so many times before.
     #[arg(long, value_name = "N")]
     generation: Vec<u32>,

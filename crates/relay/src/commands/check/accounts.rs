@@ -55,6 +55,10 @@ async fn one(examined: &Examined, client: &Client, account: &AccountSettings) ->
     let check = client.check_keys_and_clock(&account.keys).await;
     let finding = match &check.keys {
         Ok(()) => Finding::ok(what, "its keys work"),
+        Err(failure @ Failure::Transport { .. }) => {
+            let base = &examined.settings.base_url;
+            Finding::failed(what, format!("{failure}, at refersion.base_url = {base}"))
+        }
         Err(failure) => Finding::failed(what, failure.to_string()),
     };
     (finding, Some(check))

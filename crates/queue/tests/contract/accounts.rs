@@ -7,13 +7,13 @@ use refersion_relay_queue::{Action, Conservation, Death, Letter, Place, Queue, T
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::Backend;
-use crate::support::events::{
+use refersion_relay_queue_testkit::events::{
     DELIVERED, INVALID, TIER, account, bodies, crowd, event, events, later, moved, numbers, other_later, other_work,
     strange_work, work,
 };
-use crate::support::instance::{EVERYTHING, ROOM};
-use crate::support::judges::{by, sweep};
-use crate::support::waiting::{eventually, nothing_comes, take, take_one};
+use refersion_relay_queue_testkit::instance::{EVERYTHING, ROOM};
+use refersion_relay_queue_testkit::judges::{by, sweep};
+use refersion_relay_queue_testkit::waiting::{eventually, nothing_comes, take, take_one};
 
 const UNROUTED: Place = Place::Dead(Class::Unrouted);
 

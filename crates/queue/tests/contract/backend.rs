@@ -4,11 +4,11 @@ use std::ops::Deref;
 
 use refersion_relay_queue::{Queue, RabbitMq, RabbitMqSettings, Sqlite};
 
-use crate::support::events::{account, other_work};
-use crate::support::instance::Instance;
-use crate::support::rabbitmq::{Relay, settings, shared_broker};
-use crate::support::sqlite::{self, Embedded};
-use crate::support::wire::Wire;
+use refersion_relay_queue_testkit::events::{account, other_work};
+use refersion_relay_queue_testkit::instance::Instance;
+use refersion_relay_queue_testkit::rabbitmq::{Relay, settings, shared_broker};
+use refersion_relay_queue_testkit::sqlite::{self, Embedded};
+use refersion_relay_queue_testkit::wire::Wire;
 
 /// A store that nobody else has, and one process that uses it.
 pub(crate) trait Backend: Deref<Target = Instance<Self::Queue>> + Sized {

@@ -5,9 +5,9 @@ use refersion_relay_queue::{Action, Conservation, Ending, Group, InFlight, Place
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::Backend;
-use crate::support::events::{DELIVERED, body, crowd, dead, other_later, other_work, work};
-use crate::support::judges::{by, replay};
-use crate::support::waiting::{eventually, take};
+use refersion_relay_queue_testkit::events::{DELIVERED, body, crowd, dead, other_later, other_work, work};
+use refersion_relay_queue_testkit::judges::{by, replay};
+use refersion_relay_queue_testkit::waiting::{eventually, take};
 
 /// Waits until everything that was counted is in the sum.
 async fn sum<B: Backend>(relay: &B, wanted: impl Fn(&Conservation) -> bool) -> Conservation {

@@ -7,10 +7,10 @@ use refersion_relay_model::Class;
 use refersion_relay_queue::{Action, Death, Headers, Message, Place, Settle};
 
 use crate::backend::Backend;
-use crate::support::events::{DELIVERED, INVALID, account, later, other_later, other_work, work};
-use crate::support::instance::EVERYTHING;
-use crate::support::judges::{by, sweep};
-use crate::support::waiting::{take, take_one};
+use refersion_relay_queue_testkit::events::{DELIVERED, INVALID, account, later, other_later, other_work, work};
+use refersion_relay_queue_testkit::instance::EVERYTHING;
+use refersion_relay_queue_testkit::judges::{by, sweep};
+use refersion_relay_queue_testkit::waiting::{take, take_one};
 
 fn at(millis: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_000 + millis)

@@ -6,8 +6,8 @@ use refersion_relay_model::Class;
 use refersion_relay_queue::{Place, Scan};
 
 use crate::backend::Backend;
-use crate::support::events::{INVALID, crowd, event, events, numbers};
-use crate::support::instance::EVERYTHING;
+use refersion_relay_queue_testkit::events::{INVALID, crowd, event, events, numbers};
+use refersion_relay_queue_testkit::instance::EVERYTHING;
 
 pub(crate) async fn every_class_is_a_place_of_its_own<B: Backend>() {
     let relay = B::start().await;

@@ -4,9 +4,6 @@
 //! RabbitMQ needs a broker and its half fails without one: `tests/run -p refersion-relay-queue`.
 
 mod backend;
-#[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "shared with the binaries of the backends, which need other parts of it")]
-mod support;
 
 mod accounts;
 mod conserving;
@@ -21,7 +18,7 @@ mod terms;
 /// Each test once for each backend.
 macro_rules! contract {
     ($($module:ident: $($test:ident),+ $(,)?;)+) => {
-        contract!(@backend sqlite, crate::support::sqlite::Embedded, $($($module $test),+),+);
+        contract!(@backend sqlite, refersion_relay_queue_testkit::sqlite::Embedded, $($($module $test),+),+);
         contract!(@backend rabbitmq, crate::backend::OnBroker, $($($module $test),+),+);
     };
     (@backend $name:ident, $backend:ty, $($module:ident $test:ident),+) => {

@@ -8,9 +8,9 @@ use refersion_relay_queue::{Queue, Room};
 use tokio::time::timeout;
 
 use crate::backend::Backend;
-use crate::support::events::{DELIVERED, bodies, body, crowd, events, moved, numbers, other_work, work};
-use crate::support::instance::EVERYTHING;
-use crate::support::waiting::{nothing_comes, take, take_one, until_ended};
+use refersion_relay_queue_testkit::events::{DELIVERED, bodies, body, crowd, events, moved, numbers, other_work, work};
+use refersion_relay_queue_testkit::instance::EVERYTHING;
+use refersion_relay_queue_testkit::waiting::{nothing_comes, take, take_one, until_ended};
 
 pub(crate) async fn what_is_settled_is_gone_and_the_rest_comes_again_in_order<B: Backend>() {
     let relay = B::start().await;

@@ -7,12 +7,12 @@ use refersion_relay_queue::{Ending, Place, Queue, Settle};
 use tokio::time::{Instant, timeout};
 
 use crate::backend::Backend;
-use crate::support::events::{
+use refersion_relay_queue_testkit::events::{
     DELIVERED, INVALID, TIER, bodies, body, dead, event, events, moved, numbers, other_later, other_work, strange_work,
     work,
 };
-use crate::support::instance::EVERYTHING;
-use crate::support::waiting::{nothing_comes, take, take_one};
+use refersion_relay_queue_testkit::instance::EVERYTHING;
+use refersion_relay_queue_testkit::waiting::{nothing_comes, take, take_one};
 
 pub(crate) async fn every_place_is_one_of_its_own<B: Backend>() {
     let relay = B::start().await;

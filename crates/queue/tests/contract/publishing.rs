@@ -7,8 +7,8 @@ use futures_util::future::join_all;
 use refersion_relay_queue::{Message, Place, PublishError, Queue, Room};
 
 use crate::backend::Backend;
-use crate::support::events::{DELIVERED, bodies, body, crowd, event, events, numbers, other_work, work};
-use crate::support::waiting::{nothing_comes, take};
+use refersion_relay_queue_testkit::events::{DELIVERED, bodies, body, crowd, event, events, numbers, other_work, work};
+use refersion_relay_queue_testkit::waiting::{nothing_comes, take};
 
 pub(crate) async fn what_was_stored_is_there_for_somebody_else<B: Backend>() {
     let relay = B::start().await;
@@ -72,7 +72,7 @@ pub(crate) async fn batches_that_follow_one_another_keep_their_order<B: Backend>
 pub(crate) async fn a_refused_event_holds_back_the_later_ones_of_its_subject_and_nothing_else<B: Backend>() {
     let relay = B::start().await;
     let mut namesake = event("one", "5");
-    namesake.headers.account = Some(crate::support::events::account("other"));
+    namesake.headers.account = Some(refersion_relay_queue_testkit::events::account("other"));
 
     let results = relay
         .queue

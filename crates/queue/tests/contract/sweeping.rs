@@ -8,10 +8,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::Backend;
-use crate::support::events::{INVALID, account, bodies, body, crowd, dead, event, events, numbers, work};
-use crate::support::instance::EVERYTHING;
-use crate::support::judges::{by, gated, in_flight, number, replay, spawn_sweep, sweep};
-use crate::support::waiting::{PATIENCE, eventually, take};
+use refersion_relay_queue_testkit::events::{
+    INVALID, account, bodies, body, crowd, dead, event, events, numbers, work,
+};
+use refersion_relay_queue_testkit::instance::EVERYTHING;
+use refersion_relay_queue_testkit::judges::{by, gated, in_flight, number, replay, spawn_sweep, sweep};
+use refersion_relay_queue_testkit::waiting::{PATIENCE, eventually, take};
 
 pub(crate) async fn a_sweep_shows_each_letter_once_and_does_what_it_is_told<B: Backend>() {
     for letters in [1, 50, 1_000] {

@@ -5,9 +5,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::Backend;
-use crate::support::events::{bodies, events, numbers, work};
-use crate::support::instance::ROOM;
-use crate::support::waiting::{PATIENCE, nothing_comes, take, until_ended};
+use refersion_relay_queue_testkit::events::{bodies, events, numbers, work};
+use refersion_relay_queue_testkit::instance::ROOM;
+use refersion_relay_queue_testkit::waiting::{PATIENCE, nothing_comes, take, until_ended};
 
 pub(crate) async fn a_place_is_taken_up_again_after_its_term_was_lost<B: Backend>() {
     let relay = B::start().await;

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use refersion_relay_model::Class;
 use refersion_relay_queue::{BrokerUrl, Message, Queue, RabbitMqSettings, Scan};
 
-use crate::support::events::{INVALID, crowd, events, numbers};
-use crate::support::instance::EVERYTHING;
-use crate::support::rabbitmq::{Relay, settings, shared_broker};
-use crate::support::wire::Wire;
+use refersion_relay_queue_testkit::events::{INVALID, crowd, events, numbers};
+use refersion_relay_queue_testkit::instance::EVERYTHING;
+use refersion_relay_queue_testkit::rabbitmq::{Relay, settings, shared_broker};
+use refersion_relay_queue_testkit::wire::Wire;
 
 const MIB: usize = 1024 * 1024;
 

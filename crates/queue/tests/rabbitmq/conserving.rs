@@ -4,12 +4,12 @@ use lapin::BasicProperties;
 use refersion_relay_model::Class;
 use refersion_relay_queue::{Action, Conservation, Group, Place, Queue, RabbitMq};
 
-use crate::support::events::{DELIVERED, INVALID, crowd, work};
-use crate::support::instance::Instance;
-use crate::support::judges::{by, spawn_sweep};
-use crate::support::rabbitmq::{Relay, settings, shared_broker};
-use crate::support::waiting::{eventually, take};
-use crate::support::wire::Wire;
+use refersion_relay_queue_testkit::events::{DELIVERED, INVALID, crowd, work};
+use refersion_relay_queue_testkit::instance::Instance;
+use refersion_relay_queue_testkit::judges::{by, spawn_sweep};
+use refersion_relay_queue_testkit::rabbitmq::{Relay, settings, shared_broker};
+use refersion_relay_queue_testkit::waiting::{eventually, take};
+use refersion_relay_queue_testkit::wire::Wire;
 
 async fn sum(queue: &Instance<RabbitMq>, wanted: impl Fn(&Conservation) -> bool) -> Conservation {
     eventually("the sum", async || {

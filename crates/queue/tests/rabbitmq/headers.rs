@@ -7,11 +7,11 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use refersion_relay_model::{AccountName, Class};
 use refersion_relay_queue::{Headers, Place, Settle};
 
-use crate::support::admin::{header_names, number};
-use crate::support::events::{body, event, later, other_work, work};
-use crate::support::instance::EVERYTHING;
-use crate::support::rabbitmq::Relay;
-use crate::support::waiting::{take, take_one};
+use refersion_relay_queue_testkit::admin::{header_names, number};
+use refersion_relay_queue_testkit::events::{body, event, later, other_work, work};
+use refersion_relay_queue_testkit::instance::EVERYTHING;
+use refersion_relay_queue_testkit::rabbitmq::Relay;
+use refersion_relay_queue_testkit::waiting::{take, take_one};
 
 #[tokio::test]
 async fn our_headers_survive_tiers_and_moves_and_those_of_the_broker_stay_behind() {

@@ -4,10 +4,10 @@ use lapin::BasicProperties;
 use refersion_relay_model::Class;
 use refersion_relay_queue::Place;
 
-use crate::support::events::body;
-use crate::support::instance::EVERYTHING;
-use crate::support::rabbitmq::Relay;
-use crate::support::waiting::{eventually, nothing_comes, take_one};
+use refersion_relay_queue_testkit::events::body;
+use refersion_relay_queue_testkit::instance::EVERYTHING;
+use refersion_relay_queue_testkit::rabbitmq::Relay;
+use refersion_relay_queue_testkit::waiting::{eventually, nothing_comes, take_one};
 
 #[tokio::test]
 async fn what_the_intake_delivers_a_hundred_times_and_is_never_settled_is_poison() {

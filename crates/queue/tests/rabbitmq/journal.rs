@@ -4,11 +4,11 @@ use lapin::BasicProperties;
 use refersion_relay_queue::{Conservation, Queue, RabbitMq};
 use serde_json::{Value, json};
 
-use crate::support::events::{DELIVERED, crowd, work};
-use crate::support::instance::Instance;
-use crate::support::rabbitmq::{Relay, settings, shared_broker};
-use crate::support::waiting::{eventually, take};
-use crate::support::wire::Wire;
+use refersion_relay_queue_testkit::events::{DELIVERED, crowd, work};
+use refersion_relay_queue_testkit::instance::Instance;
+use refersion_relay_queue_testkit::rabbitmq::{Relay, settings, shared_broker};
+use refersion_relay_queue_testkit::waiting::{eventually, take};
+use refersion_relay_queue_testkit::wire::Wire;
 
 /// So many entries are folded by whoever reads them, and so many by whoever appends to them.
 const MANY: u64 = 201;

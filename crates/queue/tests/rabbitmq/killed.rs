@@ -8,9 +8,9 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::support::events::{crowd, work};
-use crate::support::rabbitmq::{Relay, shared_broker};
-use crate::support::waiting::{PATIENCE, eventually};
+use refersion_relay_queue_testkit::events::{crowd, work};
+use refersion_relay_queue_testkit::rabbitmq::{Relay, shared_broker};
+use refersion_relay_queue_testkit::waiting::{PATIENCE, eventually};
 
 const PREFIX: &str = "RELAY_TEST_PREFIX";
 
@@ -45,7 +45,7 @@ async fn a_process_that_is_killed_while_it_publishes_is_within_the_tolerance() {
 async fn another_process_publishes_until_it_is_killed() {
     let Ok(prefix) = env::var(PREFIX) else { return };
     let url = shared_broker();
-    let settings = crate::support::rabbitmq::settings(&url);
+    let settings = refersion_relay_queue_testkit::rabbitmq::settings(&url);
     let settings = RabbitMqSettings { url: BrokerUrl::parse(&url).unwrap(), prefix, ..settings };
     let relay = Relay::start_with(&url, settings).await;
     for batch in 0.. {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use refersion_relay_queue::{Former, Place, Queue, RabbitMq, RabbitMqSettings, Remnant, Shown};
 
-use crate::support::events::{TIER, account, crowd, other_work, work};
-use crate::support::instance::Instance;
-use crate::support::rabbitmq::{Relay, settings, shared_broker};
-use crate::support::waiting::eventually;
+use refersion_relay_queue_testkit::events::{TIER, account, crowd, other_work, work};
+use refersion_relay_queue_testkit::instance::Instance;
+use refersion_relay_queue_testkit::rabbitmq::{Relay, settings, shared_broker};
+use refersion_relay_queue_testkit::waiting::eventually;
 
 /// A delay that nothing comes back from during a test.
 const LONG: Duration = Duration::from_hours(1);

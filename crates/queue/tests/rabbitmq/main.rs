@@ -4,9 +4,6 @@
 //! because they kill it, freeze it, fill its memory or change how it works.
 
 mod own_node;
-#[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "shared with the binaries of the contract and the other backend")]
-mod support;
 
 mod browsing;
 mod conserving;

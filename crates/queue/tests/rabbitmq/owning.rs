@@ -10,11 +10,11 @@ use refersion_relay_queue::{BrokerUrl, Owned, Queue, RabbitMq, RabbitMqSettings}
 use refersion_relay_telemetry::{Connection, Metrics};
 use tokio::time::timeout;
 
-use crate::support::events::{DELIVERED, bodies, crowd, events, numbers, other_work, work};
-use crate::support::instance::ROOM;
-use crate::support::rabbitmq::{Relay, shared_broker};
-use crate::support::waiting::{PATIENCE, eventually, take, until_ended};
-use crate::support::wire::Wire;
+use refersion_relay_queue_testkit::events::{DELIVERED, bodies, crowd, events, numbers, other_work, work};
+use refersion_relay_queue_testkit::instance::ROOM;
+use refersion_relay_queue_testkit::rabbitmq::{Relay, shared_broker};
+use refersion_relay_queue_testkit::waiting::{PATIENCE, eventually, take, until_ended};
+use refersion_relay_queue_testkit::wire::Wire;
 
 #[tokio::test]
 async fn the_term_ends_with_its_queue_and_the_next_one_begins_when_it_is_back() {

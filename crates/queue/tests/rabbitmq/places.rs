@@ -5,10 +5,10 @@ use std::time::Duration;
 use refersion_relay_queue::{BrokerState, Settle};
 use tokio::time::timeout;
 
-use crate::support::events::{DELIVERED, bodies, events, numbers, other_work, work};
-use crate::support::rabbitmq::{Relay, settings, shared_broker};
-use crate::support::waiting::{PATIENCE, nothing_comes, take, until_ended};
-use crate::support::wire::Wire;
+use refersion_relay_queue_testkit::events::{DELIVERED, bodies, events, numbers, other_work, work};
+use refersion_relay_queue_testkit::rabbitmq::{Relay, settings, shared_broker};
+use refersion_relay_queue_testkit::waiting::{PATIENCE, nothing_comes, take, until_ended};
+use refersion_relay_queue_testkit::wire::Wire;
 
 #[tokio::test]
 async fn the_original_stays_until_its_copy_is_confirmed() {

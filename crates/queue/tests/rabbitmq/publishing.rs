@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use refersion_relay_model::Class;
 use refersion_relay_queue::{Queue, Room};
 
-use crate::support::events::{account, bodies, body, crowd, numbers, other_work, work};
-use crate::support::instance::EVERYTHING;
-use crate::support::rabbitmq::Relay;
-use crate::support::waiting::take;
+use refersion_relay_queue_testkit::events::{account, bodies, body, crowd, numbers, other_work, work};
+use refersion_relay_queue_testkit::instance::EVERYTHING;
+use refersion_relay_queue_testkit::rabbitmq::Relay;
+use refersion_relay_queue_testkit::waiting::take;
 
 #[tokio::test]
 async fn exactly_what_no_queue_takes_is_in_the_lost_property() {

@@ -9,10 +9,10 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 
-use crate::support::events::{bodies, crowd, events, numbers, other_work, work};
-use crate::support::instance::{EVERYTHING, ROOM};
-use crate::support::rabbitmq::{Relay, settings, shared_broker};
-use crate::support::waiting::{PATIENCE, take};
+use refersion_relay_queue_testkit::events::{bodies, crowd, events, numbers, other_work, work};
+use refersion_relay_queue_testkit::instance::{EVERYTHING, ROOM};
+use refersion_relay_queue_testkit::rabbitmq::{Relay, settings, shared_broker};
+use refersion_relay_queue_testkit::waiting::{PATIENCE, take};
 
 /// More than the five seconds that one host is given, and much less than for ever.
 const BOUND: Duration = Duration::from_secs(7);

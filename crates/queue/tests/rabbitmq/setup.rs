@@ -3,8 +3,8 @@
 use refersion_relay_model::Class;
 use refersion_relay_queue::{BrokerState, Place, PublishError, Queue, QueueError};
 
-use crate::support::events::{account, event, events, other_work, work};
-use crate::support::rabbitmq::{Relay, settings, shared_broker, without_upkeep};
+use refersion_relay_queue_testkit::events::{account, event, events, other_work, work};
+use refersion_relay_queue_testkit::rabbitmq::{Relay, settings, shared_broker, without_upkeep};
 
 #[tokio::test]
 async fn a_queue_that_differs_is_named_and_heals_when_it_is_gone() {

@@ -10,11 +10,11 @@ use refersion_relay_telemetry::Connection;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::events::{DELIVERED, account, bodies, events, numbers};
-use crate::support::instance::ROOM;
-use crate::support::rabbitmq::{Relay, settings, shared_broker};
-use crate::support::waiting::{PATIENCE, eventually, take, take_one};
-use crate::support::wire::Wire;
+use refersion_relay_queue_testkit::events::{DELIVERED, account, bodies, events, numbers};
+use refersion_relay_queue_testkit::instance::ROOM;
+use refersion_relay_queue_testkit::rabbitmq::{Relay, settings, shared_broker};
+use refersion_relay_queue_testkit::waiting::{PATIENCE, eventually, take, take_one};
+use refersion_relay_queue_testkit::wire::Wire;
 
 /// How many places there are.
 pub(crate) const PLACES: u16 = 6;

@@ -6,12 +6,12 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::admin::header_names;
-use crate::support::events::{INVALID, bodies, crowd, event, events, numbers, work};
-use crate::support::instance::EVERYTHING;
-use crate::support::judges::{by, gated, number, replay, spawn_sweep};
-use crate::support::rabbitmq::{Relay, settings, shared_broker};
-use crate::support::waiting::{PATIENCE, take};
+use refersion_relay_queue_testkit::admin::header_names;
+use refersion_relay_queue_testkit::events::{INVALID, bodies, crowd, event, events, numbers, work};
+use refersion_relay_queue_testkit::instance::EVERYTHING;
+use refersion_relay_queue_testkit::judges::{by, gated, number, replay, spawn_sweep};
+use refersion_relay_queue_testkit::rabbitmq::{Relay, settings, shared_broker};
+use refersion_relay_queue_testkit::waiting::{PATIENCE, take};
 
 #[tokio::test]
 async fn only_one_sweep_of_a_class_goes_on_and_newcomers_are_left_alone() {

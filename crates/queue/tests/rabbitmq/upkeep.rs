@@ -7,10 +7,12 @@ use refersion_relay_queue::{Place, Queue, Settle};
 use refersion_relay_telemetry::Connection;
 use tokio::time::Instant;
 
-use crate::support::events::{DELIVERED, account, bodies, body, dead, event, events, later, numbers, other_work, work};
-use crate::support::instance::{EVERYTHING, ROOM};
-use crate::support::rabbitmq::{Relay, settings, shared_broker};
-use crate::support::waiting::{eventually, take};
+use refersion_relay_queue_testkit::events::{
+    DELIVERED, account, bodies, body, dead, event, events, later, numbers, other_work, work,
+};
+use refersion_relay_queue_testkit::instance::{EVERYTHING, ROOM};
+use refersion_relay_queue_testkit::rabbitmq::{Relay, settings, shared_broker};
+use refersion_relay_queue_testkit::waiting::{eventually, take};
 
 const REJECTED: Place = Place::Dead(Class::Rejected);
 

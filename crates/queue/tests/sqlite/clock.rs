@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use refersion_relay_queue::Ahead;
 
-use crate::support::events::{DELIVERED, bodies, events, later, numbers, work};
-use crate::support::sqlite::Embedded;
-use crate::support::waiting::{nothing_comes, take};
+use refersion_relay_queue_testkit::events::{DELIVERED, bodies, events, later, numbers, work};
+use refersion_relay_queue_testkit::sqlite::Embedded;
+use refersion_relay_queue_testkit::waiting::{nothing_comes, take};
 
 /// Writes the times of a kind as a clock would have done that was so far ahead.
 fn ahead(relay: &Embedded, column: &str, by: Duration) {

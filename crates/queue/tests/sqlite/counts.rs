@@ -4,13 +4,13 @@ use futures_util::FutureExt;
 use refersion_relay_model::Class;
 use refersion_relay_queue::{Action, Ending, Ledger, Place, Queue, Room, Settle};
 
-use crate::support::events::{
+use refersion_relay_queue_testkit::events::{
     DELIVERED, INVALID, account, body, crowd, dead, events, moved, other_later, other_work, work,
 };
-use crate::support::instance::EVERYTHING;
-use crate::support::judges::{by, number, replay, sweep};
-use crate::support::sqlite::Embedded;
-use crate::support::waiting::{eventually, take, take_one};
+use refersion_relay_queue_testkit::instance::EVERYTHING;
+use refersion_relay_queue_testkit::judges::{by, number, replay, sweep};
+use refersion_relay_queue_testkit::sqlite::Embedded;
+use refersion_relay_queue_testkit::waiting::{eventually, take, take_one};
 
 #[tokio::test]
 async fn the_ledger_knows_what_became_of_every_event() {

@@ -3,9 +3,9 @@
 use refersion_relay_queue::{Owned, Queue};
 
 use crate::process::{Process, Role};
-use crate::support::events::{DELIVERED, bodies, body, events, numbers, other_work, work};
-use crate::support::sqlite::Embedded;
-use crate::support::waiting::{nothing_comes, take, take_one};
+use refersion_relay_queue_testkit::events::{DELIVERED, bodies, body, events, numbers, other_work, work};
+use refersion_relay_queue_testkit::sqlite::Embedded;
+use refersion_relay_queue_testkit::waiting::{nothing_comes, take, take_one};
 
 #[tokio::test]
 async fn what_was_confirmed_survives_a_kill_and_comes_in_order() {

@@ -8,8 +8,8 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::process::{Process, Role};
-use crate::support::events::{crowd, events, work};
-use crate::support::sqlite::{Embedded, begin};
+use refersion_relay_queue_testkit::events::{crowd, events, work};
+use refersion_relay_queue_testkit::sqlite::{Embedded, begin};
 
 /// A file of ours with 200 events, which nobody uses.
 async fn sound(folder: &TempDir) -> PathBuf {

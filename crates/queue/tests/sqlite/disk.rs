@@ -11,10 +11,10 @@ use refersion_relay_queue::{BrokerState, Message, PublishError, Queue, Sqlite, S
 use refersion_relay_telemetry::Metrics;
 
 use crate::inside::on_faulty_disk;
-use crate::support::events::{DELIVERED, body, event, events, work};
-use crate::support::instance::Instance;
-use crate::support::sqlite::{begin, open, settings};
-use crate::support::waiting::take_one;
+use refersion_relay_queue_testkit::events::{DELIVERED, body, event, events, work};
+use refersion_relay_queue_testkit::instance::Instance;
+use refersion_relay_queue_testkit::sqlite::{begin, open, settings};
+use refersion_relay_queue_testkit::waiting::take_one;
 
 /// An event of 32 KiB that begins with its number.
 fn large(number: usize) -> Message {

@@ -7,9 +7,9 @@ use refersion_relay_model::Class;
 use refersion_relay_queue::{Former, Place, Remnant};
 use rusqlite::{Connection, params};
 
-use crate::support::events::{DELIVERED, account, bodies, event, numbers, other_work, work};
-use crate::support::sqlite::begin;
-use crate::support::waiting::take;
+use refersion_relay_queue_testkit::events::{DELIVERED, account, bodies, event, numbers, other_work, work};
+use refersion_relay_queue_testkit::sqlite::begin;
+use refersion_relay_queue_testkit::waiting::take;
 
 /// As the second release made it.
 const TABLES: &str = "

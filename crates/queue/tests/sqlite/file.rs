@@ -5,9 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use refersion_relay_queue::{BrokerState, PublishError, Queue};
 
-use crate::support::events::{bodies, events, numbers, work};
-use crate::support::sqlite::{Embedded, begin};
-use crate::support::waiting::take;
+use refersion_relay_queue_testkit::events::{bodies, events, numbers, work};
+use refersion_relay_queue_testkit::sqlite::{Embedded, begin};
+use refersion_relay_queue_testkit::waiting::take;
 
 fn is_mismatch(state: &BrokerState) -> bool {
     matches!(state, BrokerState::Mismatch { .. })

@@ -7,9 +7,9 @@ use refersion_relay_queue::Queue;
 use tokio::time::timeout;
 
 use crate::process::{Process, Role};
-use crate::support::events::{DELIVERED, bodies, crowd, event, events, numbers, work};
-use crate::support::sqlite::{Embedded, open};
-use crate::support::waiting::{PATIENCE, nothing_comes, take, until_ended};
+use refersion_relay_queue_testkit::events::{DELIVERED, bodies, crowd, event, events, numbers, work};
+use refersion_relay_queue_testkit::sqlite::{Embedded, open};
+use refersion_relay_queue_testkit::waiting::{PATIENCE, nothing_comes, take, until_ended};
 
 /// How long a holder has to be silent before somebody takes its place without knowing that it is gone.
 const TERM: Duration = Duration::from_secs(10);

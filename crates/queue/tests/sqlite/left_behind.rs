@@ -7,9 +7,9 @@ use refersion_relay_model::Class;
 use refersion_relay_queue::{Former, LeftBehind, Place, Queue, Remnant, Sqlite, SqliteSettings};
 use refersion_relay_telemetry::Metrics;
 
-use crate::support::events::{INVALID, TIER, account, crowd, events, later, other_work};
-use crate::support::instance::Instance;
-use crate::support::sqlite::{Embedded, settings};
+use refersion_relay_queue_testkit::events::{INVALID, TIER, account, crowd, events, later, other_work};
+use refersion_relay_queue_testkit::instance::Instance;
+use refersion_relay_queue_testkit::sqlite::{Embedded, settings};
 
 async fn left(relay: &Instance<Sqlite>) -> Vec<(Former, u64)> {
     let LeftBehind { remnants, unseen } = relay.queue.left_behind().await.unwrap();

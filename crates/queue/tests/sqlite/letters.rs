@@ -7,11 +7,11 @@ use refersion_relay_queue::{Action, Fate, InFlight, Place, PublishError, Queue, 
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::events::{INVALID, bodies, events, later, numbers, work};
-use crate::support::instance::EVERYTHING;
-use crate::support::judges::{by, gated, number, replay, spawn_sweep, sweep};
-use crate::support::sqlite::Embedded;
-use crate::support::waiting::{PATIENCE, take, take_one};
+use refersion_relay_queue_testkit::events::{INVALID, bodies, events, later, numbers, work};
+use refersion_relay_queue_testkit::instance::EVERYTHING;
+use refersion_relay_queue_testkit::judges::{by, gated, number, replay, spawn_sweep, sweep};
+use refersion_relay_queue_testkit::sqlite::Embedded;
+use refersion_relay_queue_testkit::waiting::{PATIENCE, take, take_one};
 
 #[tokio::test]
 async fn a_letter_that_is_kept_stays_where_it_is() {

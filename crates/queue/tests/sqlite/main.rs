@@ -4,9 +4,6 @@
 
 mod inside;
 mod process;
-#[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "shared with the binaries of the contract and the other backend")]
-mod support;
 
 mod clock;
 mod counts;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use refersion_relay_queue::{BrokerState, Queue};
 use tempfile::TempDir;
 
-use crate::support::events::{events, work};
-use crate::support::sqlite::{begin, open};
+use refersion_relay_queue_testkit::events::{events, work};
+use refersion_relay_queue_testkit::sqlite::{begin, open};
 
 /// A user and a group that nobody has.
 const SOMEBODY: (u32, u32) = (54_321, 54_322);

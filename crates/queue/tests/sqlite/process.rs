@@ -9,10 +9,10 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::support::events::{DELIVERED, event, moved, other_work, work};
-use crate::support::instance::{Instance, ROOM};
-use crate::support::sqlite::open;
-use crate::support::waiting::{PATIENCE, take, take_one};
+use refersion_relay_queue_testkit::events::{DELIVERED, event, moved, other_work, work};
+use refersion_relay_queue_testkit::instance::{Instance, ROOM};
+use refersion_relay_queue_testkit::sqlite::open;
+use refersion_relay_queue_testkit::waiting::{PATIENCE, take, take_one};
 
 const ROLE: &str = "RELAY_TEST_ROLE";
 const FILE: &str = "RELAY_TEST_FILE";

@@ -4,9 +4,9 @@ use refersion_relay_queue::{BrokerState, PublishError, Queue};
 use refersion_relay_telemetry::Connection;
 
 use super::node;
-use crate::support::events::{DELIVERED, events, work};
-use crate::support::rabbitmq::{Relay, settings};
-use crate::support::waiting::{eventually, stays, take};
+use refersion_relay_queue_testkit::events::{DELIVERED, events, work};
+use refersion_relay_queue_testkit::rabbitmq::{Relay, settings};
+use refersion_relay_queue_testkit::waiting::{eventually, stays, take};
 
 const CONFIRM: Duration = Duration::from_secs(1);
 

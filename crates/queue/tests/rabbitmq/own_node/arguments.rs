@@ -1,9 +1,9 @@
 use refersion_relay_model::Class;
 
 use super::node;
-use crate::support::events::{bodies, events, later, numbers, work};
-use crate::support::rabbitmq::{Relay, settings, without_upkeep};
-use crate::support::waiting::take;
+use refersion_relay_queue_testkit::events::{bodies, events, later, numbers, work};
+use refersion_relay_queue_testkit::rabbitmq::{Relay, settings, without_upkeep};
+use refersion_relay_queue_testkit::waiting::take;
 
 #[tokio::test]
 async fn every_queue_is_one_that_survives_a_crash() {

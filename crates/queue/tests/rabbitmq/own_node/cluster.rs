@@ -7,10 +7,10 @@ use refersion_relay_queue::{BrokerState, BrokerUrl, Queue, Terms};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::events::{DELIVERED, body, crowd, work};
-use crate::support::instance::ROOM;
-use crate::support::rabbitmq::{Relay, settings};
-use crate::support::waiting::{PATIENCE, eventually};
+use refersion_relay_queue_testkit::events::{DELIVERED, body, crowd, work};
+use refersion_relay_queue_testkit::instance::ROOM;
+use refersion_relay_queue_testkit::rabbitmq::{Relay, settings};
+use refersion_relay_queue_testkit::waiting::{PATIENCE, eventually};
 
 /// Three nodes; the second and the third have joined the first.
 async fn cluster() -> Vec<PrivateBroker> {

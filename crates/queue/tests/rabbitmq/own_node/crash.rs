@@ -5,10 +5,10 @@ use refersion_relay_queue::{BrokerState, Queue, Room};
 use tokio::time::timeout;
 
 use super::node;
-use crate::support::events::{DELIVERED, bodies, body, crowd, events, later, numbers, work};
-use crate::support::instance::ROOM;
-use crate::support::rabbitmq::Relay;
-use crate::support::waiting::{PATIENCE, eventually, take, until_ended};
+use refersion_relay_queue_testkit::events::{DELIVERED, bodies, body, crowd, events, later, numbers, work};
+use refersion_relay_queue_testkit::instance::ROOM;
+use refersion_relay_queue_testkit::rabbitmq::Relay;
+use refersion_relay_queue_testkit::waiting::{PATIENCE, eventually, take, until_ended};
 
 #[tokio::test]
 async fn what_was_confirmed_survives_a_kill_and_comes_in_order() {

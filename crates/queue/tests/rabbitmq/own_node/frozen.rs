@@ -4,10 +4,10 @@ use refersion_relay_queue::{Message, Place, PublishError, Queue};
 use tokio::time::{Instant, timeout};
 
 use super::node;
-use crate::support::events::{DELIVERED, crowd, event, events, work};
-use crate::support::instance::ROOM;
-use crate::support::rabbitmq::{Relay, settings};
-use crate::support::waiting::{PATIENCE, eventually, stays, take, until_ended};
+use refersion_relay_queue_testkit::events::{DELIVERED, crowd, event, events, work};
+use refersion_relay_queue_testkit::instance::ROOM;
+use refersion_relay_queue_testkit::rabbitmq::{Relay, settings};
+use refersion_relay_queue_testkit::waiting::{PATIENCE, eventually, stays, take, until_ended};
 
 fn batch(messages: Vec<Message>) -> Vec<(Place, Message)> {
     messages.into_iter().map(|message| (work(), message)).collect()

@@ -4,9 +4,9 @@ use refersion_relay_queue::{Place, PublishError, Queue, Settle};
 use tokio::time::timeout;
 
 use super::node;
-use crate::support::events::{DELIVERED, bodies, dead, event, events, numbers, work};
-use crate::support::rabbitmq::Relay;
-use crate::support::waiting::{PATIENCE, eventually, take};
+use refersion_relay_queue_testkit::events::{DELIVERED, bodies, dead, event, events, numbers, work};
+use refersion_relay_queue_testkit::rabbitmq::Relay;
+use refersion_relay_queue_testkit::waiting::{PATIENCE, eventually, take};
 
 const REJECTED: Place = Place::Dead(Class::Rejected);
 

@@ -5,9 +5,9 @@ use refersion_relay_private_broker::{Options, PrivateBroker};
 use refersion_relay_queue::{BrokerState, BrokerUrl, Queue, RabbitMqSettings};
 
 use super::node;
-use crate::support::events::{other_work, work};
-use crate::support::instance::ROOM;
-use crate::support::rabbitmq::{Relay, settings};
+use refersion_relay_queue_testkit::events::{other_work, work};
+use refersion_relay_queue_testkit::instance::ROOM;
+use refersion_relay_queue_testkit::rabbitmq::{Relay, settings};
 
 /// A vhost of its own for a user of its own.
 async fn limited(node: &PrivateBroker, limits: &str) -> RabbitMqSettings {

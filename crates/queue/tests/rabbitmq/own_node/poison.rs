@@ -2,10 +2,10 @@ use refersion_relay_model::Class;
 use refersion_relay_queue::{Queue, Room};
 
 use super::node;
-use crate::support::events::{account, body, event, work};
-use crate::support::instance::EVERYTHING;
-use crate::support::rabbitmq::Relay;
-use crate::support::waiting::{eventually, take_one};
+use refersion_relay_queue_testkit::events::{account, body, event, work};
+use refersion_relay_queue_testkit::instance::EVERYTHING;
+use refersion_relay_queue_testkit::rabbitmq::Relay;
+use refersion_relay_queue_testkit::waiting::{eventually, take_one};
 
 /// The limit is out of a test's reach, but a policy with a lower one is in force instead.
 #[tokio::test]

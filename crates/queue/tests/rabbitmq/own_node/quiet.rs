@@ -5,9 +5,9 @@ use refersion_relay_private_broker::PrivateBroker;
 use refersion_relay_queue::{Place, Queue};
 
 use super::node;
-use crate::support::events::{DELIVERED, crowd, events, other_work, work};
-use crate::support::rabbitmq::{Relay, settings};
-use crate::support::waiting::take;
+use refersion_relay_queue_testkit::events::{DELIVERED, crowd, events, other_work, work};
+use refersion_relay_queue_testkit::rabbitmq::{Relay, settings};
+use refersion_relay_queue_testkit::waiting::take;
 
 /// The lines of the broker's log that a person would look into.
 async fn complaints(node: &PrivateBroker) -> Vec<String> {

@@ -1,9 +1,9 @@
 use refersion_relay_queue::{BrokerUrl, Queue, QueueError, RabbitMqSettings};
 
 use super::node;
-use crate::support::events::{account, events, work};
-use crate::support::rabbitmq::{Relay, settings};
-use crate::support::waiting::eventually;
+use refersion_relay_queue_testkit::events::{account, events, work};
+use refersion_relay_queue_testkit::rabbitmq::{Relay, settings};
+use refersion_relay_queue_testkit::waiting::eventually;
 
 #[tokio::test]
 async fn accounts_whose_places_may_not_be_made_are_not_admitted() {

@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 use super::node;
 use super::unfinished::leave_unfinished;
 use crate::sharing::{PLACES, consuming, goes_on, own_from, place, queue, six};
-use crate::support::events::{DELIVERED, bodies, crowd, events, numbers};
-use crate::support::instance::ROOM;
-use crate::support::rabbitmq::Relay;
-use crate::support::waiting::{PATIENCE, eventually, take};
+use refersion_relay_queue_testkit::events::{DELIVERED, bodies, crowd, events, numbers};
+use refersion_relay_queue_testkit::instance::ROOM;
+use refersion_relay_queue_testkit::rabbitmq::Relay;
+use refersion_relay_queue_testkit::waiting::{PATIENCE, eventually, take};
 
 #[tokio::test]
 async fn a_place_whose_delivery_was_not_acknowledged_in_time_ends_alone_and_at_once() {

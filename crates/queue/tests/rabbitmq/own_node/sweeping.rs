@@ -7,10 +7,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::node;
-use crate::support::events::{DELIVERED, body, crowd, work};
-use crate::support::judges::{by, number, replay};
-use crate::support::rabbitmq::Relay;
-use crate::support::waiting::PATIENCE;
+use refersion_relay_queue_testkit::events::{DELIVERED, body, crowd, work};
+use refersion_relay_queue_testkit::judges::{by, number, replay};
+use refersion_relay_queue_testkit::rabbitmq::Relay;
+use refersion_relay_queue_testkit::waiting::PATIENCE;
 
 #[tokio::test]
 async fn a_broker_that_dies_under_a_sweep_loses_nothing() {

@@ -4,10 +4,10 @@ use refersion_relay_private_broker::PrivateBroker;
 use refersion_relay_queue::{Queue, QueueError};
 
 use super::node;
-use crate::support::events::{DELIVERED, crowd, work};
-use crate::support::instance::ROOM;
-use crate::support::rabbitmq::Relay;
-use crate::support::waiting::{eventually, take};
+use refersion_relay_queue_testkit::events::{DELIVERED, crowd, work};
+use refersion_relay_queue_testkit::instance::ROOM;
+use refersion_relay_queue_testkit::rabbitmq::Relay;
+use refersion_relay_queue_testkit::waiting::{eventually, take};
 
 /// Leaves a queue as a restarted broker does that died between remembering it and electing who leads it: with a member that
 /// has nothing, and waits to be told to vote.

@@ -10,37 +10,37 @@ use refersion_relay_telemetry::Metrics;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::events::{TIER, account};
-use super::instance::Instance;
+use crate::events::{TIER, account};
+use crate::instance::Instance;
 
 /// A queue in a file, in a folder that goes with it.
-pub(crate) struct Embedded {
-    pub(crate) instance: Instance<Sqlite>,
-    pub(crate) metrics: Metrics,
+pub struct Embedded {
+    pub instance: Instance<Sqlite>,
+    pub metrics: Metrics,
     folder: TempDir,
 }
 
 /// Two accounts and one tier.
-pub(crate) fn settings(path: &Path) -> SqliteSettings {
+pub fn settings(path: &Path) -> SqliteSettings {
     let path = SqlitePath::parse(&format!("sqlite:{}", path.display()), Path::new("/")).unwrap();
     let (tiers, accounts) = (vec![TIER], vec![account("acme"), account("other")]);
     SqliteSettings { path, accounts, tiers, confirm_timeout: Duration::from_secs(10) }
 }
 
 /// One more process's way to a file; not necessarily up.
-pub(crate) fn begin(path: &Path) -> Instance<Sqlite> {
+pub fn begin(path: &Path) -> Instance<Sqlite> {
     Instance { queue: Arc::new(Sqlite::start(settings(path), Metrics::new())) }
 }
 
 /// One more process's way to a file, and up.
-pub(crate) async fn open(path: &Path) -> Instance<Sqlite> {
+pub async fn open(path: &Path) -> Instance<Sqlite> {
     let instance = begin(path);
     instance.until_up().await;
     instance
 }
 
 impl Embedded {
-    pub(crate) async fn start() -> Self {
+    pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let metrics = Metrics::new();
         let queue = Arc::new(Sqlite::start(settings(&folder.path().join("relay.db")), metrics.clone()));
@@ -49,12 +49,12 @@ impl Embedded {
         Self { instance, metrics, folder }
     }
 
-    pub(crate) fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         self.folder.path().join("relay.db")
     }
 
     /// What a person with SQLite's own tools could do, and see.
-    pub(crate) fn connection(&self) -> Connection {
+    pub fn connection(&self) -> Connection {
         let connection = Connection::open(self.path()).unwrap();
         connection.busy_timeout(Duration::from_secs(10)).unwrap();
         connection
@@ -62,7 +62,7 @@ impl Embedded {
 
     /// Lets the holder of the lease look as if it had been silent for too long, until somebody who stands by has noticed.
     /// Once is not enough: the holder may just have said that it is alive.
-    pub(crate) fn silence_holder(&self) {
+    pub fn silence_holder(&self) {
         let connection = self.connection();
         let term = || connection.query_row("SELECT term FROM state", [], |row| row.get::<_, i64>(0)).unwrap();
         let before = term();
@@ -75,7 +75,7 @@ impl Embedded {
     }
 
     /// Ends the queue, and insists that its books balance.
-    pub(crate) async fn clean(self) {
+    pub async fn clean(self) {
         let ledger = self.queue.ledger().await.unwrap();
         assert_eq!(ledger.difference(), 0, "{ledger}");
         assert_eq!(self.counted(), self.count(), "the counts of the places are those of their events");

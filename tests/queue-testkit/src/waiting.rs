@@ -5,13 +5,13 @@ use std::time::Duration;
 use refersion_relay_queue::{Delivery, Owned};
 use tokio::time::{interval, timeout};
 
-use super::events::body;
+use crate::events::body;
 
 /// What works at all works within this time, even beside a compiler.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The next `count` deliveries, unsettled.
-pub(crate) async fn take(owned: &mut Owned, count: usize) -> Vec<Delivery> {
+pub async fn take(owned: &mut Owned, count: usize) -> Vec<Delivery> {
     let mut taken = Vec::new();
     while taken.len() < count {
         let next = timeout(PATIENCE, owned.next()).await;
@@ -22,18 +22,18 @@ pub(crate) async fn take(owned: &mut Owned, count: usize) -> Vec<Delivery> {
 }
 
 /// The next delivery, unsettled.
-pub(crate) async fn take_one(owned: &mut Owned) -> Delivery {
+pub async fn take_one(owned: &mut Owned) -> Delivery {
     take(owned, 1).await.remove(0)
 }
 
 /// Waits until a term has ended, whatever is delivered before.
-pub(crate) async fn until_ended(owned: &mut Owned) {
+pub async fn until_ended(owned: &mut Owned) {
     let draining = async { while owned.next().await.is_some() {} };
     timeout(PATIENCE, draining).await.expect("the term did not end");
 }
 
 /// Asks until there is an answer.
-pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let mut ticks = interval(Duration::from_millis(20));
     let asking = async {
         loop {
@@ -47,7 +47,7 @@ pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Opti
 }
 
 /// Watches that something stays as it is.
-pub(crate) async fn stays(what: &str, during: Duration, mut holds: impl FnMut() -> bool) {
+pub async fn stays(what: &str, during: Duration, mut holds: impl FnMut() -> bool) {
     let mut ticks = interval(Duration::from_millis(20));
     let watching = async {
         while holds() {
@@ -58,7 +58,7 @@ pub(crate) async fn stays(what: &str, during: Duration, mut holds: impl FnMut() 
 }
 
 /// Watches that nothing comes for long enough to believe it.
-pub(crate) async fn nothing_comes(owned: &mut Owned) {
+pub async fn nothing_comes(owned: &mut Owned) {
     if let Ok(next) = timeout(Duration::from_millis(300), owned.next()).await {
         panic!("came: {:?}", next.map(|delivery| body(&delivery.message)));
     }

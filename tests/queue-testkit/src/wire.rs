@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Passes bytes on in both directions. Ends everything when it is dropped.
-pub(crate) struct Wire {
+pub struct Wire {
     address: SocketAddr,
     accepted: Arc<AtomicU64>,
     open: Arc<()>,
@@ -38,7 +38,7 @@ struct Orders {
 
 impl Wire {
     /// To the broker at `url`, which has one host.
-    pub(crate) async fn to(url: &str) -> Self {
+    pub async fn to(url: &str) -> Self {
         let target = authority(url).to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -71,44 +71,44 @@ impl Wire {
     }
 
     /// The same URL by way of this wire.
-    pub(crate) fn url(&self, url: &str) -> String {
+    pub fn url(&self, url: &str) -> String {
         url.replace(authority(url), &self.address.to_string())
     }
 
     /// How many connections are open.
-    pub(crate) fn connections(&self) -> usize {
+    pub fn connections(&self) -> usize {
         Arc::strong_count(&self.open) - 2 // ours, and that of the accepting task
     }
 
     /// How many bytes have come from the broker, of all connections.
-    pub(crate) fn received(&self) -> u64 {
+    pub fn received(&self) -> u64 {
         self.received.load(Ordering::SeqCst)
     }
 
     /// Lets the connections of now pass nothing on; later ones work.
-    pub(crate) fn stall(&self) {
+    pub fn stall(&self) {
         let all = self.accepted.load(Ordering::SeqCst);
         self.orders.send_modify(|orders| orders.stalled = all);
     }
 
     /// Lets each connection that passes this on to the broker pass nothing back: what is asked then is done, and not answered.
-    pub(crate) fn mute_after(&self, words: Option<&'static str>) {
+    pub fn mute_after(&self, words: Option<&'static str>) {
         self.orders.send_modify(|orders| orders.muting = words);
     }
 
     /// How often that has happened.
-    pub(crate) fn muted(&self) -> u64 {
+    pub fn muted(&self) -> u64 {
         self.quiet.load(Ordering::SeqCst)
     }
 
     /// Closes the connections of now without a word; later ones work.
-    pub(crate) fn cut(&self) {
+    pub fn cut(&self) {
         let all = self.accepted.load(Ordering::SeqCst);
         self.orders.send_modify(|orders| orders.cut = all);
     }
 
     /// Ends each connection over which somebody begins to consume this queue, in the broker's name and with an internal error.
-    pub(crate) fn fail_consuming(&self, queue: Option<&str>) {
+    pub fn fail_consuming(&self, queue: Option<&str>) {
         self.orders.send_modify(|orders| orders.failing = queue.map(str::to_owned));
     }
 }

@@ -8,19 +8,19 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::events::{body, work};
-use super::instance::Instance;
-use super::waiting::PATIENCE;
+use crate::events::{body, work};
+use crate::instance::Instance;
+use crate::waiting::PATIENCE;
 
 /// Decides by a letter's body and writes down what it heard.
-pub(crate) struct By<F> {
+pub struct By<F> {
     decide: F,
-    pub(crate) total: u64,
-    pub(crate) seen: Vec<String>,
-    pub(crate) fates: Vec<Fate>,
+    pub total: u64,
+    pub seen: Vec<String>,
+    pub fates: Vec<Fate>,
 }
 
-pub(crate) fn by<F: FnMut(&Letter) -> Action + Send>(decide: F) -> By<F> {
+pub fn by<F: FnMut(&Letter) -> Action + Send>(decide: F) -> By<F> {
     By { decide, total: 0, seen: Vec::new(), fates: Vec::new() }
 }
 
@@ -41,7 +41,7 @@ impl<F: FnMut(&Letter) -> Action + Send> LetterVisitor for By<F> {
 }
 
 /// Reports each letter, and decides when it is let on.
-pub(crate) struct Gated {
+pub struct Gated {
     reached: mpsc::UnboundedSender<String>,
     go_on: mpsc::UnboundedReceiver<Action>,
 }
@@ -58,37 +58,33 @@ impl LetterVisitor for Gated {
     fn settled(&mut self, _: Fate) {}
 }
 
-pub(crate) fn gated() -> (Gated, mpsc::UnboundedReceiver<String>, mpsc::UnboundedSender<Action>) {
+pub fn gated() -> (Gated, mpsc::UnboundedReceiver<String>, mpsc::UnboundedSender<Action>) {
     let ((reached, seen), (sender, go_on)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
     (Gated { reached, go_on }, seen, sender)
 }
 
-pub(crate) fn number(letter: &Letter) -> usize {
+pub fn number(letter: &Letter) -> usize {
     body(&letter.message).parse().unwrap()
 }
 
-pub(crate) fn replay(letter: &Letter, subject: usize) -> Action {
+pub fn replay(letter: &Letter, subject: usize) -> Action {
     let (headers, subject) = (Box::new(letter.message.headers.replayed()), subject.try_into().unwrap());
     Action::Move { place: work(), headers, subject }
 }
 
-pub(crate) fn in_flight(letters: u16) -> InFlight {
+pub fn in_flight(letters: u16) -> InFlight {
     letters.try_into().unwrap()
 }
 
 /// Sweeps the class `invalid` to its end.
-pub(crate) async fn sweep<Q: Queue + ?Sized>(
-    relay: &Instance<Q>,
-    letters: u16,
-    judge: &mut dyn LetterVisitor,
-) -> Swept {
+pub async fn sweep<Q: Queue + ?Sized>(relay: &Instance<Q>, letters: u16, judge: &mut dyn LetterVisitor) -> Swept {
     let stop = CancellationToken::new();
     let swept = relay.queue.sweep(Class::Invalid, in_flight(letters), judge, &stop);
     timeout(PATIENCE, swept).await.expect("it ends").unwrap()
 }
 
 /// Sweeps the class `invalid` beside the test.
-pub(crate) fn spawn_sweep<Q: Queue + ?Sized + 'static>(
+pub fn spawn_sweep<Q: Queue + ?Sized + 'static>(
     relay: &Instance<Q>,
     letters: u16,
     mut judge: impl LetterVisitor + 'static,

@@ -11,65 +11,65 @@ use refersion_relay_model::Class;
 use refersion_relay_queue::RabbitMqSettings;
 use tokio::time::timeout;
 
-use super::waiting::PATIENCE;
+use crate::waiting::PATIENCE;
 
 /// A connection that knows nothing of the crate under test.
-pub(crate) struct Admin(Connection);
+pub struct Admin(Connection);
 
 impl Admin {
-    pub(crate) async fn connect(url: &str) -> Self {
+    pub async fn connect(url: &str) -> Self {
         Self(Connection::connect(url, ConnectionProperties::default()).await.expect("the broker is there"))
     }
 
-    pub(crate) async fn channel(&self) -> Channel {
+    pub async fn channel(&self) -> Channel {
         self.0.create_channel().await.unwrap()
     }
 
-    pub(crate) async fn delete_queue(&self, name: &str) {
+    pub async fn delete_queue(&self, name: &str) {
         let channel = self.channel().await;
         channel.queue_delete(name.into(), QueueDeleteOptions::default()).await.unwrap();
         channel.close(200, "done".into()).await.unwrap();
     }
 
     /// Takes away what is ready in a queue.
-    pub(crate) async fn purge(&self, name: &str) {
+    pub async fn purge(&self, name: &str) {
         let channel = self.channel().await;
         channel.queue_purge(name.into(), QueuePurgeOptions::default()).await.unwrap();
         channel.close(200, "done".into()).await.unwrap();
     }
 
-    pub(crate) async fn queue_exists(&self, name: &str) -> bool {
+    pub async fn queue_exists(&self, name: &str) -> bool {
         let channel = self.channel().await;
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         // One that does not exist closes the channel.
         channel.queue_declare(name.into(), options, FieldTable::default()).await.is_ok()
     }
 
-    pub(crate) async fn delete_exchange(&self, name: &str) {
+    pub async fn delete_exchange(&self, name: &str) {
         let channel = self.channel().await;
         channel.exchange_delete(name.into(), ExchangeDeleteOptions::default()).await.unwrap();
         channel.close(200, "done".into()).await.unwrap();
     }
 
     /// A durable queue of the broker's default type.
-    pub(crate) async fn declare_classic_queue(&self, name: &str) {
+    pub async fn declare_classic_queue(&self, name: &str) {
         self.declare_queue(name, FieldTable::default()).await;
     }
 
-    pub(crate) async fn declare_queue(&self, name: &str, arguments: FieldTable) {
+    pub async fn declare_queue(&self, name: &str, arguments: FieldTable) {
         let channel = self.channel().await;
         channel.queue_declare(name.into(), QueueDeclareOptions::durable(), arguments).await.unwrap();
         channel.close(200, "done".into()).await.unwrap();
     }
 
-    pub(crate) async fn unbind(&self, queue: &str, exchange: &str, key: &str) {
+    pub async fn unbind(&self, queue: &str, exchange: &str, key: &str) {
         let channel = self.channel().await;
         channel.queue_unbind(queue.into(), exchange.into(), key.into(), FieldTable::default()).await.unwrap();
         channel.close(200, "done".into()).await.unwrap();
     }
 
     /// Publishes as some other program would, with a confirm.
-    pub(crate) async fn publish(&self, exchange: &str, key: &str, body: &[u8], properties: BasicProperties) {
+    pub async fn publish(&self, exchange: &str, key: &str, body: &[u8], properties: BasicProperties) {
         let channel = self.channel().await;
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         let options = BasicPublishOptions::default();
@@ -79,12 +79,12 @@ impl Admin {
     }
 
     /// The properties of the first message, which is put back.
-    pub(crate) async fn peek(&self, queue: &str) -> BasicProperties {
+    pub async fn peek(&self, queue: &str) -> BasicProperties {
         self.read(queue, 1, false).await.remove(0).1
     }
 
     /// Takes as many messages off a queue and returns their bodies.
-    pub(crate) async fn drain(&self, queue: &str, count: u16) -> Vec<String> {
+    pub async fn drain(&self, queue: &str, count: u16) -> Vec<String> {
         let read = self.read(queue, count, true).await;
         read.into_iter().map(|(body, _)| String::from_utf8(body).unwrap()).collect()
     }
@@ -111,7 +111,7 @@ impl Admin {
     }
 
     /// Takes everything that is ready in a queue into the hand, with its bodies. It goes back when the channel is closed.
-    pub(crate) async fn hold(&self, queue: &str) -> (Channel, Vec<Vec<u8>>) {
+    pub async fn hold(&self, queue: &str) -> (Channel, Vec<Vec<u8>>) {
         let (channel, mut bodies) = (self.channel().await, Vec::new());
         while let Some(got) = channel.basic_get(queue.into(), BasicGetOptions::default()).await.unwrap() {
             bodies.push(got.delivery.data);
@@ -120,14 +120,14 @@ impl Admin {
     }
 
     /// The bodies of everything that is ready in a queue, which is put back.
-    pub(crate) async fn bodies(&self, queue: &str) -> Vec<Vec<u8>> {
+    pub async fn bodies(&self, queue: &str) -> Vec<Vec<u8>> {
         let (channel, bodies) = self.hold(queue).await;
         channel.close(200, "done".into()).await.unwrap();
         bodies
     }
 
     /// How much is ready in a queue.
-    pub(crate) async fn ready(&self, queue: &str) -> u32 {
+    pub async fn ready(&self, queue: &str) -> u32 {
         let channel = self.channel().await;
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let found = channel.queue_declare(queue.into(), options, FieldTable::default()).await.unwrap();
@@ -136,7 +136,7 @@ impl Admin {
     }
 
     /// Reads a queue, with at most one message in hand, until the channel is closed.
-    pub(crate) async fn consume(&self, queue: &str) -> Channel {
+    pub async fn consume(&self, queue: &str) -> Channel {
         let channel = self.channel().await;
         channel.basic_qos(1, BasicQosOptions::default()).await.unwrap();
         let options = BasicConsumeOptions::default();
@@ -145,7 +145,7 @@ impl Admin {
     }
 
     /// What a relay with these settings declares.
-    pub(crate) async fn delete_everything(&self, settings: &RabbitMqSettings) {
+    pub async fn delete_everything(&self, settings: &RabbitMqSettings) {
         let name = |rest: &str| format!("{}.{rest}", settings.prefix);
         let mut queues = vec![name("intake"), name("unrouted"), name("tally")];
         let mut exchanges = vec![name("events"), name("dead"), name("unrouted"), name("notes")];
@@ -171,13 +171,13 @@ impl Admin {
 }
 
 /// The headers of raw properties, by name.
-pub(crate) fn header_names(properties: &BasicProperties) -> Vec<String> {
+pub fn header_names(properties: &BasicProperties) -> Vec<String> {
     let headers = properties.headers().clone().unwrap_or_default();
     headers.inner().keys().map(ToString::to_string).collect()
 }
 
 /// A header that is a number on the wire too, so that other tools can compare it.
-pub(crate) fn number(properties: &BasicProperties, name: &str) -> Option<i64> {
+pub fn number(properties: &BasicProperties, name: &str) -> Option<i64> {
     match properties.headers().as_ref()?.inner().get(name)? {
         AMQPValue::LongLongInt(value) => Some(*value),
         other => panic!("{name} is {other:?}"),

@@ -246,7 +246,7 @@ pub struct Relay {
     child: Child,
     log: Arc<Mutex<String>>,
     /// Reads the log.
-    following: JoinHandle<()>,
+    following: Option<JoinHandle<()>>,
     ingest: watch::Receiver<Option<SocketAddr>>,
     ops: watch::Receiver<Option<SocketAddr>>,
     http: reqwest::Client,
@@ -311,7 +311,7 @@ impl Relay {
         let stderr = child.stderr.take().expect("piped");
         let following = tokio::spawn(follow(stderr, log.clone(), ingest_sender, ops_sender));
         let http = http_client().timeout(Duration::from_secs(30)).build().expect("a client");
-        Self { child, log, following, ingest, ops, http }
+        Self { child, log, following: Some(following), ingest, ops, http }
     }
 
     /// Waits until `/health/ready` says so.
@@ -470,7 +470,9 @@ impl Relay {
     /// When it cannot be signalled.
     pub async fn terminate(&mut self) -> ExitStatus {
         self.signal("TERM").await;
-        self.child.wait().await.expect("it is ours")
+        let status = self.child.wait().await.expect("it is ours");
+        self.until_log_is_read().await;
+        status
     }
 
     /// Waits until it has ended by itself, and its log is read.
@@ -479,8 +481,15 @@ impl Relay {
     /// When it goes on.
     pub async fn ended(&mut self) -> ExitStatus {
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends").expect("it is ours");
-        (&mut self.following).await.expect("it reads");
+        self.until_log_is_read().await;
         status
+    }
+
+    /// Of a process that has ended: what it said last is read after that.
+    async fn until_log_is_read(&mut self) {
+        if let Some(following) = self.following.take() {
+            following.await.expect("it reads");
+        }
     }
 }
 

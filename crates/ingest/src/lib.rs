@@ -17,7 +17,8 @@ mod limits;
 
 pub use access::access::{Access, AccountAccess, AccountDoor};
 pub use access::credential::{Credential, Trust};
-pub use doors::router::{Ingest, router};
+pub use doors::context::Ingest;
+pub use doors::router::router;
 pub use events::classify::{Classified, Received};
 pub use front::certificate::{Certificate, CertificateError};
 pub use front::protection::{Bounds, InvalidNetwork, Network, Protection};

@@ -5,9 +5,9 @@ use refersion_relay_telemetry::{Door, Refused};
 
 use crate::access::basic::KeyForm;
 use crate::access::credential::Credential;
+use crate::doors::context::Ingest;
 use crate::doors::patience;
 use crate::doors::replies::reply::Reply;
-use crate::doors::router::Ingest;
 use crate::events::batch::{Batch, Stored};
 use crate::events::classify::Received;
 use crate::events::json_array::{NoElements, elements, is_array};

@@ -7,8 +7,8 @@ use http::StatusCode;
 use http::header::RETRY_AFTER;
 use serde_json::json;
 
+use crate::doors::context::Ingest;
 use crate::doors::replies::reply::RETRY_AFTER_SECONDS;
-use crate::doors::router::Ingest;
 
 /// Where it is.
 pub(crate) const PATH: &str = "/health";

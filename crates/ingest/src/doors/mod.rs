@@ -1,3 +1,4 @@
+pub(crate) mod context;
 pub(crate) mod router;
 pub(crate) mod destination;
 pub(crate) mod webhook;
@@ -5,6 +6,7 @@ pub(crate) mod signature;
 pub(crate) mod tracking;
 pub(crate) mod pixel;
 pub(crate) mod health;
+pub(crate) mod programs;
 pub(crate) mod patience;
 /// What the doors answer, and how OpenAPI describes it.
 pub(crate) mod replies;

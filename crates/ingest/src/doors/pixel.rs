@@ -11,10 +11,11 @@ use refersion_relay_telemetry::Door;
 use url::form_urlencoded;
 
 use crate::access::basic::KeyForm;
+use crate::doors::context::Ingest;
 use crate::doors::patience;
+use crate::doors::programs::{count_refused, store};
 use crate::doors::replies::batch_reply::BatchReply;
-use crate::doors::router::Ingest;
-use crate::doors::tracking::{count_refused, one, store};
+use crate::doors::tracking::one;
 use crate::events::batch::Batch;
 use crate::events::classify::Received;
 use crate::front::bodies::body::unmarked;

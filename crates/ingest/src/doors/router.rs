@@ -16,12 +16,10 @@ use http::header::{
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CONTENT_TYPE,
 };
 use http::request::Parts;
-use refersion_relay_queue::Queue;
-use refersion_relay_telemetry::{Door, Metrics};
+use refersion_relay_telemetry::Door;
 use serde_json::json;
-use tokio::sync::watch;
 
-use crate::Access;
+use crate::doors::context::Ingest;
 use crate::doors::destination;
 use crate::doors::health;
 use crate::doors::pixel;
@@ -32,26 +30,6 @@ use crate::doors::replies::reply::Reply;
 use crate::doors::tracking;
 use crate::doors::tracking::Call;
 use crate::doors::webhook;
-use crate::front::protection::Protection;
-
-/// Everything the doors need.
-#[derive(Clone)]
-pub struct Ingest {
-    /// Where events go.
-    pub queue: Arc<dyn Queue>,
-    /// Who may send them, now. May be replaced at any time; a request is judged by what it found when it began.
-    pub access: watch::Receiver<Arc<Access>>,
-    /// Where everything is counted.
-    pub metrics: Metrics,
-    /// What bounds them.
-    pub protection: Arc<Protection>,
-}
-
-impl Ingest {
-    pub(crate) fn access(&self) -> Arc<Access> {
-        self.access.borrow().clone()
-    }
-}
 
 /// The doors' routes.
 pub fn router(ingest: Ingest) -> Router {

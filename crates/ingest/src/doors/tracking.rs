@@ -1,10 +1,9 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::Request;
 use bytes::Bytes;
 use refersion_relay_model::{Envelope, Event, EventType, MAX_EVENT_BYTES, ParseError};
-use refersion_relay_telemetry::{Door, Refused};
+use refersion_relay_telemetry::Door;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -12,14 +11,15 @@ use serde_json::value::RawValue;
 use crate::access::access::Access;
 use crate::access::basic::{KeyForm, basic_user};
 use crate::access::credential::Credential;
+use crate::doors::context::Ingest;
 use crate::doors::patience;
+use crate::doors::programs::{body, count_refused, store};
 use crate::doors::replies::batch_reply::BatchReply;
-use crate::doors::router::Ingest;
-use crate::events::batch::{Batch, Stored};
+use crate::events::batch::Batch;
 use crate::events::batch_items::Items;
 use crate::events::classify::{Classified, Received};
-use crate::front::bodies::body::{Body, BodyError, Sender, discard, read};
-use crate::front::protection::{Protection, TurnedAway};
+use crate::front::bodies::body::{Body, Sender, discard};
+use crate::front::protection::TurnedAway;
 use crate::{AccountDoor, MAX_BATCH_BYTES};
 
 const DOOR: Door = Door::Tracking;
@@ -61,25 +61,6 @@ pub(crate) async fn answer(ingest: &Ingest, call: Call, request: Request) -> Bat
     let reply = accept(ingest, call, request).await.unwrap_or_else(|refusal| refusal.with_form(form));
     count_refused(ingest, DOOR, &reply);
     reply
-}
-
-/// Counts a refusal, if it is one.
-pub(crate) fn count_refused(ingest: &Ingest, door: Door, reply: &BatchReply) {
-    let refused = match reply {
-        BatchReply::TooLarge(_) | BatchReply::TooMany => Refused::TooLarge,
-        BatchReply::Unauthorized(_) | BatchReply::KeysDisagree | BatchReply::BadSignature => Refused::Unauthorized,
-        BatchReply::Malformed { .. }
-        | BatchReply::NoBatch
-        | BatchReply::NoEvent
-        | BatchReply::Encoding
-        | BatchReply::Packed => Refused::Malformed,
-        BatchReply::Slow => Refused::Slow,
-        BatchReply::OverLimit(_) => Refused::OverLimit,
-        BatchReply::Busy => Refused::Busy,
-        BatchReply::Unavailable => Refused::Unavailable,
-        BatchReply::Taken | BatchReply::NoSuchPath | BatchReply::WrongMethod(_) | BatchReply::Broken => return,
-    };
-    ingest.metrics.refused(door, refused);
 }
 
 async fn accept(ingest: &Ingest, call: Call, request: Request) -> Result<BatchReply, BatchReply> {
@@ -133,34 +114,6 @@ async fn accept(ingest: &Ingest, call: Call, request: Request) -> Result<BatchRe
         }
     };
     Ok(store(ingest, DOOR, batch, patience::TRACKING).await)
-}
-
-/// Reads and unpacks a body. That of nobody is read and not kept. The outer refusal is the same for everybody, the inner one only
-/// for whom the body turns out to be from.
-pub(crate) async fn body(
-    protection: &Protection,
-    request: Request,
-    limit: usize,
-    sender: Sender,
-) -> Result<Result<Body, BatchReply>, BatchReply> {
-    match read(protection, request, limit, sender).await {
-        Ok(body) => Ok(Ok(body)),
-        Err(BodyError::TooLarge) => Err(BatchReply::TooLarge(limit)),
-        Err(BodyError::Slow) => Err(BatchReply::Slow),
-        Err(BodyError::Busy) => Err(BatchReply::Busy),
-        Err(BodyError::UnpackedTooLarge) => Ok(Err(BatchReply::TooLarge(limit))),
-        Err(BodyError::Encoding) => Ok(Err(BatchReply::Encoding)),
-        Err(BodyError::Packed) => Ok(Err(BatchReply::Packed)),
-    }
-}
-
-/// Stores everything, and only then says yes.
-pub(crate) async fn store(ingest: &Ingest, door: Door, batch: Batch, patience: Duration) -> BatchReply {
-    match batch.store(ingest, door, patience).await {
-        Stored::Yes(_) => BatchReply::Taken,
-        Stored::No => BatchReply::Unavailable,
-        Stored::Broken => BatchReply::Broken,
-    }
 }
 
 /// Whom no key was found of is a stranger. Only the header says more.

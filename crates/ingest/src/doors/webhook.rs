@@ -7,11 +7,11 @@ use serde_json::value::RawValue;
 
 use crate::access::access::Access;
 use crate::access::credential::Credential;
+use crate::doors::context::Ingest;
 use crate::doors::patience;
+use crate::doors::programs::{body, count_refused, store};
 use crate::doors::replies::batch_reply::BatchReply;
-use crate::doors::router::Ingest;
 use crate::doors::signature::Covered;
-use crate::doors::tracking::{body, count_refused, store};
 use crate::events::batch::Batch;
 use crate::events::classify::Received;
 use crate::events::json_array::{NoElements, elements, first_element, is_array};

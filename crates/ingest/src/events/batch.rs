@@ -5,7 +5,7 @@ use refersion_relay_queue::{Message, Place};
 use refersion_relay_telemetry::Door;
 use tokio::time::timeout;
 
-use crate::doors::router::Ingest;
+use crate::doors::context::Ingest;
 use crate::events::classify::Classified;
 
 /// The events of one request, classified.

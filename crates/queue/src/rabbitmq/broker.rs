@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use super::tally::{self, Journal, Storing};
 use crate::rabbitmq::consume::consumer;
 use crate::rabbitmq::consume::shared_connection::SharedConnection;
-use crate::rabbitmq::letters::reader;
 use crate::rabbitmq::letters::reader::Reader;
 use crate::rabbitmq::letters::sweep;
 use crate::rabbitmq::publish::publisher::{Publisher, PublisherSettings};
@@ -26,6 +25,7 @@ use crate::rabbitmq::topology::topology::{Accounts, DeclareError, Needs, Topolog
 use crate::rabbitmq::topology::upkeep;
 use crate::rabbitmq::wire::cause::Cause;
 use crate::rabbitmq::wire::connection;
+use crate::rabbitmq::wire::queue_counts;
 use crate::rabbitmq::wire::url::BrokerUrl;
 use crate::waves::chains;
 use crate::{
@@ -312,7 +312,7 @@ impl Queue for RabbitMq {
 
     async fn depth(&self, place: &Place) -> Result<Depth, QueueError> {
         let link = self.publisher.link().map_err(|error| QueueError::Away(error.to_string()))?;
-        reader::depth(&link.connection, &self.publisher.topology.names.queue(place)).await
+        queue_counts::depth(&link.connection, &self.publisher.topology.names.queue(place)).await
     }
 
     async fn conservation(&self) -> Result<Conservation, QueueError> {

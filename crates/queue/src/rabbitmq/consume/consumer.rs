@@ -12,12 +12,12 @@ use crate::port::delivery::{Ownership, Settler};
 use crate::rabbitmq::consume::ack_writer::{Acknowledger, Fate, acknowledger};
 use crate::rabbitmq::consume::isolation_notes;
 use crate::rabbitmq::consume::shared_connection::SharedConnection;
-use crate::rabbitmq::letters::reader;
 use crate::rabbitmq::publish::publisher::Publisher;
 use crate::rabbitmq::tally::InHand;
 use crate::rabbitmq::wire::arrival;
 use crate::rabbitmq::wire::cause::Cause;
 use crate::rabbitmq::wire::properties;
+use crate::rabbitmq::wire::requests;
 use crate::{Backoff, BrokerState, Delivery, Group, Message, Owned, Place, QueueError, Room, Settle, SettleError};
 
 /// How many refusals of a copy in a row, by a broker that is up, mean that its place takes nothing.
@@ -53,9 +53,9 @@ pub(crate) async fn own(
         term.run(say, sender, settled),
     );
     let term = generation.spawn(term);
-    let begun = said.await.unwrap_or_else(|_| Err(reader::io_error("the term was broken off".to_owned())));
+    let begun = said.await.unwrap_or_else(|_| Err(requests::io_error("the term was broken off".to_owned())));
     if let Err(error) = begun {
-        if reader::is(&error, reader::NOT_FOUND) {
+        if requests::has_code(&error, requests::NOT_FOUND) {
             publisher.look_now();
         }
         return Err(error);

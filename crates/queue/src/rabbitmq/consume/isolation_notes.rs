@@ -10,9 +10,9 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ExchangeKind};
 use sha2::{Digest, Sha256};
 
-use crate::rabbitmq::letters::reader::answer;
 use crate::rabbitmq::topology::marks::{Marks, drain};
 use crate::rabbitmq::topology::names::Names;
+use crate::rabbitmq::wire::requests::answer;
 use crate::{Message, rfc3339_millis};
 
 /// The notes of one event. There are never more than this: whoever finds so many gives the event up.

@@ -7,9 +7,9 @@ use refersion_relay_telemetry::Metrics;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::rabbitmq::letters::reader;
 use crate::rabbitmq::wire::connection::ConnectError;
 use crate::rabbitmq::wire::generation::{Generation, InUse, Until};
+use crate::rabbitmq::wire::requests;
 use crate::rabbitmq::wire::url::BrokerUrl;
 
 /// What places are consumed over: one connection for all of them, with a channel for each. It is opened when the first place is
@@ -72,7 +72,7 @@ impl SharedConnection {
         }
         let trial = self.usable(&self.trial, "try out", Until::Unused).await?;
         if trial.is_silent(queue) {
-            return Err(reader::silence_of(queue));
+            return Err(requests::silence_of(queue));
         }
         Ok(trial)
     }
@@ -99,7 +99,7 @@ impl SharedConnection {
 
     async fn open(&self, purpose: &str, until: Until) -> Result<Result<Arc<Generation>, ConnectError>, lapin::Error> {
         let opening = Generation::open(self, purpose, until);
-        let closed = || reader::io_error("the queue is closed".to_owned());
+        let closed = || requests::io_error("the queue is closed".to_owned());
         self.stop.run_until_cancelled(opening).await.ok_or_else(closed)
     }
 
@@ -118,7 +118,7 @@ impl Drop for SharedConnection {
 }
 
 fn away(error: &ConnectError) -> lapin::Error {
-    reader::io_error(error.to_string())
+    requests::io_error(error.to_string())
 }
 
 impl Disturbing {

@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 use super::priority;
 use crate::rabbitmq::consume::ack_writer::{AckWriter, Settled};
 use crate::rabbitmq::consume::shared_connection::Disturbing;
-use crate::rabbitmq::letters::reader;
 use crate::rabbitmq::publish::publisher::Publisher;
 use crate::rabbitmq::wire::cause::Cause;
 use crate::rabbitmq::wire::generation::{InUse, NotConsumed};
+use crate::rabbitmq::wire::requests;
 use crate::{Place, Room};
 
 /// One term of one place: the channel that it is consumed over, from the first word to the last. It is a task of its own, so that
@@ -70,7 +70,7 @@ impl Term {
                 }
             }
             Err(NotConsumed { error, .. }) => {
-                let _ = say.send(Err(reader::of_queue(error, &self.queue)));
+                let _ = say.send(Err(requests::of_queue(error, &self.queue)));
             }
         }
     }

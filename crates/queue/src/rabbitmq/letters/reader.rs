@@ -2,88 +2,22 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{
-    BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions, QueueDeclareOptions,
-};
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::{FieldTable, ShortString};
-use lapin::{Channel, Connection, Consumer, ErrorKind};
+use lapin::{Channel, Connection, Consumer};
 use refersion_relay_model::Class;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::rabbitmq::topology::names::Names;
 use crate::rabbitmq::wire::arrival;
-use crate::rabbitmq::wire::cause::Cause;
 use crate::rabbitmq::wire::connection;
+use crate::rabbitmq::wire::queue_counts::{count, depth};
+use crate::rabbitmq::wire::requests::{ANSWER_TIMEOUT, RESOURCE_LOCKED, answer, has_code};
 use crate::rabbitmq::wire::url::BrokerUrl;
-use crate::{Backoff, Browsed, Depth, Letter, Message, QueueError, Scan};
+use crate::{Backoff, Browsed, Letter, Message, QueueError, Scan};
 
-/// AMQP's `ACCESS_REFUSED`: the user may not do that.
-pub(crate) const ACCESS_REFUSED: u16 = 403;
-/// AMQP's `RESOURCE_LOCKED`: somebody else has the queue to themselves.
-pub(crate) const RESOURCE_LOCKED: u16 = 405;
-/// AMQP's `NOT_FOUND`.
-pub(crate) const NOT_FOUND: u16 = 404;
-/// How long one answer of the broker may take.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait for another reader, and for letters to be back.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Counts what is ready in a queue. The management plugin would know more, some seconds later, where it is installed.
-pub(crate) async fn depth(connection: &Connection, queue: &str) -> Result<Depth, QueueError> {
-    Ok(Depth { ready: count(connection, queue).await?.ready, in_hand: 0 })
-}
-
-/// What the broker says about a queue at once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Count {
-    pub(crate) ready: u64,
-    pub(crate) consumers: u32,
-}
-
-impl From<lapin::Queue> for Count {
-    fn from(queue: lapin::Queue) -> Self {
-        Self { ready: u64::from(queue.message_count()), consumers: queue.consumer_count() }
-    }
-}
-
-/// Whether there is such a queue, another connection's own ones included.
-pub(crate) async fn exists(connection: &Connection, queue: &str) -> Result<bool, lapin::Error> {
-    let asked = answer(async {
-        let channel = connection.create_channel().await?;
-        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        channel.queue_declare(queue.into(), options, FieldTable::default()).await?;
-        channel.close(200, "done".into()).await
-    });
-    match asked.await {
-        Ok(()) => Ok(true),
-        Err(error) if is(&error, RESOURCE_LOCKED) => Ok(true),
-        Err(error) if is(&error, NOT_FOUND) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// What is in a queue. One that does not exist is empty.
-pub(crate) async fn count(connection: &Connection, queue: &str) -> Result<Count, lapin::Error> {
-    Ok(counted(connection, queue).await?.unwrap_or_default())
-}
-
-/// What is in a queue, if there is one. Asking for one that does not exist is an error, which stands in the broker's log.
-pub(crate) async fn counted(connection: &Connection, queue: &str) -> Result<Option<Count>, lapin::Error> {
-    let counted = answer(async {
-        let channel = connection.create_channel().await?;
-        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let declared = channel.queue_declare(queue.into(), options, FieldTable::default()).await;
-        if declared.is_ok() {
-            channel.close(200, "done".into()).await?;
-        }
-        declared
-    });
-    match counted.await {
-        Ok(queue) => Ok(Some(queue.into())),
-        Err(error) if is(&error, NOT_FOUND) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
 
 /// How many letters are asked for at a time: they are in memory before their sizes are known, and one may be as large as the
 /// broker takes it. So it begins with one, and asks for as many as fit if they are no larger than the largest so far.
@@ -171,7 +105,7 @@ impl Reader {
             channel.close(200, "done".into()).await
         })
         .await
-        .map_err(|error| if is(&error, RESOURCE_LOCKED) { QueueError::Busy(self.class) } else { error.into() })
+        .map_err(|error| if has_code(&error, RESOURCE_LOCKED) { QueueError::Busy(self.class) } else { error.into() })
     }
 
     pub(crate) async fn depth(&self) -> Result<u64, QueueError> {
@@ -272,42 +206,6 @@ async fn look(
         visit(delivery);
     }
     answer(channel.basic_cancel(tag, BasicCancelOptions::default())).await
-}
-
-/// A channel whose publishes are confirmed.
-pub(crate) async fn confirming(connection: &Connection) -> Result<Channel, lapin::Error> {
-    let channel = answer(connection.create_channel()).await?;
-    answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-    Ok(channel)
-}
-
-/// Waits for the broker's answer, but not for ever.
-pub(crate) async fn answer<T>(asking: impl Future<Output = Result<T, lapin::Error>>) -> Result<T, lapin::Error> {
-    let silent = |_| Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the broker does not answer").into());
-    timeout(ANSWER_TIMEOUT, asking).await.unwrap_or_else(silent)
-}
-
-/// Whether nobody answered: what was asked for may have happened.
-pub(crate) fn is_silence(error: &lapin::Error) -> bool {
-    matches!(error.kind(), ErrorKind::IOError(error) if error.kind() == std::io::ErrorKind::TimedOut)
-}
-
-/// Says which queue does not answer: one without a leader says nothing, or ends the connection with an internal error.
-pub(crate) fn of_queue(error: lapin::Error, queue: &str) -> lapin::Error {
-    if is_silence(&error) || matches!(Cause::of(&error), Cause::Internal(_)) { silence_of(queue) } else { error }
-}
-
-pub(crate) fn silence_of(queue: &str) -> lapin::Error {
-    std::io::Error::new(std::io::ErrorKind::TimedOut, format!("the queue {queue} does not answer")).into()
-}
-
-/// An error in words of ours.
-pub(crate) fn io_error(why: String) -> lapin::Error {
-    std::io::Error::other(why).into()
-}
-
-pub(crate) fn is(error: &lapin::Error, id: u16) -> bool {
-    matches!(error.kind(), ErrorKind::ProtocolError(amqp) if amqp.get_id() == id)
 }
 
 #[cfg(test)]

@@ -16,9 +16,10 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::in_hand::{InHand, Subject};
-use super::reader::{Reader, answer};
 use crate::rabbitmq::consume::ack_backlog::AckBacklog;
+use crate::rabbitmq::letters::reader::Reader;
 use crate::rabbitmq::publish::publisher::Publisher;
+use crate::rabbitmq::wire::requests::answer;
 use crate::{
     Action, Backoff, Fate, Group, InFlight, Letter, LetterVisitor, Message, Place, PublishError, QueueError, Swept,
 };

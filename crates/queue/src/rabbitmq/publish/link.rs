@@ -10,12 +10,12 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::rabbitmq::letters::reader::confirming;
 use crate::rabbitmq::tally::Appender;
 use crate::rabbitmq::topology::names::Address;
 use crate::rabbitmq::topology::topology::{DeclareError, Topology};
 use crate::rabbitmq::wire::cause::Cause;
 use crate::rabbitmq::wire::connection;
+use crate::rabbitmq::wire::requests::confirming;
 use crate::rabbitmq::wire::url::BrokerUrl;
 
 /// Publishes without their confirm at a time. Throughput comes from confirms in flight; beyond a thousand only latency

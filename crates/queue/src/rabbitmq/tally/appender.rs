@@ -8,10 +8,11 @@ use tokio::time::timeout;
 use super::counts::{State, Tally};
 use super::fold::{Entry, Step};
 use super::journal::{append, is_unrouted};
-use crate::rabbitmq::letters::reader::{answer, confirming, count, io_error};
 use crate::rabbitmq::topology::marks::mark;
 use crate::rabbitmq::topology::topology::Topology;
 use crate::rabbitmq::wire::connection;
+use crate::rabbitmq::wire::queue_counts::count;
+use crate::rabbitmq::wire::requests::{answer, confirming, io_error};
 use crate::rabbitmq::wire::url::BrokerUrl;
 
 /// How long a new publishing connection waits for its process to be in the journal. Then it is used all the same: what is

@@ -8,13 +8,13 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::time::{Instant, sleep};
 
 use super::fold::{Entry, Sum};
-use crate::rabbitmq::letters::reader::{
-    RESOURCE_LOCKED, answer, confirming, count, io_error, is, of_queue, show, until_all_are_back,
-};
+use crate::rabbitmq::letters::reader::{show, until_all_are_back};
 use crate::rabbitmq::topology::marks::{Marks, lock};
 use crate::rabbitmq::topology::names::Names;
 use crate::rabbitmq::topology::topology::Topology;
 use crate::rabbitmq::wire::connection;
+use crate::rabbitmq::wire::queue_counts::count;
+use crate::rabbitmq::wire::requests::{RESOURCE_LOCKED, answer, confirming, has_code, io_error, of_queue};
 use crate::rabbitmq::wire::url::BrokerUrl;
 use crate::{Backoff, QueueError};
 
@@ -186,7 +186,7 @@ async fn is_alone(
         if !marks.has(&reader).await? {
             match lock(connection, names, &reader).await {
                 // Another one was quicker.
-                Err(error) if is(&error, RESOURCE_LOCKED) => {}
+                Err(error) if has_code(&error, RESOURCE_LOCKED) => {}
                 locked => return locked.map(|()| true),
             }
         }

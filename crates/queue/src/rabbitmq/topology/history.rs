@@ -14,8 +14,8 @@ use super::names::Names;
 use super::topology::Topology;
 use crate::QueueError;
 use crate::port::left_behind::{Configured, Former, is_tier};
-use crate::rabbitmq::letters::reader::exists;
 use crate::rabbitmq::tally::{Journal, Sum};
+use crate::rabbitmq::wire::queue_counts::exists;
 
 /// How many names of a kind are remembered. Whoever can write to the relay's queues can make up names.
 const MOST: usize = 10_000;

@@ -3,8 +3,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::history::{History, queues, remember};
 use super::topology::Topology;
 use crate::port::left_behind::{Former, Named};
-use crate::rabbitmq::letters::reader::counted;
 use crate::rabbitmq::tally::Journal;
+use crate::rabbitmq::wire::queue_counts::counted;
 use crate::{LeftBehind, QueueError, Shown, StoredQueue};
 
 /// What every relay has, whatever is configured.

@@ -14,7 +14,7 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection};
 
 use super::names::Names;
 use crate::Backoff;
-use crate::rabbitmq::letters::reader::{answer, confirming};
+use crate::rabbitmq::wire::requests::{answer, confirming};
 
 /// How often a broker that refuses to say is asked.
 const ASKED: u32 = 6;

@@ -8,8 +8,8 @@ use refersion_relay_model::{AccountName, Class};
 
 use super::names::{DIED_AT_INTAKE, Names};
 use crate::port::left_behind::Configured;
-use crate::rabbitmq::letters::reader::{NOT_FOUND, answer, io_error, is};
 use crate::rabbitmq::wire::cause::Cause;
+use crate::rabbitmq::wire::requests::{NOT_FOUND, answer, has_code, io_error};
 use crate::rabbitmq::wire::silence::{self, Asked};
 use crate::rabbitmq::wire::url::BrokerUrl;
 
@@ -204,7 +204,7 @@ impl Topology {
         for (what, name) in exchanges.chain(queues) {
             match what.look(&channel, &name).await {
                 Ok(()) => {}
-                Err(error) if is(&error, NOT_FOUND) => {
+                Err(error) if has_code(&error, NOT_FOUND) => {
                     missing.push(name);
                     channel = answer(connection.create_channel()).await?; // the error has closed it
                 }

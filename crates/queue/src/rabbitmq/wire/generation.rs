@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::connection::{self, ConnectError, Notice};
 use crate::Room;
 use crate::rabbitmq::consume::shared_connection::SharedConnection;
-use crate::rabbitmq::letters::reader;
+use crate::rabbitmq::wire::requests;
 
 /// So many places begin to be consumed at a time: where one of them ends the connection, nobody can say which it was.
 const TURNS: usize = 8;
@@ -179,7 +179,7 @@ impl Generation {
             None => {
                 self.close_when_it_answers(queue.to_owned(), channel, consuming);
                 if self.is_alive().await {
-                    return Err(NotConsumed { error: reader::silence_of(queue), disturbs: true });
+                    return Err(NotConsumed { error: requests::silence_of(queue), disturbs: true });
                 }
             }
         }
@@ -190,7 +190,7 @@ impl Generation {
         // It is what was asked over the connection that the broker has ended it for.
         let is_error = matches!(error.kind(), ErrorKind::ProtocolError(amqp) if amqp.get_id() != CONNECTION_FORCED);
         let has_ended = is_error && !self.connection.status().connected();
-        NotConsumed { disturbs: has_ended || reader::is(&error, reader::NOT_FOUND), error }
+        NotConsumed { disturbs: has_ended || requests::has_code(&error, requests::NOT_FOUND), error }
     }
 
     /// It is the broker that says nothing, not a queue; or it is over.
@@ -198,7 +198,7 @@ impl Generation {
         if !self.over.is_cancelled() {
             self.lose(why);
         }
-        NotConsumed { error: reader::io_error(why.to_owned()), disturbs: false }
+        NotConsumed { error: requests::io_error(why.to_owned()), disturbs: false }
     }
 
     /// What is answered in time. An answer that ends the connection is one.

@@ -5,3 +5,5 @@ pub(crate) mod properties;
 pub(crate) mod arrival;
 pub(crate) mod generation;
 pub(crate) mod silence;
+pub(crate) mod requests;
+pub(crate) mod queue_counts;

@@ -9,7 +9,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::cause::Cause;
 use super::connection;
 use super::url::BrokerUrl;
-use crate::rabbitmq::letters::reader::{ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED, answer, count, io_error, is};
+use crate::rabbitmq::wire::queue_counts::count;
+use crate::rabbitmq::wire::requests::{ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED, answer, has_code, io_error};
 
 /// A queue that says nothing for so long has nobody who leads it, or nobody who can be reached.
 pub(crate) const SILENT_AFTER: Duration = Duration::from_secs(5);
@@ -97,7 +98,9 @@ pub(crate) async fn ask(connection: &Connection, queue: &Asked, patience: Durati
     match timeout(patience, asking).await {
         Ok(Ok(())) => Ok(false),
         // Somebody may have deleted it just now, or have it to himself. And who may not read it is told so by others.
-        Ok(Err(error)) if [RESOURCE_LOCKED, NOT_FOUND, ACCESS_REFUSED].iter().any(|id| is(&error, *id)) => Ok(false),
+        Ok(Err(error)) if [RESOURCE_LOCKED, NOT_FOUND, ACCESS_REFUSED].iter().any(|id| has_code(&error, *id)) => {
+            Ok(false)
+        }
         Ok(Err(error)) => Err(error),
         Err(_) => Ok(true),
     }

@@ -10,7 +10,7 @@ const GRAIN: Duration = Duration::from_millis(2);
 ///
 /// It remembers one moment: when the next one would be if all were spread evenly. Time that passes unused is lost, but for what a
 /// burst makes up for.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub struct RateLimit {
     /// From one to the next, spread evenly. Zero: there is no bound.
     interval: Duration,

@@ -381,3 +381,28 @@ impl Settler for SqliteSettler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_takes_more_when_an_eighth_of_its_room_is_free() {
+        for (room, in_hand, free) in [
+            (16, 0, Some(16)),
+            (16, 14, Some(2)),
+            (16, 15, None),
+            (16, 16, None),
+            (512, 448, Some(64)),
+            (512, 449, None),
+            (7, 6, Some(1)),
+            (1, 0, Some(1)),
+            (1, 1, None),
+        ] {
+            let (ended, in_hand_now) = (CancellationToken::new(), AtomicUsize::new(in_hand));
+            let (wake, begun) = (Notify::new(), Mutex::new(None));
+            let owner = Owner { place: Place::Intake, room, in_hand: in_hand_now, wake, ended, begun };
+            assert_eq!(owner.free(), free, "{in_hand} of {room}");
+        }
+    }
+}

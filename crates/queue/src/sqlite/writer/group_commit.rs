@@ -22,7 +22,7 @@ impl GroupCommit {
         Self { wait: WAIT, pause: 0, left: 0 }
     }
 
-    /// One that always waits, and for so long.
+    /// One whose waits take so long; it has none if that is zero.
     #[cfg(test)]
     pub(crate) fn waiting(wait: Duration) -> Self {
         Self { wait, ..Self::new() }

@@ -2,11 +2,14 @@
 
 use std::sync::mpsc::Sender;
 
+use futures_util::FutureExt;
 use refersion_relay_telemetry::Metrics;
 use tokio::sync::oneshot::{self, Receiver};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::sqlite::writer::task::Closure;
+use crate::sqlite::writer::writer::Writer;
 
 /// Far longer than any test takes.
 const FOR_EVER: Duration = Duration::from_hours(1);
@@ -81,4 +84,21 @@ fn what_waits_is_stored_when_the_queue_is_closed() {
     drop(tasks);
     thread.transaction_of(last);
     assert!(is_stored(&mut stored));
+}
+
+#[test]
+fn a_settlement_may_wait_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, state) = Status::new(SqlitePath::parse("sqlite:relay.db", folder.path()).unwrap(), Metrics::new());
+    let (tasks, queue) = std::sync::mpsc::channel();
+    let tasks = Mutex::new(Some(tasks));
+    let writer = Writer { tasks, state, thread: Mutex::new(None), stop: CancellationToken::new() };
+    let hastes = || queue.try_iter().map(|task: Box<dyn Task>| task.haste()).collect::<Vec<_>>();
+
+    assert!(writer.settle(|_| Ok(())).now_or_never().is_none());
+    assert_eq!(hastes(), [Haste::WithOthers]);
+    assert!(writer.run(1, |_| Ok(())).now_or_never().is_none());
+    drop(writer.submit(1, |_| Ok(())));
+    writer.nudge();
+    assert_eq!(hastes(), [Haste::Now; 3]);
 }

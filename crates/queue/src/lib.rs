@@ -13,7 +13,7 @@ mod sqlite;
 
 mod backoff;
 mod instant;
-mod waves;
+mod chains;
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -21,7 +21,7 @@ pub mod fuzzing;
 pub use backoff::Backoff;
 pub use instant::{rfc3339_millis, rfc3339_seconds};
 pub use port::conservation::{Conservation, Group, Stock, Tolerance};
-pub use port::delivery::{Delivery, Ending, Owned, Settle, SettleError};
+pub use port::delivery::{Delivery, Ending, Note, Owned, Settle, SettleError};
 pub use port::left_behind::{Former, LeftBehind, Remnant, Shown, StoredQueue};
 pub use port::letters::{Browsed, InvalidLetterId, Letter, LetterId, Scan};
 pub use port::message::{Death, Headers, Message};

@@ -2,21 +2,26 @@
 //!
 //! A worker owns the work queues of its accounts. In a work queue the events of one subject form a lane: worked one at a
 //! time, in order, while lanes run side by side. While an event is away, its line keeps the later ones of its subject behind
-//! it. Each event gets a [`Verdict`] from pure functions, and is settled by it exactly once. While an account cannot be worked
+//! it. Pure functions decide what follows from each answer; an event leaves
+//! the hand with one outcome, by which it is settled exactly once. While an account cannot be worked
 //! for nobody reads its queue: its keys are refused, it pauses for long, or Refersion is out. The worker answers no HTTP, and
 //! believes nothing that came off a queue.
 
 mod worker;
 mod settings;
+/// What the tasks of a worker share.
+mod context;
 mod refersion_api;
 
 /// One account: who works it, whether it may be worked, and what it waits for.
 mod account;
-/// Deliveries become items in hand, in lanes, as far as there is memory and room.
+/// Deliveries become items in lanes, as far as there is room.
 mod consume;
+/// An event in hand: what it weighs, what it was read as, its outcome, and how it is settled by that.
+mod event;
 /// Whose turn it is among the events of one subject, and which events are done already.
 mod order;
-/// One event: call, decide, settle.
+/// Calling for one event, and deciding what follows from the answer.
 mod attempt;
 /// How many calls an account has in flight and begins in a second.
 mod pacing;
@@ -26,8 +31,6 @@ mod outage;
 pub use account::account::Account;
 pub use account::accounts::Accounts;
 pub use account::readiness::Readiness;
-pub use attempt::decide::{Failed, decide};
-pub use attempt::verdict::{Aside, Retry, Verdict};
 pub use outage::breaker::{Known, Trouble};
 pub use outage::monitor::{OutageMonitor, RefersionStatus};
 pub use refersion_api::RefersionApi;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use refersion_relay_queue::Room;
 
-use crate::attempt::verdict::Aside;
+use crate::event::outcome::Aside;
 use crate::order::subject_queue::Behind;
 
 /// How a worker works.

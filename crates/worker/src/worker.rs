@@ -4,7 +4,6 @@ use std::time::Duration;
 use refersion_relay_queue::{Queue, Room};
 use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::Metrics;
-use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -12,8 +11,9 @@ use crate::account::accounts::{AccountState, Accounts};
 use crate::account::gate::GateState;
 use crate::account::owner::Owner;
 use crate::account::readiness::{Missing, Readiness};
-use crate::attempt::work::Context;
-use crate::consume::load::Load;
+use crate::attempt::isolated::Isolation;
+use crate::context::Context;
+use crate::event::load::Load;
 use crate::order::event_key::KeyHasher;
 use crate::order::order::Order;
 use crate::order::recently_done::RecentlyDone;
@@ -53,7 +53,7 @@ impl Worker {
             recently_done: RecentlyDone::new(),
             order: Arc::new(Order::new(metrics.clone())),
             load: Arc::new(Load::new(settings.in_hand)),
-            beside: RwLock::new(()),
+            isolation: Isolation::default(),
             metrics,
         };
         let readiness = Arc::<Readiness>::default();

@@ -11,6 +11,9 @@ pub struct Owned {
     ended: CancellationToken,
 }
 
+/// The notes of one event. There are never more than this: whoever finds fewer gives the event up.
+pub(crate) const MOST_NOTES: u32 = 8;
+
 /// One event in hand. Settled once, by value; when the term it belongs to has ended it cannot be settled at all, and the
 /// queue gives it to the next owner.
 pub struct Delivery {
@@ -21,6 +24,15 @@ pub struct Delivery {
     /// Whether the queue delivered it before.
     pub redelivered: bool,
     settler: Box<dyn Settler>,
+}
+
+/// A durable note that an event is about to be worked alone. It stays with the event while that is where it is, whoever owns
+/// it, until it is erased: so it is there after a process that died of the event.
+#[must_use]
+pub struct Note<'a> {
+    delivery: &'a Delivery,
+    /// From zero.
+    number: u32,
 }
 
 /// What is to become of a delivery.
@@ -59,9 +71,9 @@ pub(crate) trait Ownership: Send {
 #[async_trait]
 pub(crate) trait Settler: Send + Sync {
     async fn settle(self: Box<Self>, message: Message, settle: Settle) -> Result<(), SettleError>;
-    /// See [`Delivery::note`].
+    /// Makes a note and returns its number, from zero: how many there were before.
     async fn note(&self, message: &Message) -> Result<u32, SettleError>;
-    /// See [`Delivery::erase`].
+    /// Erases notes by their numbers.
     async fn erase(&self, message: &Message, notes: Range<u32>);
 }
 
@@ -92,19 +104,37 @@ impl Delivery {
         Self { message, delivery_count, redelivered, settler }
     }
 
-    /// Notes, durably, that the event is about to be worked alone. Returns the number of the note, from zero: how many there
-    /// were before. They stay with the event while it is where it is, whoever owns that, until they are erased.
-    pub async fn note(&self) -> Result<u32, SettleError> {
-        self.settler.note(&self.message).await
+    /// Notes that the event is about to be worked alone.
+    pub async fn note(&self) -> Result<Note<'_>, SettleError> {
+        let number = self.settler.note(&self.message).await?;
+        Ok(Note { delivery: self, number })
     }
 
-    /// Erases notes by their numbers. At best: one that stays speaks against the event without need.
-    pub async fn erase(&self, notes: Range<u32>) {
-        self.settler.erase(&self.message, notes).await;
+    /// Erases every note of the event. At best: one that stays speaks against the event without need.
+    pub async fn erase_notes(&self) {
+        self.settler.erase(&self.message, 0..MOST_NOTES).await;
     }
 
     /// Settles the delivery. Waits as long as the term lasts for a copy to be confirmed.
     pub async fn settle(self, settle: Settle) -> Result<(), SettleError> {
         self.settler.settle(self.message, settle).await
+    }
+}
+
+impl Note<'_> {
+    /// How many notes of the event there were before this one.
+    #[must_use]
+    pub fn earlier(&self) -> u32 {
+        self.number
+    }
+
+    /// Erases this note and no other. At best, as with [`Delivery::erase_notes`].
+    pub async fn erase(self) {
+        self.delivery.settler.erase(&self.delivery.message, self.number..self.number + 1).await;
+    }
+
+    /// Erases this note and the earlier ones.
+    pub async fn erase_with_earlier(self) {
+        self.delivery.settler.erase(&self.delivery.message, 0..self.number + 1).await;
     }
 }

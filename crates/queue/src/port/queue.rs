@@ -118,7 +118,9 @@ pub struct Depth {
 /// Whether the queue can confirm anything now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BrokerState {
-    /// Not reached yet, or lost; being reached again.
+    /// Not reached yet since the process began; being reached.
+    Connecting,
+    /// Lost, or an attempt to reach it has failed; being reached again.
     Away {
         /// A few words without an address or a password.
         why: String,
@@ -143,11 +145,18 @@ impl BrokerState {
     pub fn is_up(&self) -> bool {
         matches!(self, Self::Up)
     }
+
+    /// Whether it is not reached, now or yet.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Connecting | Self::Away { .. })
+    }
 }
 
 impl std::fmt::Display for BrokerState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Connecting => f.write_str("the queue is away: not reached yet"),
             Self::Away { why } => write!(f, "the queue is away: {why}"),
             Self::Mismatch { why } => write!(f, "the queue is not set up as configured: {why}"),
             Self::Blocked { why } => write!(f, "the queue takes no messages: {why}"),

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
 use lapin::{Connection, Event};
 use refersion_relay_model::{AccountName, Class};
 use refersion_relay_supervise::Parts;
@@ -12,9 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::tally::{self, Journal, Storing};
 use crate::rabbitmq::consume::consumer;
+use crate::rabbitmq::consume::moves::Moves;
 use crate::rabbitmq::consume::shared_connection::SharedConnection;
+use crate::rabbitmq::consume::untaken::Untaken;
 use crate::rabbitmq::letters::reader::Reader;
 use crate::rabbitmq::letters::sweep;
+use crate::rabbitmq::publish::batch;
 use crate::rabbitmq::publish::publisher::{Publisher, PublisherSettings};
 use crate::rabbitmq::publish::singles::Singles;
 use crate::rabbitmq::topology::history;
@@ -27,16 +30,11 @@ use crate::rabbitmq::wire::cause::Cause;
 use crate::rabbitmq::wire::connection;
 use crate::rabbitmq::wire::queue_counts;
 use crate::rabbitmq::wire::url::BrokerUrl;
-use crate::waves::chains;
 use crate::{
-    BrokerState, Browsed, Conservation, Depth, Group, InFlight, LeftBehind, Letter, LetterVisitor, Message, Owned,
-    Place, PublishError, Queue, QueueError, Room, Scan, Shown, Stuck, Swept,
+    BrokerState, Browsed, Conservation, Depth, InFlight, LeftBehind, Letter, LetterVisitor, Message, Owned, Place,
+    PublishError, Queue, QueueError, Room, Scan, Shown, Stuck, Swept,
 };
 
-/// Subjects of one batch whose events are handed over together: the first one of each, then the second ones, and so on.
-const SIDE_BY_SIDE: usize = 100;
-/// So many times that many are published at a time.
-const GROUPS: usize = 5;
 /// How long another process may be adding up what was counted.
 const ADDING_UP: Duration = Duration::from_secs(10);
 
@@ -65,6 +63,8 @@ pub struct RabbitMq {
     publisher: Arc<Publisher>,
     singles: Arc<Singles>,
     consuming: Arc<SharedConnection>,
+    moves: Arc<Moves>,
+    untaken: Untaken,
     storing: Storing,
 }
 
@@ -90,9 +90,10 @@ impl RabbitMq {
         let topology = Topology { names, tiers, accounts, worker };
         let settings = PublisherSettings { url: url.clone(), confirm_timeout, look_every };
         let publisher = Arc::new(Publisher::start(settings, topology, metrics.clone()));
-        let consuming = Arc::new(SharedConnection::new(url.clone(), metrics, publisher.parts.clone()));
+        let consuming = Arc::new(SharedConnection::new(url.clone(), metrics.clone(), publisher.parts.clone()));
+        let moves = Arc::new(Moves::new(metrics));
         let storing = Storing::start(url.clone(), publisher.clone());
-        Self { url, publisher, singles: Arc::default(), consuming, storing }
+        Self { url, publisher, singles: Arc::default(), consuming, moves, untaken: Untaken::default(), storing }
     }
 
     /// What goes on in the background until the queue is closed.
@@ -183,34 +184,6 @@ impl RabbitMq {
     }
 }
 
-/// Publishes the events of some subjects, chains of positions in a batch: one of each subject at a time, in their order.
-async fn publish_group(
-    publisher: &Publisher,
-    batch: &[(Place, Message)],
-    chains: &[Vec<usize>],
-) -> Vec<(usize, Result<(), PublishError>)> {
-    let mut left: Vec<_> = chains.iter().map(|chain| chain.iter().copied()).collect();
-    let mut results = Vec::with_capacity(left.iter().map(ExactSizeIterator::len).sum());
-    while !left.is_empty() {
-        let positions: Vec<_> = left.iter_mut().filter_map(Iterator::next).collect();
-        let wave: Vec<_> = positions.iter().map(|position| &batch[*position]).map(|(to, what)| (to, what)).collect();
-        let answers = publisher.publish_all(&wave).await;
-        for ((chain, position), result) in left.iter_mut().zip(positions).zip(answers) {
-            if let (Ok(()), Some(group)) = (&result, Group::of(&batch[position].0)) {
-                publisher.tally.accepted(group);
-            }
-            if result.is_err() {
-                let refused =
-                    || PublishError::Refused("an earlier event of the same subject was not confirmed".to_owned());
-                results.extend(chain.map(|position| (position, Err(refused()))));
-            }
-            results.push((position, result));
-        }
-        left.retain(|chain| chain.len() != 0);
-    }
-    results
-}
-
 async fn alarm(connection: &Connection, names: &Names) -> Result<Option<String>, lapin::Error> {
     let mut events = std::pin::pin!(connection.events_listener());
     let blocked = async {
@@ -244,23 +217,7 @@ impl Queue for RabbitMq {
         if let Some(single) = batch.pop_if(|_| count == 1) {
             return vec![self.singles.publish(&self.publisher, single).await];
         }
-        let publisher = self.publisher.clone();
-        // In a task of its own: a caller that goes away must not leave a publish half done, and lapin keeps the confirms
-        // of publishes that nobody waits for.
-        let task = tokio::spawn(async move {
-            let (batch, publisher) = (&batch, &publisher);
-            let subjects = batch.iter().map(|(_, message)| (&message.headers.account, &message.headers.subject));
-            let chains = chains(subjects);
-            let groups: Vec<_> =
-                chains.chunks(SIDE_BY_SIDE).map(|group| publish_group(publisher, batch, group)).collect();
-            // Not all at once: a large batch would keep everybody else waiting until it is through.
-            let results = stream::iter(groups).buffer_unordered(GROUPS).collect::<Vec<_>>().await;
-            let mut results: Vec<_> = results.into_iter().flatten().collect();
-            results.sort_unstable_by_key(|(position, _)| *position);
-            results.into_iter().map(|(_, result)| result).collect::<Vec<_>>()
-        });
-        let aborted = || PublishError::Unknown("publishing was aborted".to_owned());
-        task.await.unwrap_or_else(|_| (0..count).map(|_| Err(aborted())).collect())
+        batch::publish(self.publisher.clone(), batch).await
     }
 
     async fn own(&self, place: Place, room: Room) -> Result<Owned, QueueError> {
@@ -268,10 +225,10 @@ impl Queue for RabbitMq {
         if !self.publisher.appender.has_begun().await {
             return Err(QueueError::Away(self.publisher.state().borrow().to_string()));
         }
-        let (untaken, queue) = (&self.publisher.untaken, self.publisher.topology.names.queue(&place));
-        match consumer::own(&self.consuming, self.publisher.clone(), &place, room).await {
+        let queue = self.publisher.topology.names.queue(&place);
+        match consumer::own(&self.consuming, self.publisher.clone(), self.moves.clone(), &place, room).await {
             Ok(owned) => {
-                if untaken.is_last(&queue) {
+                if self.untaken.is_last(&queue) {
                     tracing::info!("every place can be taken up again");
                 }
                 Ok(owned)
@@ -279,7 +236,7 @@ impl Queue for RabbitMq {
             Err(error) => {
                 let error = QueueError::from(error);
                 // That the broker is away is said already.
-                if self.publisher.state().borrow().is_up() && untaken.is_new(&queue, &error.to_string()) {
+                if self.publisher.state().borrow().is_up() && self.untaken.is_new(&queue, &error.to_string()) {
                     tracing::warn!(place = queue, "a place cannot be taken up, trying again until it works: {error}");
                 }
                 Err(error)
@@ -366,7 +323,7 @@ impl Queue for RabbitMq {
     }
 
     fn stuck(&self) -> watch::Receiver<Vec<Stuck>> {
-        self.publisher.moves.stuck()
+        self.moves.stuck()
     }
 
     /// The broker then logs no lost connection.

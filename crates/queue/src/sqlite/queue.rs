@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::letters;
 use super::owner::{Owners, SqliteOwned};
+use crate::chains::chains;
 use crate::port::left_behind::Configured;
 use crate::sqlite::file::fault::{Cause, Fault};
 use crate::sqlite::file::file::{File, Mode};
@@ -22,7 +23,6 @@ use crate::sqlite::store::ledger::Ledger;
 use crate::sqlite::store::places;
 use crate::sqlite::store::work;
 use crate::sqlite::writer::writer::{Writer, answer};
-use crate::waves::chains;
 use crate::{
     BrokerState, Browsed, Conservation, Depth, InFlight, LeftBehind, Letter, LetterVisitor, Message, Owned, Place,
     PublishError, Queue, QueueError, Room, Scan, Swept,

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use crate::account::accounts::AccountState;
 use crate::attempt::attempt::Attempt;
 use crate::attempt::decide::trouble;
-use crate::attempt::work::Context;
+use crate::context::Context;
 use crate::outage::breaker::Known;
 
 /// The first wait before a held account is probed, and the one around which the waits stop growing. Jitter makes it up to half

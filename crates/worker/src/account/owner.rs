@@ -9,9 +9,9 @@ use crate::account::accounts::AccountState;
 use crate::account::gate::GateState;
 use crate::account::hold::Hold;
 use crate::account::readiness::{Missing, Readiness};
-use crate::attempt::work::Context;
 use crate::consume::consumer::{Consumer, LATE, TermEnd};
-use crate::consume::load::TakingUp;
+use crate::context::Context;
+use crate::event::load::TakingUp;
 
 /// A pause that takes longer is not waited out with events in hand.
 const LONG_PAUSE: Duration = Duration::from_mins(2);

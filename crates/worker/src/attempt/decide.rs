@@ -4,32 +4,62 @@ use refersion_relay_model::DeadReason;
 use refersion_relay_refersion::{Failure, Rejection};
 
 use crate::RetryPolicy;
-use crate::attempt::verdict::{Retry, Verdict};
+use crate::event::outcome::{Defect, Outcome};
 use crate::outage::breaker::{Known, Trouble};
-use crate::settings;
 
 /// The longest `Retry-After` that is obeyed.
 const MAX_PAUSE: Duration = Duration::from_hours(1);
 
 /// A failed attempt, with what is known of the ones before it.
 #[derive(Clone, Debug)]
-pub struct Failed<'a> {
+pub(crate) struct Failed<'a> {
     /// What happened.
-    pub failure: &'a Failure,
+    pub(crate) failure: &'a Failure,
     /// Charged attempts before this one.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
     /// When the first charged attempt failed, if one had.
-    pub first_failed_at: Option<SystemTime>,
+    pub(crate) first_failed_at: Option<SystemTime>,
     /// How long nothing could be called since then: Refersion was out, or the account paused.
-    pub out: Duration,
+    pub(crate) out: Duration,
     /// What is known of Refersion. Counts only for a failure that can be Refersion's; with any other it has answered.
-    pub refersion: Known,
+    pub(crate) refersion: Known,
     /// How long to wait if the event keeps its place; drawn by the caller.
-    pub wait: Duration,
+    pub(crate) wait: Duration,
     /// How much longer the event may stay unacknowledged.
-    pub may_stay: Duration,
+    pub(crate) may_stay: Duration,
     /// Whether keys that were refused were refused for what the event says: they work for others.
-    pub is_its_own: bool,
+    pub(crate) is_its_own: bool,
+}
+
+/// What follows from a failed attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// The event keeps its place and is tried again after so long. What is behind it waits too.
+    Wait(Duration),
+    /// Refersion asked to be left alone for so long: the account pauses. It costs the event nothing.
+    Pause(Duration),
+    /// Refersion asked for fewer calls, and not for how long: the account pauses, for longer each time. It costs nothing.
+    SlowDown,
+    /// The event keeps its place until Refersion is back from an outage: that is nobody's fault, and costs nothing.
+    AwaitRefersion,
+    /// The account's keys were refused: the queue gets the event back, which is as good as it was.
+    Hold,
+    /// The event leaves the hand.
+    Settle(Outcome),
+}
+
+impl Decision {
+    /// Whether the attempt counts against its event.
+    pub(crate) fn is_charged(&self) -> bool {
+        match self {
+            Self::Wait(_) | Self::Settle(Outcome::Retry(_) | Outcome::Dead(_)) => true,
+            Self::Pause(_)
+            | Self::SlowDown
+            | Self::AwaitRefersion
+            | Self::Hold
+            | Self::Settle(Outcome::Delivered(_) | Outcome::Ignored(_) | Outcome::Copy | Outcome::Aside(_)) => false,
+        }
+    }
 }
 
 /// What a failure says by itself.
@@ -79,16 +109,17 @@ pub(crate) fn trouble(failure: &Failure) -> Option<Trouble> {
 }
 
 /// Decides what becomes of an event after a failed attempt.
-#[must_use]
-pub fn decide(failed: &Failed<'_>, policy: &RetryPolicy, now: SystemTime) -> Verdict {
-    let dead =
-        |reason| Verdict::DeadLetter { reason, status: failed.failure.status(), error: failed.failure.to_string() };
+pub(crate) fn decide(failed: &Failed<'_>, policy: &RetryPolicy, now: SystemTime) -> Decision {
+    let dead = |reason| {
+        let (status, error) = (failed.failure.status(), failed.failure.to_string());
+        Decision::Settle(Outcome::Dead(Defect { reason, status, error }))
+    };
     match (blame(failed.failure, failed.is_its_own), failed.refersion) {
-        (Blame::Account, _) => Verdict::Hold,
+        (Blame::Account, _) => Decision::Hold,
         (Blame::Final(reason), _) => dead(reason),
-        (Blame::Pause(pause), _) => Verdict::Retry(Retry::Pause(pause)),
-        (Blame::Limit, _) => Verdict::Retry(Retry::Slower),
-        (Blame::Unknown(_), Known::Out) => Verdict::Retry(Retry::Outage),
+        (Blame::Pause(pause), _) => Decision::Pause(pause),
+        (Blame::Limit, _) => Decision::SlowDown,
+        (Blame::Unknown(_), Known::Out) => Decision::AwaitRefersion,
         (Blame::Unknown(_), Known::Up) | (Blame::Event, _) => {
             let age = failed.first_failed_at.and_then(|first| now.duration_since(first).ok()).unwrap_or_default();
             let age = age.saturating_sub(failed.out);
@@ -97,7 +128,7 @@ pub fn decide(failed: &Failed<'_>, policy: &RetryPolicy, now: SystemTime) -> Ver
             } else if policy.max_age <= age {
                 dead(DeadReason::Age)
             } else {
-                Verdict::Retry(wait(failed, policy, age))
+                wait(failed, policy, age)
             }
         }
     }
@@ -111,21 +142,21 @@ pub(crate) fn unfinished(
     took: Duration,
     policy: &RetryPolicy,
     now: SystemTime,
-) -> Verdict {
+) -> Outcome {
     let age = now.duration_since(first).unwrap_or_default().saturating_sub(out);
     if age < policy.max_age {
-        return Verdict::Retry(Retry::Tier(policy.tier(age)));
+        return Outcome::Retry(policy.tier(age));
     }
     let (minutes, seconds) = (took.as_secs() / 60, took.as_secs() % 60);
     let error = format!("its attempts never got done: the last one was called off after {minutes} min {seconds} s");
-    Verdict::DeadLetter { reason: DeadReason::Age, status: None, error }
+    Outcome::dead(DeadReason::Age, error)
 }
 
-fn wait(failed: &Failed<'_>, policy: &settings::RetryPolicy, age: Duration) -> Retry {
+fn wait(failed: &Failed<'_>, policy: &RetryPolicy, age: Duration) -> Decision {
     if age.saturating_add(failed.wait) <= policy.in_hand && failed.wait <= failed.may_stay {
-        Retry::InHand(failed.wait)
+        Decision::Wait(failed.wait)
     } else {
-        Retry::Tier(policy.tier(age))
+        Decision::Settle(Outcome::Retry(policy.tier(age)))
     }
 }
 
@@ -148,12 +179,12 @@ mod tests {
     }
 
     /// Decides about an event that failed for the first time `age` ago, `attempts` times before now.
-    fn decided(failure: &Failure, attempts: u32, age: Duration) -> Verdict {
+    fn decided(failure: &Failure, attempts: u32, age: Duration) -> Decision {
         decided_if(Known::Up, failure, attempts, age, Duration::ZERO)
     }
 
     /// The same, if that is known of Refersion, and it was out for some of the time.
-    fn decided_if(refersion: Known, failure: &Failure, attempts: u32, age: Duration, out: Duration) -> Verdict {
+    fn decided_if(refersion: Known, failure: &Failure, attempts: u32, age: Duration, out: Duration) -> Decision {
         let now = SystemTime::UNIX_EPOCH + 1_000_000 * SECOND;
         let first_failed_at = (attempts > 0).then(|| now - age);
         let failed = Failed {
@@ -180,8 +211,8 @@ mod tests {
     #[test]
     fn what_may_succeed_later_waits_in_hand_first() {
         for failure in transient() {
-            assert_eq!(decided(&failure, 0, Duration::ZERO), Verdict::Retry(Retry::InHand(SECOND)), "{failure}");
-            assert_eq!(decided(&failure, 6, 29 * SECOND), Verdict::Retry(Retry::InHand(SECOND)), "{failure}");
+            assert_eq!(decided(&failure, 0, Duration::ZERO), Decision::Wait(SECOND), "{failure}");
+            assert_eq!(decided(&failure, 6, 29 * SECOND), Decision::Wait(SECOND), "{failure}");
         }
     }
 
@@ -190,33 +221,32 @@ mod tests {
         let day = 24 * 60 * MINUTE;
         let out = |failure: &Failure| decided_if(Known::Out, failure, 39, day, Duration::ZERO);
         for failure in transient() {
-            assert_eq!(out(&failure), Verdict::Retry(Retry::Outage), "{failure}");
+            assert_eq!(out(&failure), Decision::AwaitRefersion, "{failure}");
         }
         // These are answers, so it cannot be out.
-        assert_eq!(out(&Failure::Limited { retry_after: None }), Verdict::Retry(Retry::Slower));
-        assert_eq!(out(&Failure::Unauthorized { status: 401 }), Verdict::Hold);
+        assert_eq!(out(&Failure::Limited { retry_after: None }), Decision::SlowDown);
+        assert_eq!(out(&Failure::Unauthorized { status: 401 }), Decision::Hold);
         let pause = Failure::Unavailable { status: 503, retry_after: Some(SECOND) };
-        assert_eq!(out(&pause), Verdict::Retry(Retry::Pause(SECOND)));
+        assert_eq!(out(&pause), Decision::Pause(SECOND));
     }
 
     #[test]
     fn an_outage_makes_no_event_older() {
         let day = 24 * 60 * MINUTE;
         let later = |out| decided_if(Known::Up, &transient()[0], 3, 2 * day, out);
-        assert!(matches!(later(Duration::ZERO), Verdict::DeadLetter { reason: DeadReason::Age, .. }));
-        assert_eq!(later((2 * 24 * 60 - 1) * MINUTE), Verdict::Retry(Retry::Tier(MINUTE)));
-        assert_eq!(
-            later((2 * 24 * 60 * 60 - 1) * SECOND),
-            Verdict::Retry(Retry::InHand(SECOND)),
-            "it keeps its place as before"
-        );
-        assert_eq!(later(3 * day), Verdict::Retry(Retry::InHand(SECOND)));
+        assert!(matches!(
+            later(Duration::ZERO),
+            Decision::Settle(Outcome::Dead(Defect { reason: DeadReason::Age, .. }))
+        ));
+        assert_eq!(later((2 * 24 * 60 - 1) * MINUTE), Decision::Settle(Outcome::Retry(MINUTE)));
+        assert_eq!(later((2 * 24 * 60 * 60 - 1) * SECOND), Decision::Wait(SECOND), "it keeps its place as before");
+        assert_eq!(later(3 * day), Decision::Wait(SECOND));
     }
 
     #[test]
     fn then_it_climbs_the_tiers_and_repeats_the_last_one() {
         let tier = |age| match decided(&transient()[0], 7, age) {
-            Verdict::Retry(Retry::Tier(delay)) => delay,
+            Decision::Settle(Outcome::Retry(delay)) => delay,
             other => panic!("{other:?}"),
         };
         assert_eq!(tier(30 * SECOND), MINUTE);
@@ -228,7 +258,7 @@ mod tests {
     #[test]
     fn it_ends_with_its_attempts_or_its_age() {
         let reason = |attempts, age| match decided(&transient()[1], attempts, age) {
-            Verdict::DeadLetter { reason, status, .. } => Some((reason, status)),
+            Decision::Settle(Outcome::Dead(Defect { reason, status, .. })) => Some((reason, status)),
             _ => None,
         };
         assert_eq!(reason(38, MINUTE), None);
@@ -239,22 +269,22 @@ mod tests {
     #[test]
     fn retry_after_pauses_the_account_and_charges_nobody() {
         let limited = |after| Failure::Limited { retry_after: Some(after) };
-        assert_eq!(decided(&limited(90 * SECOND), 39, MINUTE), Verdict::Retry(Retry::Pause(90 * SECOND)));
-        assert_eq!(decided(&limited(7 * 60 * MINUTE), 0, MINUTE), Verdict::Retry(Retry::Pause(60 * MINUTE)));
+        assert_eq!(decided(&limited(90 * SECOND), 39, MINUTE), Decision::Pause(90 * SECOND));
+        assert_eq!(decided(&limited(7 * 60 * MINUTE), 0, MINUTE), Decision::Pause(60 * MINUTE));
         let unavailable = Failure::Unavailable { status: 503, retry_after: Some(SECOND) };
-        assert_eq!(decided(&unavailable, 0, MINUTE), Verdict::Retry(Retry::Pause(SECOND)));
+        assert_eq!(decided(&unavailable, 0, MINUTE), Decision::Pause(SECOND));
         // "Now" is no wait, and a server that always says so must not make a loop.
-        assert_eq!(decided(&limited(Duration::ZERO), 0, MINUTE), Verdict::Retry(Retry::Slower));
+        assert_eq!(decided(&limited(Duration::ZERO), 0, MINUTE), Decision::SlowDown);
         let unavailable = Failure::Unavailable { status: 503, retry_after: Some(Duration::ZERO) };
-        assert_eq!(decided(&unavailable, 0, MINUTE), Verdict::Retry(Retry::InHand(SECOND)));
+        assert_eq!(decided(&unavailable, 0, MINUTE), Decision::Wait(SECOND));
     }
 
     #[test]
     fn a_rate_limit_makes_no_dead_letter_however_long_it_lasts() {
         let week = 7 * 24 * 60 * MINUTE;
         for attempts in [0, 39, 1_000] {
-            let verdict = decided(&Failure::Limited { retry_after: None }, attempts, week);
-            assert_eq!(verdict, Verdict::Retry(Retry::Slower), "after {attempts} attempts");
+            let decision = decided(&Failure::Limited { retry_after: None }, attempts, week);
+            assert_eq!(decision, Decision::SlowDown, "after {attempts} attempts");
         }
     }
 
@@ -262,19 +292,21 @@ mod tests {
     fn an_event_that_never_gets_done_climbs_the_tiers_and_ends_with_its_age() {
         let now = SystemTime::UNIX_EPOCH + 10_000_000 * SECOND;
         let decided = |age, out| unfinished(now - age, out, 20 * MINUTE, &policy(), now);
-        assert_eq!(decided(Duration::ZERO, Duration::ZERO), Verdict::Retry(Retry::Tier(MINUTE)));
-        assert_eq!(decided(5 * MINUTE, Duration::ZERO), Verdict::Retry(Retry::Tier(10 * MINUTE)));
-        assert_eq!(decided(23 * 60 * MINUTE, Duration::ZERO), Verdict::Retry(Retry::Tier(60 * MINUTE)));
+        assert_eq!(decided(Duration::ZERO, Duration::ZERO), Outcome::Retry(MINUTE));
+        assert_eq!(decided(5 * MINUTE, Duration::ZERO), Outcome::Retry(10 * MINUTE));
+        assert_eq!(decided(23 * 60 * MINUTE, Duration::ZERO), Outcome::Retry(60 * MINUTE));
         let day = 24 * 60 * MINUTE;
-        assert!(matches!(decided(day, Duration::ZERO), Verdict::DeadLetter { reason: DeadReason::Age, .. }));
-        assert_eq!(decided(day, 2 * MINUTE), Verdict::Retry(Retry::Tier(60 * MINUTE)), "an outage makes nobody older");
+        assert!(matches!(decided(day, Duration::ZERO), Outcome::Dead(Defect { reason: DeadReason::Age, .. })));
+        assert_eq!(decided(day, 2 * MINUTE), Outcome::Retry(60 * MINUTE), "an outage makes nobody older");
     }
 
     #[test]
     fn refused_keys_hold_and_a_proper_no_is_final() {
-        assert_eq!(decided(&Failure::Unauthorized { status: 401 }, 39, MINUTE), Verdict::Hold);
+        assert_eq!(decided(&Failure::Unauthorized { status: 401 }, 39, MINUTE), Decision::Hold);
         let refused = Failure::Rejected(Rejection::Refused { status: 204, known: Vec::new(), bytes: 0 });
-        let Verdict::DeadLetter { reason, status, error } = decided(&refused, 0, MINUTE) else { panic!("final") };
+        let Decision::Settle(Outcome::Dead(Defect { reason, status, error })) = decided(&refused, 0, MINUTE) else {
+            panic!("final")
+        };
         assert_eq!((reason, status), (DeadReason::Refused, Some(204)));
         assert!(error.contains("204"), "{error}");
     }

@@ -2,6 +2,4 @@ pub(crate) mod work;
 pub(crate) mod attempt;
 pub(crate) mod isolated;
 pub(crate) mod decide;
-pub(crate) mod verdict;
-pub(crate) mod settlement;
 pub(crate) mod past_time;

@@ -1,33 +1,27 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use refersion_relay_model::{Command, DeadReason, EventType, Judgement, Missing};
-use refersion_relay_queue::{Backoff, BrokerState, Headers, Queue};
+use refersion_relay_model::{Command, DeadReason, Judgement};
+use refersion_relay_queue::{Backoff, BrokerState, Headers};
 use refersion_relay_refersion::{Applied, Failure};
-use refersion_relay_telemetry::{Metrics, Wait};
-use tokio::sync::RwLock;
+use refersion_relay_telemetry::Wait;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::RetryPolicy;
-use crate::account::accounts::{AccountState, Accounts};
+use crate::account::accounts::AccountState;
 use crate::account::gate::GateState;
 use crate::account::refusals::Refused;
 use crate::attempt::attempt::{Attempt, CalledOff};
-use crate::attempt::decide::{Failed, decide, trouble, unfinished};
-use crate::attempt::isolated::{Alone, alone};
+use crate::attempt::decide::{Decision, Failed, decide, trouble, unfinished};
+use crate::attempt::isolated::Alone;
 use crate::attempt::past_time::past;
-use crate::attempt::verdict::{Aside, Retry, Verdict};
-use crate::consume::item::{InHand, given_up};
-use crate::consume::load::Load;
-use crate::consume::reading::Job;
-use crate::order::event_key::KeyHasher;
-use crate::order::order::{Order, Standing};
-use crate::order::recently_done::RecentlyDone;
+use crate::context::Context;
+use crate::event::in_hand::InHand;
+use crate::event::outcome::{Aside, Outcome};
+use crate::event::reading::Job;
+use crate::order::order::Standing;
 use crate::outage::breaker::Known;
-use crate::outage::monitor::OutageMonitor;
 use crate::pacing::call_limiter::Permit;
-use crate::refersion_api::RefersionApi;
 
 /// The first wait of an event that keeps its place, and the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -38,23 +32,6 @@ const MAX_STAY: Duration = Duration::from_mins(9);
 const LIMITS_IN_HAND: u32 = 3;
 /// The least time for what others find out: enough for a probe, and far from what a broker lets be unacknowledged.
 const LEAST_STAY: Duration = Duration::from_secs(30);
-/// Everything working an event needs.
-pub(crate) struct Context {
-    pub(crate) queue: Arc<dyn Queue>,
-    pub(crate) destination: Arc<dyn RefersionApi>,
-    pub(crate) monitor: Arc<OutageMonitor>,
-    pub(crate) accounts: Arc<Accounts>,
-    pub(crate) retry: RetryPolicy,
-    /// How long after it was taken in hand an attempt at an event may still begin a call.
-    pub(crate) longest_stay: Duration,
-    pub(crate) hasher: KeyHasher,
-    pub(crate) recently_done: RecentlyDone,
-    pub(crate) order: Arc<Order>,
-    pub(crate) load: Arc<Load>,
-    /// Read by whoever makes an attempt, written by who has to be the only one.
-    pub(crate) beside: RwLock<()>,
-    pub(crate) metrics: Metrics,
-}
 
 /// Whether an event may call.
 enum Admitted<'a> {
@@ -78,7 +55,7 @@ struct Knowledge {
 /// How working an event ended.
 pub(crate) enum Conclusion {
     /// Settle it like this.
-    Settle { verdict: Verdict, headers: Box<Headers> },
+    Settle { outcome: Outcome, headers: Box<Headers> },
     /// Leave it unsettled; it comes again.
     Leave,
 }
@@ -93,7 +70,7 @@ enum Attempted {
 }
 
 impl Context {
-    /// Works one event until a verdict stands that can be settled, keeping its place for as long as it may.
+    /// Works one event until it has an outcome, keeping its place for as long as it may.
     /// Begins nothing more when `leave` is cancelled.
     pub(crate) async fn work(
         &self,
@@ -103,10 +80,10 @@ impl Context {
         leave: &CancellationToken,
     ) -> Conclusion {
         let mut headers = Box::new(arrived(&in_hand.delivery.message.headers, SystemTime::now()));
-        let settle = |verdict, headers| Conclusion::Settle { verdict, headers };
+        let settle = |outcome, headers| Conclusion::Settle { outcome, headers };
         let command = match self.to_be_done(job) {
             Ok(command) => command,
-            Err(verdict) => return settle(verdict, headers),
+            Err(outcome) => return settle(outcome, headers),
         };
         self.count_omitted(command);
         let taken_at = in_hand.taken_at;
@@ -117,8 +94,8 @@ impl Context {
             let admitted = self.in_time(self.admit(job, standing), stay(), leave).await;
             let permit = match admitted.unwrap_or(Admitted::Leave) {
                 Admitted::Call(permit) => permit,
-                Admitted::Aside(aside) => return settle(Verdict::Parked(aside), headers),
-                Admitted::Copy => return settle(Verdict::Copy, headers),
+                Admitted::Aside(aside) => return settle(Outcome::Aside(aside), headers),
+                Admitted::Copy => return settle(Outcome::Copy, headers),
                 Admitted::Leave => return Conclusion::Leave,
             };
             let (began, attempted) = self.attempt(job, command, in_hand, leave).await;
@@ -127,47 +104,46 @@ impl Context {
                 Attempted::Applied(applied) => {
                     job.account_state.delivered(began);
                     self.count_omitted_by_update(command, applied);
-                    return settle(Verdict::Delivered(applied), headers);
+                    return settle(Outcome::Delivered(applied), headers);
                 }
                 Attempted::Failed(failure) => failure,
                 Attempted::CalledOff(CalledOff::Elsewhere) => continue,
                 Attempted::CalledOff(CalledOff::Late) => {
                     return settle(self.unfinished(job, taken_at, began, &mut headers), headers);
                 }
-                Attempted::Died(times) => return settle(given_up(times), headers),
+                Attempted::Died(times) => return settle(Outcome::deadly(times), headers),
             };
             // Unknown, it is not charged either.
             let known = self.in_time(self.learn(job, began, &failure), stay().max(LEAST_STAY), leave).await;
             let Some(knowledge) = known else { return Conclusion::Leave };
-            let verdict = self.charge(job, &failure, knowledge, backoff.next_wait(), stay(), &mut headers);
-            match verdict {
-                Verdict::Retry(Retry::InHand(wait)) => {
+            match self.charge(job, &failure, knowledge, backoff.next_wait(), stay(), &mut headers) {
+                Decision::Wait(wait) => {
                     self.metrics.retried(Wait::InHand);
                     if !sleep(wait, leave).await {
                         return Conclusion::Leave;
                     }
                 }
-                Verdict::Retry(Retry::Pause(pause)) => self.pause(job, pause),
-                Verdict::Retry(Retry::Slower) => {
+                Decision::Pause(pause) => self.pause(job, pause),
+                Decision::SlowDown => {
                     if let Some(aside) = self.slow_down(job, began, &mut limits) {
-                        return settle(Verdict::Parked(aside), headers);
+                        return settle(Outcome::Aside(aside), headers);
                     }
                 }
-                Verdict::Retry(Retry::Outage) => {
+                Decision::AwaitRefersion => {
                     self.metrics.attempt_spared();
                     backoff.reset();
                 }
                 // The queue gets it back, with everything else in hand.
-                Verdict::Hold => {
+                Decision::Hold => {
                     self.hold(&job.account_state, failure.status());
                     return Conclusion::Leave;
                 }
-                settled => return settle(settled, headers),
+                Decision::Settle(outcome) => return settle(outcome, headers),
             }
         }
     }
 
-    /// Waits until the event may call: the queue can take what its verdict may need, nothing keeps its account from calling, and
+    /// Waits until the event may call: the queue can take what its outcome may need, nothing keeps its account from calling, and
     /// there is a permit. Whether it is its turn is asked once, with the permit in hand.
     async fn admit<'a>(&self, job: &'a Job, standing: Option<&Standing>) -> Admitted<'a> {
         let gate = &job.account_state.gate;
@@ -189,27 +165,26 @@ impl Context {
                 return Admitted::Aside(self.retry.aside(behind));
             }
             // Not before: another event of the subject, which has to come first, may stand between the two.
-            if job.event_key.is_minted && self.recently_done.contains(&job.event_key) {
+            if self.recently_done.is_copy_in_its_turn(&job.event_key) {
                 return Admitted::Copy;
             }
             return Admitted::Call(permit);
         }
     }
 
-    /// What an event asks for, or its verdict where that needs no call.
-    fn to_be_done<'a>(&self, job: &'a Job) -> Result<&'a Command, Verdict> {
-        if !job.event_key.is_minted && self.recently_done.contains(&job.event_key) {
-            return Err(Verdict::Copy);
+    /// What an event asks for, or its outcome where that needs no call.
+    fn to_be_done<'a>(&self, job: &'a Job) -> Result<&'a Command, Outcome> {
+        if self.recently_done.is_copy(&job.event_key) {
+            return Err(Outcome::Copy);
         }
         let command = match &job.judgement {
             Judgement::Work(command) => command,
-            Judgement::Ignore(why) => return Err(Verdict::Ignored(*why)),
-            Judgement::Refuse(missing) => return Err(incomplete(job.kind, missing)),
+            Judgement::Ignore(why) => return Err(Outcome::Ignored(*why)),
+            Judgement::Refuse(missing) => return Err(Outcome::incomplete(job.kind, missing)),
         };
         if let (Command::Deactivate(_), true) = (command, job.create_only) {
             // Its sender was judged by something else: a dead letter of those that nobody could read, say.
-            let error = "its sender may only create, and this is a delete".to_owned();
-            return Err(Verdict::DeadLetter { reason: DeadReason::Unsigned, status: None, error });
+            return Err(Outcome::dead(DeadReason::Unsigned, "its sender may only create, and this is a delete"));
         }
         Ok(command)
     }
@@ -238,13 +213,15 @@ impl Context {
             }
         };
         if !in_hand.is_suspect {
-            let _beside = self.beside.read().await;
+            let _beside = self.isolation.beside_others().await;
             return (attempt.began(), applying.await);
         }
-        let attempted = match alone(self, &in_hand.delivery, applying).await {
+        let attempted = match self.isolation.alone(&in_hand.delivery, applying).await {
             Alone::Survived(attempted, note) => {
                 job.account_state.outlive();
-                in_hand.delivery.erase(0..note + 1).await;
+                if let Some(note) = note {
+                    note.erase_with_earlier().await;
+                }
                 attempted
             }
             Alone::Died(times) => Attempted::Died(times),
@@ -255,7 +232,7 @@ impl Context {
 
     /// Decides about an event whose attempt took too long. It is older from then on if it had most of its time for itself, and
     /// did not wait in hand behind others.
-    fn unfinished(&self, job: &Job, taken_at: Instant, began: Instant, headers: &mut Headers) -> Verdict {
+    fn unfinished(&self, job: &Job, taken_at: Instant, began: Instant, headers: &mut Headers) -> Outcome {
         self.metrics.attempt_failed("unfinished");
         tracing::warn!(
             account = %job.account_state.name,
@@ -265,7 +242,7 @@ impl Context {
         );
         let now = SystemTime::now();
         if self.longest_stay / 2 < began - taken_at {
-            return Verdict::Parked(self.retry.out_of_the_way());
+            return Outcome::Aside(self.retry.out_of_the_way());
         }
         let first = past(headers.first_failed_at, now).unwrap_or(now);
         headers.first_failed_at = Some(first);
@@ -286,21 +263,21 @@ impl Context {
         wait: Duration,
         may_stay: Duration,
         headers: &mut Headers,
-    ) -> Verdict {
+    ) -> Decision {
         if refused == Some(Refused::InTheWay) {
-            return Verdict::Parked(self.retry.out_of_the_way());
+            return Decision::Settle(Outcome::Aside(self.retry.out_of_the_way()));
         }
         let is_its_own = refused == Some(Refused::ForItself);
         let (attempts, first_failed_at, now) = (headers.attempts, headers.first_failed_at, SystemTime::now());
         let out = first_failed_at.map(|first| self.idle_between(job, first, now)).unwrap_or_default();
         let failed = Failed { failure, attempts, first_failed_at, out, refersion, wait, may_stay, is_its_own };
-        let verdict = decide(&failed, &self.retry, now);
-        if charged(&verdict) {
+        let decision = decide(&failed, &self.retry, now);
+        if decision.is_charged() {
             self.metrics.attempt_charged();
             headers.attempts = attempts.saturating_add(1);
             headers.first_failed_at = past(first_failed_at, now).or(Some(now));
         }
-        verdict
+        decision
     }
 
     /// Waits for something without which the event cannot go on. `None` when it has to be left where it is: unlike a wait
@@ -381,24 +358,6 @@ fn arrived(headers: &Headers, now: SystemTime) -> Headers {
         headers.first_failed_at = Some(first.checked_add(waited).map_or(now, |shifted| shifted.min(now)));
     }
     headers
-}
-
-/// Whether an attempt counts against its event.
-fn charged(verdict: &Verdict) -> bool {
-    match verdict {
-        Verdict::Retry(Retry::InHand(_) | Retry::Tier(_)) | Verdict::DeadLetter { .. } => true,
-        Verdict::Retry(Retry::Pause(_) | Retry::Slower | Retry::Outage)
-        | Verdict::Parked(_)
-        | Verdict::Hold
-        | Verdict::Delivered(_)
-        | Verdict::Ignored(_)
-        | Verdict::Copy => false,
-    }
-}
-
-fn incomplete(kind: EventType, missing: &[Missing]) -> Verdict {
-    let error = Missing::sentence(kind, missing);
-    Verdict::DeadLetter { reason: DeadReason::Incomplete, status: None, error }
 }
 
 /// Waits; `false` when `leave` came first.

@@ -13,12 +13,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::account::accounts::AccountState;
-use crate::attempt::verdict::Aside;
-use crate::attempt::work::Context;
 use crate::consume::fair_share::{FairShare, WhenFull};
-use crate::consume::item::{InHand, Item};
-use crate::consume::load::TakingUp;
-use crate::consume::reading::Reading;
+use crate::consume::item::Item;
+use crate::context::Context;
+use crate::event::in_hand::InHand;
+use crate::event::load::TakingUp;
+use crate::event::outcome::Aside;
+use crate::event::reading::Reading;
+use crate::event::settle::Worked;
 use crate::order::subject_queue::{Behind, Reach};
 
 /// How often an event came back unsettled before it is suspected: two crashes or lost connections can meet anything.
@@ -40,13 +42,13 @@ pub(crate) struct Consumer {
     late: Instant,
     fair_share: FairShare,
     /// Delivered, and not read yet: only behind events that are suspected.
-    line: VecDeque<InHand>,
+    unread: VecDeque<InHand>,
     lanes: HashMap<Lane, VecDeque<Item>>,
     tasks: JoinSet<LaneEnd>,
     /// The next event of a lane that is full. Nothing more is taken while there is one.
     held_back: Option<(Lane, Item)>,
     /// What is being settled without being worked, begun in its order.
-    asides: FuturesUnordered<BoxFuture<'static, bool>>,
+    asides: FuturesUnordered<BoxFuture<'static, Worked>>,
     singles: u64,
     /// Whether what is in flight is to be the only one.
     is_alone: bool,
@@ -75,9 +77,10 @@ enum Lane {
     Single(u64),
 }
 
+/// An event of a lane is not worked any more.
 struct LaneEnd {
     lane: Lane,
-    left: bool,
+    worked: Worked,
     /// Whether it was worked alone. Then it says itself whether it was outlived.
     alone: bool,
 }
@@ -97,7 +100,7 @@ impl Consumer {
             leave: owned.ended().child_token(),
             late: Instant::now() + LATE,
             fair_share: FairShare::new(),
-            line: VecDeque::new(),
+            unread: VecDeque::new(),
             lanes: HashMap::new(),
             tasks: JoinSet::new(),
             held_back: None,
@@ -135,22 +138,22 @@ impl Consumer {
                 }
                 () = stop.cancelled(), if end.is_none() => end = Some(self.wind_up(TermEnd::Stopped)),
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
-                    let Ok(LaneEnd { lane, left, alone }) = ended else {
+                    let Ok(LaneEnd { lane, worked, alone }) = ended else {
                         // A task catches the panics of working its event; this one panicked settling it, and its lane
                         // is lost with it. Everything unsettled comes again, to a new term.
                         end = end.or_else(|| Some(self.wind_up(TermEnd::Stopped)));
                         continue;
                     };
-                    self.has_ended(left, &mut end);
-                    if !left && !alone {
+                    self.has_ended(worked, &mut end);
+                    if worked == Worked::Settled && !alone {
                         self.account_state.outlive();
                     }
                     self.next_of(lane);
                     self.let_in();
                     self.advance();
                 }
-                Some(left) = self.asides.next(), if !self.asides.is_empty() => {
-                    self.has_ended(left, &mut end);
+                Some(worked) = self.asides.next(), if !self.asides.is_empty() => {
+                    self.has_ended(worked, &mut end);
                     self.advance();
                 }
                 () = tokio::time::sleep_until(deadline), if is_held_back => if self.context.monitor.is_out() {
@@ -174,7 +177,7 @@ impl Consumer {
     /// Begins nothing more: what waits in lanes goes back unsettled, what is in flight ends.
     fn wind_up(&mut self, end: TermEnd) -> TermEnd {
         self.leave.cancel();
-        self.line.clear();
+        self.unread.clear();
         self.lanes.values_mut().for_each(VecDeque::clear);
         self.held_back = None;
         end
@@ -183,7 +186,7 @@ impl Consumer {
     /// Takes a delivery in hand. Says whether that was one too many.
     fn receive(&mut self, delivery: Delivery) -> Option<TermEnd> {
         let weight = self.context.load.weigh(delivery.message.body.len(), &self.bytes);
-        self.line.push_back(InHand::new(&self.context, &self.account_state, delivery, weight));
+        self.unread.push_back(InHand::new(&self.context.metrics, &self.account_state, delivery, weight));
         self.in_hand += 1;
         if self.taking_up.as_ref().is_some_and(|taking_up| taking_up.events <= self.in_hand) {
             self.taking_up = None;
@@ -197,15 +200,15 @@ impl Consumer {
     /// Whether there is too much in hand, and it is this account that has to give up what it has. Not behind what is suspected:
     /// that would be given back before it was outlived.
     fn has_too_much(&self) -> bool {
-        let (load, may_go) = (&self.context.load, self.line.is_empty() && !self.is_alone);
+        let (load, may_go) = (&self.context.load, self.unread.is_empty() && !self.is_alone);
         may_go && load.is_over() && load.share(self.context.accounts.configured()) <= self.bytes.load(Ordering::Relaxed)
     }
 
     /// An event is not in hand any more.
-    fn has_ended(&mut self, left: bool, end: &mut Option<TermEnd>) {
+    fn has_ended(&mut self, worked: Worked, end: &mut Option<TermEnd>) {
         self.in_hand = self.in_hand.saturating_sub(1);
         self.is_alone = false;
-        if left {
+        if worked == Worked::Left {
             *end = end.or_else(|| Some(self.wind_up(TermEnd::Stopped)));
         }
     }
@@ -219,14 +222,14 @@ impl Consumer {
     fn advance(&mut self) {
         while self.held_back.is_none()
             && !self.is_alone
-            && let Some(next) = self.line.front()
+            && let Some(next) = self.unread.front()
         {
-            let (outlived, in_flight) = (self.account_state.outlived(), self.in_hand - self.line.len());
+            let (outlived, in_flight) = (self.account_state.outlived(), self.in_hand - self.unread.len());
             let is_suspect = SUSPECT_FROM <= next.delivery.delivery_count && outlived < TRUSTED;
             if is_suspect && outlived.max(1) <= in_flight {
                 return;
             }
-            let Some(next) = self.line.pop_front() else { return };
+            let Some(next) = self.unread.pop_front() else { return };
             if is_suspect && outlived == 0 {
                 self.is_alone = true;
                 self.work_alone(next);
@@ -275,7 +278,7 @@ impl Consumer {
     /// Whether it has ended before, under the id that its sender gave it. Nobody has to wait for it, and it for nobody: sent round,
     /// it would come to a worker one day that does not know it any more, and overtake what came after it.
     fn is_copy(&self, reading: &Reading) -> bool {
-        matches!(reading, Reading::Job(job) if !job.event_key.is_minted && self.context.recently_done.contains(&job.event_key))
+        matches!(reading, Reading::Job(job) if self.context.recently_done.is_copy(&job.event_key))
     }
 
     /// One subject gets a quarter of the room.
@@ -332,9 +335,9 @@ impl Consumer {
         let (context, leave) = (self.context.clone(), self.leave.clone());
         let counted = context.metrics.lane();
         self.tasks.spawn(async move {
-            let left = item.work(&context, &leave).await;
+            let worked = item.work(&context, &leave).await;
             drop(counted);
-            LaneEnd { lane, left, alone: false }
+            LaneEnd { lane, worked, alone: false }
         });
     }
 
@@ -342,9 +345,9 @@ impl Consumer {
         let (context, leave, lane) = (self.context.clone(), self.leave.clone(), self.single());
         let counted = context.metrics.lane();
         self.tasks.spawn(async move {
-            let left = Item::suspect(&context, in_hand, &leave).await;
+            let worked = Item::suspect(&context, in_hand, &leave).await;
             drop(counted);
-            LaneEnd { lane, left, alone: true }
+            LaneEnd { lane, worked, alone: true }
         });
     }
 }

@@ -1,11 +1,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use refersion_relay_queue::{Place, Settle};
 use refersion_relay_telemetry::{Metrics, OrderGivenUp};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::event::outcome::{Aside, Outcome};
 use crate::order::event_key::{Digest, EventKey};
 use crate::order::sequencer::{Arrival, GivenUp, Sequencer};
 use crate::order::subject_queue::{Behind, Reach, Stay};
@@ -30,9 +30,15 @@ pub(crate) struct Standing {
     is_settled: bool,
 }
 
+/// The place of an event that is being settled. Dropped, it says that it was not.
+pub(crate) struct Leaving {
+    standing: Standing,
+    exit: Exit,
+}
+
 /// How an event leaves the hand, for its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Exit {
+enum Exit {
     /// It has ended.
     End,
     /// It comes again to its queue, not before the delay has passed.
@@ -40,11 +46,11 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    pub(crate) fn of(settle: &Settle) -> Self {
-        match settle {
-            Settle::Done(_) | Settle::Move(Place::Dead(_) | Place::Intake, _) => Self::End,
-            Settle::Move(Place::Later(_, delay), _) => Self::Away(*delay),
-            Settle::Move(Place::Work(_), _) => Self::Away(Duration::ZERO),
+    fn of(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Delivered(_) | Outcome::Ignored(_) | Outcome::Copy | Outcome::Dead(_) => Self::End,
+            Outcome::Retry(delay) | Outcome::Aside(Aside::Tier(delay)) => Self::Away(*delay),
+            Outcome::Aside(Aside::Round) => Self::Away(Duration::ZERO),
         }
     }
 }
@@ -97,25 +103,31 @@ impl Standing {
         self.order.with(|sequencer, now| sequencer.turn(self.subject, self.stay, now))
     }
 
-    /// The event is about to be settled like this. Said before, since its copy can come before that is done.
-    pub(crate) fn exit(&self, exit: Exit) {
+    /// The event is about to be settled by this outcome. Said before, since the copy of one that goes away can come back before
+    /// its original is acknowledged.
+    pub(crate) fn leave(self, outcome: &Outcome) -> Leaving {
+        let exit = Exit::of(outcome);
         self.order.with(|sequencer, now| match exit {
             Exit::End => {}
             Exit::Away(delay) => sequencer.leave(self.subject, self.stay, now + delay),
         });
-    }
-
-    /// It was settled like this.
-    pub(crate) fn settled(mut self, exit: Exit) {
-        self.is_settled = true;
-        self.order.with(|sequencer, now| match exit {
-            Exit::End => sequencer.end(self.subject, self.stay, now),
-            Exit::Away(_) => {}
-        });
+        Leaving { standing: self, exit }
     }
 
     pub(crate) fn stay(&self) -> Stay {
         self.stay
+    }
+}
+
+impl Leaving {
+    /// The event was settled.
+    pub(crate) fn settled(self) {
+        let Self { mut standing, exit } = self;
+        standing.is_settled = true;
+        standing.order.with(|sequencer, now| match exit {
+            Exit::End => sequencer.end(standing.subject, standing.stay, now),
+            Exit::Away(_) => {}
+        });
     }
 }
 

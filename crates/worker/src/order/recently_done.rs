@@ -56,6 +56,17 @@ impl RecentlyDone {
         if accepted_at.is_some() && accepted_at < before { Sequence::Broken } else { Sequence::Kept }
     }
 
+    /// Whether this is a copy, whatever else its subject has to wait for: it has ended under the id that its sender gave it.
+    pub(crate) fn is_copy(&self, event: &EventKey) -> bool {
+        !event.is_minted && self.contains(event)
+    }
+
+    /// Whether this is a copy, now that it is its turn: the same bytes, without an id from a sender, were the last event of their
+    /// subject. Asked earlier the answer may change, since another event of the subject can come between the two.
+    pub(crate) fn is_copy_in_its_turn(&self, event: &EventKey) -> bool {
+        event.is_minted && self.contains(event)
+    }
+
     /// Whether this event has ended before. One without an id from its sender is the same only as the last one of its
     /// subject: the same bytes again, after something else happened, are meant again.
     pub(crate) fn contains(&self, event: &EventKey) -> bool {

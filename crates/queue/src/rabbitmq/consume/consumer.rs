@@ -11,6 +11,7 @@ use super::term::Term;
 use crate::port::delivery::{Ownership, Settler};
 use crate::rabbitmq::consume::ack_writer::{Acknowledger, Fate, acknowledger};
 use crate::rabbitmq::consume::isolation_notes;
+use crate::rabbitmq::consume::moves::Moves;
 use crate::rabbitmq::consume::shared_connection::SharedConnection;
 use crate::rabbitmq::publish::publisher::Publisher;
 use crate::rabbitmq::tally::InHand;
@@ -27,6 +28,7 @@ const STUCK_AFTER: u32 = 2;
 pub(crate) async fn own(
     consuming: &Arc<SharedConnection>,
     publisher: Arc<Publisher>,
+    moves: Arc<Moves>,
     place: &Place,
     room: Room,
 ) -> Result<Owned, lapin::Error> {
@@ -63,6 +65,7 @@ pub(crate) async fn own(
     let owned = RabbitOwned {
         deliveries,
         publisher,
+        moves,
         ended: if_dropped.disarm(),
         term,
         origin: arrival::Origin::place(place),
@@ -82,6 +85,7 @@ impl From<lapin::Error> for QueueError {
 struct RabbitOwned {
     deliveries: mpsc::UnboundedReceiver<lapin::message::Delivery>,
     publisher: Arc<Publisher>,
+    moves: Arc<Moves>,
     ended: CancellationToken,
     /// Gives back what is in hand when it has ended.
     term: JoinHandle<()>,
@@ -105,10 +109,10 @@ impl Ownership for RabbitOwned {
         // A publisher can have written a count too; from the second delivery on it is the broker's own.
         let count = if delivery.redelivered { properties::delivery_count(&delivery.properties) } else { 0 };
         let message = arrival::message(&self.publisher.topology.names, &self.origin, &mut delivery);
-        let (publisher, ended) = (self.publisher.clone(), self.ended.clone());
+        let (publisher, moves, ended) = (self.publisher.clone(), self.moves.clone(), self.ended.clone());
         let (tag, group, acknowledger) = (delivery.delivery_tag, self.group, self.acknowledger.clone());
         let in_hand = publisher.tally.in_hand(group);
-        let settler = RabbitSettler { tag, publisher, ended, group, acknowledger, _in_hand: in_hand };
+        let settler = RabbitSettler { tag, publisher, moves, ended, group, acknowledger, _in_hand: in_hand };
         Some(Delivery::new(message, count, delivery.redelivered, Box::new(settler)))
     }
 
@@ -129,6 +133,7 @@ struct RabbitSettler {
     /// Its number on the channel of the term.
     tag: u64,
     publisher: Arc<Publisher>,
+    moves: Arc<Moves>,
     ended: CancellationToken,
     /// Where the original is.
     group: Option<Group>,
@@ -218,7 +223,7 @@ impl RabbitSettler {
                 refusals += 1;
                 if stuck.is_none() && STUCK_AFTER <= refusals {
                     let to = self.publisher.topology.names.queue(place);
-                    stuck = Some(self.publisher.moves.is_stuck(place, to, &error.to_string()));
+                    stuck = Some(self.moves.is_stuck(place, to, &error.to_string()));
                 }
             } else {
                 (refusals, stuck) = (0, None);

@@ -10,13 +10,11 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ExchangeKind};
 use sha2::{Digest, Sha256};
 
+use crate::port::delivery::MOST_NOTES;
 use crate::rabbitmq::topology::marks::{Marks, drain};
 use crate::rabbitmq::topology::names::Names;
 use crate::rabbitmq::wire::requests::answer;
 use crate::{Message, rfc3339_millis};
-
-/// The notes of one event. There are never more than this: whoever finds so many gives the event up.
-const MOST: u32 = 8;
 
 /// Makes the first note that is not there yet, and returns its number.
 pub(crate) async fn note(connection: &Connection, names: &Names, message: &Message) -> Result<u32, lapin::Error> {
@@ -28,7 +26,7 @@ pub(crate) async fn note(connection: &Connection, names: &Names, message: &Messa
     drain(&channel, &asking, &names.alone(), "").await?;
     let marks = Marks::ask(connection, names).await?;
     let mut number = 0;
-    while number < MOST && marks.has_key(&names.alone_note(&event, number)).await? {
+    while number < MOST_NOTES - 1 && marks.has_key(&names.alone_note(&event, number)).await? {
         number += 1;
     }
     marks.end().await?;

@@ -3,6 +3,7 @@ pub(crate) mod consumer;
 pub(crate) mod term;
 pub(crate) mod priority;
 pub(crate) mod untaken;
+pub(crate) mod moves;
 pub(crate) mod ack_writer;
 pub(crate) mod ack_batch;
 pub(crate) mod ack_backlog;

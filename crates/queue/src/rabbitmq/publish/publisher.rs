@@ -12,9 +12,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::link::{Confirming, Link};
-use super::moves::Moves;
 use super::supervisor::Supervisor;
-use crate::rabbitmq::consume::untaken::Untaken;
 use crate::rabbitmq::tally::{Appender, Tally};
 use crate::rabbitmq::topology::names::Address;
 use crate::rabbitmq::topology::topology::Topology;
@@ -32,8 +30,6 @@ pub(crate) struct Publisher {
     pub(crate) metrics: Metrics,
     pub(crate) tally: Arc<Tally>,
     pub(crate) appender: Arc<Appender>,
-    pub(crate) moves: Arc<Moves>,
-    pub(crate) untaken: Untaken,
     /// What goes on by itself as long as the queue does.
     pub(crate) parts: Parts,
     upkeep: Arc<Upkeep>,
@@ -57,8 +53,7 @@ impl Publisher {
     pub(crate) fn start(settings: PublisherSettings, topology: Topology, metrics: Metrics) -> Self {
         let PublisherSettings { url, confirm_timeout, look_every } = settings;
         let (link_sender, link) = watch::channel(None);
-        let away = BrokerState::Away { why: "not reached yet".to_owned() };
-        let (state_sender, state) = watch::channel(away);
+        let (state_sender, state) = watch::channel(BrokerState::Connecting);
         let stop = CancellationToken::new();
         let upkeep = Arc::new(Upkeep::new(topology.clone(), look_every, metrics.clone()));
         let tally = Arc::<Tally>::default();
@@ -76,23 +71,7 @@ impl Publisher {
         let parts = Parts::default();
         let supervisor = parts.supervise("queue/connection", &stop, supervisor.run());
         let supervisor = Mutex::new(Some(tokio::spawn(supervisor)));
-        let moves = Arc::new(Moves::new(metrics.clone()));
-        let untaken = Untaken::default();
-        Self {
-            topology,
-            confirm_timeout,
-            metrics,
-            tally,
-            appender,
-            moves,
-            untaken,
-            parts,
-            upkeep,
-            link,
-            state,
-            stop,
-            supervisor,
-        }
+        Self { topology, confirm_timeout, metrics, tally, appender, parts, upkeep, link, state, stop, supervisor }
     }
 
     /// Closes the connection in an orderly way; nothing can be published afterwards.

@@ -83,9 +83,8 @@ impl Supervisor {
         self.metrics.blocked(matches!(state, BrokerState::Blocked { .. }));
         let changed = self.state.send_if_modified(|current| {
             let changed = std::mem::discriminant(current) != std::mem::discriminant(state);
-            let first = matches!(current, BrokerState::Away { why } if why == "not reached yet");
             *current = state.clone();
-            changed || first
+            changed
         });
         match (changed, state) {
             (false, _) => tracing::debug!(queue.state = %state, "no change of the queue"),

@@ -18,7 +18,7 @@ pub(crate) struct Status {
 
 impl Status {
     pub(crate) fn new(path: SqlitePath, metrics: Metrics) -> (Self, watch::Receiver<BrokerState>) {
-        let (state, receiver) = watch::channel(BrokerState::Away { why: "not opened yet".to_owned() });
+        let (state, receiver) = watch::channel(BrokerState::Connecting);
         (Self { path, metrics, state, connected: Mutex::new(None) }, receiver)
     }
 
@@ -38,7 +38,7 @@ impl Status {
             BrokerState::Up | BrokerState::Blocked { .. } => {
                 connected.get_or_insert_with(|| self.metrics.connected(Purpose::Publish));
             }
-            BrokerState::Away { .. } | BrokerState::Mismatch { .. } => {
+            BrokerState::Connecting | BrokerState::Away { .. } | BrokerState::Mismatch { .. } => {
                 if connected.take().is_some() {
                     self.metrics.connection_lost(Purpose::Publish);
                 }
@@ -46,8 +46,7 @@ impl Status {
         }
         drop(connected);
         let changed = self.state.send_if_modified(|current| {
-            let first = matches!(current, BrokerState::Away { why } if why == "not opened yet");
-            let changed = discriminant(current) != discriminant(state) || first;
+            let changed = discriminant(current) != discriminant(state);
             let differs = current != state;
             if differs {
                 *current = state.clone();

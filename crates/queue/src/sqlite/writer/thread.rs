@@ -195,6 +195,7 @@ impl Thread {
     fn fault_in_force(&self) -> Option<Fault> {
         match &*self.status.borrow() {
             BrokerState::Up => None,
+            BrokerState::Connecting => Some(Fault::new(Cause::Busy, "not opened yet")),
             BrokerState::Away { why } => Some(Fault::new(Cause::Busy, why)),
             BrokerState::Mismatch { why } => Some(Fault::new(Cause::Unusable, why)),
             BrokerState::Blocked { why } => Some(Fault::new(Cause::Full, why)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::RetryPolicy;
-use crate::attempt::verdict::Aside;
+use crate::event::outcome::Aside;
 use crate::order::event_key::EventKey;
 use crate::order::sequencer::{GivenUp, Sequencer};
 use crate::order::subject_queue::{Behind, Reach, Stay};

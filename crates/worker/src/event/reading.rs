@@ -6,7 +6,7 @@ use refersion_relay_refersion::Existing;
 
 use crate::Account;
 use crate::account::accounts::AccountState;
-use crate::attempt::verdict::Verdict;
+use crate::event::outcome::Outcome;
 use crate::order::event_key::{EventKey, Identity, KeyHasher};
 
 /// An event that was read, and who works it.
@@ -26,13 +26,13 @@ pub(crate) struct Job {
 pub(crate) enum Reading {
     /// An event of a known account.
     Job(Box<Job>),
-    /// Nothing to be worked; the verdict stands already.
-    Final(Verdict),
+    /// Nothing to be worked; its outcome is known already.
+    Final(Outcome),
 }
 
 /// Reads a delivery from an account's work queue. Pure; everything in `message` is untrusted.
 pub(crate) fn read(message: &Message, hasher: &KeyHasher, account_state: &Arc<AccountState>) -> Reading {
-    let dead = |reason: DeadReason, error: String| Reading::Final(Verdict::DeadLetter { reason, status: None, error });
+    let dead = |reason: DeadReason, error: String| Reading::Final(Outcome::dead(reason, error));
     if MAX_EVENT_BYTES < message.body.len() {
         let error = format!("an event has at most {MAX_EVENT_BYTES} bytes, this one has {}", message.body.len());
         return dead(DeadReason::TooLarge, error);
@@ -67,6 +67,16 @@ pub(crate) fn read(message: &Message, hasher: &KeyHasher, account_state: &Arc<Ac
         create_only,
         judgement,
     }))
+}
+
+impl Reading {
+    /// What an event that was read is known by.
+    pub(crate) fn event_key(&self) -> Option<&EventKey> {
+        match self {
+            Self::Job(job) => Some(&job.event_key),
+            Self::Final(_) => None,
+        }
+    }
 }
 
 impl Job {

@@ -1,0 +1,35 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use refersion_relay_queue::Queue;
+use refersion_relay_telemetry::Metrics;
+
+use crate::account::accounts::Accounts;
+use crate::attempt::isolated::Isolation;
+use crate::event::load::Load;
+use crate::order::event_key::KeyHasher;
+use crate::order::order::Order;
+use crate::order::recently_done::RecentlyDone;
+use crate::outage::monitor::OutageMonitor;
+use crate::{RefersionApi, RetryPolicy};
+
+/// What the tasks of one worker share.
+pub(crate) struct Context {
+    // What is outside.
+    pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) destination: Arc<dyn RefersionApi>,
+    // What is known of it.
+    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) monitor: Arc<OutageMonitor>,
+    // Which event is which, and whose turn it is.
+    pub(crate) hasher: KeyHasher,
+    pub(crate) order: Arc<Order>,
+    pub(crate) recently_done: RecentlyDone,
+    // How an event is worked.
+    pub(crate) retry: RetryPolicy,
+    /// How long after it was taken in hand an attempt at an event may still begin a call.
+    pub(crate) longest_stay: Duration,
+    pub(crate) isolation: Isolation,
+    pub(crate) load: Arc<Load>,
+    pub(crate) metrics: Metrics,
+}

@@ -1,0 +1,5 @@
+pub(crate) mod load;
+pub(crate) mod in_hand;
+pub(crate) mod reading;
+pub(crate) mod outcome;
+pub(crate) mod settle;

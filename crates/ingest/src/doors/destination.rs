@@ -1,6 +1,5 @@
 use axum::extract::Request;
 use refersion_relay_model::{Event, Ignored, Judgement, MAX_EVENT_BYTES, ParseError, judge};
-use refersion_relay_queue::Place;
 use refersion_relay_telemetry::{Door, Refused};
 
 use crate::access::basic::KeyForm;
@@ -118,27 +117,11 @@ async fn accept(ingest: &Ingest, account: &AccountDoor, received: Received, body
         }
         Judgement::Refuse(missing) => return Reply::Incomplete(event.kind(), missing),
     };
-    let (message_id, place, message) = account.address(Credential::KeyPair, &event, command, bytes, &received);
-    let dead = place.as_ref().err().copied();
-    let place = place.unwrap_or_else(|reason| Place::Dead(reason.class()));
-    // In a task of its own: a sender that gives up waiting does not keep its event from being counted.
-    let (queue, metrics, account) = (ingest.queue.clone(), ingest.metrics.clone(), account.name.clone());
-    let publishing = tokio::spawn(async move {
-        match queue.publish(vec![(place, message)]).await.pop() {
-            Some(Ok(())) => {
-                metrics.accepted(DOOR, 1);
-                if let Some(reason) = dead {
-                    metrics.dead_lettered_at_door(reason);
-                }
-                tracing::debug!(message.id = message_id.as_str(), account = %account, "accepted an event");
-                Reply::Accepted(message_id.as_str().to_owned())
-            }
-            Some(Err(error)) => {
-                tracing::debug!(message.id = message_id.as_str(), account = %account, "not accepted: {error}");
-                Reply::Unavailable
-            }
-            None => Reply::Broken,
-        }
-    });
-    publishing.await.unwrap_or(Reply::Broken)
+    let event = account.address(Credential::KeyPair, &event, command, bytes, &received);
+    let message_id = event.message_id().unwrap_or_default().to_owned();
+    match Batch::from_iter([event]).store(ingest, DOOR, patience::DESTINATION).await {
+        Stored::Yes(_) => Reply::Accepted(message_id),
+        Stored::No => Reply::Unavailable,
+        Stored::Broken => Reply::Broken,
+    }
 }

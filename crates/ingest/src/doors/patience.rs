@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Of Segment's Direct Destination, for an array of events.
+/// Of Segment's Direct Destination.
 pub(crate) const DESTINATION: Duration = Duration::from_secs(20);
 /// Of Segment's libraries, which wait longer.
 pub(crate) const TRACKING: Duration = Duration::from_secs(20);

@@ -1,9 +1,10 @@
 use std::time::Duration;
 
-use refersion_relay_model::{DeadReason, Ignored};
+use refersion_relay_model::{AccountName, DeadReason, Ignored};
 use refersion_relay_queue::{Message, Place};
 use refersion_relay_telemetry::Door;
 use tokio::time::timeout;
+use tracing::Level;
 
 use crate::doors::context::Ingest;
 use crate::events::classify::Classified;
@@ -67,9 +68,11 @@ impl Batch {
         let storing = tokio::spawn(async move {
             let counts = self.counts();
             let Self { messages, dead, ignored } = self;
+            let ids = ids(&messages);
             let results = queue.publish(messages).await;
             if let Some(error) = results.iter().find_map(|result| result.as_ref().err()) {
                 tracing::debug!(events = results.len(), "not accepted: {error}");
+                log_each(&ids, "not accepted");
                 return Stored::No;
             }
             metrics.accepted(door, results.len() as u64);
@@ -78,6 +81,7 @@ impl Batch {
                 metrics.dead_lettered_at_door(reason);
             }
             tracing::debug!(events = results.len(), ignored = ignored.len(), "accepted");
+            log_each(&ids, "accepted an event");
             for why in ignored {
                 metrics.ignored_at_door(door, why);
             }
@@ -103,5 +107,20 @@ impl Batch {
     fn counts(&self) -> Counts {
         let Self { messages, dead, ignored } = self;
         Counts { accepted: messages.len(), dead: dead.len(), ignored: ignored.len() }
+    }
+}
+
+/// The message ids of the events with the names of their accounts, if the log says something of each.
+fn ids(messages: &[(Place, Message)]) -> Vec<(String, Option<AccountName>)> {
+    if !tracing::enabled!(Level::DEBUG) {
+        return Vec::new();
+    }
+    messages.iter().map(|(_, Message { headers, .. })| (headers.message_id.clone(), headers.account.clone())).collect()
+}
+
+fn log_each(ids: &[(String, Option<AccountName>)], what: &str) {
+    for (message_id, account) in ids {
+        let account = account.as_ref().map_or("", AccountName::as_str);
+        tracing::debug!(message.id = %message_id, account, "{what}");
     }
 }

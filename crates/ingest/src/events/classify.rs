@@ -3,8 +3,8 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::HeaderMap;
 use refersion_relay_model::{
-    CommandKind, DeadReason, Envelope, Event, EventType, Ignored, Judgement, MAX_EVENT_BYTES, MessageId, Missing,
-    Subject, judge_in,
+    CommandKind, DeadReason, Envelope, Event, EventType, Ignored, Judgement, MAX_EVENT_BYTES, Missing, Subject,
+    judge_in,
 };
 use refersion_relay_queue::{Death, Headers, Message, Place};
 
@@ -29,6 +29,16 @@ pub enum Classified {
     Dead(DeadReason, Message),
     /// Nothing is to be done about it, and that is right.
     Ignored(Ignored),
+}
+
+impl Classified {
+    /// The id under which the log and `dlq` show the event; `None` of what is not kept.
+    pub(crate) fn message_id(&self) -> Option<&str> {
+        match self {
+            Self::Work(_, message) | Self::Dead(_, message) => Some(&message.headers.message_id),
+            Self::Ignored(_) => None,
+        }
+    }
 }
 
 /// What stands in for the type of bytes that are no event.
@@ -75,13 +85,7 @@ impl AccountDoor {
             }
         };
         match judge_in(&event, envelope, self.missing_last_name) {
-            Judgement::Work(command) => {
-                let (_, place, message) = self.address(credential, &event, command.kind(), body, received);
-                match place {
-                    Ok(place) => Classified::Work(place, message),
-                    Err(reason) => Classified::Dead(reason, message),
-                }
-            }
+            Judgement::Work(command) => self.address(credential, &event, command.kind(), body, received),
             Judgement::Ignore(why) => Classified::Ignored(why),
             Judgement::Refuse(missing) => {
                 let error = Missing::sentence(event.kind(), &missing);
@@ -90,8 +94,8 @@ impl AccountDoor {
         }
     }
 
-    /// Makes the message of an event that asks for this command, and says where it belongs, or why it is a dead letter: its
-    /// credential gives no right to the command.
+    /// Makes the message of an event that asks for this command: work, or a dead letter where its credential gives no right to the
+    /// command.
     pub(crate) fn address(
         &self,
         credential: Credential,
@@ -99,20 +103,19 @@ impl AccountDoor {
         command: CommandKind,
         body: Bytes,
         received: &Received,
-    ) -> (MessageId, Result<Place, DeadReason>, Message) {
+    ) -> Classified {
         let message_id = self.fingerprint.message_id(event, &body);
         let subject = Subject::of(event, message_id.as_str());
         let token = self.fingerprint.subject(&subject);
         let headers = self.headers(message_id.as_str(), event.kind().as_str(), token, received);
         let rights = credential.rights(self.trust);
-        let (place, death) = if rights.permit(command) {
-            (Ok(Place::Work(self.name.clone())), None)
-        } else {
-            let reason = DeadReason::Unsigned;
-            (Err(reason), Some(death(reason, credential.objection().to_owned(), received.at)))
-        };
-        let headers = Headers { create_only: rights.only_creates(command), death, ..headers };
-        (message_id, place, Message { body, headers })
+        let headers = Headers { create_only: rights.only_creates(command), ..headers };
+        if rights.permit(command) {
+            return Classified::Work(Place::Work(self.name.clone()), Message { body, headers });
+        }
+        let reason = DeadReason::Unsigned;
+        let death = Some(death(reason, credential.objection().to_owned(), received.at));
+        Classified::Dead(reason, Message { body, headers: Headers { death, ..headers } })
     }
 
     /// Makes a dead letter, which has no more rights than its sender: it may be worked one day, by a relay that reads more, or for an

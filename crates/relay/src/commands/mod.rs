@@ -64,7 +64,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Waits until the queue is there.
 async fn up(queue: &dyn Queue) -> Result<(), Exit> {
     let mut state = queue.state();
-    let settled = |state: &BrokerState| !matches!(state, BrokerState::Away { .. });
+    let settled = |state: &BrokerState| !state.is_away();
     let reached = timeout(PATIENCE, state.wait_for(settled)).await.is_ok_and(|state| state.is_ok());
     let state = queue.state().borrow().clone();
     if reached && !matches!(state, BrokerState::Mismatch { .. }) {

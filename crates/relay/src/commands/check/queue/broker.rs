@@ -145,7 +145,7 @@ async fn policies(queue: &RabbitMq, examined: &Examined) -> Vec<Finding> {
 
 /// What no configuration names. A broker that cannot be reached has its own line already.
 async fn left(queue: &RabbitMq, examined: &Examined) -> Vec<Finding> {
-    if matches!(*queue.state().borrow(), BrokerState::Away { .. }) {
+    if queue.state().borrow().is_away() {
         return Vec::new();
     }
     let looking = async {

@@ -48,7 +48,10 @@ async fn file(path: &SqlitePath, queue: &Sqlite) -> Finding {
     let state = queue.state().borrow().clone();
     match state {
         BrokerState::Up => {}
-        BrokerState::Away { .. } | BrokerState::Mismatch { .. } | BrokerState::Blocked { .. } => {
+        BrokerState::Connecting
+        | BrokerState::Away { .. }
+        | BrokerState::Mismatch { .. }
+        | BrokerState::Blocked { .. } => {
             return Finding::failed(what, state.to_string());
         }
     }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use refersion_relay_queue::{BrokerState, Ledger, Queue};
+use refersion_relay_queue::{Ledger, Queue};
 use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::Metrics;
 use serde_json::Value;
@@ -41,7 +41,7 @@ pub(crate) async fn look(examined: &Examined, args: &CheckArgs, metrics: &Metric
 pub(crate) async fn reached(queue: &dyn Queue) -> Result<(), String> {
     let mut state = queue.state();
     // A difference is told apart by whoever asks, in full; being away is not.
-    let reached = timeout(PATIENCE, state.wait_for(|state| !matches!(state, BrokerState::Away { .. }))).await;
+    let reached = timeout(PATIENCE, state.wait_for(|state| !state.is_away())).await;
     let reached = reached.is_ok_and(|state| state.is_ok());
     if reached { Ok(()) } else { Err(queue.state().borrow().to_string()) }
 }

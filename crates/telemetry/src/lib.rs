@@ -12,6 +12,6 @@ mod histogram_buckets;
 pub use logging::{LogFormat, LoggingError, init_logging, is_log_filter};
 pub use metrics::{
     Connection, ConnectionRefused, Counted, Door, DoorKey, Flow, LastUse, Metrics, MoveTo, OrderGivenUp, Parked,
-    PublishOutcome, Refused, Wait,
+    PublishOutcome, Refused, ReloadState, Reloaded, Role, Wait,
 };
 pub use refersion::RefersionState;

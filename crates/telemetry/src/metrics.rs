@@ -14,15 +14,20 @@ mod flow;
 mod key_use;
 mod order;
 mod conservation;
+mod promptness;
+mod process;
 
 pub use conservation::MoveTo;
 pub use flow::Flow;
 pub use key_use::{DoorKey, LastUse};
 pub use order::{OrderGivenUp, Parked};
+pub use process::{ReloadState, Reloaded, Role};
 
 use conservation::WholeMetrics;
 use key_use::KeyMetrics;
 use order::OrderMetrics;
+use process::ProcessMetrics;
+use promptness::PromptnessMetrics;
 
 /// Every metric the relay exports; `docs/metrics.md` has the table of them. Cheap to clone: every request does.
 #[derive(Clone, Debug)]
@@ -71,6 +76,8 @@ pub struct Families {
     whole: WholeMetrics,
     order: OrderMetrics,
     keys: KeyMetrics,
+    promptness: PromptnessMetrics,
+    process: ProcessMetrics,
 }
 
 /// The ways an event can reach the relay.
@@ -245,12 +252,12 @@ impl Metrics {
             whole: WholeMetrics::new(&add),
             order: OrderMetrics::new(&add),
             keys: KeyMetrics::new(&add),
+            promptness: PromptnessMetrics::new(&add),
+            process: ProcessMetrics::new(&add),
             registry: registry.clone(),
         };
         let metrics = Self(Arc::new(families));
         metrics.start_at_zero();
-        let build = add.gauges("build_info", "Always 1; the version is a label.", &["version"]);
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         metrics
     }
 
@@ -318,6 +325,9 @@ impl Metrics {
     /// So many events are durable, and their sender hears so.
     pub fn accepted(&self, door: Door, events: u64) {
         self.accepted.with_label_values(&[door.as_str()]).inc_by(events);
+        if 0 < events {
+            self.promptness.accepted(door);
+        }
     }
 
     /// A door refused an event.
@@ -408,6 +418,7 @@ impl Metrics {
     pub fn ready_is_gone(&self, account: &AccountName) {
         // What never was there needs not go.
         let _ = self.ready.remove_label_values(&[account.as_str()]);
+        self.oldest_is_gone(account);
     }
 
     /// Dead letters of a class.

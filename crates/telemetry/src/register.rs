@@ -1,4 +1,5 @@
 use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
@@ -34,6 +35,15 @@ impl Register<'_> {
 
     pub(crate) fn seconds_by(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
         self.add(HistogramVec::new(buckets(name, help), labels).expect(BUG))
+    }
+
+    pub(crate) fn histogram(&self, name: &str, help: &str, steps: &[f64]) -> Histogram {
+        self.add(Histogram::with_opts(buckets(name, help).buckets(steps.to_vec())).expect(BUG))
+    }
+
+    /// Prometheus' usual metrics of a process, which have no prefix.
+    pub(crate) fn add_process(&self, process: ProcessCollector) {
+        self.0.register(Box::new(process)).expect(BUG);
     }
 
     fn add<C: Collector + Clone + 'static>(&self, collector: C) -> C {

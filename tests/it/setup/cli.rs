@@ -195,7 +195,7 @@ async fn the_operations_listener_can_be_moved() {
     let refersion = Refersion::start().await;
     let config = Config::new(&shared_broker(), refersion.url(), &[("ops", "")]);
     let relay = Relay::start("worker", &config).await;
-    assert!(relay.metric("refersion_relay_build_info{version=\"0.1.0\"}").await > 0);
+    assert!(relay.metric("refersion_relay_build_info{role=\"worker\",version=\"0.1.0\"}").await > 0);
     let (status, page) = relay.ops("/health/ready").await.expect("an answer");
     assert_eq!(status, 200, "{page}");
     assert_eq!(relay.ops("/nowhere").await.map(|(status, _)| status), Some(404));

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use refersion_relay_model::{AccountName, Class};
@@ -113,6 +113,8 @@ pub struct Depth {
     pub ready: u64,
     /// Messages that were delivered and are not settled. RabbitMQ does not say, so there it is 0.
     pub in_hand: u64,
+    /// When the event was accepted that is first there and not settled. RabbitMQ does not say, so there it is `None`.
+    pub oldest: Option<SystemTime>,
 }
 
 /// Whether the queue can confirm anything now.

@@ -12,7 +12,7 @@ use crate::sqlite::store::places;
 use crate::sqlite::store::row::{self, Stored};
 use crate::sqlite::store::work::{self, Done};
 use crate::sqlite::writer::writer::{Writer, answer};
-use crate::{Action, Browsed, Fate, Letter, LetterVisitor, Place, PublishError, QueueError, Scan, Swept};
+use crate::{Action, Browsed, Depth, Fate, Letter, LetterVisitor, Place, PublishError, QueueError, Scan, Swept};
 
 /// How much is read at a time: so many letters, or so many bytes and one letter more.
 const PAGE_LETTERS: usize = 256;
@@ -149,7 +149,8 @@ fn letters(connection: &Connection, class: Class) -> rusqlite::Result<Letters> {
     let last: Option<i64> = moment
         .prepare_cached("SELECT max(number) FROM event WHERE place = ?1")?
         .query_row([number], |row| row.get(0))?;
-    let (total, _) = work::depth(&moment, &place)?;
+    let Depth { ready, in_hand, .. } = work::depth(&moment, &place)?;
+    let total = ready.saturating_add(in_hand);
     Ok(Letters { place: number, total, last: last.unwrap_or(0) })
 }
 

@@ -214,8 +214,7 @@ impl Queue for Sqlite {
 
     async fn depth(&self, place: &Place) -> Result<Depth, QueueError> {
         let place = place.clone();
-        let (events, in_hand) = self.reader.read(move |connection| work::depth(connection, &place)).await?;
-        Ok(Depth { ready: events.saturating_sub(in_hand), in_hand })
+        Ok(self.reader.read(move |connection| work::depth(connection, &place)).await?)
     }
 
     async fn conservation(&self) -> Result<Conservation, QueueError> {

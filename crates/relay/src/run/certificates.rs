@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use refersion_relay_ingest::{Certificate, CertificateError};
 use refersion_relay_queue::rfc3339_seconds;
+use refersion_relay_telemetry::{Metrics, Reloaded};
 use secrecy::{ExposeSecret, SecretSlice};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -79,16 +80,23 @@ pub(crate) struct Certificates {
     watched: WatchedFiles<Arc<Pem>>,
     in_force: Arc<Pem>,
     shown: watch::Sender<Arc<Certificate>>,
+    metrics: Metrics,
 }
 
 impl Certificates {
     /// Begins with what is in the files. The receiver has what is to be shown.
-    pub(crate) async fn begin(files: TlsFiles) -> anyhow::Result<(Self, watch::Receiver<Arc<Certificate>>)> {
+    pub(crate) async fn begin(
+        files: TlsFiles,
+        metrics: &Metrics,
+    ) -> anyhow::Result<(Self, watch::Receiver<Arc<Certificate>>)> {
         let reading = files.clone();
         let pem = tokio::task::spawn_blocking(move || Pem::read(&reading)).await??;
-        let (shown, receiver) = watch::channel(Arc::new(pem.certificate()?));
-        let watched = WatchedFiles::new("the certificate", move || Pem::read_again(&files).map(Arc::new))?;
-        Ok((Self { watched, in_force: Arc::new(pem), shown }, receiver))
+        let certificate = pem.certificate()?;
+        metrics.certificate_expires(certificate.expires());
+        let (shown, receiver) = watch::channel(Arc::new(certificate));
+        let state = metrics.reload_state(Reloaded::Certificate);
+        let watched = WatchedFiles::new("the certificate", state, move || Pem::read_again(&files).map(Arc::new))?;
+        Ok((Self { watched, in_force: Arc::new(pem), shown, metrics: metrics.clone() }, receiver))
     }
 
     /// Looks until `stop`.
@@ -121,6 +129,7 @@ impl Certificates {
         match read {
             Ok((pem, certificate)) => {
                 self.watched.is_fine();
+                self.metrics.certificate_expires(certificate.expires());
                 let until = rfc3339_seconds(certificate.expires());
                 tracing::info!("new connections get the new certificate, which is valid until {until}");
                 self.shown.send_replace(Arc::new(certificate));

@@ -41,6 +41,7 @@ pub(crate) fn router(ops: Ops) -> Router {
 }
 
 async fn metrics(State(ops): State<Arc<Ops>>) -> Response {
+    ops.metrics.is_ready(ops.is_ready());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], ops.metrics.render()).into_response()
 }
 
@@ -56,8 +57,7 @@ async fn live(State(ops): State<Arc<Ops>>) -> Response {
 async fn ready(State(ops): State<Arc<Ops>>) -> Response {
     let queue = ops.queue.borrow().clone();
     let worker = ops.worker.as_ref().map(|worker| worker.is_ready());
-    let stopping = ops.stopping();
-    let ready = stopping.is_none() && queue.is_up() && worker.unwrap_or(true);
+    let (stopping, ready) = (ops.stopping(), ops.is_ready());
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let worker = worker.map(|ready| if ready { READING } else { "is taking up its work queues" });
     let stuck: Vec<_> = ops.stuck.borrow().iter().map(ToString::to_string).collect();
@@ -70,6 +70,11 @@ async fn ready(State(ops): State<Arc<Ops>>) -> Response {
 }
 
 impl Ops {
+    fn is_ready(&self) -> bool {
+        let worker = self.worker.as_ref().is_none_or(|worker| worker.is_ready());
+        self.stopping().is_none() && self.queue.borrow().is_up() && worker
+    }
+
     /// Why the process is about to end, if it is.
     fn stopping(&self) -> Option<String> {
         let failure = self.stop.parts.failure().map(|failure| failure.to_string());

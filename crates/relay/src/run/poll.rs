@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{QueueUrl, Settings};
+use crate::run::queue_files::QueueFiles;
 
 const EVERY: Duration = Duration::from_secs(5);
 /// Every so many rounds everything is added up. On RabbitMQ that is several round trips for each process.
@@ -22,6 +23,10 @@ pub(crate) async fn depths(
     metrics: Metrics,
     stop: CancellationToken,
 ) {
+    let mut files = match &settings.queue_url {
+        QueueUrl::Sqlite(path) => Some(QueueFiles::new(path.clone())),
+        QueueUrl::RabbitMq(_) => None,
+    };
     let mut before: Option<Conservation> = None;
     let mut counted = BTreeSet::new();
     for round in 1.. {
@@ -35,6 +40,9 @@ pub(crate) async fn depths(
             () = count(queue.as_ref(), &settings, &configured, &metrics) => {}
         }
         counted = configured;
+        if let Some(files) = &mut files {
+            files.show(&metrics).await;
+        }
         if round % ROUNDS_UNTIL_SUM == 0 {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -58,7 +66,8 @@ pub(crate) async fn depths(
 fn show(sum: &Conservation, before: Option<&Conservation>, is_exact: bool, metrics: &Metrics) {
     let sum = if is_exact { Some(sum.clone()) } else { before.map(|before| sum.clone().moving_since(before)) };
     if let Some(sum) = sum {
-        metrics.conservation(i64::try_from(sum.difference()).unwrap_or(i64::MAX), sum.tolerance.events());
+        let difference = i64::try_from(sum.difference()).unwrap_or(i64::MAX);
+        metrics.conservation(difference, sum.tolerance.events(), sum.tolerance.moving);
     }
 }
 
@@ -97,6 +106,9 @@ async fn count(queue: &dyn Queue, settings: &Settings, accounts: &BTreeSet<Accou
     for account in accounts {
         if let Ok(depth) = queue.depth(&Place::Work(account.clone())).await {
             metrics.ready(account, depth.ready);
+            if is_embedded(settings) {
+                metrics.oldest(account, depth.oldest);
+            }
         }
     }
     // A tier has the events of all accounts.

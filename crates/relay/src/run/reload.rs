@@ -5,7 +5,7 @@ use std::sync::Arc;
 use refersion_relay_ingest::Access;
 use refersion_relay_model::AccountName;
 use refersion_relay_queue::{Queue, QueueError};
-use refersion_relay_telemetry::Metrics;
+use refersion_relay_telemetry::{Metrics, Reloaded};
 use refersion_relay_worker::Accounts;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -47,7 +47,8 @@ pub(crate) struct Shared {
 impl Reload {
     pub(crate) fn new(path: &Path, settings: Settings, shared: Shared) -> std::io::Result<Self> {
         let path = path.to_owned();
-        let watched = WatchedFiles::new("it and the files it names", move || config::load_again(&path))?;
+        let state = shared.metrics.reload_state(Reloaded::Configuration);
+        let watched = WatchedFiles::new("it and the files it names", state, move || config::load_again(&path))?;
         Ok(Self { settings, watched, shared, keeps_out: false, is_behind: false, begun: None, needs_restart: false })
     }
 

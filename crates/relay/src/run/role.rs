@@ -7,7 +7,7 @@ use anyhow::Context;
 use refersion_relay_ingest::{Access, CONNECTIONS_ASIDE, HttpSettings, Ingest, Protection, intake, router, serve};
 use refersion_relay_model::AccountName;
 use refersion_relay_queue::Queue;
-use refersion_relay_telemetry::Metrics;
+use refersion_relay_telemetry::{Metrics, Role};
 use refersion_relay_worker::Accounts;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -41,6 +41,14 @@ impl Roles {
     pub(crate) const BOTH: Self = Self { ingest: true, worker: true };
     pub(crate) const INGEST: Self = Self { ingest: true, worker: false };
     pub(crate) const WORKER: Self = Self { ingest: false, worker: true };
+
+    fn as_role(self) -> Role {
+        match (self.ingest, self.worker) {
+            (true, true) => Role::Run,
+            (true, false) => Role::Ingest,
+            (false, _) => Role::Worker,
+        }
+    }
 }
 
 /// A running process: its listeners are bound, everything else is on its way.
@@ -82,6 +90,7 @@ pub(crate) async fn start(
     stop: &Stop,
 ) -> Result<Running, Exit> {
     let metrics = Metrics::new();
+    metrics.role(roles.as_role());
     descriptors::raise(needs(settings, roles));
     let ops_listener = bind("ops.listen", ops_listen).await?;
     let ingest_listener = if roles.ingest { Some(bind("ingest.listen", settings.ingest_listen).await?) } else { None };
@@ -122,7 +131,8 @@ pub(crate) async fn start(
         running.access = Some(access);
         let mut certificate = None;
         if let Some(files) = &settings.tls {
-            let (certificates, shown) = Certificates::begin(files.clone()).await.map_err(Exit::Usage)?;
+            let (certificates, shown) =
+                Certificates::begin(files.clone(), &running.metrics).await.map_err(Exit::Usage)?;
             certificate = Some(shown);
             tokio::spawn(stop.supervise("certificates", certificates.run(stop.stop.clone())));
         }

@@ -2,6 +2,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
+use refersion_relay_telemetry::ReloadState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::run::look::Look;
@@ -23,6 +24,8 @@ pub(crate) struct WatchedFiles<T> {
     seen: Option<Result<T, String>>,
     /// The last complaint, which is not repeated.
     said: Option<String>,
+    /// Shows whether there is one.
+    state: ReloadState,
 }
 
 /// One look at the files.
@@ -38,10 +41,11 @@ pub(crate) struct Reading<T> {
 impl<T: Clone + PartialEq + Send + 'static> WatchedFiles<T> {
     pub(crate) fn new<E: Error>(
         what: &'static str,
+        state: ReloadState,
         read: impl Fn() -> Result<T, E> + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let look = Look::new(move || read().map_err(|error| chain(&error)));
-        Ok(Self { what, look, hangups: signal(SignalKind::hangup())?, seen: None, said: None })
+        Ok(Self { what, look, hangups: signal(SignalKind::hangup())?, seen: None, said: None, state })
     }
 
     /// Waits for the next look.
@@ -61,6 +65,7 @@ impl<T: Clone + PartialEq + Send + 'static> WatchedFiles<T> {
 impl<T> WatchedFiles<T> {
     /// Says once what is wrong, or whenever somebody asks.
     pub(crate) fn complain(&mut self, why: String, asked: bool) {
+        self.state.set(false);
         if asked || self.said.as_ref() != Some(&why) {
             tracing::error!("{why}");
             self.said = Some(why);
@@ -69,6 +74,7 @@ impl<T> WatchedFiles<T> {
 
     /// Forgets the last complaint. Returns whether there was one.
     pub(crate) fn is_fine(&mut self) -> bool {
+        self.state.set(true);
         self.said.take().is_some()
     }
 
@@ -95,13 +101,15 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 mod tests {
     use std::sync::Mutex;
 
+    use refersion_relay_telemetry::{Metrics, Reloaded};
+
     use super::*;
 
     /// Something that is what it is told to be.
     fn watched(values: &[Result<u8, &'static str>]) -> WatchedFiles<u8> {
         let values = Mutex::new(values.iter().rev().copied().collect::<Vec<_>>());
         let read = move || values.lock().unwrap().pop().unwrap().map_err(io::Error::other);
-        WatchedFiles::new("a number", read).unwrap()
+        WatchedFiles::new("a number", Metrics::new().reload_state(Reloaded::Configuration), read).unwrap()
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ pub(super) struct WholeMetrics {
     left_behind: IntGaugeVec,
     conservation_difference: IntGauge,
     conservation_tolerance: IntGauge,
+    conservation_moving: IntGauge,
 }
 
 /// Where an event has to go when it is settled by moving it.
@@ -49,6 +50,8 @@ impl WholeMetrics {
                 "conservation_tolerance",
                 "By how much the difference may be wrong: what has moved meanwhile, lost connections, dead processes.",
             ),
+            conservation_moving: add
+                .gauge("conservation_moving", "Of the tolerance, what has moved while the numbers were gathered."),
         };
         for to in MoveTo::ALL {
             metrics.moves_stuck.with_label_values(&[to.as_str()]);
@@ -63,10 +66,11 @@ impl Metrics {
         self.whole.left_behind.with_label_values(&[kind]).set(gauge(events));
     }
 
-    /// Every event was added up.
-    pub fn conservation(&self, difference: i64, tolerance: u64) {
+    /// Every event was added up. `moving` is the part of `tolerance` that was in motion meanwhile.
+    pub fn conservation(&self, difference: i64, tolerance: u64, moving: u64) {
         self.whole.conservation_difference.set(difference);
         self.whole.conservation_tolerance.set(gauge(tolerance));
+        self.whole.conservation_moving.set(gauge(moving));
     }
 
     /// An event cannot be moved to a place of this kind; dropping the guard says that it was, or that its term ended.

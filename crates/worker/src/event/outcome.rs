@@ -41,6 +41,14 @@ pub(crate) struct Defect {
 }
 
 impl Outcome {
+    /// Whether the event is done with; otherwise it comes again.
+    pub(crate) fn is_end(&self) -> bool {
+        match self {
+            Self::Delivered(_) | Self::Ignored(_) | Self::Copy | Self::Dead(_) => true,
+            Self::Retry(_) | Self::Aside(_) => false,
+        }
+    }
+
     /// A dead letter of an event that Refersion was not asked about.
     pub(crate) fn dead(reason: DeadReason, error: impl Into<String>) -> Self {
         Self::Dead(Defect { reason, status: None, error: error.into() })

@@ -71,8 +71,11 @@ pub(crate) async fn settle(
         return Worked::Left;
     }
     count(&context.metrics, outcome);
-    log(outcome, &id, &account_state.name, attempts);
     // A replay is late because somebody wanted it now.
+    if generation == 0 && outcome.is_end() {
+        context.metrics.ended_at_age(SystemTime::now().duration_since(received_at).unwrap_or_default());
+    }
+    log(outcome, &id, &account_state.name, attempts);
     let sequence = match (key, outcome) {
         (Some(key), Outcome::Delivered(_)) => {
             context.recently_done.remember(key, (generation == 0).then_some(received_at))

@@ -75,7 +75,7 @@ impl Upkeep {
         let failure = match declaring.await {
             Ok(()) => {
                 self.metrics.declared_again(missing.len() as u64);
-                tracing::warn!("gone from the broker, and declared again: {names}; what was in a queue is lost");
+                tracing::error!("gone from the broker, and declared again: {names}; what was in a queue is lost");
                 return self.say(None);
             }
             Err(DeclareError::Differs(why) | DeclareError::Refused { why, .. }) => why,

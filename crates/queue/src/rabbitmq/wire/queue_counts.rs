@@ -7,7 +7,7 @@ use crate::{Depth, QueueError};
 
 /// Counts what is ready in a queue. The management plugin would know more, some seconds later, where it is installed.
 pub(crate) async fn depth(connection: &Connection, queue: &str) -> Result<Depth, QueueError> {
-    Ok(Depth { ready: count(connection, queue).await?.ready, in_hand: 0 })
+    Ok(Depth { ready: count(connection, queue).await?.ready, in_hand: 0, oldest: None })
 }
 
 /// What the broker says about a queue at once.

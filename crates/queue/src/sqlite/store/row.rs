@@ -150,6 +150,6 @@ pub(crate) fn millis(at: SystemTime) -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn at(millis: i64) -> Option<SystemTime> {
+pub(crate) fn at(millis: i64) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(millis).ok()?)).and_then(believed)
 }

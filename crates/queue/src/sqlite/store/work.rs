@@ -11,7 +11,7 @@ use super::row::{self, Address, Stored, millis};
 use crate::port::delivery::Ending;
 use crate::port::message::NO_QUEUE;
 use crate::sqlite::writer::lease::Held;
-use crate::{Death, Headers, Message, Place};
+use crate::{Death, Depth, Headers, Message, Place};
 
 /// How often an event is delivered before it is given up. What is in hand is put back whenever an account is not worked for
 /// some time, and that counts too, so this is far above what crashes explain.
@@ -403,14 +403,19 @@ impl<'a> Work<'a> {
     }
 }
 
-/// How many events are at a place, and how many of those are in hand.
-pub(crate) fn depth(connection: &Connection, place: &Place) -> rusqlite::Result<(u64, u64)> {
-    let counts: Option<(i64, i64)> = connection
-        .prepare_cached("SELECT events, in_hand FROM place WHERE name = ?1")?
-        .query_row([places::name(place)], |row| Ok((row.get(0)?, row.get(1)?)))
+/// How many events are at a place, how many of those are in hand, and how old the first one is.
+pub(crate) fn depth(connection: &Connection, place: &Place) -> rusqlite::Result<Depth> {
+    let place: Option<(i64, i64, i64)> = connection
+        .prepare_cached("SELECT id, events, in_hand FROM place WHERE name = ?1")?
+        .query_row([places::name(place)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
-    let (events, in_hand) = counts.unwrap_or_default();
-    Ok((u64::try_from(events).unwrap_or(0), u64::try_from(in_hand).unwrap_or(0)))
+    let Some((place, events, in_hand)) = place else { return Ok(Depth::default()) };
+    let oldest: Option<i64> = connection
+        .prepare_cached("SELECT received_at FROM event WHERE place = ?1 ORDER BY number LIMIT 1")?
+        .query_row([place], |row| row.get(0))
+        .optional()?;
+    let (events, in_hand) = (u64::try_from(events).unwrap_or(0), u64::try_from(in_hand).unwrap_or(0));
+    Ok(Depth { ready: events.saturating_sub(in_hand), in_hand, oldest: oldest.and_then(row::at) })
 }
 
 #[cfg(test)]
@@ -434,12 +439,12 @@ mod tests {
         work.publish(&[(Place::Later(account, delay), message)], begin).unwrap();
         work.let_due(begin + delay - Duration::from_micros(1)).unwrap();
         work.end().unwrap();
-        assert_eq!(depth(&connection, &queue).unwrap(), (0, 0));
+        assert_eq!(depth(&connection, &queue).unwrap(), Depth::default());
 
         let mut work = Work::begin(&connection, &mut places).unwrap();
         work.let_due(begin + delay + Duration::from_millis(1)).unwrap();
         work.end().unwrap();
 
-        assert_eq!(depth(&connection, &queue).unwrap(), (1, 0));
+        assert_eq!(depth(&connection, &queue).unwrap().ready, 1);
     }
 }

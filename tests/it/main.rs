@@ -8,6 +8,8 @@ mod order;
 mod faults;
 /// What a person does with a relay that runs: look, reload, enqueue, replay.
 mod operators;
+/// What somebody sees who watches relays: alerts, dashboards, where an event is.
+mod sre;
 /// What a person does before: configure, try the demo and the simulator.
 mod setup;
 /// The papers and Segment's libraries, followed to the letter.

@@ -1,4 +1,4 @@
-//! The alert rules, and the queries in the metrics page, use only what the program exposes.
+//! The alert rules, and the queries in the metrics page and the runbooks, use only what the program exposes.
 //!
 //! What it exposes is read from the tables of the metrics page, which another test keeps equal to it. The queries are
 //! read as text, token by token: enough to find names, labels and values, and no YAML or `PromQL` library is needed.
@@ -6,10 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
+const RUNBOOKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/runbooks.md");
 const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/prometheus/rules.yml");
 
 /// Labels that Prometheus adds to every sample it scrapes.
-const TARGET_LABELS: [&str; 2] = ["job", "instance"];
+/// `relay` tells installations apart.
+const TARGET_LABELS: [&str; 3] = ["job", "instance", "relay"];
 
 /// The labels of each metric with their values; none where the values are not a fixed set.
 type Known = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
@@ -19,7 +21,8 @@ fn every_rule_uses_metrics_labels_and_values_that_exist() {
     let known = known();
     let rules = read(RULES);
     let expressions = expressions(&rules);
-    assert_eq!(expressions.len(), rules.matches("- alert:").count(), "an expression for each alert");
+    let count = |what: &str| rules.matches(what).count();
+    assert_eq!(expressions.len(), count("- alert:") + count("- record:"), "an expression for each rule");
     for expression in expressions {
         assert_eq!(complaints(&expression, &known), Vec::<String>::new(), "in {expression}");
     }
@@ -41,15 +44,42 @@ fn every_query_on_the_metrics_page_uses_metrics_labels_and_values_that_exist() {
 
 #[test]
 fn the_templates_of_a_rule_use_only_labels_its_alert_has() {
+    let known = known();
     for rule in read(RULES).split("- alert:").skip(1) {
         let labels: BTreeSet<_> = rule.split("$labels.").skip(1).map(word).collect();
+        let expression = expressions(rule).swap_remove(0);
+        // Without an aggregation an alert keeps the labels of its samples, the target's among them.
+        let aggregated = ["sum by", "max by", "count by"].iter().any(|by| expression.trim_start().starts_with(by));
+        let of_samples: BTreeSet<_> =
+            names(&expression).iter().filter_map(|name| known.get(name)).flat_map(BTreeMap::keys).cloned().collect();
         for label in labels {
-            // Without an aggregation an alert keeps the labels of its samples, the target's among them.
-            let expression = expressions(rule).concat();
-            let aggregated = expression.contains(" by (") || expression.contains("sum(");
             let kept = grouped(&expression).contains(&label.to_owned());
-            assert!(kept || (!aggregated && TARGET_LABELS.contains(&label)), "{label} in {rule}");
+            let sampled = !aggregated && (TARGET_LABELS.contains(&label) || of_samples.contains(label));
+            assert!(kept || sampled, "{label} in {rule}");
         }
+    }
+}
+
+#[test]
+fn every_alert_has_a_section_in_the_runbooks_and_every_section_an_alert() {
+    let rules = read(RULES);
+    let mut alerts = Vec::new();
+    for rule in rules.split("- alert: RefersionRelay").skip(1) {
+        let name = word(rule);
+        let url = format!("runbook_url: docs/runbooks.md#{}", name.to_lowercase());
+        assert!(rule.contains(&format!("{url}\n")), "{name}: {url}");
+        alerts.push(name.to_owned());
+    }
+    let runbooks = read(RUNBOOKS);
+    let sections = runbooks.lines().filter_map(|line| line.strip_prefix("## ")).filter(|title| !title.contains(' '));
+    assert_eq!(sections.collect::<Vec<_>>(), alerts, "in the order of the rules");
+}
+
+#[test]
+fn every_query_of_the_runbooks_uses_metrics_that_exist() {
+    let known = known();
+    for name in names(&read(RUNBOOKS)) {
+        assert!(known.contains_key(&name), "no metric is called {name}");
     }
 }
 
@@ -127,12 +157,13 @@ fn known() -> Known {
     known
 }
 
-/// The expression of each rule: what follows `expr:`, up to the next key of the rule.
+/// The expression of each rule: what follows `expr:`, up to the next key, rule or group.
 fn expressions(rules: &str) -> Vec<String> {
+    let ends = ["\n        for:", "\n        labels:", "\n      -", "\n      #", "\n\n"];
     let rest = rules.split("expr:").skip(1);
     rest.map(|rest| {
-        let end = rest.find("\n        for:").or_else(|| rest.find("\n        labels:"));
-        rest[..end.expect("a duration or labels follow")].to_owned()
+        let end = ends.iter().filter_map(|end| rest.find(end)).min().unwrap_or(rest.len());
+        rest[..end].to_owned()
     })
     .collect()
 }

@@ -1,0 +1,531 @@
+//! Every alert fires when it should, by itself, and a relay that is well fires none: `promtool` evaluates the rules over series
+//! that are made up here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::process::Command;
+
+const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/prometheus/rules.yml");
+/// Minutes in which everything is well, in each case.
+const WELL: u32 = 30;
+/// Minutes that follow.
+const THEN: u32 = 300;
+
+/// Something that goes wrong, and the alert that it is to be.
+struct Case {
+    what: &'static str,
+    /// From then on the series that begin like this have other values. One that begins with `+` is new.
+    breaks: &'static [(&'static str, &'static str)],
+    /// So many evaluations later, the first one that sees it not counted…
+    after: u32,
+    /// …these alerts fire, and no other.
+    fires: &'static [&'static str],
+}
+
+/// A busy relay that is well, 100 events a second: one process with doors, and a worker.
+///
+/// Values: `=n` stays at n, `+n` and `-n` rise and fall by n each minute, `~` goes up and down, `_` is no sample. `… for m`: for m
+/// minutes, and then it is well again.
+const HEALTHY: &[(&str, &str)] = &[
+    (r#"up{job="refersion-relay",instance="i"}"#, "=1"),
+    (r#"up{job="refersion-relay",instance="w"}"#, "=1"),
+    (r#"refersion_relay_build_info{job="refersion-relay",instance="i",role="ingest",version="1"}"#, "=1"),
+    (r#"refersion_relay_build_info{job="refersion-relay",instance="w",role="worker",version="1"}"#, "=1"),
+    (r#"refersion_relay_ready{job="refersion-relay",instance="i"}"#, "=1"),
+    (r#"refersion_relay_ready{job="refersion-relay",instance="w"}"#, "=1"),
+    (r#"process_start_time_seconds{job="refersion-relay",instance="w"}"#, "=1"),
+    (r#"refersion_relay_config_last_reload_successful{job="refersion-relay",instance="i",what="configuration"}"#, "=1"),
+    (
+        r#"refersion_relay_ingest_certificate_expiry_timestamp_seconds{job="refersion-relay",instance="i"}"#,
+        "=4000000000",
+    ),
+    (r#"refersion_relay_queue_connections{job="refersion-relay",instance="i",connection="publish"}"#, "=1"),
+    (r#"refersion_relay_queue_connections{job="refersion-relay",instance="w",connection="publish"}"#, "=1"),
+    (r#"refersion_relay_queue_blocked{job="refersion-relay",instance="i"}"#, "=0"),
+    (r#"refersion_relay_queue_free_bytes{job="refersion-relay",instance="i"}"#, "=50000000000"),
+    (r#"refersion_relay_queue_moves_stuck{job="refersion-relay",instance="w",to="dead"}"#, "=0"),
+    (r#"refersion_relay_queue_declared_again_total{job="refersion-relay",instance="w"}"#, "=0"),
+    (r#"refersion_relay_conservation_difference{job="refersion-relay",instance="w"}"#, "=-20"),
+    (r#"refersion_relay_conservation_tolerance{job="refersion-relay",instance="w"}"#, "=60"),
+    (r#"refersion_relay_conservation_moving{job="refersion-relay",instance="w"}"#, "=60"),
+    (r#"refersion_relay_left_behind_events{job="refersion-relay",instance="w",kind="account"}"#, "=0"),
+    (
+        r#"refersion_relay_ingest_requests_total{job="refersion-relay",instance="i",door="destination",status="202"}"#,
+        "+6000",
+    ),
+    (r#"refersion_relay_events_refused_total{job="refersion-relay",instance="i",reason="unavailable"}"#, "=0"),
+    (r#"refersion_relay_events_refused_total{job="refersion-relay",instance="i",reason="slow"}"#, "+600"),
+    (r#"refersion_relay_dead_letters_replayed_total{job="refersion-relay",instance="w"}"#, "=0"),
+    (
+        r#"refersion_relay_ingest_requests_total{job="refersion-relay",instance="i",door="destination",status="501"}"#,
+        "+500",
+    ),
+    (r#"refersion_relay_events_accepted_total{job="refersion-relay",instance="i",door="destination"}"#, "+6000"),
+    (r#"refersion_relay_events_refused_total{job="refersion-relay",instance="i",reason="over_limit"}"#, "+1"),
+    (r#"refersion_relay_ingest_connections_refused_total{job="refersion-relay",instance="i",reason="full"}"#, "=0"),
+    (r#"refersion_relay_queue_messages_ready{job="refersion-relay",instance="i",account="acme"}"#, "~"),
+    (r#"refersion_relay_queue_messages_ready{job="refersion-relay",instance="w",account="acme"}"#, "~"),
+    (r#"refersion_relay_worker_in_hand{job="refersion-relay",instance="w"}"#, "=60"),
+    (r#"refersion_relay_worker_ended_total{job="refersion-relay",instance="w"}"#, "+6000"),
+    (r#"refersion_relay_event_age_seconds_bucket{job="refersion-relay",instance="w",le="300"}"#, "+5990"),
+    (r#"refersion_relay_event_age_seconds_count{job="refersion-relay",instance="w"}"#, "+6000"),
+    (r#"refersion_relay_account_held{job="refersion-relay",instance="w",account="acme"}"#, "=0"),
+    (r#"refersion_relay_account_paused{job="refersion-relay",instance="w",account="acme"}"#, "=0"),
+    (r#"refersion_relay_refersion_state{job="refersion-relay",instance="w",state="outage"}"#, "=0"),
+    (r#"refersion_relay_refersion_calls_total{job="refersion-relay",instance="w",outcome="ok"}"#, "+12000"),
+    (r#"refersion_relay_refersion_calls_total{job="refersion-relay",instance="w",outcome="no_answer"}"#, "+60"),
+    (r#"refersion_relay_order_violations_total{job="refersion-relay",instance="w"}"#, "=0"),
+    (r#"refersion_relay_dead_letters{job="refersion-relay",instance="w",class="rejected"}"#, "=0"),
+    (r#"refersion_relay_dead_letters{job="refersion-relay",instance="w",class="unverified"}"#, "=0"),
+    (r#"refersion_relay_dead_letters{job="refersion-relay",instance="w",class="unrouted"}"#, "=0"),
+    (r#"refersion_relay_events_dead_lettered_total{job="refersion-relay",instance="w",reason="refused"}"#, "=0"),
+];
+
+const CASES: &[Case] = &[
+    Case { what: "a busy relay that is well", breaks: &[], after: 240, fires: &[] },
+    Case {
+        what: "a process is gone",
+        breaks: &[
+            (r#"up{job="refersion-relay",instance="w"#, "=0"),
+            ("refersion_relay_build_info{job=\"refersion-relay\",instance=\"w", "_"),
+            ("refersion_relay_ready{job=\"refersion-relay\",instance=\"w", "_"),
+            ("refersion_relay_worker_ended_total", "_"),
+            ("refersion_relay_event_age", "_"),
+            ("refersion_relay_queue_messages_ready", "+6000"),
+        ],
+        after: 1,
+        fires: &["ProcessGone"],
+    },
+    Case {
+        what: "the only worker is gone, an hour later",
+        breaks: &[
+            (r#"up{job="refersion-relay",instance="w"#, "=0"),
+            ("refersion_relay_build_info{job=\"refersion-relay\",instance=\"w", "_"),
+            ("refersion_relay_worker_ended_total", "_"),
+            ("refersion_relay_queue_messages_ready", "+6000"),
+        ],
+        after: 60,
+        fires: &["ProcessGone"],
+    },
+    Case {
+        what: "every process is gone, and its targets with it",
+        breaks: &[("", "_")],
+        after: 6, // after 5 minutes a series without samples is no more
+        fires: &["Absent"],
+    },
+    Case {
+        what: "there is no worker, nor a target for one",
+        breaks: &[
+            ("up{job=\"refersion-relay\",instance=\"w", "_"),
+            ("refersion_relay_build_info{job=\"refersion-relay\",instance=\"w", "_"),
+        ],
+        after: 6,
+        fires: &["NoWorker"],
+    },
+    Case {
+        what: "there is nobody with doors",
+        breaks: &[
+            ("up{job=\"refersion-relay\",instance=\"i", "_"),
+            ("refersion_relay_build_info{job=\"refersion-relay\",instance=\"i", "_"),
+        ],
+        after: 6,
+        fires: &["NoIngest"],
+    },
+    Case {
+        what: "a worker never gets ready",
+        breaks: &[("refersion_relay_ready", "=0")],
+        after: 5,
+        fires: &["NotReady"],
+    },
+    Case { what: "a crash loop", breaks: &[("process_start_time_seconds", "+1")], after: 2, fires: &["Restarts"] },
+    Case {
+        what: "a rollout is stuck",
+        breaks: &[(
+            r#"+refersion_relay_build_info{job="refersion-relay",instance="x",role="worker",version="2"}"#,
+            "=1",
+        )],
+        after: 60,
+        fires: &["VersionsDiffer"],
+    },
+    Case {
+        what: "a changed configuration cannot be used",
+        breaks: &[("refersion_relay_config_last_reload_successful", "=0")],
+        after: 1,
+        fires: &["ReloadFailed"],
+    },
+    Case {
+        what: "a certificate runs out",
+        breaks: &[("refersion_relay_ingest_certificate_expiry", "=1000000")],
+        after: 1,
+        fires: &["CertificateExpires"],
+    },
+    Case {
+        what: "the queue is away, and senders hear 503",
+        breaks: &[
+            ("refersion_relay_queue_connections", "=0"),
+            ("refersion_relay_ready", "=0"),
+            (
+                r#"refersion_relay_ingest_requests_total{job="refersion-relay",instance="i",door="destination",status="202"#,
+                "=0",
+            ),
+            (r#"refersion_relay_events_refused_total{job="refersion-relay",instance="i",reason="unavailable"#, "+6000"),
+            ("refersion_relay_events_accepted_total", "=0"),
+            ("refersion_relay_worker_ended_total", "=0"),
+            ("refersion_relay_event_age", "=0"),
+        ],
+        after: 1,
+        fires: &["QueueAway"],
+    },
+    Case {
+        what: "the queue is away, an hour later",
+        breaks: &[
+            ("refersion_relay_queue_connections", "=0"),
+            ("refersion_relay_ready", "=0"),
+            (
+                r#"refersion_relay_ingest_requests_total{job="refersion-relay",instance="i",door="destination",status="202"#,
+                "=0",
+            ),
+            (r#"refersion_relay_events_refused_total{job="refersion-relay",instance="i",reason="unavailable"#, "+6000"),
+            ("refersion_relay_worker_ended_total", "=0"),
+            ("refersion_relay_event_age", "=0"),
+        ],
+        after: 60,
+        fires: &["QueueAway"],
+    },
+    Case {
+        what: "the queue was away for a while and is back, and what waited is late",
+        breaks: &[
+            ("refersion_relay_queue_connections", "=0 for 15"),
+            (
+                r#"refersion_relay_events_refused_total{job="refersion-relay",instance="i",reason="unavailable"#,
+                "+6000 for 15",
+            ),
+            ("refersion_relay_event_age_seconds_bucket", "=0 for 15"),
+        ],
+        after: 25,
+        fires: &[],
+    },
+    Case {
+        what: "the disk is full",
+        breaks: &[
+            ("refersion_relay_queue_blocked", "=1"),
+            ("refersion_relay_queue_free_bytes", "=0"),
+            (r#"refersion_relay_events_refused_total{job="refersion-relay",instance="i",reason="unavailable"#, "+6000"),
+        ],
+        after: 1,
+        fires: &["QueueBlocked"],
+    },
+    Case {
+        what: "the disk will be full in three hours",
+        breaks: &[("refersion_relay_queue_free_bytes", "-250000000")],
+        after: 70,
+        fires: &["DiskFills"],
+    },
+    Case {
+        what: "a queue takes no copies",
+        breaks: &[("refersion_relay_queue_moves_stuck", "=5")],
+        after: 1,
+        fires: &["MovesStuck"],
+    },
+    Case {
+        what: "a queue was deleted with 1,000 events, and some came meanwhile",
+        breaks: &[
+            ("refersion_relay_queue_declared_again_total", "=1"),
+            ("refersion_relay_conservation_difference", "=-1000"),
+            (r#"refersion_relay_dead_letters{job="refersion-relay",instance="w",class="unrouted"#, "=7"),
+        ],
+        after: 12,
+        fires: &["QueuesDeleted"],
+    },
+    Case {
+        what: "events found no queue",
+        breaks: &[(r#"refersion_relay_dead_letters{job="refersion-relay",instance="w",class="unrouted"#, "=7")],
+        after: 1,
+        fires: &["Unrouted"],
+    },
+    Case {
+        what: "1,000 events vanish",
+        breaks: &[("refersion_relay_conservation_difference", "=-1000")],
+        after: 10,
+        fires: &["EventsMissing"],
+    },
+    Case {
+        what: "1,000 events vanish within a tolerance that kills have widened",
+        breaks: &[
+            ("refersion_relay_conservation_difference", "=-1000"),
+            ("refersion_relay_conservation_tolerance", "=2000"),
+        ],
+        after: 30,
+        fires: &["EventsUncertain"],
+    },
+    Case {
+        what: "an account was removed too early",
+        breaks: &[("refersion_relay_left_behind", "=3")],
+        after: 5,
+        fires: &["LeftBehind"],
+    },
+    Case {
+        what: "every tenth request fails",
+        breaks: &[(
+            r#"refersion_relay_events_refused_total{job="refersion-relay",instance="i",reason="unavailable"#,
+            "+660",
+        )],
+        after: 12, // until the last hour has 1.44 %
+        fires: &["AcceptedFast"],
+    },
+    Case {
+        what: "one request of a hundred fails for hours",
+        breaks: &[(
+            r#"refersion_relay_events_refused_total{job="refersion-relay",instance="i",reason="unavailable"#,
+            "+66",
+        )],
+        after: 230,
+        fires: &["AcceptedSlow"],
+    },
+    Case {
+        what: "half of the events end late",
+        breaks: &[("refersion_relay_event_age_seconds_bucket", "+3000")],
+        after: 19,
+        fires: &["LateFast"],
+    },
+    Case {
+        what: "a tenth of the events ends late for hours",
+        breaks: &[("refersion_relay_event_age_seconds_bucket", "+5400")],
+        after: 228,
+        fires: &["LateSlow"],
+    },
+    Case {
+        what: "a sender is far over its limit",
+        breaks: &[(
+            r#"refersion_relay_events_refused_total{job="refersion-relay",instance="i",reason="over_limit"#,
+            "+60",
+        )],
+        after: 11,
+        fires: &["RequestsTurnedAway"],
+    },
+    Case {
+        what: "the doors are full",
+        breaks: &[("refersion_relay_ingest_connections_refused_total", "+60")],
+        after: 11,
+        fires: &["ConnectionsTurnedAway"],
+    },
+    Case {
+        what: "an account's keys are refused, and its events wait",
+        breaks: &[
+            ("refersion_relay_account_held", "=1"),
+            ("refersion_relay_queue_messages_ready", "+6000"),
+            ("refersion_relay_worker_ended_total", "=0"),
+            ("refersion_relay_event_age", "=0"),
+        ],
+        after: 1,
+        fires: &["AccountHeld"],
+    },
+    Case {
+        what: "Refersion limits an account for an hour",
+        breaks: &[("refersion_relay_account_paused", "=1")],
+        after: 41,
+        fires: &["AccountPaused"],
+    },
+    Case {
+        what: "Refersion is out",
+        breaks: &[
+            ("refersion_relay_refersion_state", "=1"),
+            ("refersion_relay_queue_messages_ready", "+6000"),
+            ("refersion_relay_worker_ended_total", "=0"),
+            ("refersion_relay_event_age", "=0"),
+            (r#"refersion_relay_refersion_calls_total{job="refersion-relay",instance="w",outcome="ok"#, "=0"),
+        ],
+        after: 1,
+        fires: &["RefersionOut"],
+    },
+    Case {
+        what: "Refersion is out, an hour later",
+        breaks: &[
+            ("refersion_relay_refersion_state", "=1"),
+            ("refersion_relay_queue_messages_ready", "+6000"),
+            ("refersion_relay_worker_ended_total", "=0"),
+            ("refersion_relay_event_age", "=0"),
+            (r#"refersion_relay_refersion_calls_total{job="refersion-relay",instance="w",outcome="ok"#, "=0"),
+        ],
+        after: 60,
+        fires: &["RefersionOut"],
+    },
+    Case {
+        what: "a third of the calls fails",
+        breaks: &[(
+            r#"refersion_relay_refersion_calls_total{job="refersion-relay",instance="w",outcome="no_answer"#,
+            "+6000",
+        )],
+        after: 14,
+        fires: &["CallsFail"],
+    },
+    Case {
+        what: "nothing is done any more",
+        breaks: &[
+            ("refersion_relay_worker_ended_total", "=0"),
+            ("refersion_relay_event_age", "=0"),
+            ("refersion_relay_queue_messages_ready", "+6000"),
+        ],
+        after: 12,
+        fires: &["NothingDelivered"],
+    },
+    Case {
+        what: "the backlog grows by 1,000 a minute for four hours",
+        breaks: &[("refersion_relay_queue_messages_ready", "+1000"), ("refersion_relay_worker_ended_total", "+6000")],
+        after: 240,
+        fires: &["Backlog"],
+    },
+    Case {
+        what: "a million events came at once",
+        breaks: &[("refersion_relay_queue_messages_ready", "=1000000")],
+        after: 16,
+        fires: &["Backlog"],
+    },
+    Case {
+        what: "order was broken",
+        breaks: &[("refersion_relay_order_violations_total", "=1")],
+        after: 1,
+        fires: &["OrderBroken"],
+    },
+    Case {
+        what: "seven dead letters lie for hours",
+        breaks: &[(r#"refersion_relay_dead_letters{job="refersion-relay",instance="w",class="rejected"#, "=7")],
+        after: 240,
+        fires: &["DeadLetters"],
+    },
+    Case {
+        what: "somebody sends deletes without a right to",
+        breaks: &[(r#"refersion_relay_dead_letters{job="refersion-relay",instance="w",class="unverified"#, "=1")],
+        after: 1,
+        fires: &["Unverified"],
+    },
+    Case {
+        what: "most of what comes is refused by Refersion",
+        breaks: &[
+            ("refersion_relay_events_dead_lettered_total", "+5000"),
+            (r#"refersion_relay_dead_letters{job="refersion-relay",instance="w",class="rejected"#, "+5000"),
+        ],
+        after: 8,
+        fires: &["DeadLettersFlood"],
+    },
+];
+
+#[test]
+fn each_alert_fires_when_it_should_and_alone_and_none_while_all_is_well() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut file = format!("rule_files: [{RULES}]\nevaluation_interval: 1m\ntests:\n");
+    for case in CASES {
+        file.push_str(&case.as_promtool_has_it());
+    }
+    let path = folder.path().join("alerts.yml");
+    std::fs::write(&path, file).expect("the folder is ours");
+
+    let checked =
+        Command::new("promtool").args(["test", "rules"]).arg(path).output().expect("tests/run installs promtool");
+
+    let said = format!("{}{}", String::from_utf8_lossy(&checked.stdout), String::from_utf8_lossy(&checked.stderr));
+    assert!(checked.status.success(), "{said}");
+}
+
+#[test]
+fn every_alert_has_a_case() {
+    let rules = std::fs::read_to_string(RULES).expect("the file is in the repository");
+    let alerts: BTreeSet<_> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: RefersionRelay")).collect();
+    let tried: BTreeSet<_> = CASES.iter().flat_map(|case| case.fires).copied().collect();
+    assert_eq!(alerts, tried);
+}
+
+#[test]
+fn the_rules_are_valid() {
+    let checked = Command::new("promtool").args(["check", "rules"]).arg(PathBuf::from(RULES)).output();
+    let checked = checked.expect("tests/run installs promtool");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+impl Case {
+    fn as_promtool_has_it(&self) -> String {
+        let mut series: BTreeMap<&str, String> = HEALTHY
+            .iter()
+            .map(|(name, values)| (*name, format!("{} {}", well(values), then(values, values))))
+            .collect();
+        for (prefix, values) in self.breaks {
+            if let Some(new) = prefix.strip_prefix('+') {
+                series.insert(new, format!("_x{WELL} {}", then("=0", values)));
+                continue;
+            }
+            let broken: Vec<_> = HEALTHY.iter().filter(|(name, _)| name.starts_with(prefix)).collect();
+            assert!(!broken.is_empty(), "{}: no series begins with {prefix}", self.what);
+            for (name, healthy) in broken {
+                series.insert(name, format!("{} {}", well(healthy), then(healthy, values)));
+            }
+        }
+        let mut test = format!("  - name: {}\n    interval: 1m\n    input_series:\n", self.what);
+        for (name, values) in series {
+            test += &format!("      - {{series: '{name}', values: '{values}'}}\n");
+        }
+        test += "    promql_expr_test:\n";
+        for (minute, alerts) in [(WELL, &[][..]), (WELL + 1 + self.after, self.fires)] {
+            let sample = |alert: &&str| format!("{{labels: '{{alertname=\"RefersionRelay{alert}\"}}', value: 0}}");
+            let samples: Vec<_> = alerts.iter().map(sample).collect();
+            test += &format!(
+                "      - expr: 'count by (alertname) (ALERTS{{alertstate=\"firing\"}}) * 0'\n        eval_time: {minute}m\n        \
+                 exp_samples: [{}]\n",
+                samples.join(", ")
+            );
+        }
+        test
+    }
+}
+
+/// The values from minute 0 to [`WELL`], in `promtool`'s notation.
+fn well(values: &str) -> String {
+    match values.split_at(1) {
+        ("=", value) => format!("{value}x{WELL}"),
+        ("+", step) => format!("0+{step}x{WELL}"),
+        ("~", _) => "150 250 ".repeat(WELL as usize / 2) + "150",
+        _ => panic!("{values} is no way to be well"),
+    }
+}
+
+/// The values of the minutes after that; what rises or falls does so from where it was.
+fn then(healthy: &str, values: &str) -> String {
+    let at = match healthy.split_at(1) {
+        ("=", value) => number(value),
+        ("+", step) => number(step) * i64::from(WELL),
+        _ => 150,
+    };
+    if let Some((values, minutes)) = values.split_once(" for ") {
+        let minutes: u32 = minutes.parse().expect("minutes");
+        let step = values.strip_prefix('+').map_or(0, number);
+        let at = at + step * i64::from(minutes);
+        let rest = THEN - minutes - 1;
+        let rest = match healthy.split_at(1) {
+            ("+", healthy) => format!("{}+{healthy}x{rest}", at + number(healthy)),
+            (_, _) if values.starts_with('+') => format!("{at}x{rest}"),
+            (_, healthy) => format!("{healthy}x{rest}"),
+        };
+        return format!("{} {rest}", minutes_of(&then(healthy, values), minutes));
+    }
+    let rest = THEN - 1;
+    match values.split_at(1) {
+        // A counter stays where it was.
+        ("=", "0") if healthy.starts_with('+') => format!("{at}x{rest}"),
+        ("=", value) => format!("{value}x{rest}"),
+        ("+", step) => format!("{}+{step}x{rest}", at + number(step)),
+        ("-", step) => format!("{}-{step}x{rest}", at - number(step)),
+        ("~", _) => "250 150 ".repeat(THEN as usize / 2),
+        ("_", _) => format!("_x{rest}"),
+        _ => panic!("{values} is no way to be"),
+    }
+}
+
+/// The same values, and only so many of them.
+fn minutes_of(values: &str, minutes: u32) -> String {
+    let (values, _) = values.rsplit_once('x').expect("so many times");
+    format!("{values}x{}", minutes - 1)
+}
+
+fn number(value: &str) -> i64 {
+    value.parse().expect("a number")
+}

@@ -1,0 +1,2 @@
+mod alert_rules;
+mod alerts;

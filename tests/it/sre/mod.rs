@@ -1,2 +1,5 @@
 mod alert_rules;
 mod alerts;
+mod dashboards;
+mod deploy_files;
+mod kubernetes;

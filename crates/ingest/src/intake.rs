@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::credential::Credential;
-use crate::doors::context::Ingest;
+use crate::doors::context::{Done, EventId, Ingest};
 use crate::events::classify::{Classified, Received, UNKNOWN_TYPE, death, traceparent};
 
 const DOOR: Door = Door::Intake;
@@ -41,7 +41,7 @@ struct Intake {
 enum Outcome {
     Work(Place, Headers),
     Dead(DeadReason, Headers),
-    Ignored(Ignored),
+    Ignored(Ignored, Option<EventId>),
 }
 
 /// The messages about one person follow one another, the others run side by side.
@@ -111,7 +111,7 @@ impl Intake {
         match catch_unwind(AssertUnwindSafe(|| account.classify(Credential::Exchange, body, &received))) {
             Ok(Classified::Work(place, message)) => Outcome::Work(place, message.headers),
             Ok(Classified::Dead(reason, message)) => Outcome::Dead(reason, message.headers),
-            Ok(Classified::Ignored(why)) => Outcome::Ignored(why),
+            Ok(Classified::Ignored(why, id)) => Outcome::Ignored(why, id),
             Err(_) => {
                 let error = "the relay panicked on this message; its log has the place";
                 self.dead(delivery, &received, DeadReason::Panicked, error)
@@ -137,25 +137,24 @@ impl Intake {
             size if MAX_EVENT_BYTES < size => self.large.acquire().await.ok(),
             _ => None,
         };
-        let (settle, counted) = match outcome {
-            Outcome::Work(place, headers) => (Settle::Move(place, Box::new(headers)), Counted::Accepted),
-            Outcome::Dead(reason, headers) => {
-                (Settle::Move(Place::Dead(reason.class()), Box::new(headers)), Counted::Dead(reason))
+        let (settle, id, what) = match outcome {
+            Outcome::Work(place, headers) => {
+                let id = EventId::of_headers(&headers);
+                (Settle::Move(place, Box::new(headers)), id, Done::Accepted)
             }
-            Outcome::Ignored(why) => (Settle::Done(Ending::Ignored), Counted::Ignored(why)),
+            Outcome::Dead(reason, headers) => {
+                let id = EventId::of_headers(&headers);
+                (Settle::Move(Place::Dead(reason.class()), Box::new(headers)), id, Done::Dead(reason))
+            }
+            Outcome::Ignored(why, id) => (Settle::Done(Ending::Ignored), id, Done::Ignored(why)),
         };
         let done = delivery.settle(settle).await.is_ok();
         if done {
-            let metrics = &self.ingest.metrics;
-            match counted {
-                Counted::Accepted => metrics.accepted(DOOR, 1),
-                Counted::Dead(reason) => {
-                    tracing::warn!("dead letter from the intake: {} ({})", reason.class(), reason.as_str());
-                    metrics.accepted(DOOR, 1);
-                    metrics.dead_lettered_at_door(reason);
-                }
-                Counted::Ignored(why) => metrics.ignored_at_door(DOOR, why),
+            match what {
+                Done::Accepted | Done::Dead(_) => self.ingest.metrics.accepted(DOOR, 1),
+                Done::Ignored(_) => {}
             }
+            self.ingest.passed(DOOR, id, what);
         }
         Settled { lane, done }
     }
@@ -167,19 +166,13 @@ struct Settled {
     done: bool,
 }
 
-enum Counted {
-    Accepted,
-    Dead(DeadReason),
-    Ignored(Ignored),
-}
-
 impl Outcome {
     fn lane(&self) -> Lane {
         match self {
             Self::Work(_, headers) => (headers.account.clone(), headers.subject.clone()),
             // Nobody waits for what nobody works.
             Self::Dead(_, headers) => (None, Some(headers.message_id.clone())),
-            Self::Ignored(_) => (None, None),
+            Self::Ignored(..) => (None, None),
         }
     }
 }

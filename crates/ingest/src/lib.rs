@@ -17,7 +17,7 @@ mod limits;
 
 pub use access::access::{Access, AccountAccess, AccountDoor};
 pub use access::credential::{Credential, Trust};
-pub use doors::context::Ingest;
+pub use doors::context::{AtDoor, Done, EventId, Ingest};
 pub use doors::router::router;
 pub use events::classify::{Classified, Received};
 pub use front::certificate::{Certificate, CertificateError};

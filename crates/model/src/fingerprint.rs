@@ -51,11 +51,15 @@ impl Fingerprint {
     /// one from its bytes, so that a repeat of the same bytes has the same id.
     #[must_use]
     pub fn message_id(&self, event: &Event, body: &[u8]) -> MessageId {
-        match event.sender_message_id() {
-            Some(id) if may_be_shown(&id) => MessageId { text: id.into_owned(), minted: false },
-            Some(id) => MessageId { text: self.hashed(&id), minted: false },
-            None => self.minted(body),
-        }
+        self.sender_id(event).unwrap_or_else(|| self.minted(body))
+    }
+
+    /// The id of `event`, if its sender gave it one.
+    #[must_use]
+    pub fn sender_id(&self, event: &Event) -> Option<MessageId> {
+        let id = event.sender_message_id()?;
+        let text = if may_be_shown(&id) { id.into_owned() } else { self.hashed(&id) };
+        Some(MessageId { text, minted: false })
     }
 
     /// What stands for a sender's id that may not be shown.

@@ -30,4 +30,4 @@ pub use port::stuck::Stuck;
 pub use port::sweep::{Action, Fate, InFlight, InvalidInFlight, LetterVisitor, Swept};
 pub use port::terms::Terms;
 pub use rabbitmq::{BrokerUrl, InvalidBrokerUrl, Needs, RabbitMq, RabbitMqSettings, TopologyReport};
-pub use sqlite::{Ahead, InvalidSqlitePath, Ledger, Sqlite, SqlitePath, SqliteSettings};
+pub use sqlite::{Ahead, Found, InvalidSqlitePath, Ledger, Sqlite, SqlitePath, SqliteSettings, Whereabouts};

@@ -3,6 +3,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 mod dlq;
 
@@ -45,6 +46,17 @@ Prints a line for each finding: FAIL first, then WARN (allowed, or could not be 
 from a FAIL is left out. The last line counts them. Queues and exchanges that are missing on the broker are declared.
 
 Exit codes: 0 nothing has failed, 1 something has, 2 the configuration cannot be used.";
+
+const EXPLAIN_MORE: &str = "\
+Looks at the file of an embedded queue, or at the dead letters on RabbitMQ, and asks processes what they remember: what is in \
+their hand, and what became of the last 16384 events. RabbitMQ cannot be asked for a single event in a queue, so there it says \
+what follows from the rest, and what cannot be known.
+
+Examples:
+  refersion-relay explain 9e1f8f4c-7d5b-4c0a-8a3e-2f6b1d0c9e8f
+  refersion-relay explain m1 --ops 10.0.0.5:9090 --ops 10.0.0.6:9090
+
+Exit codes: 0 something is known of it, 1 nothing is.";
 
 const INIT_MORE: &str = "\
 Writes the file that --config or RELAY_CONFIG names, or relay.toml: every key with its default. The secrets are in files \
@@ -90,17 +102,54 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: DlqCommand,
     },
+    /// Where one event is now, and what happened to it.
+    #[command(after_help = EXPLAIN_MORE)]
+    Explain(ExplainArgs),
     /// Check the configuration, its files, the broker, its policies, the keys and the clock.
     #[command(after_help = CHECK_MORE)]
     Check(CheckArgs),
+    /// Ask a process on this machine whether it is ready; exit code 0 if it is.
+    Health(HealthArgs),
     /// Write a configuration and the files of its secrets. Asks at a terminal; elsewhere it takes options.
     #[command(after_help = INIT_MORE)]
     Init(InitArgs),
     /// Serve a simulated Refersion, with faults on demand.
     #[command(after_help = SIMULATE_EXAMPLES)]
     Simulate(SimulateArgs),
+    /// Print what a shell needs to complete the command line.
+    Completions {
+        /// bash, zsh, fish, elvish or powershell.
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Print the manual page, or write a page for each command.
+    Man {
+        /// Where to write refersion-relay.1 and a page for each command.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
     /// Print the version.
     Version,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    /// Where the process serves metrics and health, instead of the configured ops.listen.
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) ops_listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// As its sender wrote it, or as the log and `dlq` show it.
+    #[arg(value_name = "MESSAGE_ID")]
+    pub(crate) message_id: String,
+    /// Where processes serve metrics and health; may be given several times. Without it, the configured ops.listen.
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) ops: Vec<SocketAddr>,
+    /// Print everything that is known as one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

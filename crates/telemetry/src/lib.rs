@@ -8,10 +8,12 @@ mod metrics;
 mod refersion;
 mod register;
 mod histogram_buckets;
+mod recent;
 
 pub use logging::{LogFormat, LoggingError, init_logging, is_log_filter};
 pub use metrics::{
     Connection, ConnectionRefused, Counted, Door, DoorKey, Flow, LastUse, Metrics, MoveTo, OrderGivenUp, Parked,
     PublishOutcome, Refused, ReloadState, Reloaded, Role, Wait,
 };
+pub use recent::Recent;
 pub use refersion::RefersionState;

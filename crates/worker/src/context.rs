@@ -7,6 +7,7 @@ use refersion_relay_telemetry::Metrics;
 use crate::account::accounts::Accounts;
 use crate::attempt::isolated::Isolation;
 use crate::event::load::Load;
+use crate::event::trail::Trail;
 use crate::order::event_key::KeyHasher;
 use crate::order::order::Order;
 use crate::order::recently_done::RecentlyDone;
@@ -32,4 +33,5 @@ pub(crate) struct Context {
     pub(crate) isolation: Isolation,
     pub(crate) load: Arc<Load>,
     pub(crate) metrics: Metrics,
+    pub(crate) trail: Arc<Trail>,
 }

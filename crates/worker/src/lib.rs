@@ -17,7 +17,8 @@ mod refersion_api;
 mod account;
 /// Deliveries become items in lanes, as far as there is room.
 mod consume;
-/// An event in hand: what it weighs, what it was read as, its outcome, and how it is settled by that.
+/// An event in hand: what it weighs, what it was read as, its outcome, how it is settled by that, and what is
+/// remembered of it.
 mod event;
 /// Whose turn it is among the events of one subject, and which events are done already.
 mod order;
@@ -29,8 +30,9 @@ mod pacing;
 mod outage;
 
 pub use account::account::Account;
-pub use account::accounts::Accounts;
+pub use account::accounts::{Accounts, Condition};
 pub use account::readiness::Readiness;
+pub use event::trail::{Doing, Past, PastOutcome, Present, Trail};
 pub use outage::breaker::{Known, Trouble};
 pub use outage::monitor::{OutageMonitor, RefersionStatus};
 pub use refersion_api::RefersionApi;

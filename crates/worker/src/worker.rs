@@ -14,6 +14,7 @@ use crate::account::readiness::{Missing, Readiness};
 use crate::attempt::isolated::Isolation;
 use crate::context::Context;
 use crate::event::load::Load;
+use crate::event::trail::Trail;
 use crate::order::event_key::KeyHasher;
 use crate::order::order::Order;
 use crate::order::recently_done::RecentlyDone;
@@ -55,6 +56,7 @@ impl Worker {
             load: Arc::new(Load::new(settings.in_hand)),
             isolation: Isolation::default(),
             metrics,
+            trail: Arc::default(),
         };
         let readiness = Arc::<Readiness>::default();
         let starting = readiness.missing();
@@ -71,6 +73,12 @@ impl Worker {
     #[must_use]
     pub fn monitor(&self) -> Arc<OutageMonitor> {
         self.context.monitor.clone()
+    }
+
+    /// What it knows of single events.
+    #[must_use]
+    pub fn trail(&self) -> Arc<Trail> {
+        self.context.trail.clone()
     }
 
     /// The accounts it works for, to replace them.

@@ -2,4 +2,5 @@ mod alert_rules;
 mod alerts;
 mod dashboards;
 mod deploy_files;
+mod explain;
 mod kubernetes;

@@ -4,7 +4,7 @@ use refersion_relay_telemetry::{Door, Refused};
 
 use crate::access::basic::KeyForm;
 use crate::access::credential::Credential;
-use crate::doors::context::Ingest;
+use crate::doors::context::{Done, Ingest};
 use crate::doors::patience;
 use crate::doors::replies::reply::Reply;
 use crate::events::batch::{Batch, Stored};
@@ -106,7 +106,7 @@ async fn accept(ingest: &Ingest, account: &AccountDoor, received: Received, body
         Judgement::Work(command) => command.kind(),
         Judgement::Ignore(Ignored::UnsupportedType(kind)) => return Reply::UnsupportedType(kind),
         Judgement::Ignore(why) => {
-            ingest.metrics.ignored_at_door(DOOR, why);
+            ingest.passed(DOOR, account.event_id(&event), Done::Ignored(why));
             return Reply::Ignored(match why {
                 Ignored::OptedOut => "the event's `integrations` exclude Refersion",
                 Ignored::Computed => "Segment computed the event, and it is not a whole person",

@@ -39,7 +39,7 @@ pub(crate) fn ingest(access: Access) -> (Ingest, Arc<FakeQueue>) {
     let metrics = Metrics::new();
     let protection = Protection::new(bounds(), metrics.clone());
     let access = watch::channel(Arc::new(access)).1;
-    (Ingest { queue: queue.clone(), access, metrics, protection }, queue)
+    (Ingest { queue: queue.clone(), access, metrics, protection, recent: Arc::default() }, queue)
 }
 
 /// Counts what is published.

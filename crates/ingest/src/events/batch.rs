@@ -1,26 +1,20 @@
 use std::time::Duration;
 
-use refersion_relay_model::{AccountName, DeadReason, Ignored};
+use refersion_relay_model::Ignored;
 use refersion_relay_queue::{Message, Place};
 use refersion_relay_telemetry::Door;
 use tokio::time::timeout;
-use tracing::Level;
 
-use crate::doors::context::Ingest;
+use crate::doors::context::{Done, EventId, Ingest};
 use crate::events::classify::Classified;
 
 /// The events of one request, classified.
 #[derive(Default)]
 pub(crate) struct Batch {
     messages: Vec<(Place, Message)>,
-    dead: Vec<Dead>,
-    ignored: Vec<Ignored>,
-}
-
-/// A dead letter among them, as the log names it.
-struct Dead {
-    reason: DeadReason,
-    message_id: String,
+    /// What each message is: accepted, or a dead letter.
+    kinds: Vec<Done>,
+    ignored: Vec<(Ignored, Option<EventId>)>,
 }
 
 /// What became of a batch.
@@ -48,12 +42,15 @@ impl FromIterator<Classified> for Batch {
         let mut batch = Self::default();
         for event in events {
             match event {
-                Classified::Work(place, message) => batch.messages.push((place, message)),
-                Classified::Dead(reason, message) => {
-                    batch.dead.push(Dead { reason, message_id: message.headers.message_id.clone() });
-                    batch.messages.push((Place::Dead(reason.class()), message));
+                Classified::Work(place, message) => {
+                    batch.messages.push((place, message));
+                    batch.kinds.push(Done::Accepted);
                 }
-                Classified::Ignored(why) => batch.ignored.push(why),
+                Classified::Dead(reason, message) => {
+                    batch.messages.push((Place::Dead(reason.class()), message));
+                    batch.kinds.push(Done::Dead(reason));
+                }
+                Classified::Ignored(why, id) => batch.ignored.push((why, id)),
             }
         }
         batch
@@ -63,27 +60,23 @@ impl FromIterator<Classified> for Batch {
 impl Batch {
     /// Stores everything, and only then says yes. After `patience` it says no, and goes on storing.
     pub(crate) async fn store(self, ingest: &Ingest, door: Door, patience: Duration) -> Stored {
-        let Ingest { queue, metrics, .. } = ingest.clone();
+        let ingest = ingest.clone();
         // In a task of its own: a sender that gives up waiting does not keep its events from being counted.
         let storing = tokio::spawn(async move {
             let counts = self.counts();
-            let Self { messages, dead, ignored } = self;
-            let ids = ids(&messages);
-            let results = queue.publish(messages).await;
+            let Self { messages, kinds, ignored } = self;
+            let ids: Vec<_> = messages.iter().map(|(_, message)| EventId::of(message)).collect();
+            let results = ingest.queue.publish(messages).await;
             if let Some(error) = results.iter().find_map(|result| result.as_ref().err()) {
                 tracing::debug!(events = results.len(), "not accepted: {error}");
-                log_each(&ids, "not accepted");
                 return Stored::No;
             }
-            metrics.accepted(door, results.len() as u64);
-            for Dead { reason, message_id } in dead {
-                tracing::warn!(message.id = %message_id, "dead letter at a door: {} ({})", reason.class(), reason.as_str());
-                metrics.dead_lettered_at_door(reason);
+            ingest.metrics.accepted(door, results.len() as u64);
+            for (id, kind) in ids.into_iter().zip(kinds) {
+                ingest.passed(door, id, kind);
             }
-            tracing::debug!(events = results.len(), ignored = ignored.len(), "accepted");
-            log_each(&ids, "accepted an event");
-            for why in ignored {
-                metrics.ignored_at_door(door, why);
+            for (why, id) in ignored {
+                ingest.passed(door, id, Done::Ignored(why));
             }
             Stored::Yes(counts)
         });
@@ -96,31 +89,15 @@ impl Batch {
     /// What becomes of each event that is stored: `work`, or the reason it is dead for.
     #[cfg(test)]
     pub(crate) fn fates(&self) -> Vec<&'static str> {
-        let mut dead = self.dead.iter();
-        let fate = |(place, _): &(Place, Message)| match place {
-            Place::Dead(_) => dead.next().map_or("dead", |dead| dead.reason.as_str()),
-            Place::Intake | Place::Work(_) | Place::Later(..) => "work",
+        let fate = |kind: &Done| match kind {
+            Done::Dead(reason) => reason.as_str(),
+            Done::Accepted | Done::Ignored(_) => "work",
         };
-        self.messages.iter().map(fate).collect()
+        self.kinds.iter().map(fate).collect()
     }
 
     fn counts(&self) -> Counts {
-        let Self { messages, dead, ignored } = self;
-        Counts { accepted: messages.len(), dead: dead.len(), ignored: ignored.len() }
-    }
-}
-
-/// The message ids of the events with the names of their accounts, if the log says something of each.
-fn ids(messages: &[(Place, Message)]) -> Vec<(String, Option<AccountName>)> {
-    if !tracing::enabled!(Level::DEBUG) {
-        return Vec::new();
-    }
-    messages.iter().map(|(_, Message { headers, .. })| (headers.message_id.clone(), headers.account.clone())).collect()
-}
-
-fn log_each(ids: &[(String, Option<AccountName>)], what: &str) {
-    for (message_id, account) in ids {
-        let account = account.as_ref().map_or("", AccountName::as_str);
-        tracing::debug!(message.id = %message_id, account, "{what}");
+        let dead = self.kinds.iter().filter(|kind| matches!(kind, Done::Dead(_))).count();
+        Counts { accepted: self.messages.len(), dead, ignored: self.ignored.len() }
     }
 }

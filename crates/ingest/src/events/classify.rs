@@ -10,6 +10,7 @@ use refersion_relay_queue::{Death, Headers, Message, Place};
 
 use crate::AccountDoor;
 use crate::access::credential::Credential;
+use crate::doors::context::EventId;
 
 /// When and with what an event came in.
 #[derive(Clone, Debug)]
@@ -27,8 +28,8 @@ pub enum Classified {
     Work(Place, Message),
     /// It cannot be worked, and a person has to look at it.
     Dead(DeadReason, Message),
-    /// Nothing is to be done about it, and that is right.
-    Ignored(Ignored),
+    /// Nothing is to be done about it, and that is right. With what it is known by, if its sender gave it an id.
+    Ignored(Ignored, Option<EventId>),
 }
 
 impl Classified {
@@ -36,7 +37,7 @@ impl Classified {
     pub(crate) fn message_id(&self) -> Option<&str> {
         match self {
             Self::Work(_, message) | Self::Dead(_, message) => Some(&message.headers.message_id),
-            Self::Ignored(_) => None,
+            Self::Ignored(..) => None,
         }
     }
 }
@@ -86,12 +87,18 @@ impl AccountDoor {
         };
         match judge_in(&event, envelope, self.missing_last_name) {
             Judgement::Work(command) => self.address(credential, &event, command.kind(), body, received),
-            Judgement::Ignore(why) => Classified::Ignored(why),
+            Judgement::Ignore(why) => Classified::Ignored(why, self.event_id(&event)),
             Judgement::Refuse(missing) => {
                 let error = Missing::sentence(event.kind(), &missing);
                 self.dead(credential, Some(&event), body, received, DeadReason::Incomplete, error)
             }
         }
+    }
+
+    /// What an event is known by, if its sender gave it an id.
+    pub(crate) fn event_id(&self, event: &Event) -> Option<EventId> {
+        let message_id = self.fingerprint.sender_id(event)?.as_str().to_owned();
+        Some(EventId { account: self.name.clone(), message_id })
     }
 
     /// Makes the message of an event that asks for this command: work, or a dead letter where its credential gives no right to the
@@ -267,7 +274,7 @@ mod tests {
     #[test]
     fn what_is_not_for_refersion_goes_nowhere() {
         for body in [r#"{"type":"track","event":"x"}"#, r#"{"type":"identify","userId":"1"}"#] {
-            assert!(matches!(classified(body), Classified::Ignored(_)), "{body}");
+            assert!(matches!(classified(body), Classified::Ignored(..)), "{body}");
         }
     }
 

@@ -18,4 +18,5 @@ mod file;
 pub use file::path::{InvalidSqlitePath, SqlitePath};
 pub use queue::{Sqlite, SqliteSettings};
 pub use store::due::Ahead;
+pub use store::find::{Found, Whereabouts};
 pub use store::ledger::Ledger;

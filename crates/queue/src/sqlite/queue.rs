@@ -19,6 +19,7 @@ use crate::sqlite::file::file::{File, Mode};
 use crate::sqlite::file::path::SqlitePath;
 use crate::sqlite::file::rights::Rights;
 use crate::sqlite::store::due;
+use crate::sqlite::store::find::{self, Found};
 use crate::sqlite::store::ledger::Ledger;
 use crate::sqlite::store::places;
 use crate::sqlite::store::work;
@@ -109,6 +110,11 @@ impl Sqlite {
         let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
         let configured = Configured { accounts, tiers: self.settings.tiers.iter().copied().collect() };
         Ok(self.reader.read(move |connection| places::left_behind(connection, &configured)).await?)
+    }
+
+    /// Finds events by their message ids, as they are shown. Reads every row.
+    pub async fn find(&self, message_ids: Vec<String>) -> Result<Vec<Found>, QueueError> {
+        Ok(self.reader.read(move |connection| find::find(connection, &message_ids)).await?)
     }
 
     /// Events whose times lie ahead of what this machine's clock can have written, by place: it was set back since.

@@ -4,6 +4,10 @@ mod check;
 mod demo;
 mod dlq;
 mod enqueue;
+mod explain;
+mod health;
+mod manual;
+mod ops_client;
 mod init;
 mod simulate;
 
@@ -40,6 +44,13 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Exit> {
             let settings = quiet(config)?;
             whole(async |parts| dlq::run(&settings, command, parts).await).await
         }
+        Command::Explain(args) => {
+            let settings = quiet(config)?;
+            whole(async |parts| explain::run(&settings, &args, parts).await).await
+        }
+        Command::Health(args) => health::run(&quiet(config)?, &args).await,
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { dir } => manual::man(dir.as_deref()),
         Command::Check(args) => whole(async |parts| check::run(config, &args, parts).await).await,
         Command::Init(args) => init::run(config, &args),
         Command::Version => say!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")),

@@ -55,7 +55,8 @@ pub(crate) fn unread(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::BrokenPipe
 }
 
-fn print_bytes(bytes: &[u8]) -> Result<(), Exit> {
+/// Writes to stdout as it is.
+pub(crate) fn print_bytes(bytes: &[u8]) -> Result<(), Exit> {
     printed(stdout().and_then(|mut stdout| write(&mut stdout, bytes)))
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod certificates;
 pub(crate) mod ops;
 pub(crate) mod poll;
 pub(crate) mod queue_files;
+pub(crate) mod state;
 pub(crate) mod flow;
 pub(crate) mod policy_watch;
 pub(crate) mod left_behind;

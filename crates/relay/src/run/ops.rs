@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -11,6 +11,7 @@ use refersion_relay_worker::{OutageMonitor, Readiness, Trouble};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::run::state::{Memory, asked};
 use crate::signals::Stop;
 
 /// What metrics and health are read from.
@@ -25,17 +26,20 @@ pub(crate) struct Ops {
     pub(crate) monitor: Option<Arc<OutageMonitor>>,
     /// Whether the process is about to end.
     pub(crate) stop: Stop,
+    /// What is known of single events.
+    pub(crate) memory: Memory,
 }
 
 /// What a worker does that is ready.
 const READING: &str = "owns its work queues, stands by for them, or rightly leaves them unread";
 
-/// `/metrics`, `/health/live` and `/health/ready`. None of them sends a message or calls anybody.
+/// `/metrics`, `/health/live`, `/health/ready` and `/ops/state`. None of them sends a message or calls anybody.
 pub(crate) fn router(ops: Ops) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
+        .route("/ops/state", get(state))
         .fallback(|| async { (StatusCode::NOT_FOUND, Json(json!({"message": "there is nothing at this address"}))) })
         .with_state(Arc::new(ops))
 }
@@ -43,6 +47,12 @@ pub(crate) fn router(ops: Ops) -> Router {
 async fn metrics(State(ops): State<Arc<Ops>>) -> Response {
     ops.metrics.is_ready(ops.is_ready());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], ops.metrics.render()).into_response()
+}
+
+/// What this process does, and what it knows of the events with these message ids, as they are shown: `?message=ID`. Nothing personal.
+async fn state(State(ops): State<Arc<Ops>>, RawQuery(query): RawQuery) -> Response {
+    let asked = asked(query.as_deref().unwrap_or_default());
+    Json(ops.memory.state(&asked, &ops.queue.borrow(), ops.refersion())).into_response()
 }
 
 /// Live: this answers. How Refersion is changes nothing about that.

@@ -4,10 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use refersion_relay_ingest::{Access, CONNECTIONS_ASIDE, HttpSettings, Ingest, Protection, intake, router, serve};
+use refersion_relay_ingest::{
+    Access, AtDoor, CONNECTIONS_ASIDE, HttpSettings, Ingest, Protection, intake, router, serve,
+};
 use refersion_relay_model::AccountName;
 use refersion_relay_queue::Queue;
-use refersion_relay_telemetry::{Metrics, Role};
+use refersion_relay_telemetry::{Metrics, Recent, Role};
 use refersion_relay_worker::Accounts;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -25,6 +27,7 @@ use crate::run::ops::{self, Ops};
 use crate::run::policy_watch;
 use crate::run::poll;
 use crate::run::reload::{Reload, Shared};
+use crate::run::state::Memory;
 use crate::signals::Stop;
 
 /// How long each step of leaving may take when the grace is over.
@@ -122,12 +125,14 @@ pub(crate) async fn start(
     };
     let watching = left_behind::watch(store, running.configured.subscribe(), metrics.clone(), stop.stop.clone());
     tasks.spawn(stop.supervise("left behind", watching));
+    let mut recent_at_doors: Option<Arc<Recent<AtDoor>>> = None;
     if let Some(listener) = ingest_listener {
         running.ingest = Some(listener.local_addr().map_err(Exit::failed)?);
         let access = watch::Sender::new(Arc::new(parts::access(&settings.accounts, &metrics)));
         let (queue, metrics) = (queue.clone(), metrics.clone());
         let protection = Protection::new(settings.bounds.clone(), metrics.clone());
-        let ingest = Ingest { queue, access: access.subscribe(), metrics, protection: protection.clone() };
+        let recent = recent_at_doors.insert(Arc::default()).clone();
+        let ingest = Ingest { queue, access: access.subscribe(), metrics, protection: protection.clone(), recent };
         running.access = Some(access);
         let mut certificate = None;
         if let Some(files) = &settings.tls {
@@ -141,11 +146,12 @@ pub(crate) async fn start(
         tasks.spawn(stop.supervise("doors", serving));
         tasks.spawn(stop.supervise("intake", intake(ingest, stop.stop.clone())));
     }
-    let (mut readiness, mut monitor) = (None, None);
+    let (mut readiness, mut monitor, mut trail) = (None, None, None);
     if roles.worker {
         let worker = parts::worker(settings, queue.clone(), parts::client(settings, &metrics)?, &metrics);
         worker.parts().belong_to(&stop.parts);
         (readiness, monitor) = (Some(worker.readiness()), Some(worker.monitor()));
+        trail = Some(worker.trail());
         running.accounts = Some(worker.accounts());
         tasks.spawn(stop.supervise("worker", worker.run(stop.stop.clone(), stop.abort.clone())));
     }
@@ -158,7 +164,14 @@ pub(crate) async fn start(
     tasks.close();
     // Metrics and health answer until the very end, so they are not among the tasks that are waited for.
     let (state, stuck) = (queue.state(), queue.stuck());
-    let ops = Ops { metrics, queue: state, stuck, worker: readiness, monitor, stop: stop.clone() };
+    let memory = Memory {
+        role: roles.as_role(),
+        configured: running.configured.subscribe(),
+        accounts: running.accounts.clone(),
+        doors: recent_at_doors,
+        trail,
+    };
+    let ops = Ops { metrics, queue: state, stuck, worker: readiness, monitor, stop: stop.clone(), memory };
     let http = HttpSettings { grace, protection: None, certificate: None };
     let serving = serve(ops_listener, ops::router(ops), http, running.ops_stop.clone());
     tokio::spawn(stop.parts.supervise("ops", &running.ops_stop, serving));

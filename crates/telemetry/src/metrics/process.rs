@@ -110,7 +110,9 @@ impl Metrics {
 }
 
 impl Role {
-    fn as_str(self) -> &'static str {
+    /// The word in labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Run => "run",
             Self::Ingest => "ingest",

@@ -1,6 +1,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::SystemTime;
 
 use refersion_relay_model::AccountName;
 use refersion_relay_telemetry::Metrics;
@@ -21,6 +22,19 @@ pub struct Accounts {
     to_open: Mutex<Option<mpsc::UnboundedReceiver<Arc<AccountState>>>>,
     concurrency: usize,
     metrics: Metrics,
+}
+
+/// Whether a worker works for an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It does.
+    Open,
+    /// Refersion refuses its keys, so nobody reads its work queue.
+    Held,
+    /// Refersion asked for fewer calls, so none begins until then.
+    Paused(SystemTime),
+    /// It is not configured any more.
+    Gone,
 }
 
 /// One account in a worker: its settings and its present state.
@@ -123,6 +137,28 @@ impl Accounts {
     /// The states of all accounts that were ever configured.
     pub(crate) fn account_states(&self) -> Vec<Arc<AccountState>> {
         self.account_states.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// How an account is, if it was ever configured.
+    #[must_use]
+    pub fn condition(&self, name: &AccountName) -> Option<Condition> {
+        let account_states = self.account_states.read().unwrap_or_else(PoisonError::into_inner);
+        let gate = &account_states.get(name)?.gate;
+        Some(match gate.state() {
+            GateState::Gone => Condition::Gone,
+            GateState::Held => Condition::Held,
+            GateState::Open => {
+                gate.paused().map_or(Condition::Open, |left| Condition::Paused(SystemTime::now() + left))
+            }
+        })
+    }
+
+    /// The names of the accounts that are configured.
+    #[must_use]
+    pub fn names(&self) -> Vec<AccountName> {
+        let account_states = self.account_states();
+        let configured = account_states.iter().filter(|account_state| account_state.gate.state() != GateState::Gone);
+        configured.map(|account_state| account_state.name.clone()).collect()
     }
 
     /// How many accounts are configured.

@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::event::in_hand::InHand;
 use crate::event::outcome::{Aside, Outcome};
 use crate::event::reading::Job;
+use crate::event::trail::Doing;
 use crate::order::order::Standing;
 use crate::outage::breaker::Known;
 use crate::pacing::call_limiter::Permit;
@@ -91,6 +92,7 @@ impl Context {
         let mut limits = 0;
         loop {
             let stay = || MAX_STAY.saturating_sub(taken_at.elapsed());
+            in_hand.tracked.is(Doing::Admission);
             let admitted = self.in_time(self.admit(job, standing), stay(), leave).await;
             let permit = match admitted.unwrap_or(Admitted::Leave) {
                 Admitted::Call(permit) => permit,
@@ -98,6 +100,7 @@ impl Context {
                 Admitted::Copy => return settle(Outcome::Copy, headers),
                 Admitted::Leave => return Conclusion::Leave,
             };
+            in_hand.tracked.is(Doing::Calling(SystemTime::now()));
             let (began, attempted) = self.attempt(job, command, in_hand, leave).await;
             drop(permit);
             let failure = match attempted {
@@ -116,8 +119,11 @@ impl Context {
             // Unknown, it is not charged either.
             let known = self.in_time(self.learn(job, began, &failure), stay().max(LEAST_STAY), leave).await;
             let Some(knowledge) = known else { return Conclusion::Leave };
-            match self.charge(job, &failure, knowledge, backoff.next_wait(), stay(), &mut headers) {
+            let decision = self.charge(job, &failure, knowledge, backoff.next_wait(), stay(), &mut headers);
+            in_hand.tracked.failed(failure.as_str(), headers.attempts);
+            match decision {
                 Decision::Wait(wait) => {
+                    in_hand.tracked.waits(wait);
                     self.metrics.retried(Wait::InHand);
                     if !sleep(wait, leave).await {
                         return Conclusion::Leave;

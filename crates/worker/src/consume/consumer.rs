@@ -186,7 +186,7 @@ impl Consumer {
     /// Takes a delivery in hand. Says whether that was one too many.
     fn receive(&mut self, delivery: Delivery) -> Option<TermEnd> {
         let weight = self.context.load.weigh(delivery.message.body.len(), &self.bytes);
-        self.unread.push_back(InHand::new(&self.context.metrics, &self.account_state, delivery, weight));
+        self.unread.push_back(InHand::new(&self.context, &self.account_state, delivery, weight));
         self.in_hand += 1;
         if self.taking_up.as_ref().is_some_and(|taking_up| taking_up.events <= self.in_hand) {
             self.taking_up = None;

@@ -34,6 +34,7 @@ impl Item {
         if let Reading::Job(job) = &reading
             && job.is_work()
         {
+            in_hand.tracked.is_about(job.event_key.subject);
             let (place, is_known) = context.order.arrive(&job.event_key, redelivered, leave)?;
             standing = Some(place);
             is_new &= !is_known;

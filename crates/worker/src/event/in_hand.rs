@@ -1,16 +1,20 @@
 use std::sync::Arc;
 
-use refersion_relay_queue::Delivery;
-use refersion_relay_telemetry::{Counted, Metrics};
+use refersion_relay_queue::{Delivery, Headers};
+use refersion_relay_telemetry::Counted;
 use tokio::time::Instant;
 
 use crate::account::accounts::AccountState;
+use crate::context::Context;
 use crate::event::load::Weight;
+use crate::event::trail::Tracked;
 
 /// A delivery that is not settled. It is counted, and weighed, for as long as it lives.
 pub(crate) struct InHand {
     pub(crate) account_state: Arc<AccountState>,
     pub(crate) delivery: Delivery,
+    /// Shows what is done with it.
+    pub(crate) tracked: Tracked,
     pub(crate) taken_at: Instant,
     /// Whether its workers may have died of it.
     pub(crate) is_suspect: bool,
@@ -19,15 +23,18 @@ pub(crate) struct InHand {
 
 impl InHand {
     pub(crate) fn new(
-        metrics: &Metrics,
+        context: &Context,
         account_state: &Arc<AccountState>,
         delivery: Delivery,
         weight: Weight,
     ) -> Self {
-        let counted = (metrics.taken(delivery.redelivered), weight);
+        let counted = (context.metrics.taken(delivery.redelivered), weight);
+        let Headers { message_id, attempts, generation, .. } = &delivery.message.headers;
+        let tracked = context.trail.track(&account_state.name, message_id, *attempts, *generation);
         Self {
             account_state: account_state.clone(),
             delivery,
+            tracked,
             taken_at: Instant::now(),
             is_suspect: false,
             _counted: counted,

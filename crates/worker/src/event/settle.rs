@@ -58,7 +58,7 @@ pub(crate) async fn settle(
     outcome: &Outcome,
     headers: Box<Headers>,
 ) -> Worked {
-    let InHand { account_state, delivery, taken_at: _, is_suspect, _counted } = in_hand;
+    let InHand { account_state, delivery, tracked, taken_at: _, is_suspect, _counted } = in_hand;
     if is_suspect {
         delivery.erase_notes().await;
     }
@@ -70,10 +70,12 @@ pub(crate) async fn settle(
         context.metrics.unsettled();
         return Worked::Left;
     }
+    let now = SystemTime::now();
+    tracked.left(outcome, now);
     count(&context.metrics, outcome);
     // A replay is late because somebody wanted it now.
     if generation == 0 && outcome.is_end() {
-        context.metrics.ended_at_age(SystemTime::now().duration_since(received_at).unwrap_or_default());
+        context.metrics.ended_at_age(now.duration_since(received_at).unwrap_or_default());
     }
     log(outcome, &id, &account_state.name, attempts);
     let sequence = match (key, outcome) {

@@ -319,7 +319,7 @@ impl Enqueue {
                 (Fate::StoredIncomplete, Some((Place::Dead(DeadReason::Incomplete.class()), message)))
             }
             Classified::Dead(..) => (Fate::Bad { why: why(&text), text: BadText::Whole(text) }, None),
-            Classified::Ignored(why) => (Fate::Ignored(why), None),
+            Classified::Ignored(why, _) => (Fate::Ignored(why), None),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod broker;
 mod canned;
+mod collector;
 mod events;
 mod http;
 mod letters;
@@ -14,6 +15,7 @@ mod wait;
 
 pub use broker::{shared_broker, unique_prefix};
 pub use canned::Canned;
+pub use collector::{Collector, hex};
 pub use events::{DELETE, IDENTIFY, delete, gzip, identify, signature, with_id};
 pub use http::http_client;
 pub use letters::{Admin, DeadLetter};

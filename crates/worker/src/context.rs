@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use refersion_relay_queue::Queue;
 use refersion_relay_telemetry::Metrics;
+use refersion_relay_traces::Traces;
 
 use crate::account::accounts::Accounts;
 use crate::attempt::isolated::Isolation;
@@ -34,4 +35,5 @@ pub(crate) struct Context {
     pub(crate) load: Arc<Load>,
     pub(crate) metrics: Metrics,
     pub(crate) trail: Arc<Trail>,
+    pub(crate) traces: Traces,
 }

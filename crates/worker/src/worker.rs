@@ -4,6 +4,7 @@ use std::time::Duration;
 use refersion_relay_queue::{Queue, Room};
 use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::Metrics;
+use refersion_relay_traces::Traces;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,7 +24,7 @@ use crate::{Account, RefersionApi, WorkerSettings};
 
 /// Owns the work queues of its accounts, and works what is in them.
 pub struct Worker {
-    context: Arc<Context>,
+    context: Context,
     room: Room,
     readiness: Arc<Readiness>,
     /// Until every account's queue has an owner of its own to wait for.
@@ -57,10 +58,11 @@ impl Worker {
             isolation: Isolation::default(),
             metrics,
             trail: Arc::default(),
+            traces: Traces::default(),
         };
         let readiness = Arc::<Readiness>::default();
         let starting = readiness.missing();
-        Self { context: Arc::new(context), room: settings.room, readiness, starting, parts: Parts::default() }
+        Self { context, room: settings.room, readiness, starting, parts: Parts::default() }
     }
 
     /// Tells how far the worker is.
@@ -73,6 +75,13 @@ impl Worker {
     #[must_use]
     pub fn monitor(&self) -> Arc<OutageMonitor> {
         self.context.monitor.clone()
+    }
+
+    /// Says what it does with each event as spans.
+    #[must_use]
+    pub fn with_traces(mut self, traces: Traces) -> Self {
+        self.context.traces = traces;
+        self
     }
 
     /// What it knows of single events.
@@ -96,6 +105,7 @@ impl Worker {
     /// Works until `stop` is cancelled and everything in flight is settled, or until `abort` is.
     pub async fn run(self, stop: CancellationToken, abort: CancellationToken) {
         let Self { context, room, readiness, starting, parts } = self;
+        let context = Arc::new(context);
         let Some(mut opening) = context.accounts.opening() else { return };
         let tasks = TaskTracker::new();
         let watching = context.monitor.clone().run(context.destination.clone(), stop.clone());

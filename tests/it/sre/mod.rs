@@ -4,3 +4,4 @@ mod dashboards;
 mod deploy_files;
 mod explain;
 mod kubernetes;
+mod traces;

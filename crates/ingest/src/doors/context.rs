@@ -4,6 +4,7 @@ use std::time::SystemTime;
 use refersion_relay_model::{AccountName, DeadReason, Ignored};
 use refersion_relay_queue::{Headers, Message, Queue};
 use refersion_relay_telemetry::{Door, Metrics, Recent};
+use refersion_relay_traces::Traces;
 use tokio::sync::watch;
 
 use crate::Access;
@@ -44,6 +45,8 @@ pub struct Ingest {
     pub protection: Arc<Protection>,
     /// What became of the last events.
     pub recent: Arc<Recent<AtDoor>>,
+    /// Where requests and publishes are shown as spans.
+    pub traces: Traces,
 }
 
 impl Ingest {

@@ -10,6 +10,7 @@ use refersion_relay_queue::{
     Queue, QueueError, Room, Scan, Swept,
 };
 use refersion_relay_telemetry::Metrics;
+use refersion_relay_traces::Traces;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +40,10 @@ pub(crate) fn ingest(access: Access) -> (Ingest, Arc<FakeQueue>) {
     let metrics = Metrics::new();
     let protection = Protection::new(bounds(), metrics.clone());
     let access = watch::channel(Arc::new(access)).1;
-    (Ingest { queue: queue.clone(), access, metrics, protection, recent: Arc::default() }, queue)
+    (
+        Ingest { queue: queue.clone(), access, metrics, protection, recent: Arc::default(), traces: Traces::default() },
+        queue,
+    )
 }
 
 /// Counts what is published.

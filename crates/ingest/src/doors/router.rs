@@ -17,6 +17,7 @@ use http::header::{
 };
 use http::request::Parts;
 use refersion_relay_telemetry::Door;
+use refersion_relay_traces::{Kind, Parent, Span};
 use serde_json::json;
 
 use crate::doors::context::Ingest;
@@ -30,6 +31,9 @@ use crate::doors::replies::reply::Reply;
 use crate::doors::tracking;
 use crate::doors::tracking::Call;
 use crate::doors::webhook;
+
+/// Of W3C Trace Context.
+const TRACEPARENT: &str = "traceparent";
 
 /// The doors' routes.
 pub fn router(ingest: Ingest) -> Router {
@@ -67,25 +71,29 @@ async fn description() -> Response {
 }
 
 async fn destination_door(State(ingest): State<Arc<Ingest>>, request: Request) -> Response {
+    let (request, span) = traced(&ingest, "/v1/destination", request);
     let answering = destination::answer(&ingest, request);
-    answered(&ingest, Door::Destination, answering, Reply::Broken).await
+    answered(&ingest, Door::Destination, answering, Reply::Broken, span).await
 }
 
 async fn webhook_door(State(ingest): State<Arc<Ingest>>, account: Part, request: Request) -> Response {
+    let (request, span) = traced(&ingest, "/v1/webhook/{account}", request);
     let answering = webhook::answer(&ingest, account.text(), request);
-    answered(&ingest, Door::Webhook, answering, BatchReply::Broken).await
+    answered(&ingest, Door::Webhook, answering, BatchReply::Broken, span).await
 }
 
 async fn tracking_door(State(ingest): State<Arc<Ingest>>, call: Part, request: Request) -> Response {
     let Some(call) = find(&call) else { return BatchReply::NoSuchPath.into_response() };
+    let (request, span) = traced(&ingest, "/v1/{call}", request);
     let answering = tracking::answer(&ingest, call, request);
-    answered(&ingest, Door::Tracking, answering, BatchReply::Broken).await
+    answered(&ingest, Door::Tracking, answering, BatchReply::Broken, span).await
 }
 
 async fn pixel_door(State(ingest): State<Arc<Ingest>>, call: Part, request: Request) -> Response {
     let Some(Call::One(kind)) = find(&call) else { return BatchReply::NoSuchPath.into_response() };
+    let (request, span) = traced(&ingest, "/v1/pixel/{call}", request);
     let answering = pixel::answer(&ingest, kind, request);
-    answered(&ingest, Door::Tracking, answering, Picture(BatchReply::Broken)).await
+    answered(&ingest, Door::Tracking, answering, Picture(BatchReply::Broken), span).await
 }
 
 fn find(part: &Part) -> Option<Call> {
@@ -134,18 +142,41 @@ async fn readable_anywhere(mut response: Response) -> Response {
     response
 }
 
+/// Begins the span of a request, and has the request carry that instead of what it came with: its events belong to it.
+fn traced(ingest: &Ingest, route: &'static str, mut request: Request) -> (Request, Span) {
+    if !ingest.traces.is_on() {
+        return (request, Span::default());
+    }
+    let parent = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    let method = request.method().as_str().to_owned();
+    let mut span = ingest.traces.span(Kind::Server, format!("{method} {route}"), Parent::In(parent));
+    span.set("http.request.method", method);
+    span.set("http.route", route);
+    if let Some(Ok(traceparent)) = span.traceparent().map(HeaderValue::try_from) {
+        request.headers_mut().insert(TRACEPARENT, traceparent);
+    }
+    (request, span)
+}
+
 /// Counts an answer, and gives one even where the door panicked.
 async fn answered<R: IntoResponse>(
     ingest: &Ingest,
     door: Door,
     answering: impl Future<Output = R>,
     broken: R,
+    mut span: Span,
 ) -> Response {
     let started = Instant::now();
     let reply = AssertUnwindSafe(answering).catch_unwind().await.unwrap_or(broken);
     let response = reply.into_response();
     let status = response.status().as_u16();
     ingest.metrics.answered(door, status, started.elapsed());
+    span.set("http.response.status_code", i64::from(status));
+    match status {
+        500 => span.fails("500"),
+        503 => span.fails("503"),
+        _ => {}
+    }
     tracing::debug!(http.status = status, "answered a request");
     response
 }

@@ -3,6 +3,7 @@ use std::time::Duration;
 use refersion_relay_model::Ignored;
 use refersion_relay_queue::{Message, Place};
 use refersion_relay_telemetry::Door;
+use refersion_relay_traces::{Kind, Parent, Span, Traces};
 use tokio::time::timeout;
 
 use crate::doors::context::{Done, EventId, Ingest};
@@ -64,13 +65,16 @@ impl Batch {
         // In a task of its own: a sender that gives up waiting does not keep its events from being counted.
         let storing = tokio::spawn(async move {
             let counts = self.counts();
-            let Self { messages, kinds, ignored } = self;
+            let Self { mut messages, kinds, ignored } = self;
+            let mut span = sending(&ingest.traces, &mut messages);
             let ids: Vec<_> = messages.iter().map(|(_, message)| EventId::of(message)).collect();
             let results = ingest.queue.publish(messages).await;
             if let Some(error) = results.iter().find_map(|result| result.as_ref().err()) {
                 tracing::debug!(events = results.len(), "not accepted: {error}");
+                span.fails("not_confirmed");
                 return Stored::No;
             }
+            drop(span);
             ingest.metrics.accepted(door, results.len() as u64);
             for (id, kind) in ids.into_iter().zip(kinds) {
                 ingest.passed(door, id, kind);
@@ -99,5 +103,37 @@ impl Batch {
     fn counts(&self) -> Counts {
         let dead = self.kinds.iter().filter(|kind| matches!(kind, Done::Dead(_))).count();
         Counts { accepted: self.messages.len(), dead, ignored: self.ignored.len() }
+    }
+}
+
+/// Begins the span of storing messages, and has each of them carry what its work belongs to. A single event is worked in the trace of
+/// its request. Each event of several begins a trace of its own, which is linked to that: a request can have hundreds.
+fn sending(traces: &Traces, messages: &mut [(Place, Message)]) -> Span {
+    let Some((place, message)) = messages.first().filter(|_| traces.is_on()) else { return Span::default() };
+    let parent = message.headers.traceparent.clone();
+    let place = place_name(place);
+    let mut span = traces.message(Kind::Producer, "send", &place, Parent::In(parent.as_deref()));
+    let carried = span.traceparent();
+    if let [(_, message)] = messages {
+        span.set("messaging.message.id", message.headers.message_id.clone());
+        message.headers.traceparent = carried;
+        return span;
+    }
+    span.set("messaging.batch.message_count", i64::try_from(messages.len()).unwrap_or(i64::MAX));
+    for (place, message) in messages {
+        let place = place_name(place);
+        let mut create = traces.message(Kind::Producer, "create", &place, Parent::LinkedTo(carried.as_deref()));
+        create.set("messaging.message.id", message.headers.message_id.clone());
+        message.headers.traceparent = create.traceparent();
+    }
+    span
+}
+
+/// What a place is called in spans.
+fn place_name(place: &Place) -> String {
+    match place {
+        Place::Intake => "intake".to_owned(),
+        Place::Work(account) | Place::Later(account, _) => format!("events.{account}"),
+        Place::Dead(class) => format!("dead.{class}"),
     }
 }

@@ -15,6 +15,7 @@ pub(crate) struct RawSettings {
     pub(crate) refersion: RawRefersion,
     pub(crate) retry: RawRetry,
     pub(crate) log: RawLog,
+    pub(crate) telemetry: RawTelemetry,
     pub(crate) account: Vec<RawAccount>,
     /// Where a relative path of the queue begins.
     pub(crate) folder: PathBuf,
@@ -118,6 +119,16 @@ pub(crate) struct RawLog {
     pub(crate) format: String,
     /// As `RUST_LOG`, which wins over it.
     pub(crate) filter: String,
+}
+
+/// `[telemetry]`
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawTelemetry {
+    /// Where traces are exported to. Without it, nowhere.
+    pub(crate) otlp_endpoint: Option<String>,
+    /// The share of the traces that begin here and are kept.
+    pub(crate) trace_ratio: f64,
 }
 
 /// `[[account]]`
@@ -257,6 +268,12 @@ impl Default for RawQueue {
             prefix: "refersion".to_owned(),
             confirm_timeout: seconds(4),
         }
+    }
+}
+
+impl Default for RawTelemetry {
+    fn default() -> Self {
+        Self { otlp_endpoint: None, trace_ratio: 0.01 }
     }
 }
 

@@ -10,10 +10,13 @@ use refersion_relay_model::{AccountName, KeyPair, MissingLastName};
 use refersion_relay_queue::{BrokerUrl, InvalidSqlitePath, SqlitePath};
 use refersion_relay_refersion::{Existing, NewAffiliateDefaults, ProxyUrl, Status};
 use refersion_relay_telemetry::{LogFormat, is_log_filter};
+use refersion_relay_traces::{OtlpEndpoint, TraceSettings};
 use refersion_relay_worker::RetryPolicy;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::raw::{RawAccount, RawIngest, RawKeys, RawQueue, RawRefersion, RawRetry, RawSecret, RawSettings};
+use super::raw::{
+    RawAccount, RawIngest, RawKeys, RawQueue, RawRefersion, RawRetry, RawSecret, RawSettings, RawTelemetry,
+};
 use crate::config::mistakes::mistakes::{Invalid, Mistakes};
 use crate::config::mistakes::suggest::nearest;
 use crate::config::source::secret_file::SecretFile;
@@ -41,6 +44,9 @@ pub(crate) struct Settings {
     pub(crate) retry: RetryPolicy,
     pub(crate) log_format: LogFormat,
     pub(crate) log_filter: String,
+    /// `None`: traces are off.
+    pub(crate) traces: Option<TraceSettings>,
+    pub(crate) trace_ratio: f64,
     pub(crate) accounts: Vec<AccountSettings>,
 }
 
@@ -135,7 +141,7 @@ const MAX_CALLS_PER_SECOND: u32 = 100_000;
 impl Settings {
     /// Checks every value, and says everything that is wrong. Reads the secrets' files.
     pub(crate) fn settle(raw: RawSettings, found: &mut Mistakes) -> Option<Self> {
-        let RawSettings { queue, ingest, worker, ops, refersion, retry, log, account, folder } = raw;
+        let RawSettings { queue, ingest, worker, ops, refersion, retry, log, telemetry, account, folder } = raw;
         let ingest_listen = found.take(address("ingest.listen", &ingest.listen));
         let tls = found.take(tls(&ingest));
         check_exposed(&ingest, ingest_listen, tls.as_ref(), found);
@@ -168,6 +174,7 @@ impl Settings {
         let bounds = bounds(&ingest, found);
         let ops_listen = found.take(address("ops.listen", &ops.listen));
         let retry = retry_policy(&retry, found);
+        let traces = traces(&telemetry, found);
         let accounts = accounts(account, found);
         Some(Self {
             queue_url: queue_url?,
@@ -188,8 +195,25 @@ impl Settings {
             retry,
             log_format: log_format?,
             log_filter: log.filter,
+            traces: traces?,
+            trace_ratio: telemetry.trace_ratio,
             accounts: accounts?,
         })
+    }
+}
+
+/// Where traces go. The inner `None`: nowhere.
+#[expect(clippy::option_option, reason = "a mistake, or nothing, or something")]
+fn traces(telemetry: &RawTelemetry, found: &mut Mistakes) -> Option<Option<TraceSettings>> {
+    let ratio = telemetry.trace_ratio;
+    found.check("telemetry.trace_ratio", (0.0..=1.0).contains(&ratio), "a number from 0 to 1");
+    let Some(endpoint) = &telemetry.otlp_endpoint else { return Some(None) };
+    match OtlpEndpoint::parse(endpoint) {
+        Ok(endpoint) => Some(Some(TraceSettings { endpoint, ratio })),
+        Err(_) => {
+            found.check("telemetry.otlp_endpoint", false, "an absolute http or https URL without a user or password");
+            None
+        }
     }
 }
 

@@ -3,7 +3,9 @@ use std::borrow::Cow;
 use refersion_relay_model::AccountName;
 use serde::de::DeserializeOwned;
 
-use super::raw::{RawAccount, RawIngest, RawLog, RawOps, RawQueue, RawRefersion, RawRetry, RawSettings, RawWorker};
+use super::raw::{
+    RawAccount, RawIngest, RawLog, RawOps, RawQueue, RawRefersion, RawRetry, RawSettings, RawTelemetry, RawWorker,
+};
 use crate::config::mistakes::forms::form;
 use crate::config::mistakes::mistakes::Mistakes;
 use crate::config::mistakes::suggest::{nearest, normal};
@@ -38,6 +40,7 @@ pub(crate) fn understand(text: &str, environment: &[(String, String)]) -> (RawSe
         refersion: reader.section("refersion"),
         retry: reader.section("retry"),
         log: reader.section("log"),
+        telemetry: reader.section("telemetry"),
         account: reader.accounts(),
         folder: std::path::PathBuf::new(),
     };
@@ -45,7 +48,7 @@ pub(crate) fn understand(text: &str, environment: &[(String, String)]) -> (RawSe
 }
 
 /// The keys of each section.
-fn sections() -> [(&'static str, &'static [&'static str]); 8] {
+fn sections() -> [(&'static str, &'static [&'static str]); 9] {
     [
         ("queue", node::keys::<RawQueue>()),
         ("ingest", node::keys::<RawIngest>()),
@@ -54,6 +57,7 @@ fn sections() -> [(&'static str, &'static [&'static str]); 8] {
         ("refersion", node::keys::<RawRefersion>()),
         ("retry", node::keys::<RawRetry>()),
         ("log", node::keys::<RawLog>()),
+        ("telemetry", node::keys::<RawTelemetry>()),
         (ACCOUNT, node::keys::<RawAccount>()),
     ]
 }

@@ -10,6 +10,7 @@ use refersion_relay_ingest::{
 use refersion_relay_model::AccountName;
 use refersion_relay_queue::Queue;
 use refersion_relay_telemetry::{Metrics, Recent, Role};
+use refersion_relay_traces::{Process, Traces};
 use refersion_relay_worker::Accounts;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -63,6 +64,7 @@ pub(crate) struct Running {
     access: Option<watch::Sender<Arc<Access>>>,
     metrics: Metrics,
     accounts: Option<Arc<Accounts>>,
+    traces: Traces,
     tasks: TaskTracker,
     ops_stop: tokio_util::sync::CancellationToken,
 }
@@ -94,6 +96,7 @@ pub(crate) async fn start(
 ) -> Result<Running, Exit> {
     let metrics = Metrics::new();
     metrics.role(roles.as_role());
+    let traces = traces(settings, roles);
     descriptors::raise(needs(settings, roles));
     let ops_listener = bind("ops.listen", ops_listen).await?;
     let ingest_listener = if roles.ingest { Some(bind("ingest.listen", settings.ingest_listen).await?) } else { None };
@@ -120,6 +123,7 @@ pub(crate) async fn start(
         access: None,
         metrics: metrics.clone(),
         accounts: None,
+        traces: traces.clone(),
         tasks: tasks.clone(),
         ops_stop: tokio_util::sync::CancellationToken::new(),
     };
@@ -132,7 +136,14 @@ pub(crate) async fn start(
         let (queue, metrics) = (queue.clone(), metrics.clone());
         let protection = Protection::new(settings.bounds.clone(), metrics.clone());
         let recent = recent_at_doors.insert(Arc::default()).clone();
-        let ingest = Ingest { queue, access: access.subscribe(), metrics, protection: protection.clone(), recent };
+        let ingest = Ingest {
+            queue,
+            access: access.subscribe(),
+            metrics,
+            protection: protection.clone(),
+            recent,
+            traces: traces.clone(),
+        };
         running.access = Some(access);
         let mut certificate = None;
         if let Some(files) = &settings.tls {
@@ -149,6 +160,7 @@ pub(crate) async fn start(
     let (mut readiness, mut monitor, mut trail) = (None, None, None);
     if roles.worker {
         let worker = parts::worker(settings, queue.clone(), parts::client(settings, &metrics)?, &metrics);
+        let worker = worker.with_traces(traces.clone());
         worker.parts().belong_to(&stop.parts);
         (readiness, monitor) = (Some(worker.readiness()), Some(worker.monitor()));
         trail = Some(worker.trail());
@@ -199,6 +211,7 @@ impl Running {
             () = stop.abort.cancelled() => false,
         };
         if orderly {
+            self.traces.close().await;
             self.queue.close().await;
             self.ops_stop.cancel();
             tracing::info!("stopped");
@@ -213,6 +226,16 @@ impl Running {
         self.ops_stop.cancel();
         Err(Exit::Said)
     }
+}
+
+/// Where spans go.
+fn traces(settings: &Settings, roles: Roles) -> Traces {
+    let Some(traces) = &settings.traces else { return Traces::default() };
+    let system = match settings.queue_url {
+        QueueUrl::RabbitMq(_) => "rabbitmq",
+        QueueUrl::Sqlite(_) => "sqlite",
+    };
+    Traces::to(traces, Process { role: roles.as_role().as_str(), version: env!("CARGO_PKG_VERSION"), system })
 }
 
 /// What this process may have open at once.

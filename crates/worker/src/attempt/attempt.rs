@@ -2,6 +2,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use refersion_relay_refersion::{CallResult, Calls, Failure};
+use refersion_relay_traces::{Kind, Parent, Span, Traces};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +20,11 @@ pub(crate) struct Attempt {
     /// Cancelled when a call should not begin any more.
     off: CancellationToken,
     why: OnceLock<CalledOff>,
+    traces: Traces,
+    /// What its calls are a part of.
+    trace: Option<String>,
+    /// Of the call that is in flight.
+    span: Mutex<Span>,
 }
 
 /// Why an attempt was called off. Nothing was in flight then.
@@ -69,7 +75,25 @@ impl Attempt {
     fn new(monitor: Arc<OutageMonitor>, purpose: Purpose) -> Self {
         let began = Instant::now();
         let call = Mutex::new(Call { begun: Begun::alone(began), proper: None });
-        Self { monitor, purpose, began, call, off: CancellationToken::new(), why: OnceLock::new() }
+        Self {
+            monitor,
+            purpose,
+            began,
+            call,
+            off: CancellationToken::new(),
+            why: OnceLock::new(),
+            traces: Traces::default(),
+            trace: None,
+            span: Mutex::default(),
+        }
+    }
+
+    /// Its calls are spans, parts of what is done with the event.
+    pub(crate) fn traced(mut self, traces: &Traces, process: &Span) -> Self {
+        if process.is_kept() {
+            (self.traces, self.trace) = (traces.clone(), process.traceparent());
+        }
+        self
     }
 
     /// When it began.
@@ -94,8 +118,24 @@ impl Attempt {
         std::future::pending::<()>().await;
     }
 
+    fn span(&self) -> MutexGuard<'_, Span> {
+        self.span.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn call(&self) -> MutexGuard<'_, Call> {
         self.call.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says in a call's span which one it was and how it ended.
+fn end_span(mut span: Span, ended: CallResult<'_>) {
+    span.rename(format!("Refersion {}", ended.operation.as_str()));
+    span.set("relay.refersion.operation", ended.operation.as_str());
+    if let Some(failure) = ended.failure {
+        if let Some(status) = failure.status() {
+            span.set("http.response.status_code", i64::from(status));
+        }
+        span.fails(failure.as_str());
     }
 }
 
@@ -122,6 +162,9 @@ impl Calls for Attempt {
             Purpose::Keys | Purpose::Probe => Begun::alone(Instant::now()),
         };
         *self.call() = Call { begun, proper: None };
+        if self.trace.is_some() {
+            *self.span() = self.traces.span(Kind::Client, "Refersion", Parent::In(self.trace.as_deref()));
+        }
     }
 
     fn ended(&self, ended: CallResult<'_>) {
@@ -130,6 +173,9 @@ impl Calls for Attempt {
             call.proper = Some(ended.proper);
             *call
         };
+        if self.trace.is_some() {
+            end_span(std::mem::take(&mut *self.span()), ended);
+        }
         if ended.proper {
             self.monitor.answered(begun.at);
         }

@@ -205,8 +205,10 @@ impl Context {
         leave: &CancellationToken,
     ) -> (Instant, Attempted) {
         let until = in_hand.taken_at + self.longest_stay;
-        let attempt =
-            Arc::new(Attempt::at_event(self.monitor.clone(), job.account_state.clone(), leave.clone(), until));
+        let attempt = Arc::new(
+            Attempt::at_event(self.monitor.clone(), job.account_state.clone(), leave.clone(), until)
+                .traced(&self.traces, &in_hand.span),
+        );
         let account = job.account();
         let applying = async {
             tokio::select! {

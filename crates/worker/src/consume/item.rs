@@ -74,7 +74,8 @@ impl Item {
     }
 
     /// Works the event and settles it.
-    pub(crate) async fn work(self, context: &Context, leave: &CancellationToken) -> Worked {
+    pub(crate) async fn work(mut self, context: &Context, leave: &CancellationToken) -> Worked {
+        self.in_hand.begin_span(&context.traces);
         let (outcome, headers) = match &self.reading {
             Reading::Final(outcome) => (outcome.clone(), self.headers()),
             Reading::Job(job) => {

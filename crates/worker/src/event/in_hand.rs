@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use refersion_relay_queue::{Delivery, Headers};
 use refersion_relay_telemetry::Counted;
+use refersion_relay_traces::{Kind, Parent, Span, Traces};
 use tokio::time::Instant;
 
 use crate::account::accounts::AccountState;
@@ -16,6 +17,8 @@ pub(crate) struct InHand {
     /// Shows what is done with it.
     pub(crate) tracked: Tracked,
     pub(crate) taken_at: Instant,
+    /// From when it is its turn.
+    pub(crate) span: Span,
     /// Whether its workers may have died of it.
     pub(crate) is_suspect: bool,
     pub(crate) _counted: (Counted, Weight),
@@ -36,8 +39,25 @@ impl InHand {
             delivery,
             tracked,
             taken_at: Instant::now(),
+            span: Span::default(),
             is_suspect: false,
             _counted: counted,
         }
+    }
+
+    /// It is its turn: what is done with it is a part of the trace that it came with, however often it is tried.
+    pub(crate) fn begin_span(&mut self, traces: &Traces) {
+        if !traces.is_on() {
+            return;
+        }
+        let (headers, place) = (&self.delivery.message.headers, format!("events.{}", self.account_state.name));
+        let mut span = traces.message(Kind::Consumer, "process", &place, Parent::In(headers.traceparent.as_deref()));
+        if span.is_kept() {
+            span.set("messaging.message.id", headers.message_id.clone());
+            span.set("relay.account", self.account_state.name.to_string());
+            span.set("relay.attempts", i64::from(headers.attempts));
+            span.set("relay.generation", i64::from(headers.generation));
+        }
+        self.span = span;
     }
 }

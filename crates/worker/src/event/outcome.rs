@@ -49,6 +49,18 @@ impl Outcome {
         }
     }
 
+    /// A word for it.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Delivered(_) => "delivered",
+            Self::Ignored(_) => "ignored",
+            Self::Copy => "copy",
+            Self::Retry(_) => "retry",
+            Self::Aside(_) => "aside",
+            Self::Dead(_) => "dead",
+        }
+    }
+
     /// A dead letter of an event that Refersion was not asked about.
     pub(crate) fn dead(reason: DeadReason, error: impl Into<String>) -> Self {
         Self::Dead(Defect { reason, status: None, error: error.into() })

@@ -3,6 +3,7 @@ use std::time::SystemTime;
 use refersion_relay_model::AccountName;
 use refersion_relay_queue::{Death, Ending, Headers, Place, Settle};
 use refersion_relay_telemetry::{Metrics, Parked, Wait};
+use refersion_relay_traces::{Kind, Parent, Span};
 
 use crate::context::Context;
 use crate::event::in_hand::InHand;
@@ -56,17 +57,22 @@ pub(crate) async fn settle(
     key: Option<&EventKey>,
     leaving: Option<Leaving>,
     outcome: &Outcome,
-    headers: Box<Headers>,
+    mut headers: Box<Headers>,
 ) -> Worked {
-    let InHand { account_state, delivery, tracked, taken_at: _, is_suspect, _counted } = in_hand;
+    let InHand { account_state, delivery, tracked, taken_at: _, span, is_suspect, _counted } = in_hand;
     if is_suspect {
         delivery.erase_notes().await;
     }
+    let process = span.traceparent();
+    let mut settling = settling(context, &account_state.name, process.as_deref(), outcome);
+    // What has no trace yet belongs to this one, wherever it goes.
+    headers.traceparent = headers.traceparent.take().or(process);
     let attempts = headers.attempts;
     let arrived = &delivery.message.headers;
     let (id, generation, received_at) = (arrived.message_id.clone(), arrived.generation, arrived.received_at);
     let settle = settlement(outcome, headers, &account_state.name, SystemTime::now());
     if delivery.settle(settle).await.is_err() {
+        settling.fails("unsettled");
         context.metrics.unsettled();
         return Worked::Left;
     }
@@ -95,6 +101,18 @@ pub(crate) async fn settle(
         leaving.settled();
     }
     Worked::Settled
+}
+
+fn settling(context: &Context, account: &AccountName, process: Option<&str>, outcome: &Outcome) -> Span {
+    if process.is_none() {
+        return Span::default();
+    }
+    let mut span = context.traces.message(Kind::Client, "settle", &format!("events.{account}"), Parent::In(process));
+    span.set("relay.outcome", outcome.as_str());
+    if let Outcome::Dead(Defect { reason, .. }) = outcome {
+        span.fails(reason.as_str());
+    }
+    span
 }
 
 /// Counts an event that was settled, once.

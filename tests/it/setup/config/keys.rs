@@ -77,6 +77,13 @@ pub(super) const PLAIN: &[Key] = &[
     key("retry.max_age", r#""2h""#, r#""2h""#, &["24"]),
     key("log.format", r#""json""#, r#""json""#, &[r#""xml""#]),
     key("log.filter", r#""warn""#, r#""warn""#, &[r#""relay=loud""#]),
+    key(
+        "telemetry.otlp_endpoint",
+        r#""http://127.0.0.1:9/""#,
+        r#""http://127.0.0.1:9/""#,
+        &[r#""127.0.0.1:4318""#, r#""http://u:pw_hidden@h""#, "1"],
+    ),
+    key("telemetry.trace_ratio", "0.5", "0.5", &["1.5", "-1", r#""all""#]),
     key("account.name", r#""umbrella""#, r#""umbrella""#, &[r#""A B""#, r#""""#]),
     key("account.public_key", r#""pub_hidden""#, r#""***""#, &[r#""""#, "1"]),
     key(
@@ -106,4 +113,5 @@ pub(super) const PLAIN: &[Key] = &[
     key("account.on_existing", r#""update""#, r#""update""#, &[r#""merge""#]),
 ];
 
-pub(super) const SECTIONS: [&str; 8] = ["queue", "ingest", "worker", "ops", "refersion", "retry", "log", "account"];
+pub(super) const SECTIONS: [&str; 9] =
+    ["queue", "ingest", "worker", "ops", "refersion", "retry", "log", "telemetry", "account"];

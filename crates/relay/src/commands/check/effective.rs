@@ -55,6 +55,10 @@ pub(crate) fn effective(examined: &Examined) -> Value {
             },
             "filter": settings.log_filter,
         },
+        "telemetry": {
+            "otlp_endpoint": settings.traces.as_ref().map(|traces| traces.endpoint.to_string()),
+            "trace_ratio": settings.trace_ratio,
+        },
         "account": accounts,
     })
 }

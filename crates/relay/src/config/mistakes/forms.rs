@@ -29,6 +29,8 @@ const FORMS: &[(&str, &str)] = &[
     ("retry.max_age", r#"a duration, like "24h""#),
     ("log.format", r#""text" or "json""#),
     ("log.filter", r#"a level or directives, like "info""#),
+    ("telemetry.otlp_endpoint", r#"text, like "http://127.0.0.1:4318""#),
+    ("telemetry.trace_ratio", "a number from 0 to 1, like 0.01"),
     ("account.name", r#"text, like "acme""#),
     ("account.public_key", "text: the merchant's public key at Refersion, in quotes"),
     ("account.secret_key", "text: the merchant's secret key at Refersion, in quotes"),

@@ -14,6 +14,7 @@ pub(crate) async fn ask(ops: SocketAddr, path: &str, query: &[(&str, &str)]) -> 
     if !query.is_empty() {
         url.query_pairs_mut().extend_pairs(query);
     }
+    #[expect(clippy::disallowed_methods, reason = "with no_proxy()")]
     let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
     let response = client.map_err(|error| error.to_string())?.get(url.as_str()).send().await;
     let unanswered = |error: reqwest::Error| if error.is_timeout() { "no answer in 3 s" } else { "nobody answers" };

@@ -5,6 +5,7 @@ pub(crate) mod ops;
 pub(crate) mod poll;
 pub(crate) mod queue_files;
 pub(crate) mod state;
+pub(crate) mod systemd;
 pub(crate) mod flow;
 pub(crate) mod policy_watch;
 pub(crate) mod left_behind;

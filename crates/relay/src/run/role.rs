@@ -29,6 +29,7 @@ use crate::run::policy_watch;
 use crate::run::poll;
 use crate::run::reload::{Reload, Shared};
 use crate::run::state::Memory;
+use crate::run::systemd;
 use crate::signals::Stop;
 
 /// How long each step of leaving may take when the grace is over.
@@ -83,8 +84,10 @@ pub(crate) async fn run(config: Option<&Path>, roles: Roles, args: &RoleArgs) ->
         tracing::info!("taking events at {scheme}://{address}/v1/destination");
     }
     tracing::info!("metrics and health at http://{}/metrics and /health/ready", running.ops);
+    systemd::started(&format!("metrics and health at http://{}", running.ops));
     stop.stop.cancelled().await;
-    tracing::info!(grace_s = settings.shutdown_grace.as_secs(), "stopping: finishing what is in flight");
+    systemd::stopping();
+    tracing::info!(seconds = settings.shutdown_grace.as_secs(), "stopping: finishing what is in flight");
     running.end(settings, &stop).await
 }
 

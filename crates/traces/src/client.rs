@@ -20,7 +20,9 @@ impl Client {
     pub(crate) fn new(endpoint: String) -> Self {
         // Only the first call in a process has an effect; a provider somebody else installed is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { endpoint, http: reqwest::Client::new(), runtime: Handle::current(), is_away: AtomicBool::new(false) }
+        #[expect(clippy::disallowed_methods, reason = "with no_proxy()")]
+        let http = reqwest::Client::builder().no_proxy().build().expect("it has all that it needs");
+        Self { endpoint, http, runtime: Handle::current(), is_away: AtomicBool::new(false) }
     }
 
     fn answered(&self, trouble: Option<String>) {

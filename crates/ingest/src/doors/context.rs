@@ -62,7 +62,7 @@ impl Ingest {
             Done::Dead(reason) => {
                 self.metrics.dead_lettered_at_door(reason);
                 let (class, door, reason) = (reason.class(), door.as_str(), reason.as_str());
-                tracing::warn!(message.id = message_id, account, door, "dead letter at a door: {class} ({reason})");
+                tracing::debug!(message.id = message_id, account, door, "dead letter at a door: {class} ({reason})");
             }
             Done::Ignored(why) => {
                 self.metrics.ignored_at_door(door, why);

@@ -242,7 +242,7 @@ impl Context {
     /// did not wait in hand behind others.
     fn unfinished(&self, job: &Job, taken_at: Instant, began: Instant, headers: &mut Headers) -> Outcome {
         self.metrics.attempt_failed("unfinished");
-        tracing::warn!(
+        tracing::debug!(
             account = %job.account_state.name,
             message.id = headers.message_id.as_str(),
             seconds = began.elapsed().as_secs(),

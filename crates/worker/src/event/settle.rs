@@ -130,7 +130,7 @@ fn count(metrics: &Metrics, outcome: &Outcome) {
 
 fn log(outcome: &Outcome, id: &str, account: &AccountName, attempts: u32) {
     match outcome {
-        Outcome::Dead(Defect { reason, status, error: _ }) => tracing::warn!(
+        Outcome::Dead(Defect { reason, status, error: _ }) => tracing::debug!(
             message.id = id,
             %account,
             attempts,

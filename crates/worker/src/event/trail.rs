@@ -38,7 +38,7 @@ pub struct Past {
     pub failure: Option<&'static str>,
 }
 
-/// An [`Outcome`] in few bytes.
+/// How an event was settled, in few bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PastOutcome {
     /// Its effect happened, in this way.

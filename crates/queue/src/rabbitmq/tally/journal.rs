@@ -163,7 +163,7 @@ impl Read {
         }
         if 0 < self.strange {
             tracing::warn!(
-                messages = self.strange,
+                events = self.strange,
                 "there was something in the journal of counts that no relay has written"
             );
         }

@@ -222,7 +222,7 @@ impl Generation {
         let generation = self.in_use();
         self.spawn(async move {
             let closed = generation.over.run_until_cancelled(channel.close(200, "done".into())).await;
-            tracing::debug!(queue, ?closed, "what did not answer is closed");
+            tracing::debug!(queue.name = queue, ?closed, "what did not answer is closed");
             drop(consuming); // not before, since its consumer would be cancelled
             generation.silent().remove(&queue);
         });

@@ -72,12 +72,12 @@ impl Prometheus {
         let status = response.status();
         let body: Value = serde_json::from_slice(&response.bytes().await.unwrap_or_default()).unwrap_or_default();
         assert!(status.is_success() || status == 503, "{query}: {body}");
-        let samples = match body["data"]["resultType"].as_str() {
-            Some("scalar") => vec![(Value::Null, body["data"]["result"][1].clone())],
-            _ => {
-                let samples = body["data"]["result"].as_array().cloned().unwrap_or_default();
-                samples.into_iter().map(|sample| (sample["metric"].clone(), sample["value"][1].clone())).collect()
-            }
+        let result = &body["data"]["result"];
+        let samples = if body["data"]["resultType"] == "scalar" {
+            vec![(Value::Null, result[1].clone())]
+        } else {
+            let samples = result.as_array().cloned().unwrap_or_default();
+            samples.into_iter().map(|sample| (sample["metric"].clone(), sample["value"][1].clone())).collect()
         };
         samples
             .into_iter()

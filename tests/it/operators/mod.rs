@@ -1,6 +1,7 @@
 pub(crate) mod check;
 pub(crate) mod reload;
 pub(crate) mod enqueue;
+pub(crate) mod backup;
 pub(crate) mod dlq;
 pub(crate) mod dlq_filters;
 pub(crate) mod dlq_walk;

@@ -461,18 +461,16 @@ impl Case {
             }
         }
         let mut test = format!("  - name: {}\n    interval: 1m\n    input_series:\n", self.what);
+        let mut add = |text: String| test.push_str(&text);
         for (name, values) in series {
-            test += &format!("      - {{series: '{name}', values: '{values}'}}\n");
+            add(format!("      - {{series: '{name}', values: '{values}'}}\n"));
         }
-        test += "    promql_expr_test:\n";
+        add("    promql_expr_test:\n".to_owned());
         for (minute, alerts) in [(WELL, &[][..]), (WELL + 1 + self.after, self.fires)] {
             let sample = |alert: &&str| format!("{{labels: '{{alertname=\"RefersionRelay{alert}\"}}', value: 0}}");
-            let samples: Vec<_> = alerts.iter().map(sample).collect();
-            test += &format!(
-                "      - expr: 'count by (alertname) (ALERTS{{alertstate=\"firing\"}}) * 0'\n        eval_time: {minute}m\n        \
-                 exp_samples: [{}]\n",
-                samples.join(", ")
-            );
+            let samples = alerts.iter().map(sample).collect::<Vec<_>>().join(", ");
+            add("      - expr: 'count by (alertname) (ALERTS{alertstate=\"firing\"}) * 0'\n".to_owned());
+            add(format!("        eval_time: {minute}m\n        exp_samples: [{samples}]\n"));
         }
         test
     }

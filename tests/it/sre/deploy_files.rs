@@ -43,8 +43,9 @@ spec:
 "
     .to_owned();
     for line in groups.lines() {
-        let indent = if line.is_empty() { "" } else { "  " };
-        object += &format!("{indent}{line}\n");
+        object.push_str(if line.is_empty() { "" } else { "  " });
+        object.push_str(line);
+        object.push('\n');
     }
     object
 }

@@ -48,8 +48,8 @@ async fn ten_states(config: Config, waiting: &str) {
     until(&config, &relay, "m2", "dead").await;
     until(&config, &relay, "m3", "dead").await;
     refersion.simulator.clear_faults();
-    let replay = config.command(&["dlq", "replay", "--message-id", "m2", "--yes"]).await;
-    assert_eq!(replay.code, Some(0), "{replay:?}");
+    let again = config.command(&["dlq", "replay", "--message-id", "m2", "--yes"]).await;
+    assert_eq!(again.code, Some(0), "{again:?}");
     until(&config, &relay, "m2", "delivered").await;
     let (_, explanation) = explained(&config, &relay, "m2").await;
     assert!(explanation["events"][0]["now"].as_str().expect("a sentence").contains("replayed"), "{explanation}");

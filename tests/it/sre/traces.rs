@@ -23,16 +23,16 @@ async fn post(relay: &Relay, traceparent: &str, body: Vec<u8>) -> u16 {
 async fn one_trace(broker: &str) {
     let (refersion, collector) = (Refersion::start().await, Collector::start().await);
     let config = config_with(broker, &refersion, &collector.url());
-    let mut relay = Relay::start("run", &config).await;
-    let broken = Fault::Status { status: 500, body: None, content_type: None, retry_after: None };
-    let rule = FaultRule { operation: Some(Operation::New), times: Some(1), ..FaultRule::always(broken) };
+    let mut process = Relay::start("run", &config).await;
+    let trouble = Fault::Status { status: 500, body: None, content_type: None, retry_after: None };
+    let rule = FaultRule { operation: Some(Operation::New), times: Some(1), ..FaultRule::always(trouble) };
     refersion.simulator.add_fault(rule);
 
-    assert_eq!(post(&relay, KEPT, identify("traced@example.com")).await, 202);
+    assert_eq!(post(&process, KEPT, identify("traced@example.com")).await, 202);
     let unkept = "00-1bf7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
-    assert_eq!(post(&relay, unkept, identify("unkept@example.com")).await, 202);
+    assert_eq!(post(&process, unkept, identify("unkept@example.com")).await, 202);
     eventually("both exist", || async { refersion.simulator.affiliates().len() == 2 }).await;
-    assert!(relay.terminate().await.success());
+    assert!(process.terminate().await.success());
 
     let spans = collector.spans(TRACE);
     let names: Vec<_> = spans.iter().map(|span| span.name.as_str()).collect();

@@ -37,11 +37,6 @@ impl<T: Clone> Recent<T> {
     pub fn since(&self) -> SystemTime {
         self.since
     }
-
-    /// How many events it remembers at most.
-    pub fn capacity(&self) -> usize {
-        REMEMBERED.get()
-    }
 }
 
 impl<T> Default for Recent<T> {

@@ -133,3 +133,34 @@ async fn without_a_process_the_file_still_tells() {
         assert!(output.stdout.contains(part), "{part}: {output:?}");
     }
 }
+
+#[tokio::test]
+async fn in_an_outage_it_says_that_refersion_is_out() {
+    let mut refersion = Refersion::start().await;
+    let config = Config::embedded(refersion.url(), &[]);
+    let relay = Relay::start("run", &config).await;
+    refersion.kill().await;
+    assert_eq!(relay.post(1, with_id(&identify("a@example.com"), "m1")).await.status, 202);
+    eventually("it says so", || async {
+        let output = config.command(&["explain", "m1", "--ops", &relay.ops_door().to_string()]).await;
+        output.stdout.contains("until Refersion is back from an outage")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pages_and_completions_are_made_of_the_command_line() {
+    let config = Config::embedded("http://127.0.0.1:1/v2", &[]);
+    let folder = config.folder().join("share/man");
+    let made = config.command(&["man", "--dir", folder.to_str().expect("text")]).await;
+    assert_eq!(made.code, Some(0), "{made:?}");
+    let page = std::fs::read_to_string(folder.join("refersion-relay-explain.1")).expect("a page for each command");
+    assert!(page.contains("MESSAGE_ID"), "{page}");
+    let completed = config.command(&["completions", "bash"]).await;
+    assert!(
+        completed.code == Some(0) && completed.stdout.contains("refersion__relay__subcmd__explain"),
+        "{completed:?}"
+    );
+    let health = config.command(&["health", "--ops-listen", "127.0.0.1:9"]).await;
+    assert!(health.code == Some(1) && health.stderr.contains("nobody answers"), "{health:?}");
+}

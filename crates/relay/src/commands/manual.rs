@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use anyhow::Context as _;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
@@ -18,7 +19,8 @@ pub(super) fn completions(shell: Shell) -> Result<(), Exit> {
 pub(super) fn man(folder: Option<&Path>) -> Result<(), Exit> {
     let command = Cli::command();
     if let Some(folder) = folder {
-        return clap_mangen::generate_to(command, folder).map_err(Exit::failed);
+        let written = std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(command, folder));
+        return written.with_context(|| format!("cannot write to {}", folder.display())).map_err(Exit::Failed);
     }
     let mut page = Vec::new();
     clap_mangen::Man::new(command).render(&mut page).map_err(Exit::failed)?;

@@ -114,7 +114,7 @@ pub(crate) fn asked(query: &str) -> Vec<String> {
 impl Memory {
     pub(crate) fn state(&self, message_ids: &[String], queue: &BrokerState, refersion: Value) -> State {
         let configured = self.configured.borrow().clone();
-        let since = self.trail.as_ref().map(|trail| trail.reach().0);
+        let since = self.trail.as_ref().map(|trail| trail.since());
         let since = since.into_iter().chain(self.doors.as_ref().map(|doors| doors.since())).max();
         State {
             role: self.role.as_str().to_owned(),

@@ -168,10 +168,10 @@ impl Trail {
         self.past.find(account, message_id)
     }
 
-    /// Since when this worker remembers events, and how many at most.
+    /// Since when this worker remembers events.
     #[must_use]
-    pub fn reach(&self) -> (SystemTime, usize) {
-        (self.past.since(), self.past.capacity())
+    pub fn since(&self) -> SystemTime {
+        self.past.since()
     }
 }
 

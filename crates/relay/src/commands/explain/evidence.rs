@@ -28,8 +28,16 @@ pub(super) struct Evidence {
 pub(super) enum InQueue {
     /// Each event with this id that is in the file.
     Embedded(Result<Vec<Found>, String>),
-    /// Each dead letter with this id, with its class. Nothing else can be asked for.
-    Broker(Result<Vec<(Class, Headers)>, String>),
+    /// The dead letters with this id. Nothing else can be asked for.
+    Broker(Result<Letters, String>),
+}
+
+/// Dead letters on a broker.
+pub(super) struct Letters {
+    /// Those with this id, with their classes.
+    pub(super) found: Vec<(Class, Headers)>,
+    /// Whether all that there are were read.
+    pub(super) all: bool,
 }
 
 /// A process that was asked.
@@ -81,8 +89,8 @@ async fn look(settings: &Settings, ids: &[String], parts: &Parts) -> Result<InQu
     }
 }
 
-async fn letters(queue: &dyn Queue, ids: &[String]) -> Result<Vec<(Class, Headers)>, String> {
-    let mut found = Vec::new();
+async fn letters(queue: &dyn Queue, ids: &[String]) -> Result<Letters, String> {
+    let (mut found, mut all) = (Vec::new(), true);
     for class in Class::ALL {
         let mut visit = |letter: refersion_relay_queue::Letter| {
             if ids.contains(&letter.message.headers.message_id) {
@@ -90,9 +98,10 @@ async fn letters(queue: &dyn Queue, ids: &[String]) -> Result<Vec<(Class, Header
             }
         };
         let browsed = queue.browse(class, Scan { letters: LETTERS }, &mut visit).await;
-        browsed.map_err(|error| error.to_string())?;
+        let browsed = browsed.map_err(|error| error.to_string())?;
+        all &= browsed.total <= browsed.seen;
     }
-    Ok(found)
+    Ok(Letters { found, all })
 }
 
 async fn ask_process(ops: SocketAddr, ids: &[String]) -> Process {

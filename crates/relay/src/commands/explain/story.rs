@@ -51,6 +51,17 @@ pub(super) enum State {
     Accepted,
 }
 
+/// What of the queue was looked at, so that what was not found is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looked {
+    /// Every place of an embedded queue.
+    File,
+    /// The dead letters on a broker, all of them.
+    Letters,
+    /// Not even that.
+    Nothing,
+}
+
 /// All that is known of the events of one account with this id.
 #[derive(Default)]
 struct Clues<'a> {
@@ -60,12 +71,18 @@ struct Clues<'a> {
     left: Option<(&'a LeftShown, String)>,
     at_door: Option<(&'a AtDoorShown, String)>,
     not_worked: Option<&'a AccountState>,
+    /// Whether Refersion is out, for a worker that was asked.
+    is_out: bool,
 }
 
 pub(super) fn tell(evidence: &Evidence, now: SystemTime) -> Explanation {
     let mut clues = BTreeMap::<String, Clues<'_>>::new();
     let mut unknown = Vec::new();
-    let is_embedded = matches!(evidence.queue, InQueue::Embedded(_));
+    let looked = match &evidence.queue {
+        InQueue::Embedded(Ok(_)) => Looked::File,
+        InQueue::Broker(Ok(letters)) if letters.all => Looked::Letters,
+        InQueue::Embedded(Err(_)) | InQueue::Broker(_) => Looked::Nothing,
+    };
     match &evidence.queue {
         InQueue::Embedded(Ok(found)) => {
             for event in found {
@@ -73,10 +90,14 @@ pub(super) fn tell(evidence: &Evidence, now: SystemTime) -> Explanation {
             }
         }
         InQueue::Broker(Ok(letters)) => {
-            for (class, headers) in letters {
+            for (class, headers) in &letters.found {
                 clues.entry(account(headers)).or_default().letter = Some((*class, headers));
             }
             unknown.push("what is in a queue on RabbitMQ: a broker cannot be asked for one message".to_owned());
+            if !letters.all {
+                unknown
+                    .push("what is among the later dead letters: only the first 65535 of a class are read".to_owned());
+            }
         }
         InQueue::Embedded(Err(why)) | InQueue::Broker(Err(why)) => unknown.push(format!("what is in the queue: {why}")),
     }
@@ -116,16 +137,20 @@ pub(super) fn tell(evidence: &Evidence, now: SystemTime) -> Explanation {
         }
     }
     // Of accounts that have such an event.
-    for state in evidence.processes.iter().filter_map(|process| process.answer.as_ref().ok()) {
+    let answers = || evidence.processes.iter().filter_map(|process| process.answer.as_ref().ok());
+    let is_out = answers().any(|state| state.refersion["state"] == "outage");
+    for clue in clues.values_mut() {
+        clue.is_out = is_out;
+    }
+    for state in answers() {
         for not_worked in &state.accounts_not_worked {
             if let Some(clue) = clues.get_mut(&not_worked.account) {
                 clue.not_worked = Some(not_worked);
             }
         }
     }
-    let since = evidence.processes.iter().filter_map(|process| process.answer.as_ref().ok());
-    let since = since.map(|state| state.remembers_since.as_str()).min().map(str::to_owned);
-    let events = clues.into_iter().map(|(account, clues)| clues.story(account, is_embedded, since.as_deref(), now));
+    let since = answers().map(|state| state.remembers_since.as_str()).min().map(str::to_owned);
+    let events = clues.into_iter().map(|(account, clues)| clues.story(account, looked, since.as_deref(), now));
     Explanation { message_id: evidence.message_id.clone(), events: events.collect(), unknown }
 }
 
@@ -157,8 +182,8 @@ impl Explanation {
 }
 
 impl Clues<'_> {
-    fn story(&self, account: String, is_embedded: bool, since: Option<&str>, now: SystemTime) -> Story {
-        let (state, now, todo) = self.now(&account, is_embedded, since, now);
+    fn story(&self, account: String, looked: Looked, since: Option<&str>, now: SystemTime) -> Story {
+        let (state, now, todo) = self.now(&account, looked, since, now);
         Story { account, state, now, before: self.before(state), todo }
     }
 
@@ -166,12 +191,12 @@ impl Clues<'_> {
     fn now(
         &self,
         account: &str,
-        is_embedded: bool,
+        looked: Looked,
         since: Option<&str>,
         now: SystemTime,
     ) -> (State, String, Option<String>) {
         if let Some((in_hand, who)) = &self.in_hand {
-            return in_hand_of(in_hand, who, self.not_worked);
+            return in_hand_of(in_hand, who, self.not_worked, self.is_out);
         }
         let dead = self.letter.or_else(|| match self.found?.whereabouts {
             Whereabouts::Dead(class) => Some((class, &self.found?.headers)),
@@ -200,6 +225,13 @@ impl Clues<'_> {
                         None,
                     );
                 }
+                ("dead", _) if looked == Looked::Nothing => {
+                    let is = format!(
+                        "a dead letter ({how}) since {}, as {who} remembers; the dead letters could not be looked at",
+                        left.at
+                    );
+                    return (State::Dead, is, None);
+                }
                 ("dead", _) => {
                     let was = format!(
                         "a dead letter ({how}) since {}, and not among the dead letters now: replayed or dropped",
@@ -207,11 +239,11 @@ impl Clues<'_> {
                     );
                     return (State::Ended, was, None);
                 }
-                (_, Some(until)) if !back && !is_embedded => {
+                (_, Some(until)) if !back && looked != Looked::File => {
                     return (State::InTier, format!("in a retry queue until {until}"), None);
                 }
-                _ if is_embedded => {}
-                _ => return self.on_the_broker(account, "it came back to its work queue"),
+                _ if looked == Looked::File => {}
+                _ => return self.somewhere(account, "it came back to its work queue"),
             }
         }
         match &self.at_door {
@@ -219,7 +251,7 @@ impl Clues<'_> {
                 let reason = door.reason.as_deref().unwrap_or_default();
                 (State::Ignored, format!("ignored ({reason}) at {} at the door {} by {who}", door.at, door.door), None)
             }
-            Some(_) if is_embedded => {
+            Some(_) if looked == Looked::File => {
                 let since =
                     since.map(|since| format!(": the processes that were asked remember what was since {since}"));
                 (
@@ -231,12 +263,13 @@ impl Clues<'_> {
                     None,
                 )
             }
-            Some(_) => self.on_the_broker(account, "it was accepted"),
+            Some(_) => self.somewhere(account, "it was accepted"),
             None => (State::Ended, "not in the queue any more, so it has ended; nobody remembers how".to_owned(), None),
         }
     }
 
-    fn on_the_broker(&self, account: &str, what: &str) -> (State, String, Option<String>) {
+    /// It was seen last on its way into a queue that could not be asked for it.
+    fn somewhere(&self, account: &str, what: &str) -> (State, String, Option<String>) {
         if self.not_worked.is_some_and(|state| state.condition == "held") {
             let now = format!("waiting in the work queue of {account}, most likely: {what}, and the account is held");
             return (State::Held, now, Some(held()));
@@ -263,6 +296,10 @@ impl Clues<'_> {
             Whereabouts::Waiting { .. } | Whereabouts::InHand if is_held => {
                 let now = format!("waiting in the work queue of {account}, which is held: Refersion refuses its keys");
                 (State::Held, now, Some(held()))
+            }
+            Whereabouts::Waiting { .. } | Whereabouts::InHand if self.is_out => {
+                let now = format!("waiting in the work queue of {account} until Refersion is back from an outage");
+                (State::Waiting, now, None)
             }
             Whereabouts::Waiting { before } => {
                 let before = match before {
@@ -330,7 +367,12 @@ impl Clues<'_> {
     }
 }
 
-fn in_hand_of(in_hand: &InHandShown, who: &str, not_worked: Option<&AccountState>) -> (State, String, Option<String>) {
+fn in_hand_of(
+    in_hand: &InHandShown,
+    who: &str,
+    not_worked: Option<&AccountState>,
+    is_out: bool,
+) -> (State, String, Option<String>) {
     if let Some(behind) = &in_hand.behind {
         let now = format!("in the hand of {who}, behind {behind} about the same person");
         return (State::Behind, now, None);
@@ -342,7 +384,8 @@ fn in_hand_of(in_hand: &InHandShown, who: &str, not_worked: Option<&AccountState
         "waiting" => format!("waiting for its next attempt at {}", in_hand.until.as_deref().unwrap_or_default()),
         "admission" => match not_worked {
             Some(state) => format!("waiting because the account is {}", condition(state)),
-            None => "waiting to be called for: for room among the calls, for Refersion or for the queue".to_owned(),
+            None if is_out => "waiting until Refersion is back from an outage".to_owned(),
+            None => "waiting for room among the calls, or for the queue".to_owned(),
         },
         _ => "waiting for its turn".to_owned(),
     };
@@ -394,4 +437,69 @@ fn times(count: u32) -> String {
 
 fn held() -> String {
     "Put valid keys into the configuration, or make them valid at Refersion; it goes on by itself then.".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use refersion_relay_model::AccountName;
+
+    use super::*;
+    use crate::commands::explain::evidence::{Letters, Process};
+    use crate::run::state::{Known, State as Memory};
+
+    /// A process that remembers how an event left its hand.
+    fn remembering(what: &str) -> Process {
+        let left = LeftShown {
+            at: "2026-01-01T00:00:00Z".to_owned(),
+            what: what.to_owned(),
+            how: Some("refused".to_owned()),
+            until: None,
+            attempts: 1,
+            generation: 0,
+            failure: None,
+        };
+        let event = Known {
+            account: "acme".to_owned(),
+            message_id: "m1".to_owned(),
+            at_door: None,
+            in_hand: None,
+            left: Some(left),
+        };
+        let memory = Memory {
+            role: "run".to_owned(),
+            version: String::new(),
+            queue: String::new(),
+            refersion: serde_json::Value::Null,
+            remembers_since: "2026-01-01T00:00:00Z".to_owned(),
+            accounts_not_worked: Vec::new(),
+            events: vec![event],
+        };
+        Process { ops: ([127, 0, 0, 1], 9090).into(), answer: Ok(memory) }
+    }
+
+    fn state(queue: InQueue, what: &str) -> State {
+        let evidence = Evidence { message_id: "m1".to_owned(), queue, processes: vec![remembering(what)] };
+        tell(&evidence, SystemTime::now()).events[0].state
+    }
+
+    #[test]
+    fn what_could_not_be_looked_at_is_not_taken_for_empty() {
+        let nobody = || "the queue is away".to_owned();
+        assert_eq!(state(InQueue::Embedded(Err(nobody())), "dead"), State::Dead);
+        assert_eq!(state(InQueue::Broker(Err(nobody())), "dead"), State::Dead);
+        assert_eq!(state(InQueue::Broker(Ok(Letters { found: Vec::new(), all: false })), "dead"), State::Dead);
+        assert_eq!(state(InQueue::Embedded(Err(nobody())), "aside"), State::Accepted);
+
+        assert_eq!(state(InQueue::Embedded(Ok(Vec::new())), "dead"), State::Ended);
+        assert_eq!(state(InQueue::Broker(Ok(Letters { found: Vec::new(), all: true })), "dead"), State::Ended);
+        assert_eq!(state(InQueue::Embedded(Ok(Vec::new())), "aside"), State::Ended);
+    }
+
+    #[test]
+    fn a_letter_that_is_there_says_more_than_what_is_remembered() {
+        let account = AccountName::try_from("acme").unwrap();
+        let headers = Headers::received("m1", "identify", account, String::new(), SystemTime::UNIX_EPOCH);
+        let letters = Letters { found: vec![(Class::Rejected, headers)], all: true };
+        assert_eq!(state(InQueue::Broker(Ok(letters)), "delivered"), State::Dead);
+    }
 }

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::credential::Credential;
-use crate::doors::context::{Done, EventId, Ingest};
+use crate::context::{Done, EventId, Ingest};
 use crate::events::classify::{Classified, Received, UNKNOWN_TYPE, death, traceparent};
 
 const DOOR: Door = Door::Intake;

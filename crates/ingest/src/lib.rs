@@ -1,7 +1,7 @@
 //! The doors: HTTP in, authenticate, read, judge, publish, and only then say yes.
 //!
 //! A 2xx means that the queue has confirmed the event, or that there was nothing to do. Ingest never calls Refersion
-//! and keeps nothing in memory between requests.
+//! and decides nothing by what it remembers of earlier requests.
 
 /// TLS, connections, deadlines, bodies and the memory that they take. Knows no event, no key and no queue.
 mod front;
@@ -14,10 +14,12 @@ mod events;
 
 mod intake;
 mod limits;
+/// What the doors and the intake share.
+mod context;
 
 pub use access::access::{Access, AccountAccess, AccountDoor};
 pub use access::credential::{Credential, Trust};
-pub use doors::context::{AtDoor, Done, EventId, Ingest};
+pub use context::{AtDoor, Done, EventId, Ingest};
 pub use doors::router::router;
 pub use events::classify::{Classified, Received};
 pub use front::certificate::{Certificate, CertificateError};

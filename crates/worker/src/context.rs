@@ -15,7 +15,7 @@ use crate::order::recently_done::RecentlyDone;
 use crate::outage::monitor::OutageMonitor;
 use crate::{RefersionApi, RetryPolicy};
 
-/// What the tasks of one worker share.
+/// What the tasks of one worker share. How it works one event is in `attempt/work.rs`.
 pub(crate) struct Context {
     // What is outside.
     pub(crate) queue: Arc<dyn Queue>,

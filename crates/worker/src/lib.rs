@@ -3,8 +3,8 @@
 //! A worker owns the work queues of its accounts. In a work queue the events of one subject form a lane: worked one at a
 //! time, in order, while lanes run side by side. While an event is away, its line keeps the later ones of its subject behind
 //! it. Pure functions decide what follows from each answer; an event leaves
-//! the hand with one outcome, by which it is settled exactly once. While an account cannot be worked
-//! for nobody reads its queue: its keys are refused, it pauses for long, or Refersion is out. The worker answers no HTTP, and
+//! the hand with one outcome, by which it is settled exactly once. Nobody reads an account's queue while its
+//! keys are refused, while it pauses for long, or while Refersion is out. The worker answers no HTTP, and
 //! believes nothing that came off a queue.
 
 mod worker;

@@ -4,7 +4,7 @@ use refersion_relay_telemetry::{Door, Refused};
 
 use crate::access::basic::KeyForm;
 use crate::access::credential::Credential;
-use crate::doors::context::{Done, Ingest};
+use crate::context::{Done, Ingest};
 use crate::doors::patience;
 use crate::doors::replies::reply::Reply;
 use crate::events::batch::{Batch, Stored};

@@ -7,7 +7,7 @@ use http::StatusCode;
 use http::header::RETRY_AFTER;
 use serde_json::json;
 
-use crate::doors::context::Ingest;
+use crate::context::Ingest;
 use crate::doors::replies::reply::RETRY_AFTER_SECONDS;
 
 /// Where it is.

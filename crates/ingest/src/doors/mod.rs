@@ -1,4 +1,3 @@
-pub(crate) mod context;
 pub(crate) mod router;
 pub(crate) mod destination;
 pub(crate) mod webhook;

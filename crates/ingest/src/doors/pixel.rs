@@ -11,7 +11,7 @@ use refersion_relay_telemetry::Door;
 use url::form_urlencoded;
 
 use crate::access::basic::KeyForm;
-use crate::doors::context::Ingest;
+use crate::context::Ingest;
 use crate::doors::patience;
 use crate::doors::programs::{count_refused, store};
 use crate::doors::replies::batch_reply::BatchReply;

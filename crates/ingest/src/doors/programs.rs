@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::Request;
 use refersion_relay_telemetry::{Door, Refused};
 
-use crate::doors::context::Ingest;
+use crate::context::Ingest;
 use crate::doors::replies::batch_reply::BatchReply;
 use crate::events::batch::{Batch, Stored};
 use crate::front::bodies::body::{Body, BodyError, Sender, read};

@@ -20,7 +20,7 @@ use refersion_relay_telemetry::Door;
 use refersion_relay_traces::{Kind, Parent, Span};
 use serde_json::json;
 
-use crate::doors::context::Ingest;
+use crate::context::Ingest;
 use crate::doors::destination;
 use crate::doors::health;
 use crate::doors::pixel;

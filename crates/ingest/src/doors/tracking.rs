@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use crate::access::access::Access;
 use crate::access::basic::{KeyForm, basic_user};
 use crate::access::credential::Credential;
-use crate::doors::context::Ingest;
+use crate::context::Ingest;
 use crate::doors::patience;
 use crate::doors::programs::{body, count_refused, store};
 use crate::doors::replies::batch_reply::BatchReply;

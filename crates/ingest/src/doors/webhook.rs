@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::access::access::Access;
 use crate::access::credential::Credential;
-use crate::doors::context::Ingest;
+use crate::context::Ingest;
 use crate::doors::patience;
 use crate::doors::programs::{body, count_refused, store};
 use crate::doors::replies::batch_reply::BatchReply;

@@ -6,7 +6,7 @@ use refersion_relay_telemetry::Door;
 use refersion_relay_traces::{Kind, Parent, Span, Traces};
 use tokio::time::timeout;
 
-use crate::doors::context::{Done, EventId, Ingest};
+use crate::context::{Done, EventId, Ingest};
 use crate::events::classify::Classified;
 
 /// The events of one request, classified.

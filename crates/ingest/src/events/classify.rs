@@ -10,7 +10,7 @@ use refersion_relay_queue::{Death, Headers, Message, Place};
 
 use crate::AccountDoor;
 use crate::access::credential::Credential;
-use crate::doors::context::EventId;
+use crate::context::EventId;
 
 /// When and with what an event came in.
 #[derive(Clone, Debug)]

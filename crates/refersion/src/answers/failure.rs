@@ -35,7 +35,7 @@ pub enum Failure {
         /// What is wrong with it.
         why: Unreadable,
     },
-    /// The keys were refused, or may not do this. Nothing else of this account will succeed either.
+    /// The account's keys were refused, or something before Refersion refused this one event.
     #[error("Refersion refused the account's keys (status {status})")]
     Unauthorized {
         /// 401 or 403.

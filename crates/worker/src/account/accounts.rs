@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_that_comes_back_has_the_same_desk() {
+    fn an_account_that_comes_back_has_the_same_state() {
         let accounts = Accounts::new(vec![account("a", "a"), account("b", "b")], 4, Metrics::new());
         let account_state = accounts.account_state(&account("a", "").name).unwrap();
         account_state.gate.hold();

@@ -127,8 +127,8 @@ impl Owner {
         }
     }
 
-    /// Whoever gets a delivery is the owner, and not only next in line. Before it works anything it asks for the keys: the
-    /// last owner may have given the queue back because they are refused.
+    /// Whoever gets a delivery is the owner, and not only next in line. Before it works anything it asks Refersion
+    /// whether the account's keys work: the last owner may have given the queue back because they are refused.
     async fn work_term(
         &self,
         owned: &mut Owned,

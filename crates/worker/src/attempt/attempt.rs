@@ -144,7 +144,7 @@ impl Calls for Attempt {
     async fn begin(&self) {
         let begun = match &self.purpose {
             Purpose::Event { account_state, leave, until } => {
-                let waited = leave.run_until_cancelled(timeout_at(*until, account_state.limiter.turn())).await;
+                let waited = leave.run_until_cancelled(timeout_at(*until, account_state.limiter.wait_for_turn())).await;
                 let goes_on = match waited {
                     Some(Ok(false)) => true,
                     Some(Ok(true)) => account_state.gate.paused().is_none() && !self.monitor.is_out(),
@@ -182,10 +182,15 @@ impl Calls for Attempt {
         if let Purpose::Event { account_state, .. } = &self.purpose {
             let sign = match ended.failure {
                 Some(Failure::Limited { .. } | Failure::Transport { .. }) => Sign::Bad,
+                None | Some(Failure::Unavailable { .. } | Failure::Unclear { .. }) if !ended.proper => Sign::Poor,
                 // A no is an answer, even one without a word.
-                Some(Failure::Rejected(_) | Failure::Unauthorized { .. }) => Sign::Good,
-                _ if !ended.proper => Sign::Poor,
-                _ => Sign::Good,
+                None
+                | Some(
+                    Failure::Unavailable { .. }
+                    | Failure::Unclear { .. }
+                    | Failure::Rejected(_)
+                    | Failure::Unauthorized { .. },
+                ) => Sign::Good,
             };
             account_state.limiter.ended(ended.operation, begun, sign);
         }

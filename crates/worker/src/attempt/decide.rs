@@ -25,7 +25,7 @@ pub(crate) struct Failed<'a> {
     pub(crate) refersion: Known,
     /// How long to wait if the event keeps its place; drawn by the caller.
     pub(crate) wait: Duration,
-    /// How much longer the event may stay unacknowledged.
+    /// How much longer the event may wait in hand.
     pub(crate) may_stay: Duration,
     /// Whether keys that were refused were refused for what the event says: they work for others.
     pub(crate) is_its_own: bool,
@@ -78,7 +78,7 @@ enum Blame {
     Final(DeadReason),
 }
 
-/// The one place where a failure becomes an action.
+/// Whose fault a failure is. `decide` makes a decision of that, and nothing else does.
 fn blame(failure: &Failure, is_its_own: bool) -> Blame {
     match failure {
         Failure::Limited { retry_after: Some(after) } | Failure::Unavailable { retry_after: Some(after), .. }

@@ -27,11 +27,12 @@ use crate::pacing::call_limiter::Permit;
 /// The first wait of an event that keeps its place, and the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// How long an event may stay unacknowledged in all. RabbitMQ closes the channel after 30 minutes.
-const MAX_STAY: Duration = Duration::from_mins(9);
+/// How long after it was taken in hand an event may still wait: for its turn to call, or for another attempt. An attempt that has
+/// begun may go on until `longest_stay`. RabbitMQ closes the channel after 30 minutes.
+const LONGEST_WAITING: Duration = Duration::from_mins(9);
 /// How often an event is limited in hand, by an account that pauses each time, until others go first.
 const LIMITS_IN_HAND: u32 = 3;
-/// The least time for what others find out: enough for a probe, and far from what a broker lets be unacknowledged.
+/// The least time for `learn`: enough for a probe, and far below what a broker allows.
 const LEAST_STAY: Duration = Duration::from_secs(30);
 
 /// Whether an event may call.
@@ -91,7 +92,7 @@ impl Context {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         let mut limits = 0;
         loop {
-            let stay = || MAX_STAY.saturating_sub(taken_at.elapsed());
+            let stay = || LONGEST_WAITING.saturating_sub(taken_at.elapsed());
             in_hand.tracked.is(Doing::Admission);
             let admitted = self.in_time(self.admit(job, standing), stay(), leave).await;
             let permit = match admitted.unwrap_or(Admitted::Leave) {
@@ -116,7 +117,7 @@ impl Context {
                 }
                 Attempted::Died(times) => return settle(Outcome::deadly(times), headers),
             };
-            // Unknown, it is not charged either.
+            // If nothing was learnt, the attempt is not charged either.
             let known = self.in_time(self.learn(job, began, &failure), stay().max(LEAST_STAY), leave).await;
             let Some(knowledge) = known else { return Conclusion::Leave };
             let decision = self.charge(job, &failure, knowledge, backoff.next_wait(), stay(), &mut headers);
@@ -167,7 +168,7 @@ impl Context {
             if !may_call || self.monitor.is_out() || !state.borrow().is_up() {
                 continue;
             }
-            if let Some(behind) = standing.and_then(Standing::turn) {
+            if let Some(Err(behind)) = standing.map(Standing::begin_turn) {
                 return Admitted::Aside(self.retry.aside(behind));
             }
             // Not before: another event of the subject, which has to come first, may stand between the two.

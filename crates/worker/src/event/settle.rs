@@ -21,7 +21,8 @@ pub(crate) enum Worked {
     Left,
 }
 
-/// What the queue is to do with an event by its outcome, under these headers. The only place where an outcome becomes one.
+/// What the queue is to do with an event by its outcome, under these headers. The only place where an outcome
+/// becomes a [`Settle`].
 pub(crate) fn settlement(outcome: &Outcome, headers: Box<Headers>, account: &AccountName, now: SystemTime) -> Settle {
     match outcome {
         Outcome::Delivered(_) => Settle::Done(Ending::Delivered),

@@ -98,9 +98,9 @@ impl Standing {
         self.order.with(|sequencer, now| sequencer.reach(self.subject, self.stay, now))
     }
 
-    /// Whether it is the event's turn to be worked: `None`, or what it is behind of.
-    pub(crate) fn turn(&self) -> Option<Behind> {
-        self.order.with(|sequencer, now| sequencer.turn(self.subject, self.stay, now))
+    /// Begins the event's turn, if everything before it has ended. Otherwise: what it is behind of.
+    pub(crate) fn begin_turn(&self) -> Result<(), Behind> {
+        self.order.with(|sequencer, now| sequencer.turn(self.subject, self.stay, now)).map_or(Ok(()), Err)
     }
 
     /// The event is about to be settled by this outcome. Said before, since the copy of one that goes away can come back before
@@ -161,6 +161,6 @@ mod tests {
         let next = CancellationToken::new();
         let (again, is_known) = order.arrive(&event_key(0), true, &next).expect("a new term");
         assert!(is_known);
-        assert_eq!(again.turn(), None);
+        assert_eq!(again.begin_turn(), Ok(()));
     }
 }

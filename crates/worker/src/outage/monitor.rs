@@ -17,7 +17,8 @@ use crate::outage::breaker::{Breaker, Change, Known, Phase, Trouble};
 use crate::outage::history::History;
 use crate::settings::OutageSettings;
 
-/// Watches whether Refersion is there, for everybody in this process: stops the calls in an outage, and probes. What it decides is `Breaker`'s; here are the clock, the waiting, the probes, the log and the metrics.
+/// Watches whether Refersion is there, for everybody in this process: stops the calls in an outage, and probes. `Breaker` decides; here
+/// are the clock, the waiting, the probes, the log and the metrics.
 pub struct OutageMonitor {
     inner: Mutex<Inner>,
     /// Moves when something has changed that somebody may wait for.

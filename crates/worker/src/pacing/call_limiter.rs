@@ -69,7 +69,7 @@ impl CallLimiter {
     }
 
     /// Waits until a call may begin by the pace. Returns whether it had to wait.
-    pub(crate) async fn turn(&self) -> bool {
+    pub(crate) async fn wait_for_turn(&self) -> bool {
         if self.lock().rate.is_none() {
             return false;
         }
@@ -148,8 +148,8 @@ impl State {
     }
 }
 
-/// Spread evenly, but for whole calls of a tenth of a second: more precise than that the clock of a busy machine is not, and the rate
-/// would not be reached.
+/// Spread evenly, but in steps of a tenth of a second: the clock of a busy machine is no more precise, and the rate would not be
+/// reached.
 fn pace(rate: Option<NonZeroU32>) -> RateLimit {
     let burst = rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate.get() * (rate.get() / 10));
     RateLimit::with_burst(rate, burst)
@@ -230,18 +230,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_same_rate_again_changes_nothing() {
         let limiter = limiter(32, 1);
-        assert_eq!(limiter.turn().now_or_never(), Some(false));
+        assert_eq!(limiter.wait_for_turn().now_or_never(), Some(false));
         limiter.set_rate(NonZeroU32::new(1));
-        assert_eq!(limiter.turn().now_or_never(), None, "it is not its turn yet");
+        assert_eq!(limiter.wait_for_turn().now_or_never(), None, "it is not its turn yet");
         limiter.set_rate(NonZeroU32::new(2));
-        assert_eq!(limiter.turn().now_or_never(), Some(false), "a new one begins anew");
+        assert_eq!(limiter.wait_for_turn().now_or_never(), Some(false), "a new one begins anew");
     }
 
     #[tokio::test(start_paused = true)]
     async fn less_than_two_in_a_tenth_of_a_second_come_one_at_a_time() {
         let limiter = limiter(32, 19);
-        assert_eq!(limiter.turn().now_or_never(), Some(false));
-        assert_eq!(limiter.turn().now_or_never(), None);
+        assert_eq!(limiter.wait_for_turn().now_or_never(), Some(false));
+        assert_eq!(limiter.wait_for_turn().now_or_never(), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -249,15 +249,15 @@ mod tests {
         let limiter = limiter(32, 10);
         let began = Instant::now();
         for _ in 0..11 {
-            limiter.turn().await;
+            limiter.wait_for_turn().await;
         }
         assert_eq!(began.elapsed(), Duration::from_secs(1));
 
         limiter.set_rate(NonZeroU32::new(1));
-        limiter.turn().await;
+        limiter.wait_for_turn().await;
         let began = Instant::now();
         let wait = async {
-            limiter.turn().await;
+            limiter.wait_for_turn().await;
             began.elapsed()
         };
         let change = async {

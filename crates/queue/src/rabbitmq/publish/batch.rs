@@ -8,7 +8,7 @@ use crate::{Group, Message, Place, PublishError};
 
 /// Subjects of one batch whose events are handed over together: the first one of each, then the second ones, and so on.
 const SIDE_BY_SIDE: usize = 100;
-/// So many times that many are published at a time.
+/// How many such groups are published side by side.
 const GROUPS: usize = 5;
 
 /// Publishes a batch: the events of one subject one at a time, in their order, and the subjects side by side. Returns what became

@@ -148,7 +148,8 @@ impl Publisher {
         }
         let room = u32::try_from(publishes.len()).unwrap_or(u32::MAX);
         let Some(mut permits) = self.permits(link, &confirming, room).await else {
-            return wave.end_all(&PublishError::Refused("the broker is too slow".to_owned()));
+            let why = if link.broken.is_cancelled() { link.why() } else { "the broker is too slow".to_owned() };
+            return wave.end_all(&PublishError::Refused(why));
         };
         let mut in_flight: Vec<_> = publishes.iter().map(|_| self.metrics.publishing()).collect();
         let mut confirms = confirming.publish(publishes.iter().map(|(position, address, message)| {

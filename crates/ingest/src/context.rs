@@ -32,7 +32,7 @@ pub enum Done {
     Ignored(Ignored),
 }
 
-/// Everything the doors need.
+/// Everything the doors and the intake need.
 #[derive(Clone)]
 pub struct Ingest {
     /// Where events go.

@@ -1,6 +1,8 @@
 //! What is generated below `deploy/` is what the repository would generate now, and each query finds data.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use refersion_relay_simulator::{Fault, FaultRule};
 use refersion_relay_tests::{Config, Prometheus, Refersion, Relay, delete, eventually, identify};
@@ -25,6 +27,31 @@ fn what_is_generated_below_deploy_is_not_stale() {
         let there = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(there == text, "{} is stale: run {WRITE}=write tests/run deploy_is_not_stale", path.display());
     }
+}
+
+#[test]
+fn the_configuration_of_prometheus_is_valid() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/prometheus/prometheus.yml");
+    let checked = Command::new("promtool").args(["check", "config"]).arg(file).output();
+    let checked = checked.expect("tests/run installs promtool");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+#[test]
+fn the_secrets_of_compose_are_made_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/compose/make-secrets");
+    std::fs::copy(script, folder.path().join("make-secrets")).expect("it is in the repository");
+    let made = || {
+        let made = Command::new("bash").arg(folder.path().join("make-secrets")).output().expect("bash is there");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let files = std::fs::read_dir(folder.path().join("secrets")).expect("they are made").flatten();
+        let read = |file: std::fs::DirEntry| (file.file_name(), std::fs::read_to_string(file.path()).expect("text"));
+        files.map(read).collect::<BTreeMap<_, _>>()
+    };
+    let first = made();
+    assert!(4 <= first.len() && first.values().all(|secret| !secret.trim().is_empty()), "{first:?}");
+    assert_eq!(first, made(), "none is made again");
 }
 
 /// The same rules as an object of Prometheus' operator for Kubernetes.

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 /// How long a test waits for something that has to happen. Far longer than it ever takes.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Asks until the answer is yes.
 ///

@@ -8,7 +8,7 @@ use tokio::time::{interval, timeout};
 use crate::events::body;
 
 /// What works at all works within this time, even beside a compiler.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The next `count` deliveries, unsettled.
 pub async fn take(owned: &mut Owned, count: usize) -> Vec<Delivery> {

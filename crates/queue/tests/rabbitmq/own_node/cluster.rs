@@ -36,7 +36,7 @@ async fn leader(nodes: &[PrivateBroker], ask: usize, queue: &str) -> usize {
 #[tokio::test]
 async fn a_cluster_that_loses_the_node_that_leads_loses_no_event_and_goes_on() {
     const BEFORE: usize = 500;
-    const EVENTS: usize = 3_000;
+    const EVENTS: usize = 1_500;
     let mut nodes = cluster().await;
     let hosts: Vec<_> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
     let mut settings = settings(&nodes[0].url());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use refersion_relay_simulator::{Fault, FaultRule};
+use refersion_relay_simulator::{Fault, FaultRule, Operation};
 use refersion_relay_tests::{Config, Prometheus, Refersion, Relay, delete, eventually, identify};
 
 use super::dashboards::DASHBOARDS;
@@ -84,7 +84,11 @@ async fn every_query_of_the_dashboards_and_the_rules_finds_data_after_a_loaded_r
     let relay = Relay::start("run", &config).await;
     let prometheus = Prometheus::watching(&[&relay]).await;
     // Something of everything: calls that fail, people who are refused, deletes.
-    refersion.simulator.add_fault(FaultRule { times: Some(3), ..FaultRule::always(Fault::Reset) });
+    refersion.simulator.add_fault(FaultRule {
+        operation: Some(Operation::New),
+        times: Some(3),
+        ..FaultRule::always(Fault::Reset)
+    });
     for n in 0..40 {
         let email = format!("person{n}@example.com");
         assert_eq!(relay.post(1, identify(&email)).await.status, 202);

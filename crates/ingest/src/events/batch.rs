@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use refersion_relay_model::Ignored;
+use refersion_relay_model::{DeadReason, Ignored};
 use refersion_relay_queue::{Message, Place};
 use refersion_relay_telemetry::Door;
 use refersion_relay_traces::{Kind, Parent, Span, Traces};
@@ -13,8 +13,8 @@ use crate::events::classify::Classified;
 #[derive(Default)]
 pub(crate) struct Batch {
     messages: Vec<(Place, Message)>,
-    /// What each message is: accepted, or a dead letter.
-    kinds: Vec<Done>,
+    /// For each message, why it is dead, if it is.
+    dead: Vec<Option<DeadReason>>,
     ignored: Vec<(Ignored, Option<EventId>)>,
 }
 
@@ -45,11 +45,11 @@ impl FromIterator<Classified> for Batch {
             match event {
                 Classified::Work(place, message) => {
                     batch.messages.push((place, message));
-                    batch.kinds.push(Done::Accepted);
+                    batch.dead.push(None);
                 }
                 Classified::Dead(reason, message) => {
                     batch.messages.push((Place::Dead(reason.class()), message));
-                    batch.kinds.push(Done::Dead(reason));
+                    batch.dead.push(Some(reason));
                 }
                 Classified::Ignored(why, id) => batch.ignored.push((why, id)),
             }
@@ -65,7 +65,7 @@ impl Batch {
         // In a task of its own: a sender that gives up waiting does not keep its events from being counted.
         let storing = tokio::spawn(async move {
             let counts = self.counts();
-            let Self { mut messages, kinds, ignored } = self;
+            let Self { mut messages, dead, ignored } = self;
             let mut span = sending(&ingest.traces, &mut messages);
             let ids: Vec<_> = messages.iter().map(|(_, message)| EventId::of(message)).collect();
             let results = ingest.queue.publish(messages).await;
@@ -76,8 +76,8 @@ impl Batch {
             }
             drop(span);
             ingest.metrics.accepted(door, results.len() as u64);
-            for (id, kind) in ids.into_iter().zip(kinds) {
-                ingest.passed(door, id, kind);
+            for (id, dead) in ids.into_iter().zip(dead) {
+                ingest.passed(door, id, dead.map_or(Done::Accepted, Done::Dead));
             }
             for (why, id) in ignored {
                 ingest.passed(door, id, Done::Ignored(why));
@@ -93,15 +93,11 @@ impl Batch {
     /// What becomes of each event that is stored: `work`, or the reason it is dead for.
     #[cfg(test)]
     pub(crate) fn fates(&self) -> Vec<&'static str> {
-        let fate = |kind: &Done| match kind {
-            Done::Dead(reason) => reason.as_str(),
-            Done::Accepted | Done::Ignored(_) => "work",
-        };
-        self.kinds.iter().map(fate).collect()
+        self.dead.iter().map(|dead| dead.map_or("work", DeadReason::as_str)).collect()
     }
 
     fn counts(&self) -> Counts {
-        let dead = self.kinds.iter().filter(|kind| matches!(kind, Done::Dead(_))).count();
+        let dead = self.dead.iter().flatten().count();
         Counts { accepted: self.messages.len(), dead, ignored: self.ignored.len() }
     }
 }

@@ -58,14 +58,13 @@ impl Fingerprint {
     #[must_use]
     pub fn sender_id(&self, event: &Event) -> Option<MessageId> {
         let id = event.sender_message_id()?;
-        let text = if may_be_shown(&id) { id.into_owned() } else { self.hashed(&id) };
-        Some(MessageId { text, minted: false })
+        Some(MessageId { text: self.shown(&id), minted: false })
     }
 
-    /// What stands for a sender's id that may not be shown.
+    /// What a sender's id is shown as: itself where it may be shown, else a token for it.
     #[must_use]
-    pub fn hashed(&self, id: &str) -> String {
-        format!("hashed-{}", self.token(b"message id", id.as_bytes()))
+    pub fn shown(&self, id: &str) -> String {
+        if may_be_shown(id) { id.to_owned() } else { format!("hashed-{}", self.token(b"message id", id.as_bytes())) }
     }
 
     /// An id for bytes that carry none, with or without a byte order mark.

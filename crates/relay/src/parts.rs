@@ -126,6 +126,13 @@ pub(crate) fn dead_letters(settings: &Settings, queue: Arc<dyn Queue>) -> DeadLe
     DeadLetters::new(queue, fingerprints(settings))
 }
 
-pub(crate) fn fingerprints(settings: &Settings) -> HashMap<AccountName, Fingerprint> {
+fn fingerprints(settings: &Settings) -> HashMap<AccountName, Fingerprint> {
     settings.accounts.iter().map(|account| (account.name.clone(), Fingerprint::new(&account.keys))).collect()
+}
+
+/// Message ids, and what they are shown as where they may not be shown themselves, which is another text for each account.
+pub(crate) fn known_as(settings: &Settings, message_ids: &[String]) -> BTreeSet<String> {
+    let fingerprints = fingerprints(settings);
+    let shown = message_ids.iter().flat_map(|id| fingerprints.values().map(move |fingerprint| fingerprint.shown(id)));
+    shown.chain(message_ids.iter().cloned()).collect()
 }

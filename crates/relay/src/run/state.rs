@@ -29,8 +29,7 @@ pub(crate) struct Memory {
 /// What `GET /ops/state` answers. Times are as RFC 3339 has them; every word is from a closed set.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct State {
-    /// `run`, `ingest` or `worker`.
-    pub(crate) role: String,
+    pub(crate) role: RoleShown,
     pub(crate) version: String,
     pub(crate) queue: String,
     /// As in `/health/ready`.
@@ -43,13 +42,28 @@ pub(crate) struct State {
     pub(crate) events: Vec<Known>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RoleShown {
+    Run,
+    Ingest,
+    Worker,
+}
+
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct AccountState {
     pub(crate) account: String,
-    /// `held`, `paused` or `gone`.
-    pub(crate) condition: String,
-    /// Of a pause.
-    pub(crate) until: Option<String>,
+    #[serde(flatten)]
+    pub(crate) condition: NotWorked,
+}
+
+/// Why an account is not worked for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(tag = "condition", rename_all = "snake_case")]
+pub(crate) enum NotWorked {
+    Held,
+    Paused { until: String },
+    Gone,
 }
 
 /// What a process knows of an event.
@@ -69,20 +83,24 @@ pub(crate) struct Known {
 pub(crate) struct AtDoorShown {
     pub(crate) at: String,
     pub(crate) door: String,
-    /// `accepted`, `dead` or `ignored`.
-    pub(crate) what: String,
-    pub(crate) reason: Option<String>,
+    #[serde(flatten)]
+    pub(crate) what: DoneShown,
+}
+
+/// What a door did with an event.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub(crate) enum DoneShown {
+    Accepted,
+    Dead { reason: String },
+    Ignored { reason: String },
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct InHandShown {
     pub(crate) since: String,
-    /// `in_lane`, `admission`, `calling` or `waiting`.
-    pub(crate) doing: String,
-    /// Since when it is called for.
-    pub(crate) calling_since: Option<String>,
-    /// When it is tried again.
-    pub(crate) until: Option<String>,
+    #[serde(flatten)]
+    pub(crate) doing: DoingShown,
     pub(crate) attempts: u32,
     pub(crate) generation: u32,
     pub(crate) failure: Option<String>,
@@ -90,18 +108,47 @@ pub(crate) struct InHandShown {
     pub(crate) behind: Option<String>,
 }
 
+/// What is done with an event in hand.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(tag = "doing", rename_all = "snake_case")]
+pub(crate) enum DoingShown {
+    InLane,
+    Admission,
+    Calling { calling_since: String },
+    Waiting { until: String },
+}
+
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct LeftShown {
     pub(crate) at: String,
-    /// `delivered`, `ignored`, `copy`, `retry`, `aside` or `dead`.
-    pub(crate) what: String,
-    /// How it was delivered, or why it was ignored or is dead.
-    pub(crate) how: Option<String>,
-    /// When it comes back, if it does.
-    pub(crate) until: Option<String>,
+    #[serde(flatten)]
+    pub(crate) what: EndShown,
     pub(crate) attempts: u32,
     pub(crate) generation: u32,
     pub(crate) failure: Option<String>,
+}
+
+/// How an event left a worker's hand.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub(crate) enum EndShown {
+    Delivered {
+        how: String,
+    },
+    Ignored {
+        reason: String,
+    },
+    Copy,
+    Retry {
+        until: String,
+    },
+    Aside {
+        /// Of one that did not go round its work queue.
+        until: Option<String>,
+    },
+    Dead {
+        reason: String,
+    },
 }
 
 /// The message ids in the query of a request.
@@ -117,38 +164,41 @@ impl Memory {
         let since = self.trail.as_ref().map(|trail| trail.since());
         let since = since.into_iter().chain(self.doors.as_ref().map(|doors| doors.since())).max();
         State {
-            role: self.role.as_str().to_owned(),
+            role: self.role.into(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             queue: queue.to_string(),
             refersion,
             remembers_since: rfc3339_millis(since.unwrap_or_else(SystemTime::now)),
             accounts_not_worked: self.accounts_not_worked(),
-            events: message_ids.iter().flat_map(|id| self.known(id, &configured)).collect(),
+            events: self.known(message_ids, &configured),
         }
     }
 
     fn accounts_not_worked(&self) -> Vec<AccountState> {
         let Some(accounts) = &self.accounts else { return Vec::new() };
         let not_worked = accounts.names().into_iter().filter_map(|name| {
-            let (condition, until) = match accounts.condition(&name)? {
+            let condition = match accounts.condition(&name)? {
                 Condition::Open => return None,
-                Condition::Held => ("held", None),
-                Condition::Paused(until) => ("paused", Some(rfc3339_millis(until))),
-                Condition::Gone => ("gone", None),
+                Condition::Held => NotWorked::Held,
+                Condition::Paused(until) => NotWorked::Paused { until: rfc3339_millis(until) },
+                Condition::Gone => NotWorked::Gone,
             };
-            Some(AccountState { account: name.to_string(), condition: condition.to_owned(), until })
+            Some(AccountState { account: name.to_string(), condition })
         });
         not_worked.collect()
     }
 
-    fn known(&self, message_id: &str, configured: &BTreeSet<AccountName>) -> Vec<Known> {
-        let in_hand = self.trail.as_ref().map(|trail| trail.in_hand(message_id)).unwrap_or_default();
-        let known = configured.iter().filter_map(|account| {
+    fn known(&self, message_ids: &[String], configured: &BTreeSet<AccountName>) -> Vec<Known> {
+        let ids: BTreeSet<_> = message_ids.iter().map(String::as_str).collect();
+        let in_hand = self.trail.as_ref().map(|trail| trail.in_hand(&ids)).unwrap_or_default();
+        let known = ids.iter().flat_map(|id| configured.iter().map(move |account| (account, *id)));
+        let known = known.filter_map(|(account, message_id)| {
+            let is_it = |present: &&Present| &present.account == account && present.message_id == message_id;
             let known = Known {
                 account: account.to_string(),
                 message_id: message_id.to_owned(),
                 at_door: self.doors.as_ref().and_then(|doors| doors.find(account, message_id)).map(AtDoorShown::from),
-                in_hand: in_hand.iter().find(|present| &present.account == account).map(InHandShown::from),
+                in_hand: in_hand.iter().find(is_it).map(InHandShown::from),
                 left: self.trail.as_ref().and_then(|trail| trail.past(account, message_id)).map(LeftShown::from),
             };
             (known.at_door.is_some() || known.in_hand.is_some() || known.left.is_some()).then_some(known)
@@ -157,30 +207,38 @@ impl Memory {
     }
 }
 
+impl From<Role> for RoleShown {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Run => Self::Run,
+            Role::Ingest => Self::Ingest,
+            Role::Worker => Self::Worker,
+        }
+    }
+}
+
 impl From<AtDoor> for AtDoorShown {
     fn from(AtDoor { at, door, what }: AtDoor) -> Self {
-        let (what, reason) = match what {
-            Done::Accepted => ("accepted", None),
-            Done::Dead(reason) => ("dead", Some(reason.as_str().to_owned())),
-            Done::Ignored(why) => ("ignored", Some(why.as_str().to_owned())),
+        let what = match what {
+            Done::Accepted => DoneShown::Accepted,
+            Done::Dead(reason) => DoneShown::Dead { reason: reason.as_str().to_owned() },
+            Done::Ignored(why) => DoneShown::Ignored { reason: why.as_str().to_owned() },
         };
-        Self { at: rfc3339_millis(at), door: door.as_str().to_owned(), what: what.to_owned(), reason }
+        Self { at: rfc3339_millis(at), door: door.as_str().to_owned(), what }
     }
 }
 
 impl From<&Present> for InHandShown {
     fn from(present: &Present) -> Self {
-        let (doing, calling_since, until) = match present.doing {
-            Doing::InLane => ("in_lane", None, None),
-            Doing::Admission => ("admission", None, None),
-            Doing::Calling(since) => ("calling", Some(since), None),
-            Doing::Waiting(until) => ("waiting", None, Some(until)),
+        let doing = match present.doing {
+            Doing::InLane => DoingShown::InLane,
+            Doing::Admission => DoingShown::Admission,
+            Doing::Calling(since) => DoingShown::Calling { calling_since: rfc3339_millis(since) },
+            Doing::Waiting(until) => DoingShown::Waiting { until: rfc3339_millis(until) },
         };
         Self {
             since: rfc3339_millis(present.since),
-            doing: doing.to_owned(),
-            calling_since: calling_since.map(rfc3339_millis),
-            until: until.map(rfc3339_millis),
+            doing,
             attempts: present.attempts,
             generation: present.generation,
             failure: present.failure.map(str::to_owned),
@@ -191,19 +249,17 @@ impl From<&Present> for InHandShown {
 
 impl From<Past> for LeftShown {
     fn from(past: Past) -> Self {
-        let (what, how, until) = match past.what {
-            PastOutcome::Delivered(how) => ("delivered", Some(how), None),
-            PastOutcome::Ignored(why) => ("ignored", Some(why), None),
-            PastOutcome::Copy => ("copy", None, None),
-            PastOutcome::Retry(until) => ("retry", None, Some(until)),
-            PastOutcome::Aside(until) => ("aside", None, until),
-            PastOutcome::Dead(reason) => ("dead", Some(reason), None),
+        let what = match past.what {
+            PastOutcome::Delivered(how) => EndShown::Delivered { how: how.to_owned() },
+            PastOutcome::Ignored(why) => EndShown::Ignored { reason: why.to_owned() },
+            PastOutcome::Copy => EndShown::Copy,
+            PastOutcome::Retry(until) => EndShown::Retry { until: rfc3339_millis(until) },
+            PastOutcome::Aside(until) => EndShown::Aside { until: until.map(rfc3339_millis) },
+            PastOutcome::Dead(reason) => EndShown::Dead { reason: reason.to_owned() },
         };
         Self {
             at: rfc3339_millis(past.at),
-            what: what.to_owned(),
-            how: how.map(str::to_owned),
-            until: until.map(rfc3339_millis),
+            what,
             attempts: past.attempts,
             generation: past.generation,
             failure: past.failure.map(str::to_owned),

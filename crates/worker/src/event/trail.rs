@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -60,6 +60,8 @@ pub enum PastOutcome {
 pub struct Present {
     /// Whose it is.
     pub account: AccountName,
+    /// As it is shown.
+    pub message_id: String,
     /// Since when it is in hand.
     pub since: SystemTime,
     /// What is done with it.
@@ -136,11 +138,11 @@ impl Trail {
         Tracked { trail: self.clone(), number, step }
     }
 
-    /// Those in hand that have this message id.
+    /// Those in hand that have one of these message ids.
     #[must_use]
-    pub fn in_hand(&self, message_id: &str) -> Vec<Present> {
+    pub fn in_hand(&self, message_ids: &BTreeSet<&str>) -> Vec<Present> {
         let in_hand = self.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = in_hand.steps.iter().filter(|(_, step)| step.message_id == message_id);
+        let found = in_hand.steps.iter().filter(|(_, step)| message_ids.contains(step.message_id.as_str()));
         let found = found.map(|(number, step)| {
             let Now { doing, attempts, failure } = step.now();
             let is_before = |earlier: &&Arc<Step>| {
@@ -151,6 +153,7 @@ impl Trail {
             let behind = in_hand.steps.range(..number).map(|(_, earlier)| earlier).find(is_before);
             Present {
                 account: step.account.clone(),
+                message_id: step.message_id.clone(),
                 since: step.since,
                 doing,
                 attempts,
@@ -249,12 +252,13 @@ mod tests {
             tracked
         };
         let (first, _other, _second, _third) = (track("m1", 1), track("m2", 2), track("m3", 1), track("m4", 1));
-        let behind = |id: &str| trail.in_hand(id).first().and_then(|present| present.behind.clone());
+        let in_hand = |id: &str| trail.in_hand(&BTreeSet::from([id]));
+        let behind = |id: &str| in_hand(id).first().and_then(|present| present.behind.clone());
         assert_eq!((behind("m1"), behind("m2")), (None, None));
         assert_eq!(behind("m4").as_deref(), Some("m1"));
         drop(first);
         assert_eq!(behind("m4").as_deref(), Some("m3"));
-        assert!(trail.in_hand("m1").is_empty());
+        assert!(in_hand("m1").is_empty());
     }
 
     #[test]

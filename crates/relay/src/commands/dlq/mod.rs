@@ -35,17 +35,10 @@ pub(super) fn check_usage(command: &DlqCommand) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Also finds what is shown in another form than its sender wrote it in.
-fn know_hashed_ids(settings: &Settings, command: &mut DlqCommand) {
-    let Some(filter) = command.filter_mut() else { return };
-    let fingerprints = parts::fingerprints(settings);
-    let hashed = |id: &String| fingerprints.values().map(|fingerprint| fingerprint.hashed(id)).collect::<Vec<_>>();
-    let hashed: Vec<_> = filter.message_id.iter().flat_map(hashed).collect();
-    filter.message_id.extend(hashed);
-}
-
 pub(super) async fn run(settings: &Settings, mut command: DlqCommand, parts: &Parts) -> Result<(), Exit> {
-    know_hashed_ids(settings, &mut command);
+    if let Some(filter) = command.filter_mut() {
+        filter.message_id = parts::known_as(settings, &filter.message_id).into_iter().collect();
+    }
     let metrics = Metrics::new();
     let queue = parts::queue(settings, &metrics, parts);
     up(queue.as_ref()).await?;

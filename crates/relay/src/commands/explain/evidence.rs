@@ -48,21 +48,13 @@ pub(super) struct Process {
 
 impl Evidence {
     pub(super) async fn gather(settings: &Settings, args: &ExplainArgs, parts: &Parts) -> Result<Self, Exit> {
-        let ids = ids(settings, &args.message_id);
+        let ids: Vec<_> = parts::known_as(settings, std::slice::from_ref(&args.message_id)).into_iter().collect();
         let addresses = if args.ops.is_empty() { vec![settings.ops_listen] } else { args.ops.clone() };
         let asking = addresses.into_iter().map(|ops| ask_process(ops, &ids));
         let asked = futures_util::future::join_all(asking);
         let (queue, processes) = tokio::join!(look(settings, &ids, parts), asked);
         Ok(Self { message_id: args.message_id.clone(), queue: queue?, processes })
     }
-}
-
-/// What an event with this id may be shown as.
-fn ids(settings: &Settings, message_id: &str) -> Vec<String> {
-    let fingerprints = parts::fingerprints(settings);
-    let mut ids = vec![message_id.to_owned()];
-    ids.extend(fingerprints.values().map(|fingerprint| fingerprint.hashed(message_id)));
-    ids
 }
 
 async fn look(settings: &Settings, ids: &[String], parts: &Parts) -> Result<InQueue, Exit> {

@@ -1,5 +1,6 @@
 //! `explain`: where one event is now, and what happened to it.
 
+mod clues;
 mod evidence;
 mod story;
 

@@ -208,10 +208,9 @@ fn traces(telemetry: &RawTelemetry, found: &mut Mistakes) -> Option<Option<Trace
     let ratio = telemetry.trace_ratio;
     found.check("telemetry.trace_ratio", (0.0..=1.0).contains(&ratio), "a number from 0 to 1");
     let Some(endpoint) = &telemetry.otlp_endpoint else { return Some(None) };
-    let endpoint = OtlpEndpoint::parse(endpoint).ok();
-    let usable = "an absolute http or https URL without a user or password";
-    found.check("telemetry.otlp_endpoint", endpoint.is_some(), usable);
-    Some(Some(TraceSettings { endpoint: endpoint?, ratio }))
+    let endpoint =
+        OtlpEndpoint::parse(endpoint).map_err(|error| found.of("telemetry.otlp_endpoint", &error.to_string()));
+    Some(Some(TraceSettings { endpoint: endpoint.ok()?, ratio }))
 }
 
 /// What leaves this machine has to be encrypted.

@@ -1,3 +1,5 @@
+use std::fmt::Display;
+
 use opentelemetry::trace::{
     Link, Span as _, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer,
 };
@@ -20,8 +22,10 @@ pub enum Kind {
 /// What a span follows from. A trace is written as the header `traceparent` of W3C Trace Context has it.
 #[derive(Clone, Copy, Debug)]
 pub enum Parent<'a> {
-    /// It is a part of this trace; of a new one, if there is none.
+    /// It is a part of this trace. Without one, nothing is kept of it.
     In(Option<&'a str>),
+    /// It is a part of this trace; of a new one, if there is none.
+    InOrNew(Option<&'a str>),
     /// It begins a trace of its own, which says that it follows from this one.
     LinkedTo(Option<&'a str>),
 }
@@ -32,35 +36,38 @@ pub struct Span(State);
 
 #[derive(Debug, Default)]
 enum State {
-    /// Traces are off.
+    /// Traces are off, or it would have begun one that is not kept.
     #[default]
     Off,
-    /// Nothing of this trace is kept; this is what stands for it.
+    /// It is part of a trace that somebody else began and does not keep.
     Unsampled(String),
     Open(Box<SdkSpan>),
 }
 
 impl Span {
-    pub(crate) fn start(tracer: &SdkTracer, kind: Kind, name: String, parent: Parent<'_>) -> Self {
+    /// `begins`: whether one that begins a trace is kept. `name` is made only if it is.
+    pub(crate) fn start(
+        tracer: &SdkTracer,
+        kind: Kind,
+        name: impl Display,
+        parent: Parent<'_>,
+        begins: impl FnOnce() -> bool,
+    ) -> Self {
+        let parse = |traceparent: Option<&str>| traceparent.and_then(parse);
         let (context, links) = match parent {
-            Parent::In(Some(traceparent)) => match parse(traceparent) {
-                // What began the trace has decided; asking again would cost more than knowing.
-                Some(context) if !context.is_sampled() => return Self(State::Unsampled(traceparent.to_owned())),
-                Some(context) => (Context::new().with_remote_span_context(context), Vec::new()),
-                None => (Context::new(), Vec::new()),
+            Parent::In(traceparent) | Parent::InOrNew(traceparent) => match (parse(traceparent), parent) {
+                (Some(context), _) if !context.is_sampled() => return Self(State::Unsampled(format(&context))),
+                (Some(context), _) => (Context::new().with_remote_span_context(context), Vec::new()),
+                (None, Parent::InOrNew(_)) if begins() => (Context::new(), Vec::new()),
+                (None, _) => return Self::default(),
             },
-            Parent::In(None) | Parent::LinkedTo(None) => (Context::new(), Vec::new()),
-            Parent::LinkedTo(Some(traceparent)) => {
+            Parent::LinkedTo(traceparent) if begins() => {
                 (Context::new(), parse(traceparent).map(Link::with_context).into_iter().collect())
             }
+            Parent::LinkedTo(_) => return Self::default(),
         };
-        let builder = tracer.span_builder(name).with_kind(kind.into()).with_links(links);
-        let span = builder.start_with_context(tracer, &context);
-        if span.is_recording() {
-            Self(State::Open(Box::new(span)))
-        } else {
-            Self(State::Unsampled(format(span.span_context())))
-        }
+        let builder = tracer.span_builder(name.to_string()).with_kind(kind.into()).with_links(links);
+        Self(State::Open(Box::new(builder.start_with_context(tracer, &context))))
     }
 
     /// Whether anything is kept of it, so that it is worth it to describe it.
@@ -91,7 +98,7 @@ impl Span {
         }
     }
 
-    /// What follows from it is to carry. `None` if traces are off.
+    /// What follows from it is to carry. `None` if traces are off, and of a trace that is not kept and that nobody else knows of.
     #[must_use]
     pub fn traceparent(&self) -> Option<String> {
         match &self.0 {

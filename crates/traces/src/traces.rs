@@ -1,3 +1,4 @@
+use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub struct Traces(Option<Arc<Exporting>>);
 struct Exporting {
     provider: SdkTracerProvider,
     tracer: SdkTracer,
+    ratio: f64,
     system: &'static str,
 }
 
@@ -70,8 +72,8 @@ impl OtlpEndpoint {
     }
 }
 
-impl std::fmt::Display for OtlpEndpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Display for OtlpEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.as_str())
     }
 }
@@ -97,14 +99,15 @@ impl Traces {
             .with_service_name("refersion-relay")
             .with_attributes([KeyValue::new("service.version", version), KeyValue::new("relay.role", role)])
             .build();
-        let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.ratio)));
+        // Which traces begin is decided before a span is made, because most do not.
+        let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOn));
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
             .with_sampler(sampler)
             .with_resource(resource)
             .build();
         let tracer = provider.tracer("refersion-relay");
-        Self(Some(Arc::new(Exporting { provider, tracer, system })))
+        Self(Some(Arc::new(Exporting { provider, tracer, ratio: settings.ratio, system })))
     }
 
     /// Whether they are on.
@@ -113,25 +116,27 @@ impl Traces {
         self.0.is_some()
     }
 
-    /// Begins a span.
+    /// Begins a span. `name` is made only of one that may be kept.
     #[must_use]
-    pub fn span(&self, kind: Kind, name: impl Into<String>, parent: Parent<'_>) -> Span {
-        match &self.0 {
+    pub fn span(&self, kind: Kind, name: impl Display, parent: Parent<'_>) -> Span {
+        match self.0.as_deref() {
+            Some(Exporting { tracer, ratio, .. }) => {
+                Span::start(tracer, kind, name, parent, || rand::random::<f64>() < *ratio)
+            }
             None => Span::default(),
-            Some(exporting) => Span::start(&exporting.tracer, kind, name.into(), parent),
         }
     }
 
     /// Begins a span about messages at a place. `operation`: `send`, `process` or `settle`.
     #[must_use]
-    pub fn message(&self, kind: Kind, operation: &'static str, place: &str, parent: Parent<'_>) -> Span {
+    pub fn message(&self, kind: Kind, operation: &'static str, place: impl Display, parent: Parent<'_>) -> Span {
         let Some(exporting) = &self.0 else { return Span::default() };
-        let mut span = self.span(kind, format!("{operation} {place}"), parent);
+        let mut span = self.span(kind, format_args!("{operation} {place}"), parent);
         if span.is_kept() {
             span.set("messaging.system", exporting.system);
             span.set("messaging.operation.type", operation);
             span.set("messaging.operation.name", operation);
-            span.set("messaging.destination.name", place.to_owned());
+            span.set("messaging.destination.name", place.to_string());
         }
         span
     }

@@ -63,6 +63,8 @@ pub(crate) enum Section {
     Refersion,
     /// A file.
     Enqueue,
+    /// One event in a hundred is traced, beside none.
+    Traces,
 }
 
 impl Arguments {

@@ -149,7 +149,7 @@ fn traced(ingest: &Ingest, route: &'static str, mut request: Request) -> (Reques
     }
     let parent = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
     let method = request.method().as_str().to_owned();
-    let mut span = ingest.traces.span(Kind::Server, format!("{method} {route}"), Parent::In(parent));
+    let mut span = ingest.traces.span(Kind::Server, format_args!("{method} {route}"), Parent::InOrNew(parent));
     span.set("http.request.method", method);
     span.set("http.route", route);
     if let Some(Ok(traceparent)) = span.traceparent().map(HeaderValue::try_from) {

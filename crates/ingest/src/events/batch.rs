@@ -1,3 +1,4 @@
+use std::fmt::{self, Display};
 use std::time::Duration;
 
 use refersion_relay_model::{DeadReason, Ignored};
@@ -107,8 +108,7 @@ impl Batch {
 fn sending(traces: &Traces, messages: &mut [(Place, Message)]) -> Span {
     let Some((place, message)) = messages.first().filter(|_| traces.is_on()) else { return Span::default() };
     let parent = message.headers.traceparent.clone();
-    let place = place_name(place);
-    let mut span = traces.message(Kind::Producer, "send", &place, Parent::In(parent.as_deref()));
+    let mut span = traces.message(Kind::Producer, "send", PlaceName(place), Parent::In(parent.as_deref()));
     let carried = span.traceparent();
     if let [(_, message)] = messages {
         span.set("messaging.message.id", message.headers.message_id.clone());
@@ -117,19 +117,25 @@ fn sending(traces: &Traces, messages: &mut [(Place, Message)]) -> Span {
     }
     span.set("messaging.batch.message_count", i64::try_from(messages.len()).unwrap_or(i64::MAX));
     for (place, message) in messages {
-        let place = place_name(place);
-        let mut create = traces.message(Kind::Producer, "create", &place, Parent::LinkedTo(carried.as_deref()));
-        create.set("messaging.message.id", message.headers.message_id.clone());
+        let linked = Parent::LinkedTo(carried.as_deref());
+        let mut create = traces.message(Kind::Producer, "create", PlaceName(place), linked);
+        if create.is_kept() {
+            create.set("messaging.message.id", message.headers.message_id.clone());
+        }
         message.headers.traceparent = create.traceparent();
     }
     span
 }
 
 /// What a place is called in spans.
-fn place_name(place: &Place) -> String {
-    match place {
-        Place::Intake => "intake".to_owned(),
-        Place::Work(account) | Place::Later(account, _) => format!("events.{account}"),
-        Place::Dead(class) => format!("dead.{class}"),
+struct PlaceName<'a>(&'a Place);
+
+impl Display for PlaceName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Place::Intake => f.write_str("intake"),
+            Place::Work(account) | Place::Later(account, _) => write!(f, "events.{account}"),
+            Place::Dead(class) => write!(f, "dead.{class}"),
+        }
     }
 }

@@ -50,8 +50,9 @@ impl InHand {
         if !traces.is_on() {
             return;
         }
-        let (headers, place) = (&self.delivery.message.headers, format!("events.{}", self.account_state.name));
-        let mut span = traces.message(Kind::Consumer, "process", &place, Parent::In(headers.traceparent.as_deref()));
+        let (headers, account) = (&self.delivery.message.headers, &self.account_state.name);
+        let parent = Parent::InOrNew(headers.traceparent.as_deref());
+        let mut span = traces.message(Kind::Consumer, "process", format_args!("events.{account}"), parent);
         if span.is_kept() {
             span.set("messaging.message.id", headers.message_id.clone());
             span.set("relay.account", self.account_state.name.to_string());

@@ -108,7 +108,8 @@ fn settling(context: &Context, account: &AccountName, process: Option<&str>, out
     if process.is_none() {
         return Span::default();
     }
-    let mut span = context.traces.message(Kind::Client, "settle", &format!("events.{account}"), Parent::In(process));
+    let place = format_args!("events.{account}");
+    let mut span = context.traces.message(Kind::Client, "settle", place, Parent::In(process));
     span.set("relay.outcome", outcome.as_str());
     if let Outcome::Dead(Defect { reason, .. }) = outcome {
         span.fails(reason.as_str());

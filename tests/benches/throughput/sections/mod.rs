@@ -8,6 +8,7 @@ mod publish;
 mod refersion;
 mod relayed;
 mod single;
+mod traces;
 mod worker;
 
 use crate::arguments::{Arguments, Section};
@@ -36,6 +37,7 @@ pub(crate) async fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
                 Section::Latency => latency::round(&stage, &mut table).await?,
                 Section::Refersion => refersion::round(&stage, &mut table).await?,
                 Section::Enqueue => enqueue::round(&stage, &mut table).await?,
+                Section::Traces => traces::round(&stage, &mut table).await?,
             }
         }
         match section {
@@ -44,6 +46,7 @@ pub(crate) async fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
             Section::Worker | Section::Peers => worker::compare(&mut table),
             Section::Single => single::compare(&mut table),
             Section::Enqueue => enqueue::compare(&mut table),
+            Section::Traces => traces::compare(&mut table),
             Section::Latency | Section::Refersion => {}
         }
         tables.push(table);
@@ -52,7 +55,7 @@ pub(crate) async fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
 }
 
 /// Peers are rows of the worker's table.
-const SECTIONS: [(Section, &str); 7] = [
+const SECTIONS: [(Section, &str); 8] = [
     (Section::Batch, "batch: events until they are confirmed"),
     (Section::Publish, "publish: what a confirmed publish costs"),
     (Section::Worker, "worker: events to a Refersion that answers at once"),
@@ -60,4 +63,5 @@ const SECTIONS: [(Section, &str); 7] = [
     (Section::Latency, "latency: from the sender to Refersion"),
     (Section::Refersion, "refersion: a Refersion that takes its time"),
     (Section::Enqueue, "enqueue: events of a file"),
+    (Section::Traces, "traces: what they cost"),
 ];

@@ -8,6 +8,8 @@ mod order;
 mod faults;
 /// What a person does with a relay that runs: look, reload, enqueue, replay.
 mod operators;
+/// Which addresses belong to whom: deletes that name only an id, and who may teach.
+mod directory;
 /// What somebody sees who watches relays: alerts, dashboards, where an event is.
 mod sre;
 /// What a person does before: configure, try the demo and the simulator.

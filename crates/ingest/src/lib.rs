@@ -18,7 +18,7 @@ mod limits;
 mod context;
 
 pub use access::access::{Access, AccountAccess, AccountDoor};
-pub use access::credential::{Credential, Trust};
+pub use access::credential::{Credential, Rights, Trust};
 pub use context::{AtDoor, Done, EventId, Ingest};
 pub use doors::router::router;
 pub use events::classify::{Classified, Received};

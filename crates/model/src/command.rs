@@ -19,7 +19,7 @@ pub enum CommandKind {
 }
 
 /// An affiliate as Refersion's create operation takes it, without what the account adds (status, welcome, password).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NewAffiliate {
     /// Identifies the affiliate.
     pub email: Email,

@@ -10,7 +10,7 @@ use crate::segment::text::{clean, is_invisible};
 use crate::shown::may_be_shown;
 use crate::{
     Command, Email, Envelope, Event, EventType, Fingerprint, Judgement, KeyPair, MAX_PLAIN_ID, Missing,
-    MissingLastName, ParseError, Subject, judge_in, without_byte_order_mark,
+    MissingLastName, ParseError, Subject, completed, judge_in, without_byte_order_mark,
 };
 
 /// Stands for what is personal: where it is in the input, it is in nothing that may be shown.
@@ -100,6 +100,13 @@ fn check_event(event: &Event, body: &[u8], envelope: &Envelope) {
             assert_eq!(subject.expose(), command.email().folded(), "events about one address are one subject");
             check_command(command, event.kind());
         }
+        Judgement::Complete(_) => {
+            let email = Email::parse("peter@example.com").expect("an address");
+            if let Ok(completed) = completed(body, &email) {
+                let event = Event::parse_in(&completed, envelope).expect("it is an event still");
+                assert_eq!(judge(&event, REFUSE), Judgement::Work(Command::Deactivate(email)));
+            }
+        }
         Judgement::Refuse(missing) => {
             assert!(!missing.is_empty() && missing.iter().enumerate().all(|(n, one)| !missing[..n].contains(one)));
         }
@@ -131,7 +138,7 @@ fn check_last_name(event: &Event, envelope: &Envelope, refusing: &Judgement) {
                 }
                 // What Segment computed is taken if it is a whole person.
                 Judgement::Ignore(_) => envelope.is_computed(None) || event.is_computed(envelope),
-                Judgement::Work(_) => false,
+                Judgement::Work(_) | Judgement::Complete(_) => false,
             };
             assert!(lacked, "{refusing:?} became {judged:?}");
         }

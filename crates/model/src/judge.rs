@@ -1,13 +1,16 @@
 use crate::person::address::{Address, omit};
 use crate::person::name::PersonName;
 use crate::segment::event::{Event, EventType};
-use crate::{Command, Email, Envelope, MissingLastName, NewAffiliate, OmittedField, Personal};
+use crate::{Command, Email, Envelope, MissingLastName, NewAffiliate, OmittedField, PersonId, Personal};
 
 /// What is to be done about an event. Every door and the worker ask the same function, so that none contradicts another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Judgement {
     /// Refersion is to be told.
     Work(Command),
+    /// A delete that says who is meant only by the merchant's own id, and not by any address. Who knows the address can make work of
+    /// it: see [`crate::completed`].
+    Complete(PersonId),
     /// Nothing is to be done, and that is right.
     Ignore(Ignored),
     /// Something would have to be done, and this much is missing for it. Never empty.
@@ -67,6 +70,7 @@ pub fn judge_in(event: &Event, envelope: &Envelope, missing_last_name: MissingLa
         },
         EventType::Delete => match email(event) {
             Ok(email) => Judgement::Work(Command::Deactivate(email)),
+            Err(Missing::Email) if let Some(person) = PersonId::of(event) => Judgement::Complete(person),
             Err(missing) => Judgement::Refuse(vec![missing]),
         },
         kind @ (EventType::Track
@@ -139,6 +143,17 @@ fn affiliate(event: &Event, email: Email, first: String, last: String) -> NewAff
         country,
         unique_merchant_id: unique_merchant_id.map(Personal::new),
         omitted,
+    }
+}
+
+impl Judgement {
+    /// The same where nobody knows addresses.
+    #[must_use]
+    pub fn without_directory(self) -> Self {
+        match self {
+            Self::Complete(_) => Self::Refuse(vec![Missing::Email]),
+            Self::Work(_) | Self::Ignore(_) | Self::Refuse(_) => self,
+        }
     }
 }
 

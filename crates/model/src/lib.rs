@@ -8,6 +8,7 @@ mod segment;
 /// Whom an event is about, and what Refersion is told of them.
 mod person;
 mod judge;
+mod completed;
 mod command;
 mod account;
 mod fingerprint;
@@ -21,12 +22,14 @@ mod instruction_counts;
 
 pub use account::{AccountName, InvalidAccountName, KeyPair};
 pub use command::{Command, CommandKind, NewAffiliate, OmittedField};
+pub use completed::{NotCompletable, completed};
 pub use dead::{Class, DeadReason, UnknownClass};
 pub use fingerprint::{Fingerprint, MAX_PLAIN_ID, MessageId};
 pub use judge::{Ignored, Judgement, Missing, judge, judge_in};
 pub use person::country::refersion_country;
 pub use person::email::{Email, InvalidEmail};
 pub use person::last_name::{MissingLastName, UnknownMissingLastName};
+pub use person::person_id::{PersonId, PersonIdKind};
 pub use person::personal::Personal;
 pub use person::subject::Subject;
 pub use segment::envelope::Envelope;

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+mod directory;
 mod dlq;
 
+pub(crate) use directory::{DirectoryCommand, LearnArgs, PeopleArgs};
 pub(crate) use dlq::{ActArgs, DlqCommand, ExportArgs, ListArgs, ShowArgs, StatsArgs, WalkArgs};
 
 /// The Refersion destination for Twilio Segment: events in, affiliates out, nothing lost on the way.
@@ -101,6 +103,12 @@ pub(crate) enum Command {
     Dlq {
         #[command(subcommand)]
         command: DlqCommand,
+    },
+    /// Show, forget and learn which addresses belong to whom, where the directory is on.
+    #[command(arg_required_else_help = true)]
+    Directory {
+        #[command(subcommand)]
+        command: DirectoryCommand,
     },
     /// Where one event is now, and what happened to it.
     #[command(after_help = EXPLAIN_MORE)]

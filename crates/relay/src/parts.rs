@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use anyhow::anyhow;
 use refersion_relay_deadletter::DeadLetters;
+use refersion_relay_directory::{Directory, DirectoryError, DirectorySettings, KeysError, OpenError};
 use refersion_relay_ingest::{Access, AccountAccess};
 use refersion_relay_model::{AccountName, Fingerprint};
 use refersion_relay_queue::{BrokerUrl, Queue, RabbitMq, RabbitMqSettings, Room, Sqlite, SqlitePath, SqliteSettings};
@@ -11,9 +13,11 @@ use refersion_relay_refersion::{Client, ClientSettings};
 use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::{DoorKey, Metrics};
 use refersion_relay_worker::{Account, OutageSettings, Worker, WorkerSettings};
+use tokio::runtime::Handle;
 
-use crate::config::{AccountSettings, QueueUrl, Settings};
+use crate::config::{AccountSettings, DirectoryKeys, QueueUrl, Settings};
 use crate::exit::Exit;
+use crate::signals::Stop;
 
 /// The configured queue, which is one of the `parts` of the process.
 pub(crate) fn queue(settings: &Settings, metrics: &Metrics, parts: &Parts) -> Arc<dyn Queue> {
@@ -61,15 +65,15 @@ pub(crate) fn client(settings: &Settings, metrics: &Metrics) -> Result<Client, E
     Client::new(settings).map_err(Exit::usage)
 }
 
-pub(crate) fn access(accounts: &[AccountSettings], metrics: &Metrics) -> Access {
+pub(crate) fn access(accounts: &[AccountSettings], has_directory: bool, metrics: &Metrics) -> Access {
     let mut access = Access::default();
     for account in accounts {
-        access.admit(account_access(account), metrics);
+        access.admit(account_access(account, has_directory), metrics);
     }
     access
 }
 
-pub(crate) fn account_access(account: &AccountSettings) -> AccountAccess {
+pub(crate) fn account_access(account: &AccountSettings, has_directory: bool) -> AccountAccess {
     AccountAccess {
         name: account.name.clone(),
         keys: account.keys.clone(),
@@ -79,6 +83,7 @@ pub(crate) fn account_access(account: &AccountSettings) -> AccountAccess {
         webhook_unsigned: account.webhook_unsigned,
         trust: account.trust,
         missing_last_name: account.missing_last_name,
+        has_directory,
         max_requests_per_second: account.max_requests_per_second,
     }
 }
@@ -87,7 +92,7 @@ pub(crate) fn account_access(account: &AccountSettings) -> AccountAccess {
 pub(crate) fn door_keys(accounts: &[AccountSettings]) -> BTreeSet<(AccountName, DoorKey, String)> {
     let of = |account: &AccountSettings| {
         let name = account.name.clone();
-        let keys = account_access(account).key_names();
+        let keys = account_access(account, false).key_names();
         keys.into_iter().map(move |(kind, key)| (name.clone(), kind, key))
     };
     accounts.iter().flat_map(of).collect()
@@ -97,13 +102,14 @@ pub(crate) fn names(accounts: &[AccountSettings]) -> Vec<AccountName> {
     accounts.iter().map(|account| account.name.clone()).collect()
 }
 
-pub(crate) fn worker_accounts(accounts: &[AccountSettings]) -> Vec<Account> {
+pub(crate) fn worker_accounts(accounts: &[AccountSettings], has_directory: bool) -> Vec<Account> {
     let account = |account: &AccountSettings| Account {
         name: account.name.clone(),
         keys: account.keys.clone(),
         defaults: account.defaults,
         existing: account.existing,
         missing_last_name: account.missing_last_name,
+        has_directory,
         max_calls_per_second: account.max_calls_per_second,
         fingerprint: Fingerprint::new(&account.keys),
     };
@@ -111,15 +117,46 @@ pub(crate) fn worker_accounts(accounts: &[AccountSettings]) -> Vec<Account> {
 }
 
 pub(crate) fn worker(settings: &Settings, queue: Arc<dyn Queue>, client: Client, metrics: &Metrics) -> Worker {
-    let accounts = worker_accounts(&settings.accounts);
+    let accounts = worker_accounts(&settings.accounts, settings.directory.enabled);
     let worker = WorkerSettings {
         room: Room { events: settings.prefetch },
         in_hand: WorkerSettings::IN_HAND,
         retry: settings.retry.clone(),
         longest_stay: WorkerSettings::LONGEST_STAY,
         outage: OutageSettings::default(),
+        skip_unchanged: settings.skip_unchanged,
     };
     Worker::new(queue, Arc::new(client), accounts, settings.concurrency, worker, metrics.clone())
+}
+
+/// The directory, where there is one, and the thread that reads and writes it until the directory is dropped.
+pub(crate) fn directory(settings: &Settings, stop: &Stop) -> Result<Option<Arc<Directory>>, Exit> {
+    let Some(opened) = directory_settings(settings).map_err(Exit::Usage)? else { return Ok(None) };
+    let (directory, writer) = Directory::open(&opened).map_err(|error| match error {
+        // A person has to act; anything else may pass.
+        OpenError::Keys(KeysError::Foreign(_)) | OpenError::Directory(DirectoryError::Unusable { .. }) => {
+            Exit::usage(error)
+        }
+        OpenError::Keys(KeysError::File { .. } | KeysError::InUse(_))
+        | OpenError::Directory(DirectoryError::Failed(_)) => Exit::failed(error),
+    })?;
+    let runtime = Handle::current();
+    // Without the thread the process ends.
+    let _thread = stop.parts.thread("directory", &stop.stop, move || writer.run(&runtime));
+    Ok(Some(Arc::new(directory)))
+}
+
+/// Where the directory is, if it is on and can be.
+pub(crate) fn directory_settings(settings: &Settings) -> anyhow::Result<Option<DirectorySettings>> {
+    let DirectoryKeys { enabled, path, key_file, keep, wait: _ } = settings.directory.clone();
+    match &settings.queue_url {
+        _ if !enabled => Ok(None),
+        QueueUrl::Sqlite(_) => Ok(Some(DirectorySettings { path, key_file, keep })),
+        // Its rows are beside the one worker; on RabbitMQ the work goes from one worker to another.
+        QueueUrl::RabbitMq(_) => Err(anyhow!(
+            "directory.enabled = true needs the embedded queue (queue.url = \"sqlite:…\"): with RabbitMQ there is no directory yet"
+        )),
+    }
 }
 
 pub(crate) fn dead_letters(settings: &Settings, queue: Arc<dyn Queue>) -> DeadLetters {

@@ -7,6 +7,7 @@ use prometheus::{
 };
 use refersion_relay_model::{AccountName, Class, DeadReason, Ignored, OmittedField};
 
+use crate::directory::DirectoryMetrics;
 use crate::refersion::RefersionMetrics;
 use crate::register::Register;
 
@@ -71,6 +72,7 @@ pub struct Families {
     calls: IntCounterVec,
     call_seconds: HistogramVec,
     pub(crate) refersion: RefersionMetrics,
+    pub(crate) directory: DirectoryMetrics,
     omitted: IntCounterVec,
     replayed: IntCounter,
     whole: WholeMetrics,
@@ -242,6 +244,7 @@ impl Metrics {
             ),
             call_seconds: add.seconds_by("refersion_call_seconds", "Time of one call.", &["operation"]),
             refersion: RefersionMetrics::new(&add),
+            directory: DirectoryMetrics::new(&add),
             omitted: add.counters(
                 "fields_omitted_total",
                 "Fields left out because Refersion would refuse them or they could not be read, by field.",

@@ -7,6 +7,8 @@ use refersion_relay_traces::Traces;
 
 use crate::account::accounts::Accounts;
 use crate::attempt::isolated::Isolation;
+use crate::attempt::people::People;
+use crate::attempt::unchanged::Unchanged;
 use crate::event::load::Load;
 use crate::event::trail::Trail;
 use crate::order::event_key::KeyHasher;
@@ -23,6 +25,10 @@ pub(crate) struct Context {
     // What is known of it.
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) monitor: Arc<OutageMonitor>,
+    /// Which addresses belong to whom, where that is remembered.
+    pub(crate) people: Option<People>,
+    /// What Refersion was told, where telling it again is left out.
+    pub(crate) unchanged: Option<Unchanged>,
     // Which event is which, and whose turn it is.
     pub(crate) hasher: KeyHasher,
     pub(crate) order: Arc<Order>,

@@ -18,6 +18,8 @@ pub struct WorkerSettings {
     pub longest_stay: Duration,
     /// What is done while Refersion is out.
     pub outage: OutageSettings,
+    /// For how long what Refersion was told is taken for what it has: identifies that say the same cost no call. `None`: never.
+    pub skip_unchanged: Option<Duration>,
 }
 
 impl WorkerSettings {

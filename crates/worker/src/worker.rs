@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use refersion_relay_directory::{Directory, Rows};
 use refersion_relay_queue::{Queue, Room};
 use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::Metrics;
@@ -13,6 +14,8 @@ use crate::account::gate::GateState;
 use crate::account::owner::Owner;
 use crate::account::readiness::{Missing, Readiness};
 use crate::attempt::isolated::Isolation;
+use crate::attempt::people::People;
+use crate::attempt::unchanged::Unchanged;
 use crate::context::Context;
 use crate::event::load::Load;
 use crate::event::trail::Trail;
@@ -49,6 +52,8 @@ impl Worker {
             destination,
             monitor: Arc::new(OutageMonitor::new(settings.outage, accounts.clone(), metrics.clone())),
             accounts,
+            people: None,
+            unchanged: settings.skip_unchanged.map(Unchanged::new),
             retry: settings.retry,
             longest_stay: settings.longest_stay,
             hasher: KeyHasher::new(),
@@ -81,6 +86,14 @@ impl Worker {
     #[must_use]
     pub fn with_traces(mut self, traces: Traces) -> Self {
         self.context.traces = traces;
+        self
+    }
+
+    /// Learns addresses from identifies, and completes deletes with them. A delete whose person is not known is tried again for as
+    /// long as `wait`.
+    #[must_use]
+    pub fn with_directory(mut self, directory: Arc<Directory>, wait: Duration) -> Self {
+        self.context.people = Some(People::new(directory, wait));
         self
     }
 
@@ -140,6 +153,10 @@ async fn show_accounts(context: Arc<Context>, stop: CancellationToken) {
             context.metrics.account_paused(&account_state.name, paused);
         }
         context.monitor.count();
+        if let Some(people) = &context.people {
+            let Rows { addresses, erased } = people.rows();
+            context.metrics.directory_holds(addresses, erased);
+        }
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(Duration::from_secs(1)) => {}

@@ -3,7 +3,7 @@ use std::hint::black_box;
 use std::sync::{Arc, Mutex};
 
 use http::HeaderMap;
-use refersion_relay_model::{AccountName, Fingerprint, KeyPair, MissingLastName};
+use refersion_relay_model::{AccountName, Fingerprint, Judgement, KeyPair, MissingLastName};
 use refersion_relay_rate_limit::RateLimit;
 use refersion_relay_telemetry::{DoorKey, LastUse, Metrics};
 use secrecy::{ExposeSecret, SecretString};
@@ -53,6 +53,8 @@ pub struct AccountAccess {
     pub trust: Trust,
     /// What it wants of people without a last name.
     pub missing_last_name: MissingLastName,
+    /// Whether its worker can complete deletes that name only an id.
+    pub has_directory: bool,
     /// Zero: any number.
     pub max_requests_per_second: u32,
 }
@@ -66,6 +68,7 @@ pub struct AccountDoor {
     pub fingerprint: Fingerprint,
     /// What it wants of people without a last name.
     pub missing_last_name: MissingLastName,
+    has_directory: bool,
     /// What it trusts beyond what is safe.
     pub(crate) trust: Trust,
     webhook: Webhook,
@@ -93,6 +96,7 @@ impl AccountAccess {
             webhook_unsigned: false,
             trust: Trust::default(),
             missing_last_name: MissingLastName::default(),
+            has_directory: false,
             max_requests_per_second: 0,
         }
     }
@@ -113,6 +117,13 @@ impl AccountAccess {
     }
 }
 
+impl AccountDoor {
+    /// What is to be done about an event, as far as this relay can do it.
+    pub(crate) fn judged(&self, judgement: Judgement) -> Judgement {
+        if self.has_directory { judgement } else { judgement.without_directory() }
+    }
+}
+
 impl Access {
     /// Lets an account in: by its Refersion keys at the door of Segment's Direct Destination, by its write keys at those of the
     /// Tracking API, and by its signatures at the one of Segment's Webhooks destination. The metrics show when each key was
@@ -130,11 +141,26 @@ impl Access {
             }
         }
         self.most_secrets = self.most_secrets.max(secrets.len());
-        let AccountAccess { name, webhook_unsigned, trust, missing_last_name, max_requests_per_second, .. } = account;
+        let AccountAccess {
+            name,
+            webhook_unsigned,
+            trust,
+            missing_last_name,
+            has_directory,
+            max_requests_per_second,
+            ..
+        } = account;
         let webhook = Webhook { secrets, unsigned: webhook_unsigned };
         let requests = Arc::new(protection::requests(max_requests_per_second));
-        let door =
-            Arc::new(AccountDoor { name: name.clone(), fingerprint, missing_last_name, trust, webhook, requests });
+        let door = Arc::new(AccountDoor {
+            name: name.clone(),
+            fingerprint,
+            missing_last_name,
+            has_directory,
+            trust,
+            webhook,
+            requests,
+        });
         let entry = |(digest, last_use)| (digest, Entry { door: door.clone(), last_use });
         self.key_pairs.extend(pairs.into_iter().map(entry));
         self.write_keys.extend(write_keys.into_iter().map(entry));

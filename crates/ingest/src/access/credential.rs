@@ -22,28 +22,30 @@ pub enum Credential {
 pub struct Trust {
     /// Whether webhook elements that no signature covers count as signed.
     pub unsigned: bool,
-    /// Whether the write key may delete.
-    pub write_key_deletes: bool,
-    /// Whether the write key may change affiliates that exist.
-    pub write_key_updates: bool,
+    /// What the write key may do.
+    pub write_key: Rights,
 }
 
-/// What an event may do. Whoever is let in may create.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rights {
+/// What an event may do. Whoever is let in may create; by default that is all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rights {
     /// Deactivate an affiliate.
-    pub(crate) delete: bool,
+    pub delete: bool,
     /// Change an affiliate that exists.
-    pub(crate) update: bool,
+    pub update: bool,
+    /// Say which address belongs to an id. Whoever may, decides whom a delete by that id is about.
+    pub teach: bool,
 }
 
 impl Credential {
     /// The rule of who may do what: every credential at every door is judged here and nowhere else.
     pub(crate) fn rights(self, trust: Trust) -> Rights {
         match self {
-            Self::KeyPair | Self::Signed | Self::Exchange | Self::Operator => Rights { delete: true, update: true },
-            Self::Unsigned => Rights { delete: trust.unsigned, update: trust.unsigned },
-            Self::WriteKey => Rights { delete: trust.write_key_deletes, update: trust.write_key_updates },
+            Self::KeyPair | Self::Signed | Self::Exchange | Self::Operator => {
+                Rights { delete: true, update: true, teach: true }
+            }
+            Self::Unsigned => Rights { delete: trust.unsigned, update: trust.unsigned, teach: trust.unsigned },
+            Self::WriteKey => trust.write_key,
         }
     }
 
@@ -85,29 +87,29 @@ impl Rights {
 mod tests {
     use super::*;
 
-    /// Whether a credential may delete and update where nothing is trusted, and with this trust.
+    const NONE: Rights = Rights { delete: false, update: false, teach: false };
+    const ALL: Rights = Rights { delete: true, update: true, teach: true };
+
+    /// What a credential may do where nothing is trusted, and with this trust.
     #[track_caller]
-    fn check(credential: Credential, trust: Trust, untrusted: (bool, bool), trusted: (bool, bool)) {
-        let rights = |trust| {
-            let Rights { delete, update } = credential.rights(trust);
-            (delete, update)
-        };
-        assert_eq!(rights(Trust::default()), untrusted, "{credential:?}");
-        assert_eq!(rights(trust), trusted, "{credential:?} {trust:?}");
+    fn check(credential: Credential, trust: Trust, untrusted: Rights, trusted: Rights) {
+        assert_eq!(credential.rights(Trust::default()), untrusted, "{credential:?}");
+        assert_eq!(credential.rights(trust), trusted, "{credential:?} {trust:?}");
     }
 
     #[test]
     fn what_anybody_can_have_sent_only_creates_unless_its_account_says_otherwise() {
-        let (none, all) = ((false, false), (true, true));
-        let everything = Trust { unsigned: true, write_key_deletes: true, write_key_updates: true };
+        let everything = Trust { unsigned: true, write_key: ALL };
         for credential in [Credential::KeyPair, Credential::Signed, Credential::Exchange, Credential::Operator] {
-            check(credential, everything, all, all);
+            check(credential, everything, ALL, ALL);
         }
-        check(Credential::Unsigned, everything, none, all);
-        check(Credential::Unsigned, Trust { unsigned: false, ..everything }, none, none);
-        check(Credential::WriteKey, Trust { write_key_deletes: true, ..Trust::default() }, none, (true, false));
-        check(Credential::WriteKey, Trust { write_key_updates: true, ..Trust::default() }, none, (false, true));
-        check(Credential::WriteKey, Trust { unsigned: true, ..Trust::default() }, none, none);
+        check(Credential::Unsigned, everything, NONE, ALL);
+        check(Credential::Unsigned, Trust { unsigned: false, ..everything }, NONE, NONE);
+        for rights in [Rights { delete: true, ..NONE }, Rights { update: true, ..NONE }, Rights { teach: true, ..NONE }]
+        {
+            check(Credential::WriteKey, Trust { write_key: rights, ..Trust::default() }, NONE, rights);
+        }
+        check(Credential::WriteKey, Trust { unsigned: true, ..Trust::default() }, NONE, NONE);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 use axum::extract::Request;
-use refersion_relay_model::{Event, Ignored, Judgement, MAX_EVENT_BYTES, ParseError, judge};
+use refersion_relay_model::{CommandKind, Event, Ignored, Judgement, MAX_EVENT_BYTES, ParseError, judge};
 use refersion_relay_telemetry::{Door, Refused};
 
 use crate::access::basic::KeyForm;
@@ -102,8 +102,9 @@ async fn accept(ingest: &Ingest, account: &AccountDoor, received: Received, body
         Ok(event) => event,
         Err(error) => return Reply::Malformed(error),
     };
-    let command = match judge(&event, account.missing_last_name) {
+    let command = match account.judged(judge(&event, account.missing_last_name)) {
         Judgement::Work(command) => command.kind(),
+        Judgement::Complete(_) => CommandKind::Deactivate,
         Judgement::Ignore(Ignored::UnsupportedType(kind)) => return Reply::UnsupportedType(kind),
         Judgement::Ignore(why) => {
             ingest.passed(DOOR, account.event_id(&event), Done::Ignored(why));

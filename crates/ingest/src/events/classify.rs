@@ -85,8 +85,9 @@ impl AccountDoor {
                 return self.dead(credential, None, body, received, error.dead_reason(), error.to_string());
             }
         };
-        match judge_in(&event, envelope, self.missing_last_name) {
+        match self.judged(judge_in(&event, envelope, self.missing_last_name)) {
             Judgement::Work(command) => self.address(credential, &event, command.kind(), body, received),
+            Judgement::Complete(_) => self.address(credential, &event, CommandKind::Deactivate, body, received),
             Judgement::Ignore(why) => Classified::Ignored(why, self.event_id(&event)),
             Judgement::Refuse(missing) => {
                 let error = Missing::sentence(event.kind(), &missing);
@@ -116,7 +117,7 @@ impl AccountDoor {
         let token = self.fingerprint.subject(&subject);
         let headers = self.headers(message_id.as_str(), event.kind().as_str(), token, received);
         let rights = credential.rights(self.trust);
-        let headers = Headers { create_only: rights.only_creates(command), ..headers };
+        let headers = Headers { create_only: rights.only_creates(command), vouched: rights.teach, ..headers };
         if rights.permit(command) {
             return Classified::Work(Place::Work(self.name.clone()), Message { body, headers });
         }
@@ -154,7 +155,8 @@ impl AccountDoor {
             (reason, error)
         };
         let create_only = if is_delete { !rights.delete } else { !rights.update };
-        let headers = Headers { create_only, death: Some(death(reason, error, received.at)), ..headers };
+        let death = Some(death(reason, error, received.at));
+        let headers = Headers { create_only, vouched: rights.teach, death, ..headers };
         Classified::Dead(reason, Message { body, headers })
     }
 

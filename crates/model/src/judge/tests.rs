@@ -56,7 +56,15 @@ fn a_delete_deactivates_by_its_top_level_address() {
     assert_eq!(judged(&delete), Judgement::Work(Command::Deactivate(Email::parse("peter@example.com").unwrap())));
     let by_traits = json!({"type": "delete", "context": null, "traits": {"email": "p@example.com"}});
     assert_eq!(judged(&by_traits), Judgement::Work(Command::Deactivate(Email::parse("p@example.com").unwrap())));
-    refused(&json!({"type": "delete", "userId": "5678"}), &[Missing::Email]);
+    refused(&json!({"type": "delete"}), &[Missing::Email]);
+}
+
+#[test]
+fn a_delete_by_an_id_alone_can_be_completed_by_who_knows_the_address() {
+    let by_id = judged(&json!({"type": "delete", "userId": "5678"}));
+    assert_eq!(by_id, Judgement::Complete(PersonId::user("5678")));
+    assert_eq!(by_id.without_directory(), Judgement::Refuse(vec![Missing::Email]));
+    refused(&json!({"type": "delete", "userId": "5678", "email": "no address"}), &[Missing::ValidEmail]);
 }
 
 #[test]
@@ -258,7 +266,8 @@ fn an_address_may_stand_as_the_users_id_only() {
     let invalid =
         json!({"type": "identify", "userId": "ann@example.com", "traits": {"name": "Ann Ford", "email": "nowhere"}});
     refused(&invalid, &[Missing::ValidEmail]);
-    refused(&json!({"type": "delete", "userId": "auth0|ann@example.com"}), &[Missing::Email]);
+    let by_id = judged(&json!({"type": "delete", "userId": "auth0|ann@example.com"}));
+    assert_eq!(by_id, Judgement::Complete(PersonId::user("auth0|ann@example.com")));
 }
 
 #[test]

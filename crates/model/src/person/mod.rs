@@ -1,4 +1,5 @@
 pub(crate) mod subject;
+pub(crate) mod person_id;
 pub(crate) mod email;
 pub(crate) mod name;
 pub(crate) mod last_name;

@@ -3,7 +3,7 @@ use std::fmt;
 use serde::Serialize;
 
 /// A piece of personal data on its way to Refersion. `Debug` hides it; there is no `Display`.
-#[derive(Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Personal(String);
 

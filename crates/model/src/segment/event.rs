@@ -7,7 +7,7 @@ use crate::segment::fields::{Fields, NoText, scalar};
 use crate::segment::surrogates::mended;
 use crate::segment::text::without_byte_order_mark;
 use crate::segment::traits::{Traits, opened};
-use crate::{DeadReason, Email, Envelope, InvalidEmail};
+use crate::{DeadReason, Email, Envelope, InvalidEmail, PersonId};
 
 /// One Segment message, read tolerantly: unknown fields are ignored, and every scalar may be a string, a number or null.
 ///
@@ -179,6 +179,12 @@ impl Event {
             Ok(None) => self.user_id().filter(|id| Email::is_meant_by(id)).map(|id| Email::parse(&id)),
             Err(NoText) => Some(Err(InvalidEmail)),
         }
+    }
+
+    /// What the event teaches: whose address it names.
+    #[must_use]
+    pub fn lesson(&self) -> Option<(PersonId, Email)> {
+        Some((PersonId::of(self)?, self.email()?.ok()?))
     }
 
     /// Whether the sender said that this event is not for Refersion.

@@ -36,6 +36,9 @@ pub struct Headers {
     /// Whether it may only create: what its sender showed gives no right to change what exists. Events of before there was this
     /// may do both.
     pub create_only: bool,
+    /// Whether its door vouches for its sender, so that the directory may learn from it. Events of before there was this teach
+    /// nothing.
+    pub vouched: bool,
     /// The trace it belongs to, as W3C Trace Context writes it.
     pub traceparent: Option<String>,
     /// Why it is a dead letter, if it is one.
@@ -81,6 +84,7 @@ impl Headers {
             due_at: None,
             generation: 0,
             create_only: false,
+            vouched: false,
             traceparent: None,
             death: None,
         }

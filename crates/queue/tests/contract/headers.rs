@@ -29,6 +29,7 @@ fn full() -> Headers {
         due_at: Some(at(3)),
         generation: 4,
         create_only: true,
+        vouched: true,
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
         death: None,
     }
@@ -57,6 +58,7 @@ fn bare() -> Headers {
         due_at: None,
         generation: 0,
         create_only: false,
+        vouched: false,
         traceparent: None,
         death: None,
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use refersion_relay_model::Class;
-use refersion_relay_queue::{Former, Place, Remnant};
+use refersion_relay_queue::{Former, Place, Queue, Remnant};
 use rusqlite::{Connection, params};
 
 use refersion_relay_queue_testkit::events::{DELIVERED, account, bodies, event, numbers, other_work, work};
@@ -124,4 +124,24 @@ async fn everything_in_a_file_of_an_earlier_release_is_in_the_work_queues_in_its
         other.release().await;
         assert_eq!(relay.depth(&Place::Work(account("renamed"))).await, 2, "it keeps its queue");
     }
+}
+
+#[tokio::test]
+async fn events_of_before_there_was_a_directory_teach_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("relay.db");
+    let before = begin(&path);
+    before.until_up().await;
+    before.store(&work(), [event("one", "0")]).await;
+    before.queue.close().await;
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch("ALTER TABLE event DROP COLUMN vouched; PRAGMA user_version = 3").unwrap();
+    drop(connection);
+
+    let relay = begin(&path);
+    relay.until_up().await;
+
+    let taken = take(&mut relay.own(&work()).await, 1).await;
+    assert_eq!(bodies(&taken), numbers(0..1));
+    assert!(!taken[0].message.headers.vouched);
 }

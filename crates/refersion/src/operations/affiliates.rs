@@ -10,7 +10,7 @@ use crate::{Client, Failure, Operation, Rejection, generate_password};
 pub(crate) const DISABLED: &str = "DISABLED";
 
 /// What an account wants of every new affiliate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct NewAffiliateDefaults {
     /// The status it starts with.
     pub status: Status,
@@ -19,7 +19,7 @@ pub struct NewAffiliateDefaults {
 }
 
 /// The status of a new affiliate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Status {
     /// The merchant has to approve it.
     #[default]
@@ -40,7 +40,7 @@ impl Status {
 }
 
 /// What to do with an affiliate that exists already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Existing {
     /// Leave it as it is. Needs no look-up: that the address is taken is the whole answer.
     #[default]

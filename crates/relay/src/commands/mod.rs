@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod directory;
 mod dlq;
 mod enqueue;
 mod explain;
@@ -44,6 +45,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Exit> {
             let settings = quiet(config)?;
             whole(async |parts| dlq::run(&settings, command, parts).await).await
         }
+        Command::Directory { command } => directory::run(&quiet(config)?, &command),
         Command::Explain(args) => {
             let settings = quiet(config)?;
             whole(async |parts| explain::run(&settings, &args, parts).await).await

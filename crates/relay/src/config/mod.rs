@@ -15,5 +15,5 @@ mod tests;
 
 pub(crate) use examine::{Examined, Secret, SecretState, examine, others_may_read};
 pub(crate) use load::{ConfigError, from_toml, load, load_again, strays};
-pub(crate) use settings::{AccountSettings, QueueUrl, Settings, TlsFiles};
+pub(crate) use settings::{AccountSettings, DirectoryKeys, QueueUrl, Settings, TlsFiles};
 pub(crate) use source::secret_file::{NOT_THERE, SecretFile};

@@ -14,6 +14,7 @@ pub(crate) struct RawSettings {
     pub(crate) ops: RawOps,
     pub(crate) refersion: RawRefersion,
     pub(crate) retry: RawRetry,
+    pub(crate) directory: RawDirectory,
     pub(crate) log: RawLog,
     pub(crate) telemetry: RawTelemetry,
     pub(crate) account: Vec<RawAccount>,
@@ -73,6 +74,8 @@ pub(crate) struct RawWorker {
     pub(crate) prefetch: u16,
     /// How long a stop may take.
     pub(crate) shutdown_grace: Span,
+    /// For how long an identify that says what Refersion was told costs no call.
+    pub(crate) skip_unchanged: Option<Span>,
 }
 
 /// `[ops]`
@@ -109,6 +112,22 @@ pub(crate) struct RawRetry {
     pub(crate) max_attempts: u32,
     /// Time since the first failure before an event becomes a dead letter.
     pub(crate) max_age: Span,
+}
+
+/// `[directory]`
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawDirectory {
+    /// Whether it is remembered which addresses belong to whom.
+    pub(crate) enabled: bool,
+    /// Its file.
+    pub(crate) path: PathBuf,
+    /// The file of its keys.
+    pub(crate) key_file: PathBuf,
+    /// How long a delete waits for its person to become known.
+    pub(crate) wait: Span,
+    /// How long people are remembered after the last identify about them.
+    pub(crate) keep: Span,
 }
 
 /// `[log]`
@@ -156,6 +175,8 @@ pub(crate) struct RawAccount {
     pub(crate) write_key_may_delete: bool,
     #[serde(default)]
     pub(crate) write_key_may_update: bool,
+    #[serde(default)]
+    pub(crate) write_key_may_teach: bool,
     pub(crate) webhook_secret: Option<String>,
     pub(crate) webhook_secret_file: Option<SecretFile>,
     #[serde(default)]
@@ -271,6 +292,18 @@ impl Default for RawQueue {
     }
 }
 
+impl Default for RawDirectory {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            path: "directory.db".into(),
+            key_file: "directory.key".into(),
+            wait: seconds(60 * 60),
+            keep: seconds(400 * 24 * 60 * 60),
+        }
+    }
+}
+
 impl Default for RawTelemetry {
     fn default() -> Self {
         Self { otlp_endpoint: None, trace_ratio: 0.01 }
@@ -295,7 +328,7 @@ impl Default for RawIngest {
 
 impl Default for RawWorker {
     fn default() -> Self {
-        Self { concurrency: 32, prefetch: 512, shutdown_grace: seconds(10) }
+        Self { concurrency: 32, prefetch: 512, shutdown_grace: seconds(10), skip_unchanged: None }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use refersion_relay_broker_doctor::ManagementUrl;
-use refersion_relay_ingest::{Bounds, Network, Trust};
+use refersion_relay_ingest::{Bounds, Network, Rights, Trust};
 use refersion_relay_model::{AccountName, KeyPair, MissingLastName};
 use refersion_relay_queue::{BrokerUrl, InvalidSqlitePath, SqlitePath};
 use refersion_relay_refersion::{Existing, NewAffiliateDefaults, ProxyUrl, Status};
@@ -15,7 +15,8 @@ use refersion_relay_worker::RetryPolicy;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::raw::{
-    RawAccount, RawIngest, RawKeys, RawQueue, RawRefersion, RawRetry, RawSecret, RawSettings, RawTelemetry,
+    RawAccount, RawDirectory, RawIngest, RawKeys, RawQueue, RawRefersion, RawRetry, RawSecret, RawSettings,
+    RawTelemetry,
 };
 use crate::config::mistakes::mistakes::{Invalid, Mistakes};
 use crate::config::mistakes::suggest::nearest;
@@ -36,18 +37,34 @@ pub(crate) struct Settings {
     pub(crate) concurrency: usize,
     pub(crate) prefetch: u16,
     pub(crate) shutdown_grace: Duration,
+    /// `None`: every identify costs a call.
+    pub(crate) skip_unchanged: Option<Duration>,
     pub(crate) ops_listen: SocketAddr,
     pub(crate) base_url: String,
     pub(crate) timeout: Duration,
     /// What calls of Refersion go through.
     pub(crate) proxy: Option<ProxyUrl>,
     pub(crate) retry: RetryPolicy,
+    pub(crate) directory: DirectoryKeys,
     pub(crate) log_format: LogFormat,
     pub(crate) log_filter: String,
     /// `None`: traces are off.
     pub(crate) traces: Option<TraceSettings>,
     pub(crate) trace_ratio: f64,
     pub(crate) accounts: Vec<AccountSettings>,
+}
+
+/// Which addresses belong to whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DirectoryKeys {
+    /// Whether that is remembered.
+    pub(crate) enabled: bool,
+    pub(crate) path: PathBuf,
+    pub(crate) key_file: PathBuf,
+    /// How long a delete waits for its person to become known.
+    pub(crate) wait: Duration,
+    /// How long people are remembered.
+    pub(crate) keep: Duration,
 }
 
 /// Where the certificate of the listener is. They are read again when they change.
@@ -135,13 +152,17 @@ const MAX_KEYS: usize = 8;
 /// The longest a wait in hand may be: deliveries that stay unacknowledged too long are taken away by the broker.
 const MAX_IN_HAND: Duration = Duration::from_mins(5);
 
+/// Segment gives a deletion 30 days.
+const MAX_DIRECTORY_WAIT: Duration = Duration::from_hours(7 * 24);
+
 /// Far more than one process can do.
 const MAX_CALLS_PER_SECOND: u32 = 100_000;
 
 impl Settings {
     /// Checks every value, and says everything that is wrong. Reads the secrets' files.
     pub(crate) fn settle(raw: RawSettings, found: &mut Mistakes) -> Option<Self> {
-        let RawSettings { queue, ingest, worker, ops, refersion, retry, log, telemetry, account, folder } = raw;
+        let RawSettings { queue, ingest, worker, ops, refersion, retry, directory, log, telemetry, account, folder } =
+            raw;
         let ingest_listen = found.take(address("ingest.listen", &ingest.listen));
         let tls = found.take(tls(&ingest));
         check_exposed(&ingest, ingest_listen, tls.as_ref(), found);
@@ -153,6 +174,8 @@ impl Settings {
         found.check("queue.confirm_timeout", !queue.confirm_timeout.0.is_zero(), "longer than zero");
         found.check("worker.concurrency", (1..=10_000).contains(&worker.concurrency), "a number from 1 to 10000");
         found.check("worker.prefetch", (1..=2_000).contains(&worker.prefetch), "a number from 1 to 2000");
+        let is_usable = worker.skip_unchanged.as_ref().is_none_or(|span| !span.0.is_zero());
+        found.check("worker.skip_unchanged", is_usable, "longer than zero");
         found.check("refersion.timeout_ms", (1..=120_000).contains(&refersion.timeout_ms), "a number from 1 to 120000");
         let base_url = url::Url::parse(&refersion.base_url).ok();
         let usable = base_url.is_some_and(|url| {
@@ -175,6 +198,7 @@ impl Settings {
         let ops_listen = found.take(address("ops.listen", &ops.listen));
         let retry = retry_policy(&retry, found);
         let traces = traces(&telemetry, found);
+        let directory = directory_keys(directory, &folder, found);
         let accounts = accounts(account, found);
         Some(Self {
             queue_url: queue_url?,
@@ -188,11 +212,13 @@ impl Settings {
             concurrency: worker.concurrency,
             prefetch: worker.prefetch,
             shutdown_grace: worker.shutdown_grace.0,
+            skip_unchanged: worker.skip_unchanged.map(|span| span.0),
             ops_listen: ops_listen?,
             proxy: proxy?,
             base_url: refersion.base_url,
             timeout: Duration::from_millis(refersion.timeout_ms),
             retry,
+            directory,
             log_format: log_format?,
             log_filter: log.filter,
             traces: traces?,
@@ -200,6 +226,17 @@ impl Settings {
             accounts: accounts?,
         })
     }
+}
+
+fn directory_keys(raw: RawDirectory, folder: &Path, found: &mut Mistakes) -> DirectoryKeys {
+    let RawDirectory { enabled, path, key_file, wait, keep } = raw;
+    let named = |path: &Path| path.file_name().is_some();
+    found.check("directory.path", named(&path), "the path of a file");
+    found.check("directory.key_file", named(&key_file) && key_file != path, "the path of another file");
+    found.check("directory.wait", wait.0 <= MAX_DIRECTORY_WAIT, "at most 7 days");
+    found.check("directory.keep", Duration::from_hours(24) <= keep.0, "at least a day");
+    let (path, key_file) = (folder.join(path), folder.join(key_file));
+    DirectoryKeys { enabled, path, key_file, wait: wait.0, keep: keep.0 }
 }
 
 /// Where traces go. The inner `None`: nowhere.
@@ -382,8 +419,11 @@ fn account(raw: RawAccount, found: &mut Mistakes) -> Option<AccountSettings> {
         webhook_unsigned: raw.webhook_unsigned,
         trust: Trust {
             unsigned: raw.webhook_trust_batches,
-            write_key_deletes: raw.write_key_may_delete,
-            write_key_updates: raw.write_key_may_update,
+            write_key: Rights {
+                delete: raw.write_key_may_delete,
+                update: raw.write_key_may_update,
+                teach: raw.write_key_may_teach,
+            },
         },
         max_requests_per_second: raw.max_requests_per_second,
         defaults,

@@ -59,7 +59,7 @@ fn unknown_keys_and_sections_are_named_with_what_is_meant() {
         ("[quue]\nprefix = \"a\"", "relay.toml:1: there is no section quue: did you mean [queue]?"),
         (
             "[colours]\nred = 1",
-            "relay.toml:1: there is no section colours (there are queue, ingest, worker, ops, refersion, retry, log, telemetry, account)",
+            "relay.toml:1: there is no section colours (there are queue, ingest, worker, ops, refersion, retry, directory, log, telemetry, account)",
         ),
         ("queue.prefx = \"a\"", "relay.toml:1: there is no key queue.prefx: did you mean queue.prefix?"),
     ] {

@@ -4,7 +4,8 @@ use refersion_relay_model::AccountName;
 use serde::de::DeserializeOwned;
 
 use super::raw::{
-    RawAccount, RawIngest, RawLog, RawOps, RawQueue, RawRefersion, RawRetry, RawSettings, RawTelemetry, RawWorker,
+    RawAccount, RawDirectory, RawIngest, RawLog, RawOps, RawQueue, RawRefersion, RawRetry, RawSettings, RawTelemetry,
+    RawWorker,
 };
 use crate::config::mistakes::forms::form;
 use crate::config::mistakes::mistakes::Mistakes;
@@ -39,6 +40,7 @@ pub(crate) fn understand(text: &str, environment: &[(String, String)]) -> (RawSe
         ops: reader.section("ops"),
         refersion: reader.section("refersion"),
         retry: reader.section("retry"),
+        directory: reader.section("directory"),
         log: reader.section("log"),
         telemetry: reader.section("telemetry"),
         account: reader.accounts(),
@@ -48,7 +50,7 @@ pub(crate) fn understand(text: &str, environment: &[(String, String)]) -> (RawSe
 }
 
 /// The keys of each section.
-fn sections() -> [(&'static str, &'static [&'static str]); 9] {
+fn sections() -> [(&'static str, &'static [&'static str]); 10] {
     [
         ("queue", node::keys::<RawQueue>()),
         ("ingest", node::keys::<RawIngest>()),
@@ -56,6 +58,7 @@ fn sections() -> [(&'static str, &'static [&'static str]); 9] {
         ("ops", node::keys::<RawOps>()),
         ("refersion", node::keys::<RawRefersion>()),
         ("retry", node::keys::<RawRetry>()),
+        ("directory", node::keys::<RawDirectory>()),
         ("log", node::keys::<RawLog>()),
         ("telemetry", node::keys::<RawTelemetry>()),
         (ACCOUNT, node::keys::<RawAccount>()),

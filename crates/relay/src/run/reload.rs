@@ -144,9 +144,11 @@ impl Reload {
     }
 
     fn put_in_force(&mut self, accounts: &[AccountSettings]) {
+        // That needs a restart.
+        let has_directory = self.settings.directory.enabled;
         self.shared.configured.send_replace(parts::names(accounts).into_iter().collect());
         if let Some(access) = &self.shared.access {
-            access.send_replace(Arc::new(parts::access(accounts, &self.shared.metrics)));
+            access.send_replace(Arc::new(parts::access(accounts, has_directory, &self.shared.metrics)));
             // After the doors take it no more: a use in between would make it appear again.
             let now = parts::door_keys(accounts);
             for (account, kind, key) in parts::door_keys(&self.settings.accounts).difference(&now) {
@@ -154,7 +156,7 @@ impl Reload {
             }
         }
         if let Some(worked) = &self.shared.accounts {
-            worked.replace(parts::worker_accounts(accounts));
+            worked.replace(parts::worker_accounts(accounts, has_directory));
         }
         self.report(accounts);
         self.settings.accounts = accounts.to_vec();
@@ -295,7 +297,7 @@ mod tests {
             let queue = parts::queue(&before, &metrics, &Parts::default());
             let _ = queue.state().wait_for(BrokerState::is_up).await;
             let full = Arc::new(Full { queue, room: AtomicUsize::new(2), is_away: AtomicBool::new(false) });
-            let (access, doors) = watch::channel(Arc::new(parts::access(&before.accounts, &metrics)));
+            let (access, doors) = watch::channel(Arc::new(parts::access(&before.accounts, false, &metrics)));
             let configured = watch::channel(parts::names(&before.accounts).into_iter().collect()).0;
             let shared = Shared { queue: full.clone(), configured, access: Some(access), metrics, accounts: None };
             let reload = Reload::new(&folder.path().join("relay.toml"), before, shared).unwrap();

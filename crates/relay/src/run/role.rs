@@ -97,6 +97,8 @@ pub(crate) async fn start(
     ops_listen: SocketAddr,
     stop: &Stop,
 ) -> Result<Running, Exit> {
+    // Every role's: doors take what workers can do.
+    parts::directory_settings(settings).map_err(Exit::Usage)?;
     let metrics = Metrics::new();
     metrics.role(roles.as_role());
     let traces = traces(settings, roles);
@@ -135,7 +137,8 @@ pub(crate) async fn start(
     let mut recent_at_doors: Option<Arc<Recent<AtDoor>>> = None;
     if let Some(listener) = ingest_listener {
         running.ingest = Some(listener.local_addr().map_err(Exit::failed)?);
-        let access = watch::Sender::new(Arc::new(parts::access(&settings.accounts, &metrics)));
+        let access =
+            watch::Sender::new(Arc::new(parts::access(&settings.accounts, settings.directory.enabled, &metrics)));
         let (queue, metrics) = (queue.clone(), metrics.clone());
         let protection = Protection::new(settings.bounds.clone(), metrics.clone());
         let recent = recent_at_doors.insert(Arc::default()).clone();
@@ -163,7 +166,10 @@ pub(crate) async fn start(
     let (mut readiness, mut monitor, mut trail) = (None, None, None);
     if roles.worker {
         let worker = parts::worker(settings, queue.clone(), parts::client(settings, &metrics)?, &metrics);
-        let worker = worker.with_traces(traces.clone());
+        let mut worker = worker.with_traces(traces.clone());
+        if let Some(directory) = parts::directory(settings, stop)? {
+            worker = worker.with_directory(directory, settings.directory.wait);
+        }
         worker.parts().belong_to(&stop.parts);
         (readiness, monitor) = (Some(worker.readiness()), Some(worker.monitor()));
         trail = Some(worker.trail());

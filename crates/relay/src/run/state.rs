@@ -135,6 +135,8 @@ pub(crate) enum EndShown {
     Delivered {
         how: String,
     },
+    /// A delete by an id alone, whose addresses were found: ordinary deletes with its id have taken its place.
+    Completed,
     Ignored {
         reason: String,
     },
@@ -251,6 +253,7 @@ impl From<Past> for LeftShown {
     fn from(past: Past) -> Self {
         let what = match past.what {
             PastOutcome::Delivered(how) => EndShown::Delivered { how: how.to_owned() },
+            PastOutcome::Completed => EndShown::Completed,
             PastOutcome::Ignored(why) => EndShown::Ignored { reason: why.to_owned() },
             PastOutcome::Copy => EndShown::Copy,
             PastOutcome::Retry(until) => EndShown::Retry { until: rfc3339_millis(until) },

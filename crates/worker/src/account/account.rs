@@ -18,6 +18,8 @@ pub struct Account {
     pub missing_last_name: MissingLastName,
     /// How many calls may begin in a second, if that is bounded.
     pub max_calls_per_second: Option<NonZeroU32>,
+    /// Whether deletes that name only an id can be completed.
+    pub has_directory: bool,
     /// Makes the ids of its messages and subjects.
     pub fingerprint: Fingerprint,
 }

@@ -1,5 +1,5 @@
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
@@ -49,6 +49,8 @@ pub(crate) struct AccountState {
     pub(crate) changed: Notify,
     /// How many of its events this process has outlived.
     outlived: AtomicUsize,
+    /// How often this process has begun to work its queue.
+    terms: AtomicU64,
     account: RwLock<Arc<Account>>,
 }
 
@@ -61,6 +63,7 @@ impl AccountState {
             refusals: Refusals::new(),
             changed: Notify::new(),
             outlived: AtomicUsize::new(0),
+            terms: AtomicU64::new(0),
             account: RwLock::new(Arc::new(account)),
         }
     }
@@ -84,6 +87,16 @@ impl AccountState {
     /// How many were.
     pub(crate) fn outlived(&self) -> usize {
         self.outlived.load(Ordering::Relaxed)
+    }
+
+    /// A term of working its queue begins: what another owner did in between is not known.
+    pub(crate) fn begin_term(&self) {
+        self.terms.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Which one it is.
+    pub(crate) fn term(&self) -> u64 {
+        self.terms.load(Ordering::Relaxed)
     }
 
     fn change(&self, account: Account) {
@@ -202,6 +215,7 @@ mod tests {
             defaults: NewAffiliateDefaults::default(),
             existing: Existing::Keep,
             missing_last_name: MissingLastName::Refuse,
+            has_directory: false,
             max_calls_per_second: None,
         }
     }

@@ -141,6 +141,7 @@ impl Owner {
         if stop.run_until_cancelled(self.hold.until_the_keys_are_known()).await.is_none() {
             return TermEnd::Stopped;
         }
+        self.account_state.begin_term();
         let consumer = Consumer::new(
             self.context.clone(),
             self.account_state.clone(),

@@ -57,7 +57,14 @@ impl Decision {
             | Self::SlowDown
             | Self::AwaitRefersion
             | Self::Hold
-            | Self::Settle(Outcome::Delivered(_) | Outcome::Ignored(_) | Outcome::Copy | Outcome::Aside(_)) => false,
+            | Self::Settle(
+                Outcome::Delivered(_)
+                | Outcome::Known
+                | Outcome::Completed
+                | Outcome::Ignored(_)
+                | Outcome::Copy
+                | Outcome::Aside(_),
+            ) => false,
         }
     }
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use refersion_relay_model::{Command, DeadReason, Judgement};
+use refersion_relay_model::{Command, DeadReason, Judgement, PersonId};
 use refersion_relay_queue::{Backoff, BrokerState, Headers};
 use refersion_relay_refersion::{Applied, Failure};
 use refersion_relay_telemetry::Wait;
@@ -15,6 +15,8 @@ use crate::attempt::attempt::{Attempt, CalledOff};
 use crate::attempt::decide::{Decision, Failed, decide, trouble, unfinished};
 use crate::attempt::isolated::Alone;
 use crate::attempt::past_time::past;
+use crate::attempt::people::NotNow;
+use crate::attempt::unchanged::{Telling, Unchanged};
 use crate::context::Context;
 use crate::event::in_hand::InHand;
 use crate::event::outcome::{Aside, Outcome};
@@ -25,8 +27,8 @@ use crate::outage::breaker::Known;
 use crate::pacing::call_limiter::Permit;
 
 /// The first wait of an event that keeps its place, and the longest.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+pub(crate) const FIRST_WAIT: Duration = Duration::from_millis(500);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// How long after it was taken in hand an event may still wait: for its turn to call, or for another attempt. An attempt that has
 /// begun may go on until `longest_stay`. RabbitMQ closes the channel after 30 minutes.
 const LONGEST_WAITING: Duration = Duration::from_mins(9);
@@ -62,6 +64,14 @@ pub(crate) enum Conclusion {
     Leave,
 }
 
+/// What an event asks for.
+enum ToDo<'a> {
+    /// A call.
+    Apply(&'a Command),
+    /// To find out whom it is about.
+    Complete(&'a PersonId),
+}
+
 /// How an attempt ended.
 enum Attempted {
     Applied(Applied),
@@ -84,10 +94,30 @@ impl Context {
         let mut headers = Box::new(arrived(&in_hand.delivery.message.headers, SystemTime::now()));
         let settle = |outcome, headers| Conclusion::Settle { outcome, headers };
         let command = match self.to_be_done(job) {
-            Ok(command) => command,
+            Ok(ToDo::Apply(command)) => command,
+            Ok(ToDo::Complete(person)) => {
+                return match self.complete(job, person, in_hand, &mut headers, leave).await {
+                    Ok(outcome) | Err(NotNow::Later(outcome)) => settle(outcome, headers),
+                    Err(NotNow::Leave) => Conclusion::Leave,
+                };
+            }
             Err(outcome) => return settle(outcome, headers),
         };
+        match self.teach(job, command, in_hand, leave).await {
+            Ok(()) => {}
+            Err(NotNow::Later(outcome)) => return settle(outcome, headers),
+            Err(NotNow::Leave) => return Conclusion::Leave,
+        }
         self.count_omitted(command);
+        let telling = self.unchanged.as_ref().map(|unchanged| {
+            let telling = Unchanged::telling(&self.hasher, job, command);
+            (unchanged, telling)
+        });
+        if let Some((unchanged, telling)) = telling
+            && let Some(outcome) = self.known(job, standing, unchanged, telling)
+        {
+            return settle(outcome, headers);
+        }
         let taken_at = in_hand.taken_at;
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         let mut limits = 0;
@@ -102,13 +132,24 @@ impl Context {
                 Admitted::Leave => return Conclusion::Leave,
             };
             in_hand.tracked.is(Doing::Calling(SystemTime::now()));
+            if let Some((unchanged, telling)) = telling {
+                unchanged.forget(telling);
+            }
             let (began, attempted) = self.attempt(job, command, in_hand, leave).await;
             drop(permit);
             let failure = match attempted {
                 Attempted::Applied(applied) => {
                     job.account_state.delivered(began);
                     self.count_omitted_by_update(command, applied);
-                    return settle(Outcome::Delivered(applied), headers);
+                    if let Some((unchanged, telling)) = telling {
+                        unchanged.told(telling, command, applied);
+                    }
+                    return match self.erase(job, command, applied, in_hand, leave).await {
+                        Ok(()) => settle(Outcome::Delivered(applied), headers),
+                        // It is done again, which is harmless.
+                        Err(NotNow::Later(outcome)) => settle(outcome, headers),
+                        Err(NotNow::Leave) => Conclusion::Leave,
+                    };
                 }
                 Attempted::Failed(failure) => failure,
                 Attempted::CalledOff(CalledOff::Elsewhere) => continue,
@@ -179,21 +220,46 @@ impl Context {
         }
     }
 
+    /// The outcome of an identify that says what Refersion has been told before; `None`: it has to be told. A replay always is,
+    /// because somebody wants it.
+    fn known(
+        &self,
+        job: &Job,
+        standing: Option<&Standing>,
+        unchanged: &Unchanged,
+        telling: Telling,
+    ) -> Option<Outcome> {
+        let is_create = matches!(job.judgement, Judgement::Work(Command::Create(_)));
+        if !is_create || job.is_replay || !unchanged.is_known(telling) {
+            return None;
+        }
+        if let Some(Err(behind)) = standing.map(Standing::begin_turn) {
+            return Some(Outcome::Aside(self.retry.aside(behind)));
+        }
+        if self.recently_done.is_copy_in_its_turn(&job.event_key) {
+            return Some(Outcome::Copy);
+        }
+        unchanged.is_known(telling).then_some(Outcome::Known)
+    }
+
     /// What an event asks for, or its outcome where that needs no call.
-    fn to_be_done<'a>(&self, job: &'a Job) -> Result<&'a Command, Outcome> {
+    fn to_be_done<'a>(&self, job: &'a Job) -> Result<ToDo<'a>, Outcome> {
         if self.recently_done.is_copy(&job.event_key) {
             return Err(Outcome::Copy);
         }
-        let command = match &job.judgement {
-            Judgement::Work(command) => command,
+        let to_do = match &job.judgement {
+            Judgement::Work(command) => ToDo::Apply(command),
+            Judgement::Complete(person) => ToDo::Complete(person),
             Judgement::Ignore(why) => return Err(Outcome::Ignored(*why)),
             Judgement::Refuse(missing) => return Err(Outcome::incomplete(job.kind, missing)),
         };
-        if let (Command::Deactivate(_), true) = (command, job.create_only) {
+        match &to_do {
             // Its sender was judged by something else: a dead letter of those that nobody could read, say.
-            return Err(Outcome::dead(DeadReason::Unsigned, "its sender may only create, and this is a delete"));
+            ToDo::Apply(Command::Deactivate(_)) | ToDo::Complete(_) if job.create_only => {
+                Err(Outcome::dead(DeadReason::Unsigned, "its sender may only create, and this is a delete"))
+            }
+            ToDo::Apply(Command::Create(_) | Command::Deactivate(_)) | ToDo::Complete(_) => Ok(to_do),
         }
-        Ok(command)
     }
 
     /// Makes one attempt, which begins no call when the event has been in hand for too long. Returns when it began and how it
@@ -370,7 +436,7 @@ fn arrived(headers: &Headers, now: SystemTime) -> Headers {
 }
 
 /// Waits; `false` when `leave` came first.
-async fn sleep(wait: Duration, leave: &CancellationToken) -> bool {
+pub(crate) async fn sleep(wait: Duration, leave: &CancellationToken) -> bool {
     tokio::select! {
         biased;
         () = leave.cancelled() => false,

@@ -8,6 +8,10 @@ use refersion_relay_refersion::Applied;
 pub(crate) enum Outcome {
     /// Its effect has happened.
     Delivered(Applied),
+    /// It says what Refersion has been told before.
+    Known,
+    /// It named nobody by address, and its addresses were found: ordinary deletes have taken its place.
+    Completed,
     /// It is not for Refersion, and that is right.
     Ignored(Ignored),
     /// It is a copy of an event that ended delivered or ignored.
@@ -41,11 +45,11 @@ pub(crate) struct Defect {
 }
 
 impl Outcome {
-    /// Whether the event is done with; otherwise it comes again.
+    /// Whether what was asked for is done with; otherwise it goes on, as this event or as others.
     pub(crate) fn is_end(&self) -> bool {
         match self {
-            Self::Delivered(_) | Self::Ignored(_) | Self::Copy | Self::Dead(_) => true,
-            Self::Retry(_) | Self::Aside(_) => false,
+            Self::Delivered(_) | Self::Known | Self::Ignored(_) | Self::Copy | Self::Dead(_) => true,
+            Self::Completed | Self::Retry(_) | Self::Aside(_) => false,
         }
     }
 
@@ -53,6 +57,8 @@ impl Outcome {
     pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Self::Delivered(_) => "delivered",
+            Self::Known => "known",
+            Self::Completed => "completed",
             Self::Ignored(_) => "ignored",
             Self::Copy => "copy",
             Self::Retry(_) => "retry",

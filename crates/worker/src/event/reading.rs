@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use refersion_relay_model::{DeadReason, Envelope, Event, EventType, Judgement, MAX_EVENT_BYTES, Subject, judge};
+use refersion_relay_model::{
+    DeadReason, Envelope, Event, EventType, Judgement, MAX_EVENT_BYTES, PersonId, Subject, judge,
+};
 use refersion_relay_queue::Message;
 use refersion_relay_refersion::Existing;
 
@@ -18,6 +20,10 @@ pub(crate) struct Job {
     pub(crate) kind: EventType,
     /// Whether it may change nothing that exists.
     pub(crate) create_only: bool,
+    /// Whether a person has sent it again.
+    pub(crate) is_replay: bool,
+    /// Whom the merchant knows the person as, where there is a directory.
+    pub(crate) person: Option<PersonId>,
     /// The event itself is not kept: read, it can be many times as large as its bytes.
     pub(crate) judgement: Judgement,
 }
@@ -46,10 +52,13 @@ pub(crate) fn read(message: &Message, hasher: &KeyHasher, account_state: &Arc<Ac
     let message_id = account_state.account().fingerprint.message_id(&event, &message.body);
     let subject = Subject::of(&event, message_id.as_str());
     let (kind, generation, create_only) = (event.kind(), message.headers.generation, message.headers.create_only);
-    let judgement = judge(&event, account_state.account().missing_last_name);
+    let settings = account_state.account();
+    let judgement = judge(&event, settings.missing_last_name);
+    let (judgement, person) =
+        if settings.has_directory { (judgement, PersonId::of(&event)) } else { (judgement.without_directory(), None) };
     let account = &account_state.name;
     // Where nothing is changed anyway, it is the same event with fewer rights.
-    let identity_differs = create_only && account_state.account().existing == Existing::Update;
+    let identity_differs = create_only && settings.existing == Existing::Update;
     let identity = Identity {
         account,
         kind,
@@ -65,6 +74,8 @@ pub(crate) fn read(message: &Message, hasher: &KeyHasher, account_state: &Arc<Ac
         event_key,
         kind,
         create_only,
+        is_replay: 0 < generation,
+        person,
         judgement,
     }))
 }

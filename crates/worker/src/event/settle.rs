@@ -25,7 +25,7 @@ pub(crate) enum Worked {
 /// becomes a [`Settle`].
 pub(crate) fn settlement(outcome: &Outcome, headers: Box<Headers>, account: &AccountName, now: SystemTime) -> Settle {
     match outcome {
-        Outcome::Delivered(_) => Settle::Done(Ending::Delivered),
+        Outcome::Delivered(_) | Outcome::Known | Outcome::Completed => Settle::Done(Ending::Delivered),
         Outcome::Ignored(_) | Outcome::Copy => Settle::Done(Ending::Ignored),
         Outcome::Retry(delay) | Outcome::Aside(Aside::Tier(delay)) => {
             let headers = Headers { due_at: Some(now + *delay), ..*headers };
@@ -86,10 +86,10 @@ pub(crate) async fn settle(
     }
     log(outcome, &id, &account_state.name, attempts);
     let sequence = match (key, outcome) {
-        (Some(key), Outcome::Delivered(_)) => {
+        (Some(key), Outcome::Delivered(_) | Outcome::Known) => {
             context.recently_done.remember(key, (generation == 0).then_some(received_at))
         }
-        (Some(key), Outcome::Ignored(_)) => context.recently_done.remember(key, None),
+        (Some(key), Outcome::Ignored(_) | Outcome::Completed) => context.recently_done.remember(key, None),
         (Some(_), Outcome::Copy | Outcome::Retry(_) | Outcome::Aside(_) | Outcome::Dead(_)) | (None, _) => {
             Sequence::Kept
         }
@@ -121,6 +121,9 @@ fn settling(context: &Context, account: &AccountName, process: Option<&str>, out
 fn count(metrics: &Metrics, outcome: &Outcome) {
     match outcome {
         Outcome::Delivered(applied) => metrics.delivered(applied.as_str()),
+        Outcome::Known => metrics.delivered("known"),
+        // Those that have taken its place are counted.
+        Outcome::Completed => {}
         Outcome::Ignored(why) => metrics.ignored_by_worker(*why),
         Outcome::Copy => metrics.copy(),
         Outcome::Retry(_) => metrics.retried(Wait::Tier),

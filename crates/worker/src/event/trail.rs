@@ -43,6 +43,8 @@ pub struct Past {
 pub enum PastOutcome {
     /// Its effect happened, in this way.
     Delivered(&'static str),
+    /// Ordinary deletes, with its id and the addresses that were found, have taken its place.
+    Completed,
     /// It was not for Refersion, for this reason.
     Ignored(&'static str),
     /// It was a copy of an event that had ended.
@@ -203,6 +205,8 @@ impl Tracked {
     pub(crate) fn left(&self, outcome: &Outcome, at: SystemTime) {
         let what = match outcome {
             Outcome::Delivered(applied) => PastOutcome::Delivered(applied.as_str()),
+            Outcome::Known => PastOutcome::Delivered("known"),
+            Outcome::Completed => PastOutcome::Completed,
             Outcome::Ignored(why) => PastOutcome::Ignored(why.as_str()),
             Outcome::Copy => PastOutcome::Copy,
             Outcome::Retry(delay) => PastOutcome::Retry(at + *delay),

@@ -51,7 +51,7 @@ impl KeyHasher {
         }
     }
 
-    fn digest(&self, value: impl Hash) -> Digest {
+    pub(crate) fn digest(&self, value: impl Hash) -> Digest {
         self.0.each_ref().map(|hash| hash.hash_one(&value))
     }
 }

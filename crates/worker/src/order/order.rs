@@ -48,7 +48,12 @@ enum Exit {
 impl Exit {
     fn of(outcome: &Outcome) -> Self {
         match outcome {
-            Outcome::Delivered(_) | Outcome::Ignored(_) | Outcome::Copy | Outcome::Dead(_) => Self::End,
+            Outcome::Delivered(_)
+            | Outcome::Known
+            | Outcome::Completed
+            | Outcome::Ignored(_)
+            | Outcome::Copy
+            | Outcome::Dead(_) => Self::End,
             Outcome::Retry(delay) | Outcome::Aside(Aside::Tier(delay)) => Self::Away(*delay),
             Outcome::Aside(Aside::Round) => Self::Away(Duration::ZERO),
         }

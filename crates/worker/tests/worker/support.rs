@@ -134,6 +134,7 @@ pub(crate) fn account() -> Account {
         defaults: NewAffiliateDefaults::default(),
         existing: Existing::Keep,
         missing_last_name: MissingLastName::Refuse,
+        has_directory: false,
         max_calls_per_second: None,
     }
 }
@@ -170,6 +171,7 @@ pub(crate) fn settings() -> WorkerSettings {
             max_age: Duration::from_hours(1),
         },
         longest_stay: WorkerSettings::LONGEST_STAY,
+        skip_unchanged: None,
         outage: OutageSettings::default(),
     }
 }

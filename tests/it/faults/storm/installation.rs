@@ -63,22 +63,22 @@ impl Role {
 }
 
 impl Installation {
-    /// A broker of its own, an ingest and two workers.
-    pub(super) async fn on_rabbitmq() -> Self {
+    /// A broker of its own, an ingest and two workers, configured with these edits.
+    pub(super) async fn on_rabbitmq(edits: &[(&str, &str)]) -> Self {
         let node = PrivateBroker::start().await.expect("a broker");
         let address = SocketAddr::from(([127, 0, 0, 1], node.port()));
         let [to_ingest, first, second] =
             [Proxy::before(address).await, Proxy::before(address).await, Proxy::before(address).await];
         let broker = Broker { url: node.url(), node: Mutex::new(node), to_ingest, to_workers: [first, second] };
-        Self::with(Some(broker)).await
+        Self::with(Some(broker), edits).await
     }
 
     /// An ingest and two workers on one file, of which one stands by.
-    pub(super) async fn embedded() -> Self {
-        Self::with(None).await
+    pub(super) async fn embedded(edits: &[(&str, &str)]) -> Self {
+        Self::with(None, edits).await
     }
 
-    async fn with(broker: Option<Broker>) -> Self {
+    async fn with(broker: Option<Broker>, edits: &[(&str, &str)]) -> Self {
         let refersion = Refersion::start().await;
         let no = Fault::status(422, Some(r#"{"errors":["Value exceed the char limit'"]}"#));
         refersion.fail(Operation::New, "refusedforgood", None, no);
@@ -92,6 +92,9 @@ impl Installation {
         };
         config.edit("name = \"acme\"\n", "name = \"acme\"\non_existing = \"update\"\n");
         config.edit("filter = \"debug\"\n", "filter = \"info\"\n");
+        for (part, by) in edits {
+            config.edit(part, by);
+        }
         let ingest = Role::new("ingest", broker.as_ref().map(|broker| &broker.to_ingest), &config);
         let workers =
             [0, 1].map(|index| Role::new("worker", broker.as_ref().map(|broker| &broker.to_workers[index]), &config));
@@ -103,6 +106,10 @@ impl Installation {
 
     pub(super) fn has_broker(&self) -> bool {
         self.broker.is_some()
+    }
+
+    pub(super) fn has_directory(&self) -> bool {
+        self.config.folder().join("directory.db").exists()
     }
 
     pub(super) fn config(&self) -> &Config {

@@ -18,11 +18,13 @@ pub(super) struct Load<'a> {
     oracle: &'a Oracle,
     events: u64,
     seed: u64,
+    /// Whether one delete in two names only an id.
+    by_id: bool,
 }
 
 impl<'a> Load<'a> {
     pub(super) fn new(installation: &'a Installation, oracle: &'a Oracle, events: u64, seed: u64) -> Self {
-        Self { installation, oracle, events, seed }
+        Self { installation, oracle, events, seed, by_id: installation.has_directory() }
     }
 
     pub(super) async fn send(&self) {
@@ -33,11 +35,13 @@ impl<'a> Load<'a> {
         let mut random = StdRng::seed_from_u64(self.seed ^ (sender + 1));
         for n in 0..self.events.div_ceil(SENDERS) {
             let version = u32::try_from(n).expect("fewer");
-            let (mut person, said) = draw(&mut random, sender, version);
+            let (mut person, mut said) = draw(&mut random, sender, version);
             if said == Said::Delete && !self.oracle.knows(&person) {
                 // Who is deleted first and comes right behind that may be deleted again, when both are worked a second time:
                 // the one case in which a repeat leads elsewhere.
                 person.email = format!("nobody-{version}-{sender}@example.com");
+            } else if said == Said::Delete && self.by_id && n % 2 == 0 {
+                said = Said::DeleteById;
             }
             let event = event(&person, said, &format!("storm-{sender}-{n}"));
             self.until_accepted(&person, &event).await;
@@ -81,7 +85,8 @@ fn draw(random: &mut StdRng, sender: u64, version: u32) -> (Person, Said) {
         // Sooner or later nearly all of them are deleted, so there is always a new one in their place.
         60..98 => {
             let email = format!("regular-{}-{}-{sender}@example.com", version / 150, regular(random));
-            (Person { account: 1, email }, Said::Identify { version })
+            // One event in two says what the one before it has said, if both are about the same person.
+            (Person { account: 1, email }, Said::Identify { version: version - version % 2 })
         }
         _ => {
             let email = format!("regular-{}-{}-{sender}@example.com", version / 150, regular(random));
@@ -94,11 +99,17 @@ fn event(person: &Person, said: Said, message_id: &str) -> Value {
     let email = &person.email;
     let identify = |version| {
         let traits = json!({ "firstName": "Storm", "lastName": last_name(version), "email": email });
-        json!({ "type": "identify", "messageId": message_id, "traits": traits })
+        json!({ "type": "identify", "messageId": message_id, "userId": user(email), "traits": traits })
     };
     match said {
         Said::Identify { version } => identify(version),
         Said::Refused => identify(0),
         Said::Delete => json!({ "type": "delete", "messageId": message_id, "email": email }),
+        Said::DeleteById => json!({ "type": "delete", "messageId": message_id, "userId": user(email) }),
     }
+}
+
+/// The merchant's id of somebody.
+fn user(email: &str) -> &str {
+    email.split('@').next().unwrap_or(email)
 }

@@ -87,21 +87,35 @@ async fn weather(installation: Installation, extent: Extent) {
     );
 }
 
+/// Identifies that say what Refersion was told cost no call.
+const SKIPPING: (&str, &str) = ("[worker]\n", "[worker]\nskip_unchanged = \"1h\"\n");
+/// Whose address is whose is remembered.
+const DIRECTORY: (&str, &str) = ("[log]\n", "[directory]\nenabled = true\n\n[log]\n");
+/// A delete whose person is not known yet is tried again soon.
+const SOON: (&str, &str) = ("[retry]\n", "[retry]\ntiers = [\"1s\", \"1m\"]\n");
+
+/// A queue goes from one worker to the other in it, who does not know what Refersion was told.
 #[tokio::test]
 async fn nothing_is_lost_or_overtaken_whatever_breaks_own_node() {
     let extent = Extent::or(1_200, 5);
-    weather(Installation::on_rabbitmq().await, extent).await;
+    weather(Installation::on_rabbitmq(&[SKIPPING]).await, extent).await;
+}
+
+#[tokio::test]
+async fn nothing_is_lost_or_overtaken_with_a_directory_whatever_breaks() {
+    let extent = Extent::or(1_200, 5);
+    weather(Installation::embedded(&[SKIPPING, DIRECTORY, SOON]).await, extent).await;
 }
 
 #[tokio::test]
 async fn nothing_is_lost_or_overtaken_on_the_embedded_queue_whatever_breaks() {
     let extent = Extent::or(1_200, 5);
-    weather(Installation::embedded().await, extent).await;
+    weather(Installation::embedded(&[]).await, extent).await;
 }
 
 #[tokio::test]
 async fn a_worker_that_was_cut_off_works_again_without_help() {
-    let installation = Installation::on_rabbitmq().await;
+    let installation = Installation::on_rabbitmq(&[]).await;
     let oracle = Oracle::default();
     let load = Load::new(&installation, &oracle, 60, 1);
     installation.cut_the_broker_off(Duration::from_millis(300)).await;

@@ -34,6 +34,8 @@ pub(super) enum Said {
         version: u32,
     },
     Delete,
+    /// By the person's id alone: it takes its place among the person's events when their address is found.
+    DeleteById,
     /// An identify that Refersion refuses for good.
     Refused,
 }
@@ -46,7 +48,8 @@ enum Fate {
         version: u32,
     },
     Disabled {
-        version: u32,
+        /// `None`: whichever it was then.
+        version: Option<u32>,
     },
     /// A dead letter.
     Refused,
@@ -58,9 +61,10 @@ impl Fate {
             (_, Said::Refused) => Self::Refused,
             (Self::Nobody, Said::Identify { version }) => Self::Active { version },
             (Self::Active { .. }, Said::Identify { version }) if updates => Self::Active { version },
-            (Self::Active { version }, Said::Delete) => Self::Disabled { version },
+            (Self::Active { version }, Said::Delete) => Self::Disabled { version: Some(version) },
+            (Self::Active { .. }, Said::DeleteById) => Self::Disabled { version: None },
             // Nobody is brought back, and who is not there cannot be deleted.
-            (fate, Said::Identify { .. } | Said::Delete) => fate,
+            (fate, Said::Identify { .. } | Said::Delete | Said::DeleteById) => fate,
         }
     }
 
@@ -69,7 +73,8 @@ impl Fate {
         match self {
             Self::Nobody | Self::Refused => found.is_empty(),
             Self::Active { version } => only(Status::Pending, version),
-            Self::Disabled { version } => only(Status::Disabled, version),
+            Self::Disabled { version: Some(version) } => only(Status::Disabled, version),
+            Self::Disabled { version: None } => matches!(found, [one] if one.status == Status::Disabled),
         }
     }
 }

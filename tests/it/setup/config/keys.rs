@@ -68,6 +68,7 @@ pub(super) const PLAIN: &[Key] = &[
     key("worker.concurrency", "7", "7", &["0", "10001"]),
     key("worker.prefetch", "9", "9", &["0", "2001", "-1", r#""many""#]),
     key("worker.shutdown_grace", r#""3s""#, r#""3s""#, &[r#""now""#]),
+    key("worker.skip_unchanged", r#""1day""#, r#""1day""#, &[r#""0s""#, r#""always""#]),
     key("ops.listen", r#""127.0.0.1:9191""#, r#""127.0.0.1:9191""#, &[r#""9090""#]),
     key("refersion.base_url", "REFERSION", "REFERSION", &[r#""ftp://h""#, r#""/v2""#, r#""http://u:pw_hidden@h""#]),
     key("refersion.timeout_ms", "2500", "2500", &["0", "120001", r#""10s""#]),
@@ -75,6 +76,11 @@ pub(super) const PLAIN: &[Key] = &[
     key("retry.tiers", r#"["90s", "5m"]"#, r#"["1m 30s", "5m"]"#, &["[]", r#"["0"]"#, r#"["25h"]"#, r#""1m""#]),
     key("retry.max_attempts", "4", "4", &["0"]),
     key("retry.max_age", r#""2h""#, r#""2h""#, &["24"]),
+    key("directory.enabled", "true", "true", &[r#""yes""#]),
+    key("directory.path", r#""FOLDER/people.db""#, r#""FOLDER/people.db""#, &["1", r#""""#]),
+    key("directory.key_file", r#""FOLDER/people.key""#, r#""FOLDER/people.key""#, &["1", r#""..""#]),
+    key("directory.wait", r#""2h""#, r#""2h""#, &[r#""8days""#, "3600"]),
+    key("directory.keep", r#""30days""#, r#""30days""#, &[r#""1h""#, "400"]),
     key("log.format", r#""json""#, r#""json""#, &[r#""xml""#]),
     key("log.filter", r#""warn""#, r#""warn""#, &[r#""relay=loud""#]),
     key(
@@ -95,6 +101,7 @@ pub(super) const PLAIN: &[Key] = &[
     key("account.write_key_files", r#"["FOLDER/write-key-4"]"#, r#"["FOLDER/write-key-4"]"#, &["[1]", r#""x""#]),
     key("account.write_key_may_delete", "true", "true", &[r#""yes""#]),
     key("account.write_key_may_update", "true", "true", &["1"]),
+    key("account.write_key_may_teach", "true", "true", &["1"]),
     key("account.webhook_secrets", r#"["webhook_2_hidden"]"#, r#"["***"]"#, &[r#"[" "]"#, "3"]),
     key("account.webhook_secret_files", r#"["FOLDER/webhook-3"]"#, r#"["FOLDER/webhook-3"]"#, &["[true]"]),
     key(
@@ -113,5 +120,5 @@ pub(super) const PLAIN: &[Key] = &[
     key("account.on_existing", r#""update""#, r#""update""#, &[r#""merge""#]),
 ];
 
-pub(super) const SECTIONS: [&str; 9] =
-    ["queue", "ingest", "worker", "ops", "refersion", "retry", "log", "telemetry", "account"];
+pub(super) const SECTIONS: [&str; 10] =
+    ["queue", "ingest", "worker", "ops", "refersion", "retry", "directory", "log", "telemetry", "account"];

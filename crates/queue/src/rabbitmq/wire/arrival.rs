@@ -76,6 +76,7 @@ fn plain(message: Message, account: Option<AccountName>, death: Option<Death>) -
         due_at: None,
         generation: 0,
         create_only: false,
+        vouched: false,
         traceparent: message.headers.traceparent,
         death,
     };

@@ -17,6 +17,7 @@ const FIRST_FAILED_AT: &str = "x-relay-first-failed-at";
 const DUE_AT: &str = "x-relay-due-at";
 const GENERATION: &str = "x-relay-generation";
 const CREATE_ONLY: &str = "x-relay-create-only";
+const VOUCHED: &str = "x-relay-vouched";
 const TRACEPARENT: &str = "traceparent";
 const CLASS: &str = "x-relay-class";
 const REASON: &str = "x-relay-reason";
@@ -58,6 +59,9 @@ pub(crate) fn write(headers: &Headers) -> BasicProperties {
     }
     if headers.create_only {
         text(CREATE_ONLY, "true");
+    }
+    if headers.vouched {
+        text(VOUCHED, "true");
     }
     let optional = [
         (SUBJECT, headers.subject.clone()),
@@ -119,6 +123,8 @@ pub(crate) fn read(body: Vec<u8>, properties: &BasicProperties, class: Option<Cl
         generation: number(GENERATION).unwrap_or(0),
         // Whatever stands there: it only takes away.
         create_only: table.contains_key(CREATE_ONLY),
+        // It gives a right, so nothing else will do.
+        vouched: text(VOUCHED).as_deref() == Some("true"),
         traceparent: text(TRACEPARENT),
         death,
     };
@@ -208,6 +214,7 @@ mod tests {
             due_at: Some(at),
             generation: 2,
             create_only: true,
+            vouched: true,
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
             death: Some(Death {
                 class: Class::Rejected,

@@ -10,12 +10,12 @@ use crate::{Death, Headers, Message};
 
 /// What [`read`] reads, in its order.
 pub(crate) const COLUMNS: &str = "number, deliveries, message_id, type, account, subject, received_at, attempts, \
-     first_failed_at, generation, traceparent, reason, status, error, dead_at, body, create_only, was_due_at";
+     first_failed_at, generation, traceparent, reason, status, error, dead_at, body, create_only, was_due_at, vouched";
 
 pub(crate) const INSERT: &str = "INSERT INTO event (number, place, due_at, due_place, deliveries, message_id, type, \
      account, subject, received_at, attempts, first_failed_at, generation, traceparent, reason, status, error, dead_at, \
-     body, create_only, was_due_at) VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, \
-     ?19, ?20)";
+     body, create_only, was_due_at, vouched) VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, \
+     ?17, ?18, ?19, ?20, ?21)";
 
 /// The longest text beside a body that is believed.
 const MAX_TEXT_BYTES: usize = 1024;
@@ -55,6 +55,7 @@ pub(crate) fn insert(
         due_at,
         generation,
         create_only,
+        vouched,
         traceparent,
         death,
     } = headers;
@@ -80,6 +81,7 @@ pub(crate) fn insert(
         body,
         create_only,
         due_at.map(millis),
+        vouched,
     ])?;
     Ok(())
 }
@@ -117,6 +119,8 @@ pub(crate) fn read(row: &Row<'_>, class: Option<Class>) -> rusqlite::Result<Stor
         generation: small(9)?,
         // Whatever but zero stands there: it only takes away.
         create_only: number(16)? != Some(0),
+        // It gives a right, so nothing else will do.
+        vouched: number(18)? == Some(1),
         traceparent: text(10)?,
         death,
     };

@@ -3,10 +3,10 @@ use rusqlite::Connection;
 /// "RFRY", in the header of every file of ours.
 const APPLICATION: i32 = 0x5246_5259;
 /// Rises with every change of what is below.
-const VERSION: i32 = 3;
+const VERSION: i32 = 4;
 
 /// What makes a file of each earlier version one of the next.
-const UPGRADES: [&str; 2] = [FROM_FIRST, FROM_SHARDS];
+const UPGRADES: [&str; 3] = [FROM_FIRST, FROM_SHARDS, FROM_UNVOUCHED];
 
 /// The last column was not there.
 const FROM_FIRST: &str = "
@@ -45,6 +45,9 @@ const FROM_SHARDS: &str = "
     ALTER TABLE event ADD COLUMN was_due_at INTEGER;
     ALTER TABLE event ADD COLUMN alone INTEGER NOT NULL DEFAULT 0;
 ";
+
+/// Nobody knew what a directory may learn from.
+const FROM_UNVOUCHED: &str = "ALTER TABLE event ADD COLUMN vouched INTEGER NOT NULL DEFAULT 0;";
 
 /// `state`: one row with the last number given to an event, the ledger, and the lease of the worker.
 /// `place`: where events are, with how many are there, how many of those were delivered and are not settled, and up to
@@ -96,7 +99,8 @@ const TABLES: &str = "
         body BLOB NOT NULL,
         create_only INTEGER NOT NULL DEFAULT 0,
         was_due_at INTEGER,
-        alone INTEGER NOT NULL DEFAULT 0
+        alone INTEGER NOT NULL DEFAULT 0,
+        vouched INTEGER NOT NULL DEFAULT 0
     ) STRICT;
     CREATE INDEX event_by_place ON event (place, number);
 ";

@@ -202,7 +202,7 @@ impl<'a> Work<'a> {
                 "UPDATE event SET number = ?3, place = ?4, due_at = ?5, due_place = ?6, deliveries = 0, message_id = ?7, \
                  type = ?8, account = ?9, subject = ?10, received_at = ?11, attempts = ?12, first_failed_at = ?13, \
                  generation = ?14, traceparent = ?15, reason = ?16, status = ?17, error = ?18, dead_at = ?19, \
-                 create_only = ?20, was_due_at = ?21, alone = 0 WHERE number = ?1 AND place = ?2",
+                 create_only = ?20, was_due_at = ?21, vouched = ?22, alone = 0 WHERE number = ?1 AND place = ?2",
             )?
             .execute(params![
                 number,
@@ -226,6 +226,7 @@ impl<'a> Work<'a> {
                 death.and_then(|death| death.dead_at).map(millis),
                 headers.create_only,
                 headers.due_at.map(millis),
+                headers.vouched,
             ])?;
         if moved == 0 {
             return Ok(Done::No);

@@ -35,7 +35,7 @@ pub(crate) async fn ask(examined: &Examined, client: &Client) -> Asked {
 pub(crate) fn door_keys(examined: &Examined) -> impl Iterator<Item = Finding> {
     let knows = |account: &&AccountSettings| examined.knows(&format!("account {}: secret_key", account.name));
     examined.settings.accounts.iter().filter(knows).map(|account| {
-        let keys = parts::account_access(account).key_names();
+        let keys = parts::account_access(account, false).key_names();
         let said: Vec<_> = keys.iter().map(|(kind, key)| format!("{} {key}", kind.as_str())).collect();
         Finding::ok(format!("account {}: keys of the doors", account.name), said.join(", "))
     })

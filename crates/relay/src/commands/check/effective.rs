@@ -35,7 +35,7 @@ pub(crate) fn effective(examined: &Examined) -> Value {
         },
         "worker": {
             "concurrency": settings.concurrency, "prefetch": settings.prefetch,
-            "shutdown_grace": span(settings.shutdown_grace),
+            "shutdown_grace": span(settings.shutdown_grace), "skip_unchanged": settings.skip_unchanged.map(span),
         },
         "ops": {"listen": settings.ops_listen},
         "refersion": {
@@ -47,6 +47,10 @@ pub(crate) fn effective(examined: &Examined) -> Value {
             "in_hand": span(settings.retry.in_hand),
             "tiers": settings.retry.tiers.iter().map(|tier| span(*tier)).collect::<Vec<_>>(),
             "max_attempts": settings.retry.max_attempts, "max_age": span(settings.retry.max_age),
+        },
+        "directory": {
+            "enabled": settings.directory.enabled, "path": settings.directory.path, "key_file": settings.directory.key_file,
+            "wait": span(settings.directory.wait), "keep": span(settings.directory.keep),
         },
         "log": {
             "format": match settings.log_format {
@@ -75,7 +79,8 @@ fn account(examined: &Examined, account: &AccountSettings) -> Value {
         "secret_key": examined.knows(&key("secret_key")).then_some("***"), "secret_key_file": examined.file_of(&key("secret_key")),
         "write_key": examined.knows(&key("write_key")).then_some("***"), "write_key_file": examined.file_of(&key("write_key")),
         "write_keys": hidden(examined, &key("write_keys")), "write_key_files": files(examined, &key("write_key_files")),
-        "write_key_may_delete": account.trust.write_key_deletes, "write_key_may_update": account.trust.write_key_updates,
+        "write_key_may_delete": account.trust.write_key.delete, "write_key_may_update": account.trust.write_key.update,
+        "write_key_may_teach": account.trust.write_key.teach,
         "webhook_secret": examined.knows(&key("webhook_secret")).then_some("***"),
         "webhook_secret_file": examined.file_of(&key("webhook_secret")),
         "webhook_secrets": hidden(examined, &key("webhook_secrets")),

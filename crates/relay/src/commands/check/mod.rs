@@ -4,6 +4,7 @@
 mod queue;
 mod accounts;
 mod clock;
+mod directory;
 mod effective;
 mod files;
 mod finding;
@@ -45,6 +46,7 @@ pub(crate) async fn run(path: Option<&Path>, args: &CheckArgs, parts: &Parts) ->
     if let Some(files) = &examined.settings.tls {
         findings.extend(tls::look(files, READING).await);
     }
+    findings.extend(directory::look(&examined.settings));
     let looked = queue::queue::look(&examined, args, &metrics, parts).await;
     findings.extend(looked.findings);
     let asked = accounts::ask(&examined, &client).await;

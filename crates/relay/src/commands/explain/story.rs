@@ -227,11 +227,13 @@ impl Clues<'_> {
                 Now::is(State::Ended, now)
             }
             // It would be in the file.
-            EndShown::Retry { .. } | EndShown::Aside { .. } if looked == Looked::File => return None,
+            EndShown::Retry { .. } | EndShown::Aside { .. } | EndShown::Completed if looked == Looked::File => {
+                return None;
+            }
             EndShown::Retry { until } | EndShown::Aside { until: Some(until) } if is_to_come(until) => {
                 Now::is(State::InTier, format!("in a retry queue until {until}"))
             }
-            EndShown::Retry { .. } | EndShown::Aside { .. } => {
+            EndShown::Retry { .. } | EndShown::Aside { .. } | EndShown::Completed => {
                 self.somewhere(account, "it came back to its work queue")
             }
         })
@@ -295,6 +297,7 @@ impl Clues<'_> {
                 EndShown::Aside { .. } => "sent away, for earlier events about the same person",
                 EndShown::Dead { .. } => "made a dead letter",
                 EndShown::Delivered { .. } => "delivered",
+                EndShown::Completed => "given the address that the directory has for its person",
                 EndShown::Ignored { .. } => "ignored",
                 EndShown::Copy => "dropped as a copy",
             };

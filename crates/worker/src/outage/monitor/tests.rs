@@ -113,6 +113,7 @@ fn account(name: &str) -> Account {
         defaults: NewAffiliateDefaults::default(),
         existing: Existing::Keep,
         missing_last_name: MissingLastName::Refuse,
+        has_directory: false,
         max_calls_per_second: None,
     }
 }

@@ -1,0 +1,213 @@
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use lru::LruCache;
+use refersion_relay_model::{AccountName, Email, PersonId};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::keys::{AddressKey, KeyFile, KeysError, PersonKey};
+use crate::store::{DirectoryError, Learnt, LookedUp, Rows, Store, day};
+use crate::writer::{Request, Writer};
+
+/// People whose last lesson is known without asking the file: who is identified again and again costs one write a day.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(50_000).expect("above zero");
+/// Requests that wait for the thread; more wait before it.
+const WAITING: usize = 1_024;
+
+/// Where a directory is, and for how long it remembers.
+#[derive(Clone, Debug)]
+pub struct DirectorySettings {
+    /// The file of SQLite. It can be deleted at any time, with all that is known.
+    pub path: PathBuf,
+    /// The keys, in a file of their own.
+    pub key_file: PathBuf,
+    /// How long after the last lesson about them people are remembered.
+    pub keep: Duration,
+}
+
+/// Which addresses belong to whom. What it answers `Ok` to is on the disk.
+pub struct Directory {
+    requests: mpsc::Sender<Request>,
+    remembered: Arc<Remembered>,
+    rows: watch::Receiver<Rows>,
+    keys: crate::Keys,
+    /// Nobody replaces the keys meanwhile.
+    _key_file: KeyFile,
+}
+
+/// What is known without asking the file.
+pub(crate) struct Remembered(Mutex<Memory>);
+
+struct Memory {
+    /// The day of the last lesson about each address of a person.
+    seen: LruCache<(PersonKey, AddressKey), i64>,
+    /// Who was deleted.
+    erased: HashSet<PersonKey>,
+    /// Whether what was erased may still stand in the file's log.
+    has_erased: bool,
+}
+
+impl Directory {
+    /// Opens the directory, and makes it and its keys if there are none. The second part has to be run on a thread: it reads and writes
+    /// until the directory is dropped.
+    pub fn open(settings: &DirectorySettings) -> Result<(Self, Writer), OpenError> {
+        let key_file = KeyFile::open(&settings.key_file)?;
+        let now = SystemTime::now();
+        let store = Store::open(&settings.path, key_file.keys(), now)?;
+        store.expire(settings.keep, now)?;
+        let (sender, requests) = mpsc::channel(WAITING);
+        let (counted, rows) = watch::channel(store.rows()?);
+        let memory = Memory { seen: LruCache::new(REMEMBERED), erased: store.erased()?, has_erased: false };
+        let remembered = Arc::new(Remembered(Mutex::new(memory)));
+        let writer = Writer { store, requests, remembered: remembered.clone(), counted, keep: settings.keep };
+        let keys = key_file.keys();
+        Ok((Self { requests: sender, remembered, rows, keys, _key_file: key_file }, writer))
+    }
+
+    /// Remembers that this address is the person's, as an event says that was `accepted` then.
+    pub async fn learn(
+        &self,
+        account: &AccountName,
+        person: &PersonId,
+        email: &Email,
+        accepted: SystemTime,
+    ) -> Result<Learnt, DirectoryError> {
+        let now = SystemTime::now();
+        let (known_as, today) = ((self.keys.person(account, person), self.keys.address(account, email)), day(now));
+        if self.remembered.is(known_as, today) {
+            return Ok(Learnt::Known);
+        }
+        let (account, person, email) = (account.clone(), person.clone(), email.clone());
+        let remembered = self.remembered.clone();
+        let then = move |learnt: &Learnt| match learnt {
+            Learnt::New | Learnt::Known => remembered.put(known_as, today),
+            // Another address may have been given up for it.
+            Learnt::Another => remembered.clear(),
+            Learnt::Erased => {}
+        };
+        self.ask(move |store| store.learn(&account, &person, &email, accepted, now), then).await
+    }
+
+    /// Somebody is there, whose address nobody vouches for: if they were deleted, that says nothing any more.
+    pub async fn notice(&self, account: &AccountName, person: &PersonId) -> Result<(), DirectoryError> {
+        let person = self.keys.person(account, person);
+        if !self.remembered.is_erased(person) {
+            return Ok(());
+        }
+        let remembered = self.remembered.clone();
+        self.ask(move |store| store.revive(person), move |()| remembered.revive(person)).await
+    }
+
+    /// What is known of somebody from events that were accepted up to `until`.
+    pub async fn look_up(
+        &self,
+        account: &AccountName,
+        person: &PersonId,
+        until: SystemTime,
+    ) -> Result<LookedUp, DirectoryError> {
+        let (account, person) = (account.clone(), person.clone());
+        self.ask(move |store| store.look_up(&account, &person, until), |_| {}).await
+    }
+
+    /// Forgets an address, because a delete that was `accepted` then has been carried out: see [`Store::erase`].
+    pub async fn erase(
+        &self,
+        account: &AccountName,
+        person: Option<&PersonId>,
+        email: &Email,
+        accepted: SystemTime,
+    ) -> Result<(), DirectoryError> {
+        let (account, person, email) = (account.clone(), person.cloned(), email.clone());
+        let remembered = self.remembered.clone();
+        let erase = move |store: &Store| store.erase(&account, person.as_ref(), &email, accepted);
+        // Others may have had the address, too. Deletes are rare.
+        let then = move |erased: &Vec<PersonKey>| {
+            remembered.clear();
+            remembered.add_erased(erased);
+        };
+        self.ask(erase, then).await.map(drop)
+    }
+
+    /// How much it holds, as it was a moment ago.
+    #[must_use]
+    pub fn rows(&self) -> Rows {
+        *self.rows.borrow()
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> Result<T, DirectoryError> + Send + 'static,
+        then: impl FnOnce(&T) + Send + 'static,
+    ) -> Result<T, DirectoryError> {
+        let (answer, answered) = oneshot::channel();
+        let ended = || DirectoryError::Failed("it gave no answer".to_owned());
+        self.requests.send(Request::new(work, then, answer)).await.map_err(|_| ended())?;
+        answered.await.map_err(|_| ended())?
+    }
+}
+
+impl Remembered {
+    fn is(&self, key: (PersonKey, AddressKey), today: i64) -> bool {
+        self.memory().seen.get(&key) == Some(&today)
+    }
+
+    fn put(&self, key: (PersonKey, AddressKey), today: i64) {
+        let mut memory = self.memory();
+        memory.erased.remove(&key.0);
+        memory.seen.put(key, today);
+    }
+
+    fn is_erased(&self, person: PersonKey) -> bool {
+        self.memory().erased.contains(&person)
+    }
+
+    fn revive(&self, person: PersonKey) {
+        self.memory().erased.remove(&person);
+    }
+
+    /// The file is to be asked of everybody again.
+    pub(crate) fn clear(&self) {
+        self.memory().seen.clear();
+    }
+
+    fn add_erased(&self, people: &[PersonKey]) {
+        let mut memory = self.memory();
+        memory.erased.extend(people);
+        memory.has_erased = true;
+    }
+
+    /// Exactly these were deleted.
+    pub(crate) fn erased(&self, people: HashSet<PersonKey>) {
+        let mut memory = self.memory();
+        (memory.erased, memory.has_erased) = (people, true);
+    }
+
+    pub(crate) fn has_erased(&self) -> bool {
+        self.memory().has_erased
+    }
+
+    pub(crate) fn log_is_clear(&self) {
+        self.memory().has_erased = false;
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a directory cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// Its file.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use refersion_relay_directory::{Directory, DirectoryError, Doubt, Learnt, LookedUp, Rows};
+use refersion_relay_model::{Command, DeadReason, Email, Event, PersonId, Subject, completed};
+use refersion_relay_queue::{Backoff, Headers, Message, Place, rfc3339_seconds};
+use refersion_relay_refersion::Applied;
+use refersion_relay_telemetry::Resolved;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::attempt::past_time::past;
+use crate::attempt::work::{FIRST_WAIT, LONGEST_WAIT, sleep};
+use crate::context::Context;
+use crate::event::in_hand::InHand;
+use crate::event::outcome::Outcome;
+use crate::event::reading::Job;
+
+/// How long an event waits in hand for the directory, or for the queue. Then it lets others go first.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The directory, as a worker uses it: identifies teach it, deletes that name only an id ask it, and deletes that were carried out
+/// erase from it.
+pub(crate) struct People {
+    directory: Arc<Directory>,
+    /// How long a delete waits for its person to become known.
+    wait: Duration,
+    /// Whether it could not be used the last time.
+    is_failing: AtomicBool,
+}
+
+impl People {
+    pub(crate) fn new(directory: Arc<Directory>, wait: Duration) -> Self {
+        Self { directory, wait, is_failing: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn rows(&self) -> Rows {
+        self.directory.rows()
+    }
+
+    /// Said once, and once more when something can be written again.
+    fn tell(&self, failure: Option<&DirectoryError>) {
+        match (failure, self.is_failing.swap(failure.is_some(), Ordering::Relaxed)) {
+            (Some(error), false) => tracing::warn!(%error, "the directory cannot be used: events that need it wait"),
+            (None, true) => tracing::info!("the directory can be used again"),
+            (Some(_), true) | (None, false) => {}
+        }
+    }
+}
+
+/// What an event has to wait for could not be done now.
+pub(crate) enum NotNow {
+    /// It waits elsewhere, and others go on.
+    Later(Outcome),
+    /// Nothing more is begun.
+    Leave,
+}
+
+impl Context {
+    /// Remembers whose address an identify names, if its door vouches for it.
+    pub(crate) async fn teach(
+        &self,
+        job: &Job,
+        command: &Command,
+        in_hand: &InHand,
+        leave: &CancellationToken,
+    ) -> Result<(), NotNow> {
+        let (Some(people), Some(person), Command::Create(affiliate)) = (&self.people, &job.person, command) else {
+            return Ok(());
+        };
+        let (account, headers) = (&job.account_state.name, &in_hand.delivery.message.headers);
+        if !headers.vouched {
+            return self.ask(people, in_hand, leave, || people.directory.notice(account, person)).await;
+        }
+        let lesson = || people.directory.learn(account, person, &affiliate.email, headers.received_at);
+        let learnt = self.ask(people, in_hand, leave, lesson).await?;
+        if matches!(learnt, Learnt::New | Learnt::Another) {
+            people.tell(None);
+        }
+        self.metrics.directory_lesson(learnt.as_str());
+        Ok(())
+    }
+
+    /// Forgets an address whose affiliate has been deactivated.
+    pub(crate) async fn erase(
+        &self,
+        job: &Job,
+        command: &Command,
+        applied: Applied,
+        in_hand: &InHand,
+        leave: &CancellationToken,
+    ) -> Result<(), NotNow> {
+        let (Some(people), Command::Deactivate(email)) = (&self.people, command) else { return Ok(()) };
+        let headers = &in_hand.delivery.message.headers;
+        // Whose address it is has to be certain: a wrong one must not hide that somebody has to be deleted yet.
+        let was_there = matches!(applied, Applied::Deactivated | Applied::AlreadyInactive);
+        let person = job.person.as_ref().filter(|_| headers.vouched && was_there);
+        let (account, accepted) = (&job.account_state.name, headers.received_at);
+        self.ask(people, in_hand, leave, || people.directory.erase(account, person, email, accepted)).await?;
+        people.tell(None);
+        Ok(())
+    }
+
+    /// Puts ordinary deletes in the place of one that names only an id: one for each address that is known of the person. They are
+    /// stored before this one is settled.
+    pub(crate) async fn complete(
+        &self,
+        job: &Job,
+        person: &PersonId,
+        in_hand: &InHand,
+        headers: &mut Headers,
+        leave: &CancellationToken,
+    ) -> Result<Outcome, NotNow> {
+        let incomplete = |error: String| Ok(Outcome::dead(DeadReason::Incomplete, error));
+        let Some(people) = &self.people else {
+            return incomplete("it names nobody by address, and this worker has no directory".to_owned());
+        };
+        let account = &job.account_state.name;
+        // Who is identified after the delete is not meant by it; a person who replays it means who is there now.
+        let until = if job.is_replay { SystemTime::now() } else { headers.received_at };
+        match self.ask(people, in_hand, leave, || people.directory.look_up(account, person, until)).await? {
+            LookedUp::Addresses(addresses) => {
+                let deletes = addresses.iter().map(|email| delete(job, in_hand, email)).collect::<Result<Vec<_>, _>>();
+                let deletes = match deletes {
+                    Ok(deletes) => deletes,
+                    Err(error) => return incomplete(error),
+                };
+                // Those that are stored twice are copies of each other.
+                let storing =
+                    || async { self.queue.publish(deletes.clone()).await.into_iter().collect::<Result<(), _>>() };
+                self.until_done(in_hand, leave, storing, |_| {}).await?;
+                self.metrics.directory_resolved(Resolved::Completed);
+                Ok(Outcome::Completed)
+            }
+            LookedUp::Uncertain(doubt) => {
+                self.metrics.directory_resolved(Resolved::Uncertain);
+                incomplete(uncertain(doubt).to_owned())
+            }
+            LookedUp::Erased => {
+                self.metrics.directory_resolved(Resolved::Already);
+                Ok(Outcome::Delivered(Applied::AlreadyInactive))
+            }
+            LookedUp::Unknown { since } => {
+                let now = SystemTime::now();
+                let first = past(headers.first_failed_at, now).unwrap_or(now);
+                let age = now.duration_since(first).unwrap_or_default();
+                headers.first_failed_at = Some(first);
+                headers.attempts = headers.attempts.saturating_add(1);
+                if age < people.wait {
+                    // The identify may be in a retry queue.
+                    return Ok(Outcome::Retry(self.retry.tier(age)));
+                }
+                self.metrics.directory_resolved(Resolved::Unknown);
+                incomplete(unknown(person, since))
+            }
+        }
+    }
+
+    async fn ask<T, F: Future<Output = Result<T, DirectoryError>>>(
+        &self,
+        people: &People,
+        in_hand: &InHand,
+        leave: &CancellationToken,
+        asking: impl Fn() -> F,
+    ) -> Result<T, NotNow> {
+        let failed = |error: &DirectoryError| {
+            self.metrics.directory_failed();
+            people.tell(Some(error));
+        };
+        self.until_done(in_hand, leave, asking, failed).await
+    }
+
+    /// Tries something for a short time.
+    async fn until_done<T, E, F: Future<Output = Result<T, E>>>(
+        &self,
+        in_hand: &InHand,
+        leave: &CancellationToken,
+        doing: impl Fn() -> F,
+        failed: impl Fn(&E),
+    ) -> Result<T, NotNow> {
+        let began = Instant::now();
+        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        loop {
+            let done = leave.run_until_cancelled(doing()).await.ok_or(NotNow::Leave)?;
+            let error = match done {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            failed(&error);
+            let wait = backoff.next_wait();
+            if PATIENCE < began.elapsed() + wait {
+                return Err(NotNow::Later(Outcome::Aside(self.retry.out_of_the_way())));
+            }
+            in_hand.tracked.waits(wait);
+            if !sleep(wait, leave).await {
+                return Err(NotNow::Leave);
+            }
+        }
+    }
+}
+
+/// The same delete with this address: received now, because only now is it known whom it is about and whom it comes after.
+fn delete(job: &Job, in_hand: &InHand, email: &Email) -> Result<(Place, Message), String> {
+    let Message { body, headers } = &in_hand.delivery.message;
+    let body = Bytes::from(completed(body, email).map_err(|error| error.to_string())?);
+    let event = Event::parse(&body).map_err(|error| error.to_string())?;
+    let subject = job.account_state.account().fingerprint.subject(&Subject::of(&event, &headers.message_id));
+    let headers = Headers {
+        subject: Some(subject),
+        received_at: SystemTime::now(),
+        attempts: 0,
+        first_failed_at: None,
+        due_at: None,
+        ..headers.clone()
+    };
+    Ok((Place::Work(job.account_state.name.clone()), Message { body, headers }))
+}
+
+fn uncertain(doubt: Doubt) -> &'static str {
+    match doubt {
+        Doubt::Shared => "another userId has the same address, so it is not certain whom this delete means",
+        Doubt::Several => {
+            "several addresses are known for this anonymousId, so it is not certain whom this delete means"
+        }
+    }
+}
+
+fn unknown(person: &PersonId, since: SystemTime) -> String {
+    let since = rfc3339_seconds(since);
+    let day = since.split('T').next().unwrap_or_default();
+    format!(
+        "no address is known for this {}: the directory knows those who were identified since {day}",
+        person.kind().as_str()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_reads_the_letter_learns_since_when_people_are_known() {
+        let since = SystemTime::UNIX_EPOCH + Duration::from_hours(20_000 * 24);
+        assert_eq!(
+            unknown(&PersonId::user("secret"), since),
+            "no address is known for this userId: the directory knows those who were identified since 2024-10-04"
+        );
+    }
+}

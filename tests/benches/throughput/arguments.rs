@@ -65,6 +65,8 @@ pub(crate) enum Section {
     Enqueue,
     /// One event in a hundred is traced, beside none.
     Traces,
+    /// People are learnt, and identifies that say nothing new are left out.
+    Directory,
 }
 
 impl Arguments {

@@ -10,9 +10,14 @@ pub(crate) fn bodies(arguments: &Arguments, events: u32, word: &str) -> Vec<Byte
 
 /// Event number `n` of those with this word.
 pub(crate) fn body(word: &str, n: u32, bytes: usize) -> Bytes {
-    let id = format!("{word}-{n}");
+    body_about(word, n, n, bytes)
+}
+
+/// The same about this person.
+pub(crate) fn body_about(word: &str, n: u32, person: u32, bytes: usize) -> Bytes {
+    let id = format!("{word}-{person}");
     let before = format!(
-        r#"{{"type":"identify","messageId":"bench-{id}","userId":"user-{id}","timestamp":"2026-01-01T00:00:00Z","traits":{{"firstName":"Peter","lastName":"Gibbons","email":"peter-{id}@example.com","phone":"+1 555 0100"}},"context":{{"userAgent":""#
+        r#"{{"type":"identify","messageId":"bench-{word}-{n}","userId":"user-{id}","timestamp":"2026-01-01T00:00:00Z","traits":{{"firstName":"Peter","lastName":"Gibbons","email":"peter-{id}@example.com","phone":"+1 555 0100"}},"context":{{"userAgent":""#
     );
     let after = r#""}}"#;
     let padding = bytes.saturating_sub(before.len() + after.len());

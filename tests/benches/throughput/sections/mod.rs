@@ -2,6 +2,7 @@
 
 mod bare;
 mod batch;
+mod directory;
 mod enqueue;
 mod latency;
 mod publish;
@@ -38,6 +39,7 @@ pub(crate) async fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
                 Section::Refersion => refersion::round(&stage, &mut table).await?,
                 Section::Enqueue => enqueue::round(&stage, &mut table).await?,
                 Section::Traces => traces::round(&stage, &mut table).await?,
+                Section::Directory => directory::round(&stage, &mut table).await?,
             }
         }
         match section {
@@ -47,6 +49,7 @@ pub(crate) async fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
             Section::Single => single::compare(&mut table),
             Section::Enqueue => enqueue::compare(&mut table),
             Section::Traces => traces::compare(&mut table),
+            Section::Directory => directory::compare(&mut table),
             Section::Latency | Section::Refersion => {}
         }
         tables.push(table);
@@ -55,7 +58,7 @@ pub(crate) async fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
 }
 
 /// Peers are rows of the worker's table.
-const SECTIONS: [(Section, &str); 8] = [
+const SECTIONS: [(Section, &str); 9] = [
     (Section::Batch, "batch: events until they are confirmed"),
     (Section::Publish, "publish: what a confirmed publish costs"),
     (Section::Worker, "worker: events to a Refersion that answers at once"),
@@ -64,4 +67,5 @@ const SECTIONS: [(Section, &str); 8] = [
     (Section::Refersion, "refersion: a Refersion that takes its time"),
     (Section::Enqueue, "enqueue: events of a file"),
     (Section::Traces, "traces: what they cost"),
+    (Section::Directory, "directory: what it costs, and what skip_unchanged saves"),
 ];

@@ -41,3 +41,16 @@ pub(super) async fn work(stage: &Stage<'_>, config: &Config, events: u32) -> any
     ensure!(relay.terminate().await.success(), "the worker did not end in good order");
     Ok(sample)
 }
+
+/// The same, until the last event has ended: not each of them is a call.
+pub(super) async fn work_to_the_end(stage: &Stage<'_>, config: &Config, events: u32) -> anyhow::Result<Sample> {
+    stage.stand_in.expect(events);
+    let mut relay = Relay::launch("worker", config);
+    stage.stand_in.until(1).await?;
+    let measuring = Measuring::begin(&Process::of(relay.pid()), &stage.vm)?;
+    let (ended, all) = ("refersion_relay_worker_ended_total", u64::from(events));
+    eventually("every event has ended", || async { relay.metric(ended).await == all }).await;
+    let sample = measuring.end(events)?;
+    ensure!(relay.terminate().await.success(), "the worker did not end in good order");
+    Ok(sample)
+}

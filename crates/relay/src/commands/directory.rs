@@ -68,7 +68,7 @@ fn forget(store: &Store, settings: &Settings, args: &PeopleArgs) -> Result<(), E
     }
     // At best: what stands in the log is sealed, and goes with it.
     let _ = store.clear_log();
-    say!("{asked} people forgotten, {addresses} addresses of theirs were known")
+    say!("people forgotten: {asked}, with addresses: {addresses}")
 }
 
 /// People by the ids on standard input.
@@ -117,7 +117,7 @@ fn learn(store: &mut Store, settings: &Settings, args: &LearnArgs) -> Result<(),
             After::Bad(error) => return Err(error),
         }
     }
-    say!("{new} learnt, {known} known before, {deleted} left out since they were deleted")
+    say!("learnt: {new}, known before: {known}, left out since they were deleted: {deleted}")
 }
 
 /// How a file goes on.
@@ -161,7 +161,7 @@ fn rekey(keys: &DirectoryKeys) -> Result<(), Exit> {
     while store.reseal().map_err(Exit::failed)? {}
     let rows = store.rows().map_err(Exit::failed)?;
     file.retire_seals().map_err(Exit::failed)?;
-    say!("{} addresses are sealed with a new key; the old one is gone", rows.addresses)
+    say!("addresses sealed with a new key: {}; the old key is gone", rows.addresses)
 }
 
 fn account(settings: &Settings, chosen: Option<&str>) -> Result<AccountName, Exit> {

@@ -36,7 +36,9 @@ pub(super) fn look(settings: &Settings) -> Vec<Finding> {
                 let since = rfc3339_seconds(since);
                 Finding::ok(
                     what,
-                    format!("{path} has {addresses} addresses, learnt since {since}, and {erased} deletions"),
+                    format!(
+                        "{path}: addresses: {addresses}, learnt since {since}; deletions of the last 30 days: {erased}"
+                    ),
                 )
             }
             Err(error) => Finding::failed(what, error.to_string()),

@@ -294,7 +294,7 @@ impl Clues<'_> {
         {
             let what = match left.what {
                 EndShown::Retry { .. } => "sent to a retry queue, after a failure",
-                EndShown::Aside { .. } => "sent away, for earlier events about the same person",
+                EndShown::Aside { .. } => "sent away, to let other events go first",
                 EndShown::Dead { .. } => "made a dead letter",
                 EndShown::Delivered { .. } => "delivered",
                 EndShown::Completed => "given the address that the directory has for its person",

@@ -198,7 +198,12 @@ impl Settings {
         let ops_listen = found.take(address("ops.listen", &ops.listen));
         let retry = retry_policy(&retry, found);
         let traces = traces(&telemetry, found);
-        let directory = directory_keys(directory, &folder, found);
+        // Beside the embedded queue, which is where it may be written.
+        let beside = match &queue_url {
+            Some(QueueUrl::Sqlite(path)) => path.as_path().parent().unwrap_or(&folder),
+            Some(QueueUrl::RabbitMq(_)) | None => &folder,
+        };
+        let directory = directory_keys(directory, beside, found);
         let accounts = accounts(account, found);
         Some(Self {
             queue_url: queue_url?,

@@ -120,42 +120,60 @@ impl Context {
         let account = &job.account_state.name;
         // Who is identified after the delete is not meant by it; a person who replays it means who is there now.
         let until = if job.is_replay { SystemTime::now() } else { headers.received_at };
-        match self.ask(people, in_hand, leave, || people.directory.look_up(account, person, until)).await? {
-            LookedUp::Addresses(addresses) => {
-                let deletes = addresses.iter().map(|email| delete(job, in_hand, email)).collect::<Result<Vec<_>, _>>();
-                let deletes = match deletes {
-                    Ok(deletes) => deletes,
-                    Err(error) => return incomplete(error),
-                };
-                // Those that are stored twice are copies of each other.
-                let storing =
-                    || async { self.queue.publish(deletes.clone()).await.into_iter().collect::<Result<(), _>>() };
-                self.until_done(in_hand, leave, storing, |_| {}).await?;
-                self.metrics.directory_resolved(Resolved::Completed);
-                Ok(Outcome::Completed)
-            }
-            LookedUp::Uncertain(doubt) => {
-                self.metrics.directory_resolved(Resolved::Uncertain);
-                incomplete(uncertain(doubt).to_owned())
-            }
-            LookedUp::Erased => {
-                self.metrics.directory_resolved(Resolved::Already);
-                Ok(Outcome::Delivered(Applied::AlreadyInactive))
-            }
-            LookedUp::Unknown { since } => {
-                let now = SystemTime::now();
-                let first = past(headers.first_failed_at, now).unwrap_or(now);
-                let age = now.duration_since(first).unwrap_or_default();
-                headers.first_failed_at = Some(first);
-                headers.attempts = headers.attempts.saturating_add(1);
-                if age < people.wait {
-                    // The identify may be in a retry queue.
-                    return Ok(Outcome::Retry(self.retry.tier(age)));
+        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        loop {
+            let looking = || people.directory.look_up(account, person, until);
+            let since = match self.ask(people, in_hand, leave, looking).await? {
+                LookedUp::Addresses(addresses) => return self.replace(job, &addresses, in_hand, leave).await,
+                LookedUp::Uncertain(doubt) => {
+                    self.metrics.directory_resolved(Resolved::Uncertain);
+                    return incomplete(uncertain(doubt).to_owned());
                 }
-                self.metrics.directory_resolved(Resolved::Unknown);
-                incomplete(unknown(person, since))
+                LookedUp::Erased => {
+                    self.metrics.directory_resolved(Resolved::Already);
+                    return Ok(Outcome::Delivered(Applied::AlreadyInactive));
+                }
+                LookedUp::Unknown { since } => since,
+            };
+            // An identify of before may be in another lane, or in a retry queue.
+            let now = SystemTime::now();
+            let first = past(headers.first_failed_at, now).unwrap_or(now);
+            let (age, wait) = (now.duration_since(first).unwrap_or_default(), backoff.next_wait());
+            headers.first_failed_at = Some(first);
+            if age + wait <= self.retry.in_hand.min(people.wait) {
+                in_hand.tracked.waits(wait);
+                if !sleep(wait, leave).await {
+                    return Err(NotNow::Leave);
+                }
+                continue;
             }
+            headers.attempts = headers.attempts.saturating_add(1);
+            if age < people.wait {
+                return Ok(Outcome::Retry(self.retry.tier(age)));
+            }
+            self.metrics.directory_resolved(Resolved::Unknown);
+            return incomplete(unknown(person, since));
         }
+    }
+
+    /// Stores an ordinary delete for each of these addresses.
+    async fn replace(
+        &self,
+        job: &Job,
+        addresses: &[Email],
+        in_hand: &InHand,
+        leave: &CancellationToken,
+    ) -> Result<Outcome, NotNow> {
+        let deletes = addresses.iter().map(|email| delete(job, in_hand, email)).collect::<Result<Vec<_>, _>>();
+        let deletes = match deletes {
+            Ok(deletes) => deletes,
+            Err(error) => return Ok(Outcome::dead(DeadReason::Incomplete, error)),
+        };
+        // Those that are stored twice are copies of each other.
+        let storing = || async { self.queue.publish(deletes.clone()).await.into_iter().collect::<Result<(), _>>() };
+        self.until_done(in_hand, leave, storing, |_| {}).await?;
+        self.metrics.directory_resolved(Resolved::Completed);
+        Ok(Outcome::Completed)
     }
 
     async fn ask<T, F: Future<Output = Result<T, DirectoryError>>>(

@@ -71,6 +71,9 @@ impl Report {
         writeln!(f, "  {ledger}\n")?;
         let outcomes = &self.outcomes;
         lines(f, "delivered", &outcomes.delivered, &DELIVERED)?;
+        let completed = BTreeMap::from([("completed".to_owned(), outcomes.completed)]);
+        let by_id = "by a userId alone: it goes on with its address";
+        lines(f, "replaced", &completed, &[("completed", by_id)])?;
         let copies = BTreeMap::from([("copies".to_owned(), outcomes.copies)]);
         lines(f, "ignored", &copies, &[("copies", "known by message id and person: no call was made")])?;
         lines(f, "dead letter", &outcomes.dead_lettered, &DEAD)?;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::expect::{Expectation, expectations};
 use super::next::Next;
 use super::observed::{Affiliate, Answer, Observed};
+use super::page::Page;
 use super::script::Script;
 
 /// What happened in the demo, and whether it is what should have. Printed by its `Display`, or as JSON.
@@ -51,6 +52,8 @@ pub(super) struct Outcomes {
     /// By how.
     pub(super) delivered: BTreeMap<String, u64>,
     pub(super) copies: u64,
+    /// Deletes by an id alone whose address was found; each goes on as an ordinary one.
+    pub(super) completed: u64,
     /// By reason.
     pub(super) dead_lettered: BTreeMap<String, u64>,
     /// Waits for another attempt.
@@ -93,6 +96,7 @@ impl Report {
             outcomes: Outcomes {
                 delivered: page.by("events_delivered_total", "how"),
                 copies: page.sum("events_copies_total"),
+                completed: page.get(&format!("{}directory_resolved_total{{how=\"completed\"}}", Page::PREFIX)),
                 dead_lettered: page.by("events_dead_lettered_total", "reason"),
                 retries: page.sum("retries_total"),
                 attempts_failed: page.by("attempts_failed_total", "failure"),

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::folder::CONFIGURATION;
-use crate::config::{self, AccountSettings, QueueUrl, Settings};
+use crate::config::{self, AccountSettings, DirectoryKeys, QueueUrl, Settings};
 use crate::exit::Exit;
 use crate::parts;
 use crate::run::role::{self, Roles, Running};
@@ -49,6 +49,11 @@ impl Stage {
             ingest_listen: free,
             ops_listen: free,
             base_url: format!("http://{address}/v2"),
+            directory: DirectoryKeys {
+                path: folder.join(&settings.directory.path),
+                key_file: folder.join(&settings.directory.key_file),
+                ..settings.directory
+            },
             ..settings
         };
 

@@ -42,9 +42,10 @@ pub struct Directory {
 pub(crate) struct Remembered(Mutex<Memory>);
 
 struct Memory {
-    /// The day of the last lesson about each address of a person.
-    seen: LruCache<(PersonKey, AddressKey), i64>,
-    /// Who was deleted.
+    /// The day of the last lesson about each address of a person, and the earliest time at which an event was accepted that said so,
+    /// as far as this process knows.
+    seen: LruCache<(PersonKey, AddressKey), (i64, SystemTime)>,
+    /// Everybody of whom a deletion is remembered, and perhaps a few more.
     erased: HashSet<PersonKey>,
     /// Whether what was erased may still stand in the file's log.
     has_erased: bool,
@@ -54,7 +55,9 @@ impl Directory {
     /// Opens the directory, and makes it and its keys if there are none. The second part has to be run on a thread: it reads and writes
     /// until the directory is dropped.
     pub fn open(settings: &DirectorySettings) -> Result<(Self, Writer), OpenError> {
-        let key_file = KeyFile::open(&settings.key_file)?;
+        // New keys fit nothing that is there.
+        let open = if settings.path.exists() { KeyFile::existing } else { KeyFile::open };
+        let key_file = open(&settings.key_file)?;
         let now = SystemTime::now();
         let store = Store::open(&settings.path, key_file.keys(), now)?;
         store.expire(settings.keep, now)?;
@@ -67,38 +70,42 @@ impl Directory {
         Ok((Self { requests: sender, remembered, rows, keys, _key_file: key_file }, writer))
     }
 
-    /// Remembers that this address is the person's, as an event says that was `accepted` then.
+    /// Remembers that this address is the person's, as an event says that was `accepted` then. `None`: that was known without asking
+    /// the file.
     pub async fn learn(
         &self,
         account: &AccountName,
         person: &PersonId,
         email: &Email,
         accepted: SystemTime,
-    ) -> Result<Learnt, DirectoryError> {
+    ) -> Result<Option<Learnt>, DirectoryError> {
         let now = SystemTime::now();
         let (known_as, today) = ((self.keys.person(account, person), self.keys.address(account, email)), day(now));
-        if self.remembered.is(known_as, today) {
-            return Ok(Learnt::Known);
+        if self.remembered.is(known_as, today, accepted) {
+            return Ok(None);
         }
         let (account, person, email) = (account.clone(), person.clone(), email.clone());
         let remembered = self.remembered.clone();
         let then = move |learnt: &Learnt| match learnt {
-            Learnt::New | Learnt::Known => remembered.put(known_as, today),
-            // Another address may have been given up for it.
-            Learnt::Another => remembered.clear(),
+            Learnt::New | Learnt::Another | Learnt::Known => remembered.put(known_as, today, accepted),
             Learnt::Erased => {}
         };
-        self.ask(move |store| store.learn(&account, &person, &email, accepted, now), then).await
+        self.ask(move |store| store.learn(&account, &person, &email, accepted, now), then).await.map(Some)
     }
 
-    /// Somebody is there, whose address nobody vouches for: if they were deleted, that says nothing any more.
-    pub async fn notice(&self, account: &AccountName, person: &PersonId) -> Result<(), DirectoryError> {
-        let person = self.keys.person(account, person);
-        if !self.remembered.is_erased(person) {
+    /// Somebody is there, as an event says that was `accepted` then, whose address nobody vouches for: a deletion from before that says
+    /// nothing any more.
+    pub async fn notice(
+        &self,
+        account: &AccountName,
+        person: &PersonId,
+        accepted: SystemTime,
+    ) -> Result<(), DirectoryError> {
+        if !self.remembered.is_erased(self.keys.person(account, person)) {
             return Ok(());
         }
-        let remembered = self.remembered.clone();
-        self.ask(move |store| store.revive(person), move |()| remembered.revive(person)).await
+        let (account, person) = (account.clone(), person.clone());
+        self.ask(move |store| store.notice(&account, &person, accepted), |()| {}).await
     }
 
     /// What is known of somebody from events that were accepted up to `until`.
@@ -116,13 +123,12 @@ impl Directory {
     pub async fn erase(
         &self,
         account: &AccountName,
-        person: Option<&PersonId>,
         email: &Email,
         accepted: SystemTime,
     ) -> Result<(), DirectoryError> {
-        let (account, person, email) = (account.clone(), person.cloned(), email.clone());
+        let (account, email) = (account.clone(), email.clone());
         let remembered = self.remembered.clone();
-        let erase = move |store: &Store| store.erase(&account, person.as_ref(), &email, accepted);
+        let erase = move |store: &Store| store.erase(&account, &email, accepted);
         // Others may have had the address, too. Deletes are rare.
         let then = move |erased: &Vec<PersonKey>| {
             remembered.clear();
@@ -150,22 +156,18 @@ impl Directory {
 }
 
 impl Remembered {
-    fn is(&self, key: (PersonKey, AddressKey), today: i64) -> bool {
-        self.memory().seen.get(&key) == Some(&today)
+    fn is(&self, key: (PersonKey, AddressKey), today: i64, accepted: SystemTime) -> bool {
+        self.memory().seen.get(&key).is_some_and(|(day, first)| *day == today && *first <= accepted)
     }
 
-    fn put(&self, key: (PersonKey, AddressKey), today: i64) {
+    fn put(&self, key: (PersonKey, AddressKey), today: i64, accepted: SystemTime) {
         let mut memory = self.memory();
-        memory.erased.remove(&key.0);
-        memory.seen.put(key, today);
+        let first = memory.seen.peek(&key).map_or(accepted, |(_, first)| accepted.min(*first));
+        memory.seen.put(key, (today, first));
     }
 
     fn is_erased(&self, person: PersonKey) -> bool {
         self.memory().erased.contains(&person)
-    }
-
-    fn revive(&self, person: PersonKey) {
-        self.memory().erased.remove(&person);
     }
 
     /// The file is to be asked of everybody again.

@@ -1,7 +1,7 @@
 use std::fmt::{self, Write as _};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use refersion_relay_model::{AccountName, Email, PersonId};
@@ -139,6 +139,9 @@ impl KeyFile {
         let replaced = (|| {
             let _ = fs::remove_file(&new);
             create(&new, &secrets)?;
+            // Root may do this for a service.
+            let owner = fs::metadata(&self.path)?;
+            std::os::unix::fs::chown(&new, Some(owner.uid()), Some(owner.gid()))?;
             fs::rename(&new, &self.path)?;
             sync_folder(&self.path)
         })();

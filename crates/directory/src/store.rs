@@ -15,9 +15,11 @@ const APPLICATION: i32 = 0x5246_5244;
 const VERSION: i32 = 1;
 
 /// `directory`: one row, with what shows whether the keys fit, and since when people are learnt.
-/// `person`: one row for each address of a person. `user` is 1 of a `userId` and 0 of an `anonymousId`; `first` is when the event
-/// was accepted that taught it first, in milliseconds; `seen` is the day of the last lesson.
-/// `erased`: addresses that were deactivated, and up to when events had been accepted that say nothing of them any more.
+/// `person`: one row for each address of a person. `kind` is 1 of a `userId` and 0 of an `anonymousId`, or 2 of one that has had
+/// several addresses, of whom nobody knows any more whose it is; `first` is when the event was accepted that taught it first, in
+/// milliseconds; `seen` is the day of the last lesson.
+/// `erased`: addresses that were deactivated, and whose they were: what was accepted up to `at` teaches them no more. `back` is when the
+/// last event was accepted that says that the person is there, with whatever address.
 ///
 /// Rows are appended and found by two indexes: a table in the order of a hash would be a third empty.
 const TABLES: &str = "
@@ -29,7 +31,7 @@ const TABLES: &str = "
     CREATE TABLE person (
         id INTEGER PRIMARY KEY,
         person BLOB NOT NULL,
-        user INTEGER NOT NULL,
+        kind INTEGER NOT NULL,
         address BLOB NOT NULL,
         sealed BLOB NOT NULL,
         first INTEGER NOT NULL,
@@ -41,10 +43,15 @@ const TABLES: &str = "
         person BLOB NOT NULL,
         address BLOB NOT NULL,
         at INTEGER NOT NULL,
+        back INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (person, address)
     ) STRICT, WITHOUT ROWID;
 ";
 
+/// Kinds of rows of `person`.
+const BROWSER: i64 = 0;
+const USER: i64 = 1;
+const SHARED_BROWSER: i64 = 2;
 /// How many addresses of one person are remembered.
 const ADDRESSES: usize = 16;
 /// How long it is remembered that somebody was deleted: Segment sends one delete for each source.
@@ -219,7 +226,7 @@ impl Store {
             return Ok(Learnt::Erased);
         }
         let mut rows = self.connection.prepare_cached(
-            "SELECT id, address, sealed, first, seen FROM person WHERE person = ?1 ORDER BY seen, id",
+            "SELECT id, address, sealed, first, seen, kind FROM person WHERE person = ?1 ORDER BY seen, id",
         )?;
         let rows = rows.query_map([person.0], Row::read)?.collect::<Result<Vec<_>, _>>()?;
         if let Some(row) = rows.iter().find(|row| row.address == address.0) {
@@ -238,12 +245,22 @@ impl Store {
         if let (Some(oldest), true) = (rows.first(), ADDRESSES <= rows.len()) {
             self.connection.prepare_cached("DELETE FROM person WHERE id = ?1")?.execute([oldest.id])?;
         }
+        let had_others = !rows.is_empty() || self.has_tombstone(person)?;
+        let kind = match (is_user, had_others) {
+            (true, _) => USER,
+            (false, false) => BROWSER,
+            (false, true) => SHARED_BROWSER,
+        };
         self.connection
             .prepare_cached(
-                "INSERT INTO person (person, user, address, sealed, first, seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO person (person, kind, address, sealed, first, seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
-            .execute(params![person.0, is_user, address.0, self.keys.seal(person, email), accepted, today])?;
-        self.revive(person)?;
+            .execute(params![person.0, kind, address.0, self.keys.seal(person, email), accepted, today])?;
+        if kind == SHARED_BROWSER {
+            let mut share = self.connection.prepare_cached("UPDATE person SET kind = ?2 WHERE person = ?1")?;
+            share.execute(params![person.0, SHARED_BROWSER])?;
+        }
+        self.is_back(person, accepted)?;
         Ok(if rows.is_empty() { Learnt::New } else { Learnt::Another })
     }
 
@@ -268,17 +285,24 @@ impl Store {
         Ok((rows.into_iter().map(|(email, _)| email).collect(), self.is_erased(person)?))
     }
 
-    /// The addresses of somebody from events that were accepted up to then, with their keys.
-    fn addresses(&self, person: PersonKey, until: i64) -> Result<Vec<(Email, Vec<u8>)>, DirectoryError> {
+    /// The addresses of somebody from events that were accepted up to then, with their rows.
+    fn addresses(&self, person: PersonKey, until: i64) -> Result<Vec<(Email, Row)>, DirectoryError> {
         let mut rows = self.connection.prepare_cached(
-            "SELECT id, address, sealed, first, seen FROM person WHERE person = ?1 AND first <= ?2 ORDER BY seen DESC, id DESC",
+            "SELECT id, address, sealed, first, seen, kind FROM person WHERE person = ?1 AND first <= ?2 ORDER BY seen DESC, id DESC",
         )?;
         let rows = rows.query_map(params![person.0, until], Row::read)?.collect::<Result<Vec<_>, _>>()?;
         // One that does not open was moved or changed by somebody, and is nobody's.
-        Ok(rows.into_iter().filter_map(|row| Some((self.keys.unseal(person, &row.sealed)?, row.address))).collect())
+        Ok(rows.into_iter().filter_map(|row| Some((self.keys.unseal(person, &row.sealed)?, row))).collect())
     }
 
+    /// Whether somebody was deleted, and nothing says that they are there again.
     fn is_erased(&self, person: PersonKey) -> Result<bool, DirectoryError> {
+        let mut erased =
+            self.connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM erased WHERE person = ?1 AND back <= at)")?;
+        Ok(erased.query_row([person.0], |row| row.get(0))?)
+    }
+
+    fn has_tombstone(&self, person: PersonKey) -> Result<bool, DirectoryError> {
         let mut erased = self.connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM erased WHERE person = ?1)")?;
         Ok(erased.query_row([person.0], |row| row.get(0))?)
     }
@@ -290,7 +314,6 @@ impl Store {
         person: &PersonId,
         until: SystemTime,
     ) -> Result<LookedUp, DirectoryError> {
-        let kind = person.kind();
         let person = self.keys.person(account, person);
         let addresses = self.addresses(person, millis(until))?;
         if addresses.is_empty() {
@@ -299,58 +322,68 @@ impl Store {
         }
         let mut shared = self
             .connection
-            .prepare_cached("SELECT EXISTS (SELECT 1 FROM person WHERE address = ?1 AND person <> ?2 AND user = 1)")?;
-        for (_, address) in &addresses {
-            if kind == PersonIdKind::User && shared.query_row(params![address, person.0], |row| row.get(0))? {
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM person WHERE address = ?1 AND person <> ?2 AND kind = ?3)")?;
+        for (_, row) in &addresses {
+            if row.kind == USER && shared.query_row(params![row.address, person.0, USER], |row| row.get(0))? {
                 return Ok(LookedUp::Uncertain(Doubt::Shared));
             }
+            if row.kind == SHARED_BROWSER {
+                return Ok(LookedUp::Uncertain(Doubt::Several));
+            }
         }
-        let is_certain = kind == PersonIdKind::User || addresses.len() == 1;
-        let addresses = addresses.into_iter().map(|(email, _)| email).collect();
-        Ok(if is_certain { LookedUp::Addresses(addresses) } else { LookedUp::Uncertain(Doubt::Several) })
+        Ok(LookedUp::Addresses(addresses.into_iter().map(|(email, _)| email).collect()))
     }
 
-    /// Forgets an address, whoever has it, because a delete that was `accepted` then has been carried out. It is remembered of whom it
-    /// was forgotten, and of `person`, if it is certain that it was theirs.
+    /// Forgets an address, whoever has it, because a delete that was `accepted` then has been carried out. Of those it is remembered;
+    /// they are returned.
     pub fn erase(
         &self,
         account: &AccountName,
-        person: Option<&PersonId>,
         email: &Email,
         accepted: SystemTime,
     ) -> Result<Vec<PersonKey>, DirectoryError> {
         let address = self.keys.address(account, email);
         let mut gone = self.connection.prepare_cached("DELETE FROM person WHERE address = ?1 RETURNING person")?;
-        let gone = gone.query_map([address.0], |row| row.get::<_, [u8; 12]>(0))?.collect::<Result<Vec<_>, _>>()?;
-        let named = person.map(|person| self.keys.person(account, person).0);
-        let erased: Vec<_> = gone.into_iter().chain(named).map(PersonKey).collect();
-        for person in &erased {
+        let gone = gone.query_map([address.0], |row| row.get(0).map(PersonKey))?.collect::<Result<Vec<_>, _>>()?;
+        for person in &gone {
             self.connection
                 .prepare_cached(
-                    "INSERT INTO erased VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
+                    "INSERT INTO erased (person, address, at) VALUES (?1, ?2, ?3)
+                     ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
                 )?
                 .execute(params![person.0, address.0, millis(accepted)])?;
         }
-        Ok(erased)
+        Ok(gone)
     }
 
-    /// Forgets that somebody was deleted, because they are there again, whatever their address is.
-    pub(crate) fn revive(&self, person: PersonKey) -> Result<(), DirectoryError> {
-        self.connection.prepare_cached("DELETE FROM erased WHERE person = ?1")?.execute([person.0])?;
+    /// Somebody is there, as an event says that was `accepted` then: with what address is not known, or known otherwise.
+    pub fn notice(&self, account: &AccountName, person: &PersonId, accepted: SystemTime) -> Result<(), DirectoryError> {
+        self.is_back(self.keys.person(account, person), millis(accepted))
+    }
+
+    fn is_back(&self, person: PersonKey, accepted: i64) -> Result<(), DirectoryError> {
+        let mut back = self.connection.prepare_cached("UPDATE erased SET back = max(back, ?2) WHERE person = ?1")?;
+        back.execute(params![person.0, accepted])?;
         Ok(())
     }
 
     /// Everybody of whom it is remembered that they were deleted.
     pub(crate) fn erased(&self) -> Result<HashSet<PersonKey>, DirectoryError> {
         let mut erased = self.connection.prepare_cached("SELECT DISTINCT person FROM erased")?;
-        let erased = erased.query_map([], |row| Ok(PersonKey(row.get(0)?)))?;
+        let erased = erased.query_map([], |row| row.get(0).map(PersonKey))?;
         Ok(erased.collect::<Result<_, _>>()?)
     }
 
     /// Empties the log, in which what was erased still stands, sealed.
     pub fn clear_log(&self) -> Result<(), DirectoryError> {
-        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-        Ok(())
+        // Whoever reads now is not waited for: others wait for this.
+        self.connection.busy_timeout(Duration::ZERO)?;
+        let cleared = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        self.connection.busy_timeout(PATIENCE)?;
+        match cleared? {
+            0 => Ok(()),
+            _ => Err(DirectoryError::Failed("somebody else reads the file".to_owned())),
+        }
     }
 
     /// Does one of several things in a transaction, as a whole or not at all.
@@ -358,6 +391,10 @@ impl Store {
         &self,
         work: impl FnOnce(&Self) -> Result<T, DirectoryError>,
     ) -> Result<T, DirectoryError> {
+        if self.connection.is_autocommit() {
+            // One before it failed so badly that SQLite has undone all of them.
+            return Err(DirectoryError::Failed("the transaction has ended".to_owned()));
+        }
         let run = |sql| self.connection.prepare_cached(sql)?.execute([]);
         run("SAVEPOINT one")?;
         let done = work(self);
@@ -386,7 +423,7 @@ impl Store {
 
     /// How much it holds.
     pub fn rows(&self) -> Result<Rows, DirectoryError> {
-        let counted = "SELECT (SELECT count(*) FROM person), (SELECT count(*) FROM erased)";
+        let counted = "SELECT (SELECT count(*) FROM person), (SELECT count(DISTINCT person) FROM erased)";
         let count = |value: i64| u64::try_from(value).unwrap_or(0);
         Ok(self
             .connection
@@ -432,11 +469,19 @@ struct Row {
     sealed: Vec<u8>,
     first: i64,
     seen: i64,
+    kind: i64,
 }
 
 impl Row {
     fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self { id: row.get(0)?, address: row.get(1)?, sealed: row.get(2)?, first: row.get(3)?, seen: row.get(4)? })
+        Ok(Self {
+            id: row.get(0)?,
+            address: row.get(1)?,
+            sealed: row.get(2)?,
+            first: row.get(3)?,
+            seen: row.get(4)?,
+            kind: row.get(5)?,
+        })
     }
 }
 

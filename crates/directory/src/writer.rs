@@ -56,7 +56,8 @@ impl Request {
 impl Writer {
     /// Does what is asked for until nobody can ask any more. Blocks; has to be within the context of a runtime.
     pub fn run(mut self, runtime: &Handle) {
-        let (mut version, mut today, mut looked, mut looks) = (None, day(SystemTime::now()), Instant::now(), 0_u32);
+        let (mut version, mut today) = (self.store.data_version().ok(), day(SystemTime::now()));
+        let (mut looked, mut looks) = (Instant::now(), 0_u32);
         let mut together = Vec::with_capacity(TOGETHER);
         loop {
             let received = runtime
@@ -72,8 +73,8 @@ impl Writer {
                 self.remembered.clear();
                 if let Ok(erased) = self.store.erased() {
                     self.remembered.erased(erased);
+                    version = now;
                 }
-                version = now;
             }
             if LOOK <= looked.elapsed() {
                 (looked, looks) = (Instant::now(), looks.wrapping_add(1));
@@ -84,6 +85,8 @@ impl Writer {
                 let day = day(SystemTime::now());
                 if day != today && self.store.expire(self.keep, SystemTime::now()).is_ok() {
                     today = day;
+                    // To be read again.
+                    version = None;
                 }
             }
         }

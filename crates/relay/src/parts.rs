@@ -1,6 +1,7 @@
 //! Builds the parts of the program from its settings.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -135,6 +136,11 @@ pub(crate) fn directory(settings: &Settings, stop: &Stop) -> Result<Option<Arc<D
     let (directory, writer) = Directory::open(&opened).map_err(|error| match error {
         // A person has to act; anything else may pass.
         OpenError::Keys(KeysError::Foreign(_)) | OpenError::Directory(DirectoryError::Unusable { .. }) => {
+            Exit::usage(error)
+        }
+        OpenError::Keys(KeysError::File { error: ref why, .. })
+            if matches!(why.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) =>
+        {
             Exit::usage(error)
         }
         OpenError::Keys(KeysError::File { .. } | KeysError::InUse(_))

@@ -114,7 +114,7 @@ fn exercise(metrics: &Metrics) {
         metrics.replayed();
     }
     let existing = ["existing", "updated", "unchanged", "left_inactive"];
-    for how in ["created", "deactivated", "already_inactive", "not_found"].into_iter().chain(existing) {
+    for how in ["created", "deactivated", "already_inactive", "not_found", "known"].into_iter().chain(existing) {
         metrics.delivered(how);
     }
     let failures = ["no_answer", "unavailable", "limited", "unclear", "unauthorized", "rejected"];

@@ -241,3 +241,24 @@ async fn without_a_directory_a_delete_by_id_is_refused_as_before() {
         assert!(!config.folder().join(file).exists(), "nothing is stored: {file}");
     }
 }
+
+#[tokio::test]
+async fn who_was_created_by_a_replay_after_the_delete_is_not_taken_for_deleted() {
+    let refersion = Refersion::start().await;
+    let config = with_directory(&refersion);
+    let relay = Relay::start("run", &config).await;
+    // Taught, and refused by Refersion.
+    let no = Fault::status(422, Some(r#"{"errors":["no"]}"#));
+    refersion.fail(Operation::New, "peter@example.com", Some(1), no);
+    assert_eq!(relay.post(1, identify_user("peter")).await.status, 202);
+    eventually("it is a letter", || async { relay.metric(ENDED).await == 1 }).await;
+    assert_eq!(relay.post(1, delete_user("peter")).await.status, 202);
+    eventually("there is nobody to delete", || async { relay.metric(ENDED).await == 2 }).await;
+    let replayed = config.command(&["dlq", "replay", "--class", "rejected", "--yes"]).await;
+    assert_eq!(replayed.code, Some(0), "{replayed:?}");
+    eventually("he is there", || async { refersion.statuses("peter@example.com") == ["PENDING"] }).await;
+
+    assert_eq!(relay.post(1, with_id(&delete_user("peter"), "again")).await.status, 202);
+
+    disabled(&refersion, "peter@example.com").await;
+}

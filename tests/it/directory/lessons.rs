@@ -124,6 +124,11 @@ async fn a_directory_that_is_lost_costs_nothing_but_what_it_knew() {
     std::fs::rename(at("directory.key"), at("kept.key")).expect("it is there");
     let refused = config.command(&["run"]).await;
     assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("directory.key"), "{refused:?}");
+    assert!(!at("directory.key").exists(), "none is made that fits nothing");
+    std::fs::write(at("directory.key"), format!("lookup {0:064}\nseal 0 {0:064}\n", 0)).expect("the folder is ours");
+    let refused = config.command(&["run"]).await;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(refused.stderr.contains("was written with other keys"), "{refused:?}");
     let checked = config.command(&["check"]).await;
     assert!(checked.stdout.contains("FAIL directory: ") && checked.code == Some(1), "{checked:?}");

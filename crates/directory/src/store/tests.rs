@@ -45,9 +45,8 @@ impl World {
         }
     }
 
-    fn erase(&self, id: Option<&str>, address: &str) {
-        let person = id.map(PersonId::user);
-        self.store.erase(&named("acme"), person.as_ref(), &email(address), self.now).unwrap();
+    fn erase(&self, address: &str) {
+        self.store.erase(&named("acme"), &email(address), self.now).unwrap();
     }
 }
 
@@ -93,15 +92,15 @@ fn a_delete_forgets_the_address_whoever_has_it_and_remembers_that() {
     assert_eq!(world.known("acme", "1"), ["Shared"], "of two people nobody knows who is meant");
     world.learn("acme", "2", "milton@example.com");
     world.learn("other", "1", "peter@example.com");
-    world.erase(None, "PETER@example.com");
+    world.erase("PETER@example.com");
     assert_eq!(
         (world.known("acme", "1"), world.known("acme", "browser")),
         (vec!["erased".into()], vec!["erased".into()])
     );
     assert_eq!(world.known("acme", "2"), ["milton@example.com"]);
     assert_eq!(world.known("other", "1"), ["peter@example.com"], "in another account");
-    world.erase(Some("3"), "bill@example.com");
-    assert_eq!(world.known("acme", "3"), ["erased"], "who was never learnt, too");
+    world.erase("bill@example.com");
+    assert_eq!(world.known("acme", "3"), [""; 0], "who was never learnt may have another address");
 }
 
 #[test]
@@ -109,9 +108,9 @@ fn who_has_another_address_left_is_not_gone() {
     let world = World::new();
     world.learn("acme", "1", "old@example.com");
     world.learn("acme", "1", "new@example.com");
-    world.erase(Some("1"), "old@example.com");
+    world.erase("old@example.com");
     assert_eq!(world.known("acme", "1"), ["new@example.com"]);
-    world.erase(Some("1"), "new@example.com");
+    world.erase("new@example.com");
     assert_eq!(world.known("acme", "1"), ["erased"]);
 }
 
@@ -119,7 +118,7 @@ fn who_has_another_address_left_is_not_gone() {
 fn what_was_accepted_before_the_delete_teaches_nothing_and_what_comes_after_it_does() {
     let mut world = World::new();
     world.learn("acme", "1", "peter@example.com");
-    world.erase(Some("1"), "peter@example.com");
+    world.erase("peter@example.com");
     assert_eq!(world.learn("acme", "1", "peter@example.com"), Learnt::Erased, "it came out of a retry queue, say");
     assert_eq!(world.learn("acme", "1", "other@example.com"), Learnt::New, "the delete was not about this address");
     assert_eq!(world.known("acme", "1"), ["other@example.com"]);
@@ -156,17 +155,59 @@ fn a_browser_with_several_people_is_nobody() {
     assert_eq!(world.known("acme", "1"), ["peter@example.com"]);
     learn("milton@example.com");
     assert_eq!(look_up(), LookedUp::Uncertain(Doubt::Several));
+    world.erase("peter@example.com");
+    assert_eq!(look_up(), LookedUp::Uncertain(Doubt::Several), "who is left is not who was meant");
+    world.erase("milton@example.com");
+    let later = world.now + HOUR;
+    world.store.learn(&named("acme"), &browser, &email("bill@example.com"), later, later).unwrap();
+    let look_up = world.store.look_up(&named("acme"), &browser, later).unwrap();
+    assert_eq!(look_up, LookedUp::Uncertain(Doubt::Several), "nor who came after them");
 }
 
 #[test]
 fn who_is_there_again_is_not_gone() {
+    let mut world = World::new();
+    world.learn("acme", "1", "peter@example.com");
+    world.now += HOUR;
+    world.erase("peter@example.com");
+    assert_eq!(world.known("acme", "1"), ["erased"]);
+    let notice = |world: &World, accepted| world.store.notice(&named("acme"), &PersonId::user("1"), accepted).unwrap();
+    notice(&world, world.now - HOUR);
+    assert_eq!(world.known("acme", "1"), ["erased"], "that was accepted before the delete");
+    notice(&world, world.now + HOUR);
+    assert_eq!(world.known("acme", "1"), [""; 0], "what becomes of the next delete is not known then");
+    // What it was before teaches no more, whoever is back.
+    assert_eq!(world.learn("acme", "1", "peter@example.com"), Learnt::Erased);
+    world.now += 2 * HOUR;
+    world.learn("acme", "1", "peter@example.com");
+    world.erase("peter@example.com");
+    assert_eq!(world.known("acme", "1"), ["erased"], "and deleted again");
+}
+
+#[test]
+fn nobody_comes_back_by_a_file_of_before() {
+    let mut world = World::new();
+    world.learn("acme", "1", "peter@example.com");
+    world.erase("peter@example.com");
+    let person = PersonId::user("1");
+    let lessons = [(person.clone(), email("other@example.com")), (person, email("peter@example.com"))];
+    let learnt = world.store.learn_all(&named("acme"), &lessons, SystemTime::UNIX_EPOCH, world.now).unwrap();
+    assert_eq!(learnt, [Learnt::New, Learnt::Erased]);
+    assert_eq!(world.known("acme", "1"), ["other@example.com"]);
+}
+
+#[test]
+fn the_log_is_cleared_and_says_so_if_it_was_not() {
     let world = World::new();
     world.learn("acme", "1", "peter@example.com");
-    let erased = world.store.erase(&named("acme"), None, &email("peter@example.com"), world.now).unwrap();
-    assert_eq!(world.known("acme", "1"), ["erased"]);
-    assert_eq!(world.store.erased().unwrap(), HashSet::from_iter(erased.clone()));
-    world.store.revive(erased[0]).unwrap();
-    assert_eq!(world.known("acme", "1"), [""; 0], "what becomes of the next delete is not known then");
+    let path = world.folder.path().join("directory.db");
+    let reader = Connection::open(&path).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM person").unwrap();
+    world.erase("peter@example.com");
+    assert!(world.store.clear_log().is_err(), "somebody reads what was there before");
+    reader.execute_batch("COMMIT").unwrap();
+    world.store.clear_log().unwrap();
+    assert_eq!(std::fs::metadata(world.folder.path().join("directory.db-wal")).unwrap().len(), 0);
 }
 
 #[test]
@@ -175,7 +216,8 @@ fn people_and_deletions_are_forgotten_by_the_clock() {
     let keep = 400 * 24 * HOUR;
     world.learn("acme", "1", "peter@example.com");
     world.learn("acme", "2", "milton@example.com");
-    world.erase(Some("3"), "bill@example.com");
+    world.learn("acme", "3", "bill@example.com");
+    world.erase("bill@example.com");
     for (days, left) in [(30, (2, 1)), (1, (2, 0)), (369, (2, 0)), (1, (1, 0))] {
         world.now += days * 24 * HOUR;
         if days == 369 {
@@ -240,7 +282,7 @@ fn nothing_personal_stands_in_the_file() {
     let world = World::new();
     world.learn("acme", "user-of-peter", "peter.gibbons@example.com");
     world.learn("acme", "user-of-milton", "milton.waddams@example.com");
-    world.erase(Some("user-of-milton"), "milton.waddams@example.com");
+    world.erase("milton.waddams@example.com");
     let files = std::fs::read_dir(world.folder.path()).unwrap().flatten();
     let mut found = 0;
     for file in files {
@@ -268,7 +310,7 @@ proptest! {
             let (address, person) = (format!("a{address}@example.com"), PersonId::user(id.to_string()));
             let (name, now) = (named(accounts[account]), world.now);
             if erases {
-                world.store.erase(&name, None, &email(&address), SystemTime::UNIX_EPOCH).unwrap();
+                world.store.erase(&name, &email(&address), SystemTime::UNIX_EPOCH).unwrap();
                 model.iter_mut().filter(|((of, _), _)| *of == account).for_each(|(_, known)| known.retain(|known| *known != address));
             } else {
                 world.store.learn(&name, &person, &email(&address), now, now).unwrap();

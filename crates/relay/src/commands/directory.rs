@@ -91,6 +91,9 @@ fn people(args: &PeopleArgs) -> Result<Vec<PersonId>, Exit> {
 
 fn learn(store: &mut Store, settings: &Settings, args: &LearnArgs) -> Result<(), Exit> {
     let account = account(settings, args.account.as_deref())?;
+    if !settings.accounts.iter().any(|configured| configured.name == account) {
+        return Err(Exit::Usage(anyhow!("the account {account} is not configured")));
+    }
     let input: Box<dyn Read> = if args.file == Path::new("-") {
         Box::new(std::io::stdin())
     } else {

@@ -21,6 +21,9 @@ use crate::event::reading::Job;
 /// How long an event waits in hand for the directory, or for the queue. Then it lets others go first.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a delete waits in hand for an identify of before, which may be in another lane. Thousands of deletes may come at once.
+const SOON: Duration = Duration::from_secs(2);
+
 /// The directory, as a worker uses it: identifies teach it, deletes that name only an id ask it, and deletes that were carried out
 /// erase from it.
 pub(crate) struct People {
@@ -71,20 +74,24 @@ impl Context {
             return Ok(());
         };
         let (account, headers) = (&job.account_state.name, &in_hand.delivery.message.headers);
+        // Whoever replays it says that it is so now.
+        let accepted = if job.is_replay { SystemTime::now() } else { headers.received_at };
         if !headers.vouched {
-            return self.ask(people, in_hand, leave, || people.directory.notice(account, person)).await;
+            self.ask(people, in_hand, leave, || people.directory.notice(account, person, accepted)).await?;
+            return Ok(());
         }
-        let lesson = || people.directory.learn(account, person, &affiliate.email, headers.received_at);
+        let lesson = || people.directory.learn(account, person, &affiliate.email, accepted);
         let learnt = self.ask(people, in_hand, leave, lesson).await?;
-        if matches!(learnt, Learnt::New | Learnt::Another) {
+        if learnt.is_some() {
             people.tell(None);
         }
-        self.metrics.directory_lesson(learnt.as_str());
+        self.metrics.directory_lesson(learnt.unwrap_or(Learnt::Known).as_str());
         Ok(())
     }
 
-    /// Forgets an address whose affiliate has been deactivated.
-    pub(crate) async fn erase(
+    /// Takes notice of what a call has done: of an address whose affiliate was deactivated nothing is known any more, and an affiliate
+    /// that was created is there, whenever its event was accepted.
+    pub(crate) async fn applied(
         &self,
         job: &Job,
         command: &Command,
@@ -92,14 +99,20 @@ impl Context {
         in_hand: &InHand,
         leave: &CancellationToken,
     ) -> Result<(), NotNow> {
-        let (Some(people), Command::Deactivate(email)) = (&self.people, command) else { return Ok(()) };
-        let headers = &in_hand.delivery.message.headers;
-        // Whose address it is has to be certain: a wrong one must not hide that somebody has to be deleted yet.
-        let was_there = matches!(applied, Applied::Deactivated | Applied::AlreadyInactive);
-        let person = job.person.as_ref().filter(|_| headers.vouched && was_there);
-        let (account, accepted) = (&job.account_state.name, headers.received_at);
-        self.ask(people, in_hand, leave, || people.directory.erase(account, person, email, accepted)).await?;
-        people.tell(None);
+        let Some(people) = &self.people else { return Ok(()) };
+        let account = &job.account_state.name;
+        match (command, &job.person) {
+            (Command::Deactivate(email), _) => {
+                let accepted = in_hand.delivery.message.headers.received_at;
+                self.ask(people, in_hand, leave, || people.directory.erase(account, email, accepted)).await?;
+                people.tell(None);
+            }
+            (Command::Create(_), Some(person)) if applied == Applied::Created => {
+                self.ask(people, in_hand, leave, || people.directory.notice(account, person, SystemTime::now()))
+                    .await?;
+            }
+            (Command::Create(_), _) => {}
+        }
         Ok(())
     }
 
@@ -140,7 +153,7 @@ impl Context {
             let first = past(headers.first_failed_at, now).unwrap_or(now);
             let (age, wait) = (now.duration_since(first).unwrap_or_default(), backoff.next_wait());
             headers.first_failed_at = Some(first);
-            if age + wait <= self.retry.in_hand.min(people.wait) {
+            if age + wait <= SOON.min(self.retry.in_hand).min(people.wait) {
                 in_hand.tracked.waits(wait);
                 if !sleep(wait, leave).await {
                     return Err(NotNow::Leave);

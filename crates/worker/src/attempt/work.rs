@@ -144,7 +144,7 @@ impl Context {
                     if let Some((unchanged, telling)) = telling {
                         unchanged.told(telling, command, applied);
                     }
-                    return match self.erase(job, command, applied, in_hand, leave).await {
+                    return match self.applied(job, command, applied, in_hand, leave).await {
                         Ok(()) => settle(Outcome::Delivered(applied), headers),
                         // It is done again, which is harmless.
                         Err(NotNow::Later(outcome)) => settle(outcome, headers),

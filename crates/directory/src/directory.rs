@@ -182,7 +182,7 @@ impl Remembered {
     }
 
     /// Exactly these were deleted.
-    pub(crate) fn erased(&self, people: HashSet<PersonKey>) {
+    pub(crate) fn set_erased(&self, people: HashSet<PersonKey>) {
         let mut memory = self.memory();
         (memory.erased, memory.has_erased) = (people, true);
     }

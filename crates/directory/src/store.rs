@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use refersion_relay_model::{AccountName, Email, PersonId, PersonIdKind};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
-use crate::keys::{Keys, PersonKey};
+use crate::keys::{AddressKey, Keys, PersonKey};
 
 /// "RFRD", in the header of every file of a directory.
 const APPLICATION: i32 = 0x5246_5244;
@@ -100,9 +100,6 @@ pub enum Learnt {
 }
 
 impl Learnt {
-    /// Every one, in the order of this enum.
-    pub const ALL: [Self; 4] = [Self::New, Self::Another, Self::Known, Self::Erased];
-
     /// The word in labels.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -245,7 +242,7 @@ impl Store {
         if let (Some(oldest), true) = (rows.first(), ADDRESSES <= rows.len()) {
             self.connection.prepare_cached("DELETE FROM person WHERE id = ?1")?.execute([oldest.id])?;
         }
-        let had_others = !rows.is_empty() || self.has_tombstone(person)?;
+        let had_others = !rows.is_empty() || self.had_another(person, address)?;
         let kind = match (is_user, had_others) {
             (true, _) => USER,
             (false, false) => BROWSER,
@@ -260,7 +257,7 @@ impl Store {
             let mut share = self.connection.prepare_cached("UPDATE person SET kind = ?2 WHERE person = ?1")?;
             share.execute(params![person.0, SHARED_BROWSER])?;
         }
-        self.is_back(person, accepted)?;
+        self.came_back(person, accepted)?;
         Ok(if rows.is_empty() { Learnt::New } else { Learnt::Another })
     }
 
@@ -302,9 +299,12 @@ impl Store {
         Ok(erased.query_row([person.0], |row| row.get(0))?)
     }
 
-    fn has_tombstone(&self, person: PersonKey) -> Result<bool, DirectoryError> {
-        let mut erased = self.connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM erased WHERE person = ?1)")?;
-        Ok(erased.query_row([person.0], |row| row.get(0))?)
+    /// Whether somebody had another address that was deleted.
+    fn had_another(&self, person: PersonKey, address: AddressKey) -> Result<bool, DirectoryError> {
+        let mut erased = self
+            .connection
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM erased WHERE person = ?1 AND address <> ?2)")?;
+        Ok(erased.query_row(params![person.0, address.0], |row| row.get(0))?)
     }
 
     /// What is known of somebody from events that were accepted up to `until`.
@@ -358,10 +358,10 @@ impl Store {
 
     /// Somebody is there, as an event says that was `accepted` then: with what address is not known, or known otherwise.
     pub fn notice(&self, account: &AccountName, person: &PersonId, accepted: SystemTime) -> Result<(), DirectoryError> {
-        self.is_back(self.keys.person(account, person), millis(accepted))
+        self.came_back(self.keys.person(account, person), millis(accepted))
     }
 
-    fn is_back(&self, person: PersonKey, accepted: i64) -> Result<(), DirectoryError> {
+    fn came_back(&self, person: PersonKey, accepted: i64) -> Result<(), DirectoryError> {
         let mut back = self.connection.prepare_cached("UPDATE erased SET back = max(back, ?2) WHERE person = ?1")?;
         back.execute(params![person.0, accepted])?;
         Ok(())

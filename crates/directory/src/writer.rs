@@ -72,7 +72,7 @@ impl Writer {
                 // Somebody else may have forgotten people.
                 self.remembered.clear();
                 if let Ok(erased) = self.store.erased() {
-                    self.remembered.erased(erased);
+                    self.remembered.set_erased(erased);
                     version = now;
                 }
             }

@@ -162,6 +162,15 @@ fn a_browser_with_several_people_is_nobody() {
     world.store.learn(&named("acme"), &browser, &email("bill@example.com"), later, later).unwrap();
     let look_up = world.store.look_up(&named("acme"), &browser, later).unwrap();
     assert_eq!(look_up, LookedUp::Uncertain(Doubt::Several), "nor who came after them");
+    // Who comes back with the address of before is the same person.
+    let alone = Event::parse(br#"{"type":"delete","anonymousId":"alone"}"#).unwrap();
+    let alone = PersonId::of(&alone).unwrap();
+    for at in [world.now, later] {
+        world.store.learn(&named("acme"), &alone, &email("dom@example.com"), at, at).unwrap();
+        let look_up = world.store.look_up(&named("acme"), &alone, at).unwrap();
+        assert_eq!(look_up, LookedUp::Addresses(vec![email("dom@example.com")]));
+        world.erase("dom@example.com");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use refersion_relay_directory::{Directory, DirectoryError, Doubt, Learnt, LookedUp, Rows};
-use refersion_relay_model::{Command, DeadReason, Email, Event, PersonId, Subject, completed};
+use refersion_relay_model::{Command, DeadReason, Email, Envelope, Event, PersonId, Subject, completed};
 use refersion_relay_queue::{Backoff, Headers, Message, Place, rfc3339_seconds};
 use refersion_relay_refersion::Applied;
 use refersion_relay_telemetry::Resolved;
@@ -236,7 +236,9 @@ impl Context {
 fn delete(job: &Job, in_hand: &InHand, email: &Email) -> Result<(Place, Message), String> {
     let Message { body, headers } = &in_hand.delivery.message;
     let body = Bytes::from(completed(body, email).map_err(|error| error.to_string())?);
-    let event = Event::parse(&body).map_err(|error| error.to_string())?;
+    // As it was read itself: its type may stand beside it.
+    let envelope = Envelope::default().with_word(&headers.kind);
+    let event = Event::parse_in(&body, &envelope).map_err(|error| error.to_string())?;
     let subject = job.account_state.account().fingerprint.subject(&Subject::of(&event, &headers.message_id));
     let headers = Headers {
         subject: Some(subject),

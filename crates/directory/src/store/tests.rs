@@ -194,6 +194,30 @@ fn who_is_there_again_is_not_gone() {
 }
 
 #[test]
+fn an_address_that_does_not_open_is_nobodys_until_it_is_learnt_again() {
+    let world = World::new();
+    world.learn("acme", "1", "peter@example.com");
+    world.store.connection.execute("UPDATE person SET sealed = zeroblob(60)", []).unwrap();
+    assert_eq!(world.known("acme", "1"), [""; 0]);
+    assert_eq!(world.learn("acme", "1", "peter@example.com"), Learnt::Known);
+    assert_eq!(world.known("acme", "1"), ["peter@example.com"]);
+}
+
+#[test]
+fn of_several_in_a_transaction_the_one_that_fails_leaves_nothing() {
+    let mut world = World::new();
+    let (acme, now) = (named("acme"), world.now);
+    let learn = |store: &Store, id: &str| store.learn(&acme, &PersonId::user(id), &email("a@example.com"), now, now);
+    let failure = || DirectoryError::Failed("for a test".to_owned());
+    let done = world.store.whole(|store| {
+        let failed = store.one_of_several(|store| learn(store, "1").and(Err::<(), _>(failure())));
+        Ok((failed, store.one_of_several(|store| learn(store, "2"))))
+    });
+    assert_eq!(done, Ok((Err(failure()), Ok(Learnt::New))));
+    assert_eq!((world.known("acme", "1"), world.known("acme", "2")), (vec![], vec!["a@example.com".to_owned()]));
+}
+
+#[test]
 fn nobody_comes_back_by_a_file_of_before() {
     let mut world = World::new();
     world.learn("acme", "1", "peter@example.com");

@@ -4,7 +4,7 @@ use refersion_relay_simulator::{Fault, Operation};
 use refersion_relay_tests::{Config, Refersion, Relay, eventually, identify, signature, with_id};
 use serde_json::json;
 
-use super::{delete_user, identify_as, identify_user, with_directory};
+use super::{delete_user, identify_as, identify_user, started, with_directory};
 
 const ENDED: &str = "refersion_relay_worker_ended_total";
 
@@ -81,9 +81,7 @@ async fn every_delete_of_segments_deactivates_whom_it_means_at_both_doors() {
 
 #[tokio::test]
 async fn the_second_delete_of_somebody_is_done_already_and_costs_no_call() {
-    let refersion = Refersion::start().await;
-    let config = with_directory(&refersion);
-    let relay = Relay::start("run", &config).await;
+    let (refersion, _config, relay) = started().await;
     assert_eq!(relay.post(1, identify_user("peter")).await.status, 202);
     eventually("he is there", || async { relay.metric(ENDED).await == 1 }).await;
     assert_eq!(relay.post(1, delete_user("peter")).await.status, 202);
@@ -102,9 +100,7 @@ async fn the_second_delete_of_somebody_is_done_already_and_costs_no_call() {
 
 #[tokio::test]
 async fn a_delete_of_somebody_unknown_says_in_the_end_why_it_cannot_be_done() {
-    let refersion = Refersion::start().await;
-    let config = with_directory(&refersion);
-    let relay = Relay::start("run", &config).await;
+    let (refersion, config, relay) = started().await;
     assert_eq!(relay.post(1, delete_user("peter")).await.status, 202);
     // Who comes after the delete is not meant by it.
     assert_eq!(relay.post(1, identify_user("peter")).await.status, 202);
@@ -150,9 +146,7 @@ async fn a_delete_waits_for_an_identify_that_came_before_it() {
 
 #[tokio::test]
 async fn of_two_ids_with_one_address_nobody_is_deleted() {
-    let refersion = Refersion::start().await;
-    let config = with_directory(&refersion);
-    let relay = Relay::start("run", &config).await;
+    let (refersion, config, relay) = started().await;
     // The second one can be anybody who is let to say so, Segment's own write key is in every page.
     for user in ["user-victim", "user-mallory"] {
         assert_eq!(relay.post(1, identify_as(user, "victim@example.com")).await.status, 202);
@@ -168,9 +162,7 @@ async fn of_two_ids_with_one_address_nobody_is_deleted() {
 
 #[tokio::test]
 async fn who_came_back_by_a_door_that_is_not_believed_is_not_taken_for_deleted() {
-    let refersion = Refersion::start().await;
-    let config = with_directory(&refersion);
-    let relay = Relay::start("run", &config).await;
+    let (refersion, config, relay) = started().await;
     assert_eq!(relay.post(1, identify_user("peter")).await.status, 202);
     eventually("he is there", || async { relay.metric(ENDED).await == 1 }).await;
     assert_eq!(relay.post(1, delete_user("peter")).await.status, 202);
@@ -188,9 +180,7 @@ async fn who_came_back_by_a_door_that_is_not_believed_is_not_taken_for_deleted()
 
 #[tokio::test]
 async fn a_delete_of_nobody_hides_nobody() {
-    let refersion = Refersion::start().await;
-    let config = with_directory(&refersion);
-    let relay = Relay::start("run", &config).await;
+    let (_refersion, config, relay) = started().await;
     let mistyped = json!({"type": "delete", "messageId": "m1", "userId": "user-peter", "email": "petre@example.com"});
     assert_eq!(relay.post(1, mistyped.to_string()).await.status, 202);
     eventually("it has ended", || async { relay.metric(ENDED).await == 1 }).await;
@@ -201,9 +191,7 @@ async fn a_delete_of_nobody_hides_nobody() {
 
 #[tokio::test]
 async fn whoever_had_several_addresses_is_deleted_with_all_of_them_and_nobody_else_is() {
-    let refersion = Refersion::start().await;
-    let config = with_directory(&refersion);
-    let relay = Relay::start("run", &config).await;
+    let (refersion, config, relay) = started().await;
     let people = [(1, "one", "old@example.com"), (1, "one", "new@example.com"), (1, "two", "two@example.com")];
     for (account, user, email) in people {
         assert_eq!(relay.post(account, identify_as(user, email)).await.status, 202);
@@ -244,9 +232,7 @@ async fn without_a_directory_a_delete_by_id_is_refused_as_before() {
 
 #[tokio::test]
 async fn who_was_created_by_a_replay_after_the_delete_is_not_taken_for_deleted() {
-    let refersion = Refersion::start().await;
-    let config = with_directory(&refersion);
-    let relay = Relay::start("run", &config).await;
+    let (refersion, config, relay) = started().await;
     // Taught, and refused by Refersion.
     let no = Fault::status(422, Some(r#"{"errors":["no"]}"#));
     refersion.fail(Operation::New, "peter@example.com", Some(1), no);

@@ -5,7 +5,7 @@ use std::path::Path;
 use refersion_relay_tests::{Refersion, Relay, eventually, shared_broker, signature, with_id};
 use serde_json::json;
 
-use super::{delete_user, identify_as, identify_user, with_directory};
+use super::{delete_user, identify_as, identify_user, started, with_directory};
 
 const ENDED: &str = "refersion_relay_worker_ended_total";
 
@@ -83,9 +83,7 @@ async fn whoever_was_delivered_is_known_whenever_the_relay_was_killed() {
 
 #[tokio::test]
 async fn nothing_personal_is_in_the_directorys_files_nor_in_log_and_metrics() {
-    let refersion = Refersion::start().await;
-    let config = with_directory(&refersion);
-    let relay = Relay::start("run", &config).await;
+    let (refersion, config, relay) = started().await;
     let (id, email) = ("petronius.secret@corp", "petronius.private@example.com");
     assert_eq!(relay.post(1, identify_as(id, email)).await.status, 202);
     assert_eq!(relay.post(1, identify_as("milton", "milton.private@example.com")).await.status, 202);
@@ -149,9 +147,7 @@ async fn a_directory_that_is_lost_costs_nothing_but_what_it_knew() {
 
 #[tokio::test]
 async fn a_directory_that_cannot_be_written_hinders_nobody_else_and_learns_when_it_can() {
-    let refersion = Refersion::start().await;
-    let config = with_directory(&refersion);
-    let relay = Relay::start("run", &config).await;
+    let (refersion, config, relay) = started().await;
     let held = rusqlite::Connection::open(config.folder().join("directory.db")).expect("it is there");
     held.execute_batch("BEGIN IMMEDIATE").expect("nobody writes now");
     assert_eq!(relay.post(1, identify_user("waits")).await.status, 202);

@@ -2,7 +2,7 @@ pub(crate) mod commands;
 pub(crate) mod deletes;
 pub(crate) mod lessons;
 
-use refersion_relay_tests::{Config, Refersion};
+use refersion_relay_tests::{Config, Refersion, Relay};
 use serde_json::json;
 
 /// Everything waits half a second, and a delete of somebody unknown two.
@@ -13,6 +13,14 @@ fn with_directory(refersion: &Refersion) -> Config {
     let config = Config::embedded(refersion.url(), &SHORT);
     config.edit("[log]", "[directory]\nenabled = true\nwait = \"2s\"\n\n[log]");
     config
+}
+
+/// A relay with that, which runs.
+async fn started() -> (Refersion, Config, Relay) {
+    let refersion = Refersion::start().await;
+    let config = with_directory(&refersion);
+    let relay = Relay::start("run", &config).await;
+    (refersion, config, relay)
 }
 
 /// An identify of `person@example.com`, whose `userId` is `user-person`.

@@ -92,6 +92,9 @@ async fn after_a_failure_nothing_is_known_and_a_replay_says_it_again() {
     // What is at Refersion now is not known, whatever was said before.
     assert!(0 < calls_for(&relay, &refersion, 1, named("Peter", "m3")).await);
     assert_eq!(calls_for(&relay, &refersion, 1, named("Peter", "m4")).await, 0);
+    // A replay says it again even if it is known.
+    assert!(0 < calls_for(&relay, &refersion, 1, named("Pete", "m5")).await);
+    assert_eq!(calls_for(&relay, &refersion, 1, named("Pete", "m6")).await, 0);
     let (ended, calls) = (relay.metric(ENDED).await, refersion.operations().len());
     let replayed = config.command(&["dlq", "replay", "--class", "rejected", "--yes"]).await;
     assert_eq!(replayed.code, Some(0), "{replayed:?}");

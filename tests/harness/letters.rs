@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, stream};
+use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
     QueueDeclareOptions, QueueDeleteOptions,
@@ -176,22 +177,35 @@ impl Admin {
     /// # Panics
     /// When the broker keeps something back.
     pub async fn drain(&self, queue: &str) -> Vec<String> {
+        let id = |delivery: &Delivery| delivery.properties.message_id().as_ref().map(ToString::to_string);
+        self.drained(queue).await.iter().map(|delivery| id(delivery).unwrap_or_default()).collect()
+    }
+
+    /// Takes everything from a queue: the bodies, in order.
+    ///
+    /// # Panics
+    /// When the broker keeps something back.
+    pub async fn drain_bodies(&self, queue: &str) -> Vec<Vec<u8>> {
+        self.drained(queue).await.into_iter().map(|delivery| delivery.data).collect()
+    }
+
+    async fn drained(&self, queue: &str) -> Vec<Delivery> {
         let count = self.ready(queue).await;
         let channel = self.channel().await;
         channel.basic_qos(1_000, BasicQosOptions::default()).await.expect("a prefetch");
         let (name, options) = (format!("{}.{queue}", self.prefix), BasicConsumeOptions::default());
         let consuming = channel.basic_consume(name.as_str().into(), "".into(), options, FieldTable::default());
         let mut consumer = consuming.await.expect("a consumer");
-        let mut ids = Vec::new();
-        while ids.len() < count {
+        let mut drained = Vec::new();
+        while drained.len() < count {
             let next = tokio::time::timeout(PATIENCE, consumer.next()).await.expect("they come");
             let delivery = next.expect("the queue is there").expect("a delivery");
             delivery.acker.ack(BasicAckOptions::default()).await.expect("it is acknowledged");
-            ids.push(delivery.properties.message_id().as_ref().map(ToString::to_string).unwrap_or_default());
+            drained.push(delivery);
         }
         channel.basic_cancel(consumer.tag(), lapin::options::BasicCancelOptions::default()).await.expect("cancelled");
         channel.close(200, "done".into()).await.expect("it closes");
-        ids
+        drained
     }
 
     /// Takes everything from the work queues: how often each message id is there.

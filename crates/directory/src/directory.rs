@@ -8,9 +8,10 @@ use lru::LruCache;
 use refersion_relay_model::{AccountName, Email, PersonId};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::keys::{AddressKey, KeyFile, KeysError, PersonKey};
+use crate::keys::{AddressKey, KeyFile, Keys, KeysError, PersonKey};
+use crate::request::Request;
 use crate::store::{DirectoryError, Learnt, LookedUp, Rows, Store, day};
-use crate::writer::{Request, Writer};
+use crate::writer::{self, Writer};
 
 /// People whose last lesson is known without asking the file: who is identified again and again costs one write a day.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(50_000).expect("above zero");
@@ -30,12 +31,39 @@ pub struct DirectorySettings {
 
 /// Which addresses belong to whom. What it answers `Ok` to is on the disk.
 pub struct Directory {
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<writer::Request>,
     remembered: Arc<Remembered>,
     rows: watch::Receiver<Rows>,
-    keys: crate::Keys,
+    keys: Keys,
     /// Nobody replaces the keys meanwhile.
     _key_file: KeyFile,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// A lesson, with what it brought.
+    Learnt(Learnt),
+    /// Something was noticed or erased.
+    Noted,
+    /// A question.
+    LookedUp(LookedUp),
+}
+
+/// Does what a request asks for. With everybody of whom an address was erased.
+fn done(store: &Store, request: &Request, now: SystemTime) -> Result<(Done, Vec<PersonKey>), DirectoryError> {
+    let none = Vec::new();
+    Ok(match request {
+        Request::Learn { account, person, email, accepted } => {
+            (Done::Learnt(store.learn(account, person, email, *accepted, now)?), none)
+        }
+        Request::Notice { account, person, accepted } => {
+            store.notice(account, person, *accepted)?;
+            (Done::Noted, none)
+        }
+        Request::Erase { account, email, accepted } => (Done::Noted, store.erase(account, email, *accepted)?),
+        Request::LookUp { account, person, until } => (Done::LookedUp(store.look_up(account, person, *until)?), none),
+    })
 }
 
 /// What is known without asking the file.
@@ -137,6 +165,28 @@ impl Directory {
         self.ask(erase, then).await.map(drop)
     }
 
+    /// Does what others ask for, in this order, as a whole or not at all.
+    pub async fn do_all(&self, requests: Vec<Request>) -> Result<Vec<Done>, DirectoryError> {
+        let now = SystemTime::now();
+        let remembered = self.remembered.clone();
+        let work = move |store: &Store| requests.iter().map(|request| done(store, request, now)).collect();
+        let then = move |all: &Vec<(Done, Vec<PersonKey>)>| {
+            let erased: Vec<_> = all.iter().flat_map(|(_, erased)| erased).copied().collect();
+            // Whoever asks is not this process, so what it knows without asking the file may be outdated.
+            remembered.clear();
+            if !erased.is_empty() {
+                remembered.add_erased(&erased);
+            }
+        };
+        Ok(self.ask(work, then).await?.into_iter().map(|(done, _)| done).collect())
+    }
+
+    /// Its keys.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
     /// How much it holds, as it was a moment ago.
     #[must_use]
     pub fn rows(&self) -> Rows {
@@ -150,7 +200,7 @@ impl Directory {
     ) -> Result<T, DirectoryError> {
         let (answer, answered) = oneshot::channel();
         let ended = || DirectoryError::Failed("it gave no answer".to_owned());
-        self.requests.send(Request::new(work, then, answer)).await.map_err(|_| ended())?;
+        self.requests.send(writer::Request::new(work, then, answer)).await.map_err(|_| ended())?;
         answered.await.map_err(|_| ended())?
     }
 }

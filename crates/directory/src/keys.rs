@@ -21,7 +21,7 @@ pub struct PersonKey(pub(crate) [u8; 12]);
 
 /// What stands for an address: 8 bytes of an HMAC over the account and the address in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct AddressKey(pub(crate) [u8; 8]);
+pub struct AddressKey(pub(crate) [u8; 8]);
 
 /// Makes keys of ids, and seals addresses. `Debug` hides the keys.
 pub struct Keys {
@@ -158,7 +158,9 @@ impl Keys {
         Secrets::random().keys()
     }
 
-    pub(crate) fn person(&self, account: &AccountName, person: &PersonId) -> PersonKey {
+    /// What stands for a person.
+    #[must_use]
+    pub fn person(&self, account: &AccountName, person: &PersonId) -> PersonKey {
         let mut key = [0; 12];
         key.copy_from_slice(
             &self.mac(&[
@@ -171,10 +173,24 @@ impl Keys {
         PersonKey(key)
     }
 
-    pub(crate) fn address(&self, account: &AccountName, email: &Email) -> AddressKey {
+    /// What stands for an address.
+    #[must_use]
+    pub fn address(&self, account: &AccountName, email: &Email) -> AddressKey {
         let mut key = [0; 8];
         key.copy_from_slice(&self.mac(&[b"address v1", account.as_str().as_bytes(), email.folded().as_bytes()])[..8]);
         AddressKey(key)
+    }
+
+    /// Keys that a process may use that does not keep the directory. Nobody is kept from replacing the file.
+    pub fn read(path: &Path) -> Result<Self, KeysError> {
+        let text = read(path).map_err(|error| KeysError::File { path: path.to_owned(), error })?;
+        Secrets::parse(&text).map(|secrets| secrets.keys()).ok_or_else(|| KeysError::Foreign(path.to_owned()))
+    }
+
+    /// What tells these keys from others, and says nothing of them. It stays when another key seals.
+    #[must_use]
+    pub fn name(&self) -> String {
+        hex(&self.check()[..4])
     }
 
     /// Shows whether a file was written with these keys.
@@ -198,16 +214,26 @@ impl Keys {
         mac
     }
 
-    /// The address, for this person only: the number of a key, a nonce, and the sealed text.
+    /// The address, for this person only.
     pub(crate) fn seal(&self, person: PersonKey, email: &Email) -> Vec<u8> {
+        self.seal_bytes(&person.0, email.expose().as_bytes())
+    }
+
+    /// The address in it, if it was sealed for this person with a key that is known.
+    pub(crate) fn unseal(&self, person: PersonKey, sealed: &[u8]) -> Option<Email> {
+        Email::parse(std::str::from_utf8(&self.unseal_bytes(&person.0, sealed)?).ok()?).ok()
+    }
+
+    /// A text for this purpose only: the number of a key, a nonce, and the sealed text.
+    pub(crate) fn seal_bytes(&self, purpose: &[u8], text: &[u8]) -> Vec<u8> {
         let seal = &self.seals[0];
         let mut nonce = [0; NONCE_LEN];
         self.random.fill(&mut nonce).expect("the system has random bytes");
-        let mut text = email.expose().as_bytes().to_vec();
+        let mut text = text.to_vec();
         let tag = seal
             .key
-            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(person.0), &mut text)
-            .expect("an address is short");
+            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(purpose), &mut text)
+            .expect("it is short");
         let mut sealed = Vec::with_capacity(1 + NONCE_LEN + text.len() + tag.as_ref().len());
         sealed.push(seal.number);
         sealed.extend_from_slice(&nonce);
@@ -216,15 +242,16 @@ impl Keys {
         sealed
     }
 
-    /// The address in it, if it was sealed for this person with a key that is known.
-    pub(crate) fn unseal(&self, person: PersonKey, sealed: &[u8]) -> Option<Email> {
+    /// The text in it, if it was sealed for this purpose with a key that is known.
+    pub(crate) fn unseal_bytes(&self, purpose: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
         let (number, rest) = sealed.split_first()?;
         let (nonce, text) = rest.split_at_checked(NONCE_LEN)?;
         let seal = self.seals.iter().find(|seal| seal.number == *number)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut text = text.to_vec();
-        let opened = seal.key.open_in_place(nonce, Aad::from(person.0), &mut text).ok()?;
-        Email::parse(std::str::from_utf8(opened).ok()?).ok()
+        let opened = seal.key.open_in_place(nonce, Aad::from(purpose), &mut text).ok()?.len();
+        text.truncate(opened);
+        Some(text)
     }
 
     /// The number of the key that seals, which is the first byte of what it has sealed.

@@ -10,8 +10,11 @@ mod store;
 /// The thread that reads and writes them.
 mod writer;
 mod directory;
+/// What is sent to whoever keeps the directory elsewhere.
+mod request;
 
-pub use directory::{Directory, DirectorySettings, OpenError};
-pub use keys::{KeyFile, Keys, KeysError};
+pub use directory::{Directory, DirectorySettings, Done, OpenError};
+pub use keys::{AddressKey, KeyFile, Keys, KeysError, PersonKey};
+pub use request::Request;
 pub use store::{DirectoryError, Doubt, Learnt, LookedUp, Rows, Store};
 pub use writer::Writer;

@@ -81,9 +81,12 @@ pub enum DirectoryError {
         /// What is wrong with it, and what to do.
         why: &'static str,
     },
-    /// The file or its disk. It may pass.
+    /// The file or its disk, or the way to it. It may pass.
     #[error("{0}")]
     Failed(String),
+    /// Whoever keeps it elsewhere does not answer. It may pass.
+    #[error("{0}")]
+    Unanswered(String),
 }
 
 /// What a lesson brought.

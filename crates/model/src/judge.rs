@@ -35,6 +35,8 @@ pub enum Ignored {
 pub enum Missing {
     /// No address at all.
     Email,
+    /// No address, where the id would do if there were a directory.
+    EmailOfId,
     /// An address that cannot be one.
     ValidEmail,
     /// Traits that are an object. Nothing is known of the person then.
@@ -151,7 +153,7 @@ impl Judgement {
     #[must_use]
     pub fn without_directory(self) -> Self {
         match self {
-            Self::Complete(_) => Self::Refuse(vec![Missing::Email]),
+            Self::Complete(_) => Self::Refuse(vec![Missing::EmailOfId]),
             Self::Work(_) | Self::Ignore(_) | Self::Refuse(_) => self,
         }
     }
@@ -185,7 +187,7 @@ impl Missing {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Email => "missing_email",
+            Self::Email | Self::EmailOfId => "missing_email",
             Self::ValidEmail => "invalid_email",
             Self::Traits => "invalid_traits",
             Self::FirstName => "missing_first_name",
@@ -198,6 +200,10 @@ impl Missing {
     pub fn advice(self, kind: EventType) -> &'static str {
         match (self, kind) {
             (Self::Email, EventType::Delete) => "`email` (Refersion finds affiliates by e-mail address only)",
+            (Self::EmailOfId, _) => {
+                "`email` (Refersion finds affiliates by e-mail address only, and the relay's directory, which would know it by \
+                 the id, is off)"
+            }
             (Self::Email, _) => "`traits.email`",
             (Self::ValidEmail, EventType::Delete) => "an `email` that is an e-mail address",
             (Self::ValidEmail, _) => "a `traits.email` that is an e-mail address",

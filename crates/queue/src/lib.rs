@@ -29,5 +29,8 @@ pub use port::queue::{BrokerState, Depth, Place, PublishError, Queue, QueueError
 pub use port::stuck::Stuck;
 pub use port::sweep::{Action, Fate, InFlight, InvalidInFlight, LetterVisitor, Swept};
 pub use port::terms::Terms;
-pub use rabbitmq::{BrokerUrl, InvalidBrokerUrl, Needs, RabbitMq, RabbitMqSettings, TopologyReport};
+pub use rabbitmq::{
+    BrokerUrl, InvalidBrokerUrl, Mailbox, MailboxDepth, MailboxError, MailboxReader, Needs, RabbitMq, RabbitMqSettings,
+    TopologyReport,
+};
 pub use sqlite::{Ahead, Found, InvalidSqlitePath, Ledger, Sqlite, SqlitePath, SqliteSettings, Whereabouts};

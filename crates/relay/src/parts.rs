@@ -4,9 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use anyhow::anyhow;
 use refersion_relay_deadletter::DeadLetters;
-use refersion_relay_directory::{Directory, DirectoryError, DirectorySettings, KeysError, OpenError};
+use refersion_relay_directory::{Directory, DirectoryError, DirectorySettings, Keys, KeysError, OpenError};
 use refersion_relay_ingest::{Access, AccountAccess};
 use refersion_relay_model::{AccountName, Fingerprint};
 use refersion_relay_queue::{BrokerUrl, Queue, RabbitMq, RabbitMqSettings, Room, Sqlite, SqlitePath, SqliteSettings};
@@ -23,7 +22,7 @@ use crate::signals::Stop;
 /// The configured queue, which is one of the `parts` of the process.
 pub(crate) fn queue(settings: &Settings, metrics: &Metrics, parts: &Parts) -> Arc<dyn Queue> {
     match &settings.queue_url {
-        QueueUrl::RabbitMq(url) => Arc::new(rabbitmq(url, settings, metrics, parts)),
+        QueueUrl::RabbitMq(url) => Arc::new(rabbitmq(url, settings, None, metrics, parts)),
         QueueUrl::Sqlite(path) => Arc::new(sqlite(path, settings, metrics, parts)),
     }
 }
@@ -40,7 +39,14 @@ pub(crate) fn sqlite(path: &SqlitePath, settings: &Settings, metrics: &Metrics, 
     queue
 }
 
-pub(crate) fn rabbitmq(url: &BrokerUrl, settings: &Settings, metrics: &Metrics, parts: &Parts) -> RabbitMq {
+/// `directory`: the keys with which this process uses the directory's mailbox, if it does.
+pub(crate) fn rabbitmq(
+    url: &BrokerUrl,
+    settings: &Settings,
+    directory: Option<&Keys>,
+    metrics: &Metrics,
+    parts: &Parts,
+) -> RabbitMq {
     let settings = RabbitMqSettings {
         url: url.clone(),
         prefix: settings.prefix.clone(),
@@ -49,6 +55,7 @@ pub(crate) fn rabbitmq(url: &BrokerUrl, settings: &Settings, metrics: &Metrics, 
         confirm_timeout: settings.confirm_timeout,
         look_every: RabbitMqSettings::LOOK_EVERY,
         worker: RabbitMqSettings::new_worker(),
+        directory: directory.map(Keys::name),
     };
     let queue = RabbitMq::start(settings, metrics.clone());
     queue.parts().belong_to(parts);
@@ -130,39 +137,58 @@ pub(crate) fn worker(settings: &Settings, queue: Arc<dyn Queue>, client: Client,
     Worker::new(queue, Arc::new(client), accounts, settings.concurrency, worker, metrics.clone())
 }
 
-/// The directory, where there is one, and the thread that reads and writes it until the directory is dropped.
-pub(crate) fn directory(settings: &Settings, stop: &Stop) -> Result<Option<Arc<Directory>>, Exit> {
-    let Some(opened) = directory_settings(settings).map_err(Exit::Usage)? else { return Ok(None) };
-    let (directory, writer) = Directory::open(&opened).map_err(|error| match error {
+/// The directory beside an embedded queue, if it is on.
+pub(crate) fn local_directory(settings: &Settings, stop: &Stop) -> Result<Option<Arc<Directory>>, Exit> {
+    directory_settings(settings).map(|here| open_directory(&here, stop)).transpose()
+}
+
+/// A directory that one process keeps for all workers.
+pub(crate) struct SharedDirectory {
+    pub(crate) keys: Keys,
+    /// In the one that keeps it.
+    pub(crate) kept: Option<Arc<Directory>>,
+}
+
+/// The directory of all workers, if it is on.
+pub(crate) fn shared_directory(settings: &Settings, stop: &Stop) -> Result<Option<SharedDirectory>, Exit> {
+    // Whoever keeps it makes the keys.
+    let kept = local_directory(settings, stop)?;
+    let keys = || Keys::read(&settings.directory.key_file).map_err(unusable_keys);
+    settings.directory.enabled.then(|| Ok(SharedDirectory { keys: keys()?, kept })).transpose()
+}
+
+/// Opens the file, with a thread that reads and writes it until the directory is dropped.
+fn open_directory(here: &DirectorySettings, stop: &Stop) -> Result<Arc<Directory>, Exit> {
+    let (directory, writer) = Directory::open(here).map_err(|error| match error {
+        OpenError::Keys(error) => unusable_keys(error),
         // A person has to act; anything else may pass.
-        OpenError::Keys(KeysError::Foreign(_)) | OpenError::Directory(DirectoryError::Unusable { .. }) => {
-            Exit::usage(error)
+        OpenError::Directory(error @ DirectoryError::Unusable { .. }) => Exit::usage(error),
+        OpenError::Directory(error @ (DirectoryError::Failed(_) | DirectoryError::Unanswered(_))) => {
+            Exit::failed(error)
         }
-        OpenError::Keys(KeysError::File { error: ref why, .. })
-            if matches!(why.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) =>
-        {
-            Exit::usage(error)
-        }
-        OpenError::Keys(KeysError::File { .. } | KeysError::InUse(_))
-        | OpenError::Directory(DirectoryError::Failed(_)) => Exit::failed(error),
     })?;
     let runtime = Handle::current();
     // Without the thread the process ends.
     let _thread = stop.parts.thread("directory", &stop.stop, move || writer.run(&runtime));
-    Ok(Some(Arc::new(directory)))
+    Ok(Arc::new(directory))
 }
 
-/// Where the directory is, if it is on and can be.
-pub(crate) fn directory_settings(settings: &Settings) -> anyhow::Result<Option<DirectorySettings>> {
-    let DirectoryKeys { enabled, path, key_file, keep, wait: _ } = settings.directory.clone();
-    match &settings.queue_url {
-        _ if !enabled => Ok(None),
-        QueueUrl::Sqlite(_) => Ok(Some(DirectorySettings { path, key_file, keep })),
-        // Its rows are beside the one worker; on RabbitMQ the work goes from one worker to another.
-        QueueUrl::RabbitMq(_) => Err(anyhow!(
-            "directory.enabled = true needs the embedded queue (queue.url = \"sqlite:…\"): with RabbitMQ there is no directory yet"
-        )),
+fn unusable_keys(error: KeysError) -> Exit {
+    match error {
+        KeysError::Foreign(_) => Exit::usage(error),
+        KeysError::File { error: ref why, .. }
+            if matches!(why.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) =>
+        {
+            Exit::usage(error)
+        }
+        KeysError::File { .. } | KeysError::InUse(_) => Exit::failed(error),
     }
+}
+
+/// Where the directory is, if it is on and this process keeps it.
+pub(crate) fn directory_settings(settings: &Settings) -> Option<DirectorySettings> {
+    let DirectoryKeys { enabled, path, key_file, keep, wait: _ } = settings.directory.clone();
+    path.filter(|_| enabled).map(|path| DirectorySettings { path, key_file, keep })
 }
 
 pub(crate) fn dead_letters(settings: &Settings, queue: Arc<dyn Queue>) -> DeadLetters {

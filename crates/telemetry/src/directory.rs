@@ -1,4 +1,4 @@
-use prometheus::{IntCounter, IntCounterVec, IntGaugeVec};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::Metrics;
 use crate::register::Register;
@@ -10,6 +10,7 @@ pub(crate) struct DirectoryMetrics {
     lessons: IntCounterVec,
     resolved: IntCounterVec,
     failures: IntCounter,
+    waiting: IntGauge,
 }
 
 /// What became of a delete that names only an id.
@@ -53,6 +54,7 @@ impl DirectoryMetrics {
                 &["how"],
             ),
             failures: add.counter("directory_failures_total", "Times that the directory could not be read or written."),
+            waiting: add.gauge("directory_waiting", "Messages that wait for whoever keeps the directory."),
         };
         for what in ["new", "another", "known", "erased"] {
             metrics.lessons.with_label_values(&[what]);
@@ -81,6 +83,11 @@ impl Metrics {
     /// The directory could not be used.
     pub fn directory_failed(&self) {
         self.directory.failures.inc();
+    }
+
+    /// So many messages wait for whoever keeps the directory.
+    pub fn directory_waiting(&self, messages: u64) {
+        self.directory.waiting.set(i64::try_from(messages).unwrap_or(i64::MAX));
     }
 
     /// How much the directory holds: addresses, and people who were deleted a short time ago.

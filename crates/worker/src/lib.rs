@@ -24,6 +24,8 @@ mod event;
 mod order;
 /// Calling for one event, and deciding what follows from the answer.
 mod attempt;
+/// Where it is remembered which addresses belong to whom.
+mod directory;
 /// How many calls an account has in flight and begins in a second.
 mod pacing;
 /// Whether Refersion is there.
@@ -32,6 +34,7 @@ mod outage;
 pub use account::account::Account;
 pub use account::accounts::{Accounts, Condition};
 pub use account::readiness::Readiness;
+pub use directory::{DirectoryHandle, Keeper, RemoteDirectory};
 pub use event::trail::{Doing, Past, PastOutcome, Present, Trail};
 pub use outage::breaker::{Known, Trouble};
 pub use outage::monitor::{OutageMonitor, RefersionStatus};

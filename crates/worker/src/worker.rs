@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use refersion_relay_directory::{Directory, Rows};
+use refersion_relay_directory::Rows;
 use refersion_relay_queue::{Queue, Room};
 use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::Metrics;
@@ -17,6 +17,7 @@ use crate::attempt::isolated::Isolation;
 use crate::attempt::people::People;
 use crate::attempt::unchanged::Unchanged;
 use crate::context::Context;
+use crate::directory::DirectoryHandle;
 use crate::event::load::Load;
 use crate::event::trail::Trail;
 use crate::order::event_key::KeyHasher;
@@ -92,7 +93,7 @@ impl Worker {
     /// Learns addresses from identifies, and completes deletes with them. A delete whose person is not known is tried again for as
     /// long as `wait`.
     #[must_use]
-    pub fn with_directory(mut self, directory: Arc<Directory>, wait: Duration) -> Self {
+    pub fn with_directory(mut self, directory: DirectoryHandle, wait: Duration) -> Self {
         self.context.people = Some(People::new(directory, wait));
         self
     }
@@ -153,8 +154,7 @@ async fn show_accounts(context: Arc<Context>, stop: CancellationToken) {
             context.metrics.account_paused(&account_state.name, paused);
         }
         context.monitor.count();
-        if let Some(people) = &context.people {
-            let Rows { addresses, erased } = people.rows();
+        if let Some(Rows { addresses, erased }) = context.people.as_ref().and_then(People::rows) {
             context.metrics.directory_holds(addresses, erased);
         }
         tokio::select! {

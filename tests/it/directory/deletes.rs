@@ -2,9 +2,22 @@
 
 use refersion_relay_simulator::{Fault, Operation};
 use refersion_relay_tests::{Config, Refersion, Relay, eventually, identify, signature, with_id};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{delete_user, identify_as, identify_user, started, with_directory};
+use super::{On, delete_user, identify_as, identify_user, on_both_queues, started, with_directory_on};
+
+on_both_queues! {
+    every_delete_of_segments_deactivates_whom_it_means_at_both_doors,
+    the_second_delete_of_somebody_is_done_already_and_costs_no_call,
+    a_delete_of_somebody_unknown_says_in_the_end_why_it_cannot_be_done,
+    a_delete_waits_for_an_identify_that_came_before_it,
+    of_two_ids_with_one_address_nobody_is_deleted,
+    who_came_back_by_a_door_that_is_not_believed_is_not_taken_for_deleted,
+    a_delete_of_nobody_hides_nobody,
+    whoever_had_several_addresses_is_deleted_with_all_of_them_and_nobody_else_is,
+    without_a_directory_a_delete_by_id_is_refused_as_before,
+    who_was_created_by_a_replay_after_the_delete_is_not_taken_for_deleted,
+}
 
 const ENDED: &str = "refersion_relay_worker_ended_total";
 
@@ -31,17 +44,23 @@ async fn disabled(refersion: &Refersion, email: &str) {
 }
 
 /// Every event is accounted for, and so many are dead.
-async fn adds_up(config: &Config, dead: u64) {
-    let ledger = config.ledger().await;
-    let count = |name: &str| ledger[name].as_u64().expect("a number");
-    let ended = ["delivered", "ignored", "dropped", "dead", "waiting"].map(count).iter().sum::<u64>();
-    assert_eq!((count("accepted"), count("dead")), (ended, dead), "{ledger}");
+async fn adds_up(on: On, config: &Config, dead: u64) {
+    if on == On::Embedded {
+        let ledger = config.ledger().await;
+        let count = |name: &str| ledger[name].as_u64().expect("a number");
+        let ended = ["delivered", "ignored", "dropped", "dead", "waiting"].map(count).iter().sum::<u64>();
+        assert_eq!((count("accepted"), count("dead")), (ended, dead), "{ledger}");
+        return;
+    }
+    let checked = config.command(&["check", "--conservation", "--json"]).await;
+    let document: Value = serde_json::from_str(&checked.stdout).expect("a JSON document");
+    let sum = &document["conservation"];
+    assert_eq!((&sum["difference"], &sum["dead"]), (&json!(0), &json!(dead)), "{sum}");
 }
 
-#[tokio::test]
-async fn every_delete_of_segments_deactivates_whom_it_means_at_both_doors() {
+async fn every_delete_of_segments_deactivates_whom_it_means_at_both_doors(on: On) {
     let refersion = Refersion::start().await;
-    let config = with_directory(&refersion);
+    let config = with_directory_on(on, &refersion);
     config.edit("write_key = \"write_1\"", "write_key = \"write_1\"\nwebhook_secret = \"shared\"");
     let relay = Relay::start("run", &config).await;
     let people: Vec<_> =
@@ -76,12 +95,11 @@ async fn every_delete_of_segments_deactivates_whom_it_means_at_both_doors() {
     })
     .await;
     assert_eq!(relay.metric(r#"refersion_relay_directory_rows{what="address"}"#).await, 0);
-    adds_up(&config, 0).await;
+    adds_up(on, &config, 0).await;
 }
 
-#[tokio::test]
-async fn the_second_delete_of_somebody_is_done_already_and_costs_no_call() {
-    let (refersion, _config, relay) = started().await;
+async fn the_second_delete_of_somebody_is_done_already_and_costs_no_call(on: On) {
+    let (refersion, _config, relay) = started(on).await;
     assert_eq!(relay.post(1, identify_user("peter")).await.status, 202);
     eventually("he is there", || async { relay.metric(ENDED).await == 1 }).await;
     assert_eq!(relay.post(1, delete_user("peter")).await.status, 202);
@@ -98,9 +116,8 @@ async fn the_second_delete_of_somebody_is_done_already_and_costs_no_call() {
     assert_eq!(refersion.count(Operation::Search), searches);
 }
 
-#[tokio::test]
-async fn a_delete_of_somebody_unknown_says_in_the_end_why_it_cannot_be_done() {
-    let (refersion, config, relay) = started().await;
+async fn a_delete_of_somebody_unknown_says_in_the_end_why_it_cannot_be_done(on: On) {
+    let (refersion, config, relay) = started(on).await;
     assert_eq!(relay.post(1, delete_user("peter")).await.status, 202);
     // Who comes after the delete is not meant by it.
     assert_eq!(relay.post(1, identify_user("peter")).await.status, 202);
@@ -115,19 +132,18 @@ async fn a_delete_of_somebody_unknown_says_in_the_end_why_it_cannot_be_done() {
     assert!(error.starts_with(expected), "{error}");
     assert!(1 <= relay.metric(r#"refersion_relay_retries_total{wait="tier"}"#).await, "it was tried again");
     assert_eq!(refersion.statuses("peter@example.com"), ["PENDING"]);
-    adds_up(&config, 1).await;
+    adds_up(on, &config, 1).await;
 
     // Whoever replays it means who is there now.
     let replayed = config.command(&["dlq", "replay", "--class", "invalid", "--yes"]).await;
     assert_eq!(replayed.code, Some(0), "{replayed:?}");
     disabled(&refersion, "peter@example.com").await;
-    adds_up(&config, 0).await;
+    adds_up(on, &config, 0).await;
 }
 
-#[tokio::test]
-async fn a_delete_waits_for_an_identify_that_came_before_it() {
+async fn a_delete_waits_for_an_identify_that_came_before_it(on: On) {
     let refersion = Refersion::start().await;
-    let config = with_directory(&refersion);
+    let config = with_directory_on(on, &refersion);
     config.edit("wait = \"2s\"", "wait = \"1h\"");
     config.edit("tiers = [\"500ms\"]", "tiers = [\"2s\"]");
     let relay = Relay::start("run", &config).await;
@@ -141,12 +157,11 @@ async fn a_delete_waits_for_an_identify_that_came_before_it() {
     disabled(&refersion, "peter@example.com").await;
     eventually("all have ended", || async { relay.metric(ENDED).await == 3 }).await;
     assert_eq!(relay.metric(r#"refersion_relay_directory_resolved_total{how="completed"}"#).await, 1);
-    adds_up(&config, 0).await;
+    adds_up(on, &config, 0).await;
 }
 
-#[tokio::test]
-async fn of_two_ids_with_one_address_nobody_is_deleted() {
-    let (refersion, config, relay) = started().await;
+async fn of_two_ids_with_one_address_nobody_is_deleted(on: On) {
+    let (refersion, config, relay) = started(on).await;
     // The second one can be anybody who is let to say so, Segment's own write key is in every page.
     for user in ["user-victim", "user-mallory"] {
         assert_eq!(relay.post(1, identify_as(user, "victim@example.com")).await.status, 202);
@@ -160,9 +175,8 @@ async fn of_two_ids_with_one_address_nobody_is_deleted() {
     assert_eq!(refersion.statuses("victim@example.com"), ["PENDING"]);
 }
 
-#[tokio::test]
-async fn who_came_back_by_a_door_that_is_not_believed_is_not_taken_for_deleted() {
-    let (refersion, config, relay) = started().await;
+async fn who_came_back_by_a_door_that_is_not_believed_is_not_taken_for_deleted(on: On) {
+    let (refersion, config, relay) = started(on).await;
     assert_eq!(relay.post(1, identify_user("peter")).await.status, 202);
     eventually("he is there", || async { relay.metric(ENDED).await == 1 }).await;
     assert_eq!(relay.post(1, delete_user("peter")).await.status, 202);
@@ -178,9 +192,8 @@ async fn who_came_back_by_a_door_that_is_not_believed_is_not_taken_for_deleted()
     assert_eq!(config.dead_letters().await.len(), 1, "where he is now is not known");
 }
 
-#[tokio::test]
-async fn a_delete_of_nobody_hides_nobody() {
-    let (_refersion, config, relay) = started().await;
+async fn a_delete_of_nobody_hides_nobody(on: On) {
+    let (_refersion, config, relay) = started(on).await;
     let mistyped = json!({"type": "delete", "messageId": "m1", "userId": "user-peter", "email": "petre@example.com"});
     assert_eq!(relay.post(1, mistyped.to_string()).await.status, 202);
     eventually("it has ended", || async { relay.metric(ENDED).await == 1 }).await;
@@ -189,9 +202,8 @@ async fn a_delete_of_nobody_hides_nobody() {
     assert_eq!(config.dead_letters().await.len(), 1);
 }
 
-#[tokio::test]
-async fn whoever_had_several_addresses_is_deleted_with_all_of_them_and_nobody_else_is() {
-    let (refersion, config, relay) = started().await;
+async fn whoever_had_several_addresses_is_deleted_with_all_of_them_and_nobody_else_is(on: On) {
+    let (refersion, config, relay) = started(on).await;
     let people = [(1, "one", "old@example.com"), (1, "one", "new@example.com"), (1, "two", "two@example.com")];
     for (account, user, email) in people {
         assert_eq!(relay.post(account, identify_as(user, email)).await.status, 202);
@@ -212,17 +224,21 @@ async fn whoever_had_several_addresses_is_deleted_with_all_of_them_and_nobody_el
     }
     let explained = config.command(&["explain", "delete-one", "--ops", &relay.ops_door().to_string()]).await;
     assert!(explained.stdout.starts_with("delete-one (account acme): delivered (deactivated) at"), "{explained:?}");
-    adds_up(&config, 0).await;
+    adds_up(on, &config, 0).await;
 }
 
-#[tokio::test]
-async fn without_a_directory_a_delete_by_id_is_refused_as_before() {
+async fn without_a_directory_a_delete_by_id_is_refused_as_before(on: On) {
     let refersion = Refersion::start().await;
-    let config = with_directory(&refersion);
+    let config = with_directory_on(on, &refersion);
     config.edit("enabled = true", "enabled = false");
     let relay = Relay::start("run", &config).await;
     let answer = relay.post(1, delete_user("peter")).await;
     assert_eq!(answer.status, 400, "{}", answer.body);
+    assert!(
+        answer.message().contains("the relay's directory, which would know it by the id, is off"),
+        "{}",
+        answer.body
+    );
     assert_eq!(relay.post(1, identify("peter@example.com")).await.status, 202);
     eventually("he is there", || async { relay.metric(ENDED).await == 1 }).await;
     for file in ["directory.db", "directory.key"] {
@@ -230,9 +246,8 @@ async fn without_a_directory_a_delete_by_id_is_refused_as_before() {
     }
 }
 
-#[tokio::test]
-async fn who_was_created_by_a_replay_after_the_delete_is_not_taken_for_deleted() {
-    let (refersion, config, relay) = started().await;
+async fn who_was_created_by_a_replay_after_the_delete_is_not_taken_for_deleted(on: On) {
+    let (refersion, config, relay) = started(on).await;
     // Taught, and refused by Refersion.
     let no = Fault::status(422, Some(r#"{"errors":["no"]}"#));
     refersion.fail(Operation::New, "peter@example.com", Some(1), no);

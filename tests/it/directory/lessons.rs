@@ -2,17 +2,22 @@
 
 use std::path::Path;
 
-use refersion_relay_tests::{Refersion, Relay, eventually, shared_broker, signature, with_id};
+use refersion_relay_tests::{Refersion, Relay, eventually, signature, with_id};
 use serde_json::json;
 
-use super::{delete_user, identify_as, identify_user, started, with_directory};
+use super::{On, delete_user, identify_as, identify_user, on_both_queues, started, with_directory, with_directory_on};
+
+on_both_queues! {
+    who_may_only_write_to_the_tracking_api_directs_nobodys_deletion,
+    whoever_was_delivered_is_known_whenever_the_relay_was_killed,
+    nothing_personal_is_in_the_directorys_files_nor_in_log_and_metrics,
+}
 
 const ENDED: &str = "refersion_relay_worker_ended_total";
 
-#[tokio::test]
-async fn who_may_only_write_to_the_tracking_api_directs_nobodys_deletion() {
+async fn who_may_only_write_to_the_tracking_api_directs_nobodys_deletion(on: On) {
     let refersion = Refersion::start().await;
-    let config = with_directory(&refersion);
+    let config = with_directory_on(on, &refersion);
     config.edit("write_key = \"write_1\"", "write_key = \"write_1\"\nwebhook_secret = \"shared\"");
     let relay = Relay::start("run", &config).await;
     assert_eq!(relay.post(1, identify_user("victim")).await.status, 202);
@@ -52,11 +57,10 @@ async fn an_account_may_believe_its_write_key() {
     eventually("he is deactivated", || async { refersion.statuses("peter@example.com") == ["DISABLED"] }).await;
 }
 
-#[tokio::test]
-async fn whoever_was_delivered_is_known_whenever_the_relay_was_killed() {
+async fn whoever_was_delivered_is_known_whenever_the_relay_was_killed(on: On) {
     const PEOPLE: usize = 300;
     let refersion = Refersion::start().await;
-    let config = with_directory(&refersion);
+    let config = with_directory_on(on, &refersion);
     let mut relay = Relay::start("run", &config).await;
     for n in 0..PEOPLE {
         assert_eq!(relay.post(1, identify_user(&format!("person{n}"))).await.status, 202);
@@ -81,9 +85,8 @@ async fn whoever_was_delivered_is_known_whenever_the_relay_was_killed() {
     assert_eq!(known, PEOPLE, "{shown:?}");
 }
 
-#[tokio::test]
-async fn nothing_personal_is_in_the_directorys_files_nor_in_log_and_metrics() {
-    let (refersion, config, relay) = started().await;
+async fn nothing_personal_is_in_the_directorys_files_nor_in_log_and_metrics(on: On) {
+    let (refersion, config, relay) = started(on).await;
     let (id, email) = ("petronius.secret@corp", "petronius.private@example.com");
     assert_eq!(relay.post(1, identify_as(id, email)).await.status, 202);
     assert_eq!(relay.post(1, identify_as("milton", "milton.private@example.com")).await.status, 202);
@@ -147,7 +150,7 @@ async fn a_directory_that_is_lost_costs_nothing_but_what_it_knew() {
 
 #[tokio::test]
 async fn a_directory_that_cannot_be_written_hinders_nobody_else_and_learns_when_it_can() {
-    let (refersion, config, relay) = started().await;
+    let (refersion, config, relay) = started(On::Embedded).await;
     let held = rusqlite::Connection::open(config.folder().join("directory.db")).expect("it is there");
     held.execute_batch("BEGIN IMMEDIATE").expect("nobody writes now");
     assert_eq!(relay.post(1, identify_user("waits")).await.status, 202);
@@ -168,20 +171,6 @@ async fn a_directory_that_cannot_be_written_hinders_nobody_else_and_learns_when_
     assert!(config.dead_letters().await.is_empty());
     assert_eq!(relay.post(1, delete_user("waits")).await.status, 202);
     eventually("he is deactivated", || async { refersion.statuses("waits@example.com") == ["DISABLED"] }).await;
-}
-
-#[tokio::test]
-async fn on_rabbitmq_it_is_refused_before_anything_is_lost() {
-    let refersion = Refersion::start().await;
-    let config = with_directory(&refersion);
-    config.edit("sqlite:relay.db", &shared_broker());
-    let checked = config.command(&["check"]).await;
-    assert!(checked.stdout.contains("FAIL directory: directory.enabled = true needs"), "{checked:?}");
-    for role in ["run", "ingest", "worker"] {
-        let refused = config.command(&[role]).await;
-        assert_eq!(refused.code, Some(2), "{role}: {refused:?}");
-        assert!(refused.stderr.contains("directory.enabled = true needs the embedded queue"), "{refused:?}");
-    }
 }
 
 fn remove(path: &Path) {

@@ -263,6 +263,18 @@ const CASES: &[Case] = &[
         fires: &["MovesStuck"],
     },
     Case {
+        what: "nobody keeps the directory",
+        breaks: &[("refersion_relay_directory_waiting", "=3")],
+        when: First(10),
+        fires: &["DirectoryUnusable"],
+    },
+    Case {
+        what: "the directory's disk is full",
+        breaks: &[("refersion_relay_directory_failures_total", "+5")],
+        when: First(11),
+        fires: &["DirectoryUnusable"],
+    },
+    Case {
         what: "a queue was deleted with 1,000 events, and some came meanwhile",
         breaks: DELETED,
         when: First(0),

@@ -37,6 +37,7 @@ pub fn settings(url: &str) -> RabbitMqSettings {
         confirm_timeout: Duration::from_secs(10),
         look_every: RabbitMqSettings::LOOK_EVERY,
         worker: 1,
+        directory: None,
     }
 }
 

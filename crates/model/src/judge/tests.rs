@@ -63,7 +63,7 @@ fn a_delete_deactivates_by_its_top_level_address() {
 fn a_delete_by_an_id_alone_can_be_completed_by_who_knows_the_address() {
     let by_id = judged(&json!({"type": "delete", "userId": "5678"}));
     assert_eq!(by_id, Judgement::Complete(PersonId::user("5678")));
-    assert_eq!(by_id.without_directory(), Judgement::Refuse(vec![Missing::Email]));
+    assert_eq!(by_id.without_directory(), Judgement::Refuse(vec![Missing::EmailOfId]));
     refused(&json!({"type": "delete", "userId": "5678", "email": "no address"}), &[Missing::ValidEmail]);
 }
 

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,6 +17,8 @@ use crate::rabbitmq::consume::shared_connection::SharedConnection;
 use crate::rabbitmq::consume::untaken::Untaken;
 use crate::rabbitmq::letters::reader::Reader;
 use crate::rabbitmq::letters::sweep;
+use crate::rabbitmq::mailbox::client::Mailbox;
+use crate::rabbitmq::mailbox::server;
 use crate::rabbitmq::publish::batch;
 use crate::rabbitmq::publish::publisher::{Publisher, PublisherSettings};
 use crate::rabbitmq::publish::singles::Singles;
@@ -31,8 +33,8 @@ use crate::rabbitmq::wire::connection;
 use crate::rabbitmq::wire::queue_counts;
 use crate::rabbitmq::wire::url::BrokerUrl;
 use crate::{
-    BrokerState, Browsed, Conservation, Depth, InFlight, LeftBehind, Letter, LetterVisitor, Message, Owned, Place,
-    PublishError, Queue, QueueError, Room, Scan, Shown, Stuck, Swept,
+    BrokerState, Browsed, Conservation, Depth, InFlight, LeftBehind, Letter, LetterVisitor, MailboxDepth,
+    MailboxReader, Message, Owned, Place, PublishError, Queue, QueueError, Room, Scan, Shown, Stuck, Swept,
 };
 
 /// How long another process may be adding up what was counted.
@@ -55,6 +57,8 @@ pub struct RabbitMqSettings {
     pub look_every: Duration,
     /// Who this process is among the workers; anything that no other process has. Which accounts it prefers follows from it.
     pub worker: u64,
+    /// The name of the directory's keys, in a process that sends something to its mailbox, or reads it.
+    pub directory: Option<String>,
 }
 
 /// The queue on RabbitMQ. Reaches the broker in the background, for ever.
@@ -66,6 +70,7 @@ pub struct RabbitMq {
     moves: Arc<Moves>,
     untaken: Untaken,
     storing: Storing,
+    mailbox: OnceLock<Arc<Mailbox>>,
 }
 
 impl RabbitMqSettings {
@@ -83,17 +88,48 @@ impl RabbitMq {
     /// Begins to reach the broker; needs a tokio runtime. Everything missing on the broker is declared.
     #[must_use]
     pub fn start(settings: RabbitMqSettings, metrics: Metrics) -> Self {
-        let RabbitMqSettings { url, prefix, mut tiers, accounts, confirm_timeout, look_every, worker } = settings;
+        let RabbitMqSettings { url, prefix, mut tiers, accounts, confirm_timeout, look_every, worker, directory } =
+            settings;
         tiers.sort_unstable();
         tiers.dedup();
         let (names, accounts) = (Names::new(&prefix), Accounts::new(accounts));
-        let topology = Topology { names, tiers, accounts, worker };
+        let topology = Topology { names, tiers, accounts, worker, directory };
         let settings = PublisherSettings { url: url.clone(), confirm_timeout, look_every };
         let publisher = Arc::new(Publisher::start(settings, topology, metrics.clone()));
         let consuming = Arc::new(SharedConnection::new(url.clone(), metrics.clone(), publisher.parts.clone()));
         let moves = Arc::new(Moves::new(metrics));
         let storing = Storing::start(url.clone(), publisher.clone());
-        Self { url, publisher, singles: Arc::default(), consuming, moves, untaken: Untaken::default(), storing }
+        Self {
+            url,
+            publisher,
+            singles: Arc::default(),
+            consuming,
+            moves,
+            untaken: Untaken::default(),
+            storing,
+            mailbox: OnceLock::new(),
+        }
+    }
+
+    /// What sends to the directory's mailbox, until the queue is closed. `None`: this process has none.
+    #[must_use]
+    pub fn mailbox(&self) -> Option<Arc<Mailbox>> {
+        let Publisher { topology, parts, .. } = &*self.publisher;
+        topology.directory.as_ref()?;
+        let start = || Arc::new(Mailbox::start(self.url.clone(), topology.clone(), parts));
+        Some(self.mailbox.get_or_init(start).clone())
+    }
+
+    /// Reads the directory's mailbox until `stop` is cancelled. Of several processes that do, one has it at a time.
+    pub async fn read_mailbox(&self, reader: &dyn MailboxReader, stop: &CancellationToken) {
+        server::serve(&self.url, &self.publisher.topology, reader, stop).await;
+    }
+
+    /// How much waits in the directory's mailbox.
+    pub async fn mailbox_depth(&self) -> Result<MailboxDepth, QueueError> {
+        let link = self.publisher.link().map_err(|error| QueueError::Away(error.to_string()))?;
+        let count = queue_counts::count(&link.connection, &self.publisher.topology.mailbox_name()).await?;
+        Ok(MailboxDepth { messages: count.ready, is_read: 0 < count.consumers })
     }
 
     /// What goes on in the background until the queue is closed.
@@ -329,6 +365,9 @@ impl Queue for RabbitMq {
     /// The broker then logs no lost connection.
     async fn close(&self) {
         self.consuming.close().await;
+        if let Some(mailbox) = self.mailbox.get() {
+            mailbox.close().await;
+        }
         self.storing.close().await;
         self.publisher.close().await;
     }

@@ -12,9 +12,13 @@ mod publish;
 mod consume;
 /// Dead letters, read and swept.
 mod letters;
+/// Requests to one process among all.
+pub(crate) mod mailbox;
 /// What every process counts, and keeps on the broker for all of them together.
 mod tally;
 
 pub use broker::{RabbitMq, RabbitMqSettings};
+pub use mailbox::client::{Mailbox, MailboxError};
+pub use mailbox::server::{MailboxDepth, Reader as MailboxReader};
 pub use topology::topology::{Needs, TopologyReport};
 pub use wire::url::{BrokerUrl, InvalidBrokerUrl};

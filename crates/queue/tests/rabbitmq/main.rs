@@ -12,6 +12,7 @@ mod intake;
 mod journal;
 mod killed;
 mod left_behind;
+mod mailbox;
 mod owning;
 mod places;
 mod publishing;

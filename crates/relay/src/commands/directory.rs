@@ -21,19 +21,31 @@ const TOGETHER: usize = 1_000;
 const LONGEST_ID: u64 = 64 * 1024;
 
 pub(super) fn run(settings: &Settings, command: &DirectoryCommand) -> Result<(), Exit> {
-    let keys = &settings.directory;
-    if !keys.path.exists() {
-        let path = keys.path.display();
+    let DirectoryKeys { path, key_file, .. } = &settings.directory;
+    let Some(path) = path else {
+        return Err(Exit::Usage(anyhow!(
+            "directory.path is not set: run this where the directory is kept, with the configuration of the worker there"
+        )));
+    };
+    let keys = Files { path, key_file };
+    if !path.exists() {
+        let path = path.display();
         return Err(Exit::Failed(anyhow!(
             "there is no directory at {path}: a relay with directory.enabled = true makes it"
         )));
     }
     match command {
-        DirectoryCommand::Show(args) => show(&opened(keys)?.store, settings, args),
-        DirectoryCommand::Forget(args) => forget(&opened(keys)?.store, settings, args),
-        DirectoryCommand::Learn(args) => learn(&mut opened(keys)?.store, settings, args),
-        DirectoryCommand::Rekey => rekey(keys),
+        DirectoryCommand::Show(args) => show(&opened(&keys)?.store, settings, args),
+        DirectoryCommand::Forget(args) => forget(&opened(&keys)?.store, settings, args),
+        DirectoryCommand::Learn(args) => learn(&mut opened(&keys)?.store, settings, args),
+        DirectoryCommand::Rekey => rekey(&keys),
     }
+}
+
+/// Where it is.
+struct Files<'a> {
+    path: &'a Path,
+    key_file: &'a Path,
 }
 
 /// With its keys, which nobody replaces meanwhile.
@@ -42,9 +54,9 @@ struct Opened {
     _keys: KeyFile,
 }
 
-fn opened(keys: &DirectoryKeys) -> Result<Opened, Exit> {
-    let file = KeyFile::existing(&keys.key_file).map_err(Exit::failed)?;
-    let store = Store::open(&keys.path, file.keys(), SystemTime::now()).map_err(Exit::failed)?;
+fn opened(keys: &Files<'_>) -> Result<Opened, Exit> {
+    let file = KeyFile::existing(keys.key_file).map_err(Exit::failed)?;
+    let store = Store::open(keys.path, file.keys(), SystemTime::now()).map_err(Exit::failed)?;
     Ok(Opened { store, _keys: file })
 }
 
@@ -156,11 +168,11 @@ fn lessons(lines: &mut Lines) -> (Vec<(PersonId, Email)>, After) {
     (lessons, After::More)
 }
 
-fn rekey(keys: &DirectoryKeys) -> Result<(), Exit> {
-    let mut file = KeyFile::open_alone(&keys.key_file).map_err(Exit::failed)?;
+fn rekey(keys: &Files<'_>) -> Result<(), Exit> {
+    let mut file = KeyFile::open_alone(keys.key_file).map_err(Exit::failed)?;
     // With the new key first and the old ones still there, so that whatever interrupts it can be followed by another try.
     file.add_seal().map_err(Exit::failed)?;
-    let mut store = Store::open(&keys.path, file.keys(), SystemTime::now()).map_err(Exit::failed)?;
+    let mut store = Store::open(keys.path, file.keys(), SystemTime::now()).map_err(Exit::failed)?;
     while store.reseal().map_err(Exit::failed)? {}
     let rows = store.rows().map_err(Exit::failed)?;
     file.retire_seals().map_err(Exit::failed)?;

@@ -120,8 +120,8 @@ pub(crate) struct RawRetry {
 pub(crate) struct RawDirectory {
     /// Whether it is remembered which addresses belong to whom.
     pub(crate) enabled: bool,
-    /// Its file.
-    pub(crate) path: PathBuf,
+    /// Its file. Beside the embedded queue there always is one.
+    pub(crate) path: Option<PathBuf>,
     /// The file of its keys.
     pub(crate) key_file: PathBuf,
     /// How long a delete waits for its person to become known.
@@ -296,7 +296,7 @@ impl Default for RawDirectory {
     fn default() -> Self {
         Self {
             enabled: false,
-            path: "directory.db".into(),
+            path: None,
             key_file: "directory.key".into(),
             wait: seconds(60 * 60),
             keep: seconds(400 * 24 * 60 * 60),

@@ -59,7 +59,8 @@ pub(crate) struct Settings {
 pub(crate) struct DirectoryKeys {
     /// Whether that is remembered.
     pub(crate) enabled: bool,
-    pub(crate) path: PathBuf,
+    /// `None`: another process keeps it.
+    pub(crate) path: Option<PathBuf>,
     pub(crate) key_file: PathBuf,
     /// How long a delete waits for its person to become known.
     pub(crate) wait: Duration,
@@ -152,6 +153,9 @@ const MAX_KEYS: usize = 8;
 /// The longest a wait in hand may be: deliveries that stay unacknowledged too long are taken away by the broker.
 const MAX_IN_HAND: Duration = Duration::from_mins(5);
 
+/// The directory beside an embedded queue, where no other file is named.
+const DIRECTORY_FILE: &str = "directory.db";
+
 /// Segment gives a deletion 30 days.
 const MAX_DIRECTORY_WAIT: Duration = Duration::from_hours(7 * 24);
 
@@ -203,7 +207,8 @@ impl Settings {
             Some(QueueUrl::Sqlite(path)) => path.as_path().parent().unwrap_or(&folder),
             Some(QueueUrl::RabbitMq(_)) | None => &folder,
         };
-        let directory = directory_keys(directory, beside, found);
+        let keeps = matches!(queue_url, Some(QueueUrl::Sqlite(_)));
+        let directory = directory_keys(directory, keeps, beside, found);
         let accounts = accounts(account, found);
         Some(Self {
             queue_url: queue_url?,
@@ -233,14 +238,17 @@ impl Settings {
     }
 }
 
-fn directory_keys(raw: RawDirectory, folder: &Path, found: &mut Mistakes) -> DirectoryKeys {
+/// `keeps`: there is one in any case, since nobody else has the queue.
+fn directory_keys(raw: RawDirectory, keeps: bool, folder: &Path, found: &mut Mistakes) -> DirectoryKeys {
     let RawDirectory { enabled, path, key_file, wait, keep } = raw;
     let named = |path: &Path| path.file_name().is_some();
-    found.check("directory.path", named(&path), "the path of a file");
-    found.check("directory.key_file", named(&key_file) && key_file != path, "the path of another file");
+    let path = path.or_else(|| keeps.then(|| DIRECTORY_FILE.into()));
+    found.check("directory.path", path.as_deref().is_none_or(named), "the path of a file");
+    let is_other = path.as_ref() != Some(&key_file);
+    found.check("directory.key_file", named(&key_file) && is_other, "the path of another file");
     found.check("directory.wait", wait.0 <= MAX_DIRECTORY_WAIT, "at most 7 days");
     found.check("directory.keep", Duration::from_hours(24) <= keep.0, "at least a day");
-    let (path, key_file) = (folder.join(path), folder.join(key_file));
+    let (path, key_file) = (path.map(|path| folder.join(path)), folder.join(key_file));
     DirectoryKeys { enabled, path, key_file, wait: wait.0, keep: keep.0 }
 }
 

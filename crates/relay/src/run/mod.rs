@@ -3,6 +3,7 @@ pub(crate) mod reload;
 pub(crate) mod certificates;
 pub(crate) mod ops;
 pub(crate) mod poll;
+pub(crate) mod mailbox;
 pub(crate) mod queue_files;
 pub(crate) mod state;
 pub(crate) mod systemd;

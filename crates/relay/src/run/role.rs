@@ -8,10 +8,10 @@ use refersion_relay_ingest::{
     Access, AtDoor, CONNECTIONS_ASIDE, HttpSettings, Ingest, Protection, intake, router, serve,
 };
 use refersion_relay_model::AccountName;
-use refersion_relay_queue::Queue;
+use refersion_relay_queue::{Queue, RabbitMq};
 use refersion_relay_telemetry::{Metrics, Recent, Role};
 use refersion_relay_traces::{Process, Traces};
-use refersion_relay_worker::Accounts;
+use refersion_relay_worker::{Accounts, DirectoryHandle, Keeper, RemoteDirectory};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -19,11 +19,12 @@ use tokio_util::task::TaskTracker;
 use crate::cli::RoleArgs;
 use crate::config::{QueueUrl, Settings};
 use crate::exit::Exit;
-use crate::parts;
+use crate::parts::{self, SharedDirectory};
 use crate::run::certificates::Certificates;
 use crate::run::descriptors::{self, Needs};
 use crate::run::flow;
 use crate::run::left_behind;
+use crate::run::mailbox;
 use crate::run::ops::{self, Ops};
 use crate::run::policy_watch;
 use crate::run::poll;
@@ -97,8 +98,6 @@ pub(crate) async fn start(
     ops_listen: SocketAddr,
     stop: &Stop,
 ) -> Result<Running, Exit> {
-    // Every role's: doors take what workers can do.
-    parts::directory_settings(settings).map_err(Exit::Usage)?;
     let metrics = Metrics::new();
     metrics.role(roles.as_role());
     let traces = traces(settings, roles);
@@ -106,18 +105,7 @@ pub(crate) async fn start(
     let ops_listener = bind("ops.listen", ops_listen).await?;
     let ingest_listener = if roles.ingest { Some(bind("ingest.listen", settings.ingest_listen).await?) } else { None };
     let tasks = TaskTracker::new();
-    let (queue, store): (Arc<dyn Queue>, _) = match &settings.queue_url {
-        QueueUrl::RabbitMq(url) => {
-            let queue = Arc::new(parts::rabbitmq(url, settings, &metrics, &stop.parts));
-            let looking = policy_watch::look(queue.clone(), settings.management_url.clone(), stop.stop.clone());
-            tasks.spawn(stop.parts.errand("policies", looking));
-            (queue.clone(), left_behind::Store::Broker(queue, settings.management_url.clone()))
-        }
-        QueueUrl::Sqlite(path) => {
-            let queue = Arc::new(parts::sqlite(path, settings, &metrics, &stop.parts));
-            (queue.clone(), left_behind::Store::Embedded(queue))
-        }
-    };
+    let Opened { queue, store, directory } = open(settings, roles, &metrics, stop, &tasks)?;
     // A client that never finishes its request must not use up the whole grace.
     let grace = settings.shutdown_grace.mul_f64(0.8);
     let mut running = Running {
@@ -167,7 +155,7 @@ pub(crate) async fn start(
     if roles.worker {
         let worker = parts::worker(settings, queue.clone(), parts::client(settings, &metrics)?, &metrics);
         let mut worker = worker.with_traces(traces.clone());
-        if let Some(directory) = parts::directory(settings, stop)? {
+        if let Some(directory) = directory {
             worker = worker.with_directory(directory, settings.directory.wait);
         }
         worker.parts().belong_to(&stop.parts);
@@ -235,6 +223,58 @@ impl Running {
         self.ops_stop.cancel();
         Err(Exit::Said)
     }
+}
+
+/// The queue, and what a process has beside it.
+struct Opened {
+    queue: Arc<dyn Queue>,
+    store: left_behind::Store,
+    /// In a worker.
+    directory: Option<DirectoryHandle>,
+}
+
+fn open(
+    settings: &Settings,
+    roles: Roles,
+    metrics: &Metrics,
+    stop: &Stop,
+    tasks: &TaskTracker,
+) -> Result<Opened, Exit> {
+    match &settings.queue_url {
+        QueueUrl::RabbitMq(url) => {
+            let directory = if roles.worker { parts::shared_directory(settings, stop)? } else { None };
+            let keys = directory.as_ref().map(|directory| &directory.keys);
+            let queue = Arc::new(parts::rabbitmq(url, settings, keys, metrics, &stop.parts));
+            let looking = policy_watch::look(queue.clone(), settings.management_url.clone(), stop.stop.clone());
+            tasks.spawn(stop.parts.errand("policies", looking));
+            let directory = directory.and_then(|directory| use_directory(directory, &queue, metrics, stop, tasks));
+            let store = left_behind::Store::Broker(queue.clone(), settings.management_url.clone());
+            Ok(Opened { queue, store, directory })
+        }
+        QueueUrl::Sqlite(path) => {
+            let directory = if roles.worker { parts::local_directory(settings, stop)? } else { None };
+            let queue = Arc::new(parts::sqlite(path, settings, metrics, &stop.parts));
+            let store = left_behind::Store::Embedded(queue.clone());
+            Ok(Opened { queue, store, directory: directory.map(DirectoryHandle::Local) })
+        }
+    }
+}
+
+/// Keeps the directory for all workers, if this one has a file of it, and says how to use it.
+fn use_directory(
+    directory: SharedDirectory,
+    queue: &Arc<RabbitMq>,
+    metrics: &Metrics,
+    stop: &Stop,
+    tasks: &TaskTracker,
+) -> Option<DirectoryHandle> {
+    if let Some(kept) = directory.kept {
+        let keeping = Keeper::new(kept, metrics.clone()).run(queue.clone(), stop.stop.clone());
+        tasks.spawn(stop.supervise("directory keeper", keeping));
+    }
+    let showing = mailbox::depth(queue.clone(), metrics.clone(), stop.stop.clone());
+    tasks.spawn(stop.supervise("directory mailbox", showing));
+    Some(DirectoryHandle::Remote(Box::new(RemoteDirectory::new(queue.mailbox()?, directory.keys))))
 }
 
 /// Where spans go.

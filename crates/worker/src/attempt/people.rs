@@ -1,9 +1,8 @@
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use refersion_relay_directory::{Directory, DirectoryError, Doubt, Learnt, LookedUp, Rows};
+use refersion_relay_directory::{DirectoryError, Doubt, Learnt, LookedUp, Rows};
 use refersion_relay_model::{Command, DeadReason, Email, Envelope, Event, PersonId, Subject, completed};
 use refersion_relay_queue::{Backoff, Headers, Message, Place, rfc3339_seconds};
 use refersion_relay_refersion::Applied;
@@ -14,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::attempt::past_time::past;
 use crate::attempt::work::{FIRST_WAIT, LONGEST_WAIT, sleep};
 use crate::context::Context;
+use crate::directory::{DirectoryHandle, Taught, Whose};
 use crate::event::in_hand::InHand;
 use crate::event::outcome::Outcome;
 use crate::event::reading::Job;
@@ -27,7 +27,7 @@ const SOON: Duration = Duration::from_secs(2);
 /// The directory, as a worker uses it: identifies teach it, deletes that name only an id ask it, and deletes that were carried out
 /// erase from it.
 pub(crate) struct People {
-    directory: Arc<Directory>,
+    directory: DirectoryHandle,
     /// How long a delete waits for its person to become known.
     wait: Duration,
     /// Whether it could not be used the last time.
@@ -35,15 +35,36 @@ pub(crate) struct People {
 }
 
 impl People {
-    pub(crate) fn new(directory: Arc<Directory>, wait: Duration) -> Self {
+    pub(crate) fn new(directory: DirectoryHandle, wait: Duration) -> Self {
         Self { directory, wait, is_failing: AtomicBool::new(false) }
     }
 
-    pub(crate) fn rows(&self) -> Rows {
+    pub(crate) fn rows(&self) -> Option<Rows> {
         self.directory.rows()
     }
 
-    /// Said once, and once more when something can be written again.
+    /// Something was taught or erased.
+    fn works(&self) {
+        if self.directory.is_local() {
+            self.tell(None);
+        }
+    }
+
+    /// Somebody has answered a question.
+    fn answers(&self) {
+        if !self.directory.is_local() {
+            self.tell(None);
+        }
+    }
+
+    fn fails(&self, error: &DirectoryError) {
+        // That nothing can be sent elsewhere is the queue's to say.
+        if self.directory.is_local() || matches!(error, DirectoryError::Unanswered(_)) {
+            self.tell(Some(error));
+        }
+    }
+
+    /// Said once, and once more when it can be used again.
     fn tell(&self, failure: Option<&DirectoryError>) {
         match (failure, self.is_failing.swap(failure.is_some(), Ordering::Relaxed)) {
             (Some(error), false) => tracing::warn!(%error, "the directory cannot be used: events that need it wait"),
@@ -73,19 +94,23 @@ impl Context {
         let (Some(people), Some(person), Command::Create(affiliate)) = (&self.people, &job.person, command) else {
             return Ok(());
         };
-        let (account, headers) = (&job.account_state.name, &in_hand.delivery.message.headers);
+        let (whose, headers) = (whose(job), &in_hand.delivery.message.headers);
         // Whoever replays it says that it is so now.
         let accepted = if job.is_replay { SystemTime::now() } else { headers.received_at };
         if !headers.vouched {
-            self.ask(people, in_hand, leave, || people.directory.notice(account, person, accepted)).await?;
+            self.ask(people, in_hand, leave, || people.directory.notice(whose, person, accepted)).await?;
             return Ok(());
         }
-        let lesson = || people.directory.learn(account, person, &affiliate.email, accepted);
-        let learnt = self.ask(people, in_hand, leave, lesson).await?;
-        if learnt.is_some() {
-            people.tell(None);
+        let lesson = || people.directory.learn(whose, person, &affiliate.email, accepted);
+        let taught = self.ask(people, in_hand, leave, lesson).await?;
+        if taught != Taught::Known {
+            people.works();
         }
-        self.metrics.directory_lesson(learnt.unwrap_or(Learnt::Known).as_str());
+        match taught {
+            Taught::Known => self.metrics.directory_lesson(Learnt::Known.as_str()),
+            Taught::Stored(learnt) => self.metrics.directory_lesson(learnt.as_str()),
+            Taught::Sent => {}
+        }
         Ok(())
     }
 
@@ -100,15 +125,14 @@ impl Context {
         leave: &CancellationToken,
     ) -> Result<(), NotNow> {
         let Some(people) = &self.people else { return Ok(()) };
-        let account = &job.account_state.name;
         match (command, &job.person) {
             (Command::Deactivate(email), _) => {
                 let accepted = in_hand.delivery.message.headers.received_at;
-                self.ask(people, in_hand, leave, || people.directory.erase(account, email, accepted)).await?;
-                people.tell(None);
+                self.ask(people, in_hand, leave, || people.directory.erase(whose(job), email, accepted)).await?;
+                people.works();
             }
             (Command::Create(_), Some(person)) if applied == Applied::Created => {
-                self.ask(people, in_hand, leave, || people.directory.notice(account, person, SystemTime::now()))
+                self.ask(people, in_hand, leave, || people.directory.notice(whose(job), person, SystemTime::now()))
                     .await?;
             }
             (Command::Create(_), _) => {}
@@ -136,7 +160,9 @@ impl Context {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         loop {
             let looking = || people.directory.look_up(account, person, until);
-            let since = match self.ask(people, in_hand, leave, looking).await? {
+            let found = self.ask(people, in_hand, leave, looking).await?;
+            people.answers();
+            let since = match found {
                 LookedUp::Addresses(addresses) => return self.replace(job, &addresses, in_hand, leave).await,
                 LookedUp::Uncertain(doubt) => {
                     self.metrics.directory_resolved(Resolved::Uncertain);
@@ -198,7 +224,7 @@ impl Context {
     ) -> Result<T, NotNow> {
         let failed = |error: &DirectoryError| {
             self.metrics.directory_failed();
-            people.tell(Some(error));
+            people.fails(error);
         };
         self.until_done(in_hand, leave, asking, failed).await
     }
@@ -230,6 +256,10 @@ impl Context {
             }
         }
     }
+}
+
+fn whose(job: &Job) -> Whose<'_> {
+    Whose { account: &job.account_state.name, term: job.account_state.term() }
 }
 
 /// The same delete with this address: received now, because only now is it known whom it is about and whom it comes after.

@@ -101,6 +101,7 @@ pub(crate) async fn queue_called(prefix: &str, metrics: &Metrics) -> Arc<RabbitM
         confirm_timeout: Duration::from_secs(5),
         look_every: RabbitMqSettings::LOOK_EVERY,
         worker: 1,
+        directory: None,
     };
     let queue = Arc::new(RabbitMq::start(settings, metrics.clone()));
     until_up(&*queue).await;

@@ -91,14 +91,16 @@ async fn weather(installation: Installation, extent: Extent) {
 const SKIPPING: (&str, &str) = ("[worker]\n", "[worker]\nskip_unchanged = \"1h\"\n");
 /// Whose address is whose is remembered.
 const DIRECTORY: (&str, &str) = ("[log]\n", "[directory]\nenabled = true\n\n[log]\n");
+/// Each worker can keep the same file.
+const KEPT: (&str, &str) = ("[log]\n", "[directory]\nenabled = true\npath = \"directory.db\"\n\n[log]\n");
 /// A delete whose person is not known yet is tried again soon.
-const SOON: (&str, &str) = ("[retry]\n", "[retry]\ntiers = [\"1s\", \"1m\"]\n");
+const SOON: (&str, &str) = ("[retry]\n", "[retry]\ntiers = [\"1s\", \"1m\", \"10m\", \"1h\"]\n");
 
 /// A queue goes from one worker to the other in it, who does not know what Refersion was told.
 #[tokio::test]
 async fn nothing_is_lost_or_overtaken_whatever_breaks_own_node() {
     let extent = Extent::or(1_200, 5);
-    weather(Installation::on_rabbitmq(&[SKIPPING]).await, extent).await;
+    weather(Installation::on_rabbitmq(&[SKIPPING, KEPT, SOON]).await, extent).await;
 }
 
 #[tokio::test]

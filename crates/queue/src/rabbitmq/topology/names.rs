@@ -115,6 +115,21 @@ impl Names {
         self.name("tally.reader")
     }
 
+    /// The mailbox of a directory, by the name of its keys.
+    pub(crate) fn mailbox(&self, keys: &str) -> String {
+        self.name(&format!("directory.{keys}"))
+    }
+
+    /// Where one connection hears the answers to what it asks.
+    pub(crate) fn answers(&self, connection: u64) -> String {
+        self.name(&format!("answers.{connection:016x}"))
+    }
+
+    /// Whether something is published to such a place with this key.
+    pub(crate) fn is_answers(&self, key: &str) -> bool {
+        key.starts_with(&self.name("answers."))
+    }
+
     /// The queue behind a place, for consuming and counting.
     pub(crate) fn queue(&self, place: &Place) -> String {
         match place {

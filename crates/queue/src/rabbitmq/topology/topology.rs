@@ -33,6 +33,8 @@ pub(crate) struct Topology {
     pub(crate) accounts: Accounts,
     /// Who this process is among those who consume.
     pub(crate) worker: u64,
+    /// The name of the directory's keys, in a process that sends something to its mailbox, or reads it.
+    pub(crate) directory: Option<String>,
 }
 
 /// The accounts with work queues. Clones share them, since accounts can come and go while the relay runs.
@@ -89,6 +91,13 @@ pub(crate) enum DeclareError {
 }
 
 impl DeclareError {
+    fn into_lapin(self) -> lapin::Error {
+        match self {
+            Self::Broker(error) => error,
+            Self::Differs(why) | Self::Refused { why, .. } => io_error(why),
+        }
+    }
+
     /// A broker that does not answer, or is gone, is asked nothing more; one that refuses something has closed the channel.
     fn go_on(&self) -> Result<(), lapin::Error> {
         match self {
@@ -126,11 +135,18 @@ impl Topology {
 
     /// Declares the journal of counts, and binds it.
     pub(crate) async fn declare_tally(&self, channel: &Channel) -> Result<(), lapin::Error> {
-        match self.tally().declare(channel).await {
-            Ok(()) => Ok(()),
-            Err(DeclareError::Broker(error)) => Err(error),
-            Err(DeclareError::Differs(why) | DeclareError::Refused { why, .. }) => Err(io_error(why)),
-        }
+        self.tally().declare(channel).await.map_err(DeclareError::into_lapin)
+    }
+
+    /// Declares the mailbox of the directory, and binds it.
+    pub(crate) async fn declare_mailbox(&self, channel: &Channel) -> Result<(), lapin::Error> {
+        self.notes().declare(channel).await.map_err(DeclareError::into_lapin)?;
+        self.mailbox(&self.mailbox_name()).declare(channel).await.map_err(DeclareError::into_lapin)
+    }
+
+    /// The queue of the mailbox, which is the key it is bound with, too.
+    pub(crate) fn mailbox_name(&self) -> String {
+        self.names.mailbox(self.directory.as_deref().unwrap_or_default())
     }
 
     /// Declares everything that is missing and gathers what differs.
@@ -190,7 +206,8 @@ impl Topology {
         // Besides: what stands for both, for who reads letters, and for who reads the journal of counts.
         let queues = self.queues().len() as u64 + 2 + 1 + 1;
         // All places are consumed over one, and some are tried over a second one; and both publish, count and look.
-        let connections = 2 + 2 * 3;
+        let mailbox = if self.directory.is_some() { 2 } else { 0 };
+        let connections = 2 + 2 * 3 + mailbox;
         // A channel for each work queue and the intake, and over each connection something is asked besides what it is there for.
         Needs { queues, connections, channels: accounts + 1 + 2 * connections + silence::ASKED as u64 }
     }
@@ -292,7 +309,18 @@ impl Topology {
                 .map(|account| (names.intake_exchange(account), String::new()))
                 .collect(),
         });
+        if self.directory.is_some() {
+            queues.push(self.mailbox(&self.mailbox_name()));
+        }
         queues
+    }
+
+    fn mailbox(&self, name: &str) -> QueueSpec {
+        QueueSpec {
+            name: name.to_owned(),
+            arguments: arguments([limit(NO_LIMIT), ("x-overflow", text("reject-publish")), SINGLE_ACTIVE]),
+            bindings: vec![(self.names.notes(), name.to_owned())],
+        }
     }
 
     fn tally(&self) -> QueueSpec {

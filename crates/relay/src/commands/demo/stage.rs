@@ -50,7 +50,7 @@ impl Stage {
             ops_listen: free,
             base_url: format!("http://{address}/v2"),
             directory: DirectoryKeys {
-                path: folder.join(&settings.directory.path),
+                path: settings.directory.path.as_ref().map(|path| folder.join(path)),
                 key_file: folder.join(&settings.directory.key_file),
                 ..settings.directory
             },

@@ -161,7 +161,6 @@ fn account(settings: &Settings, args: &EnqueueArgs) -> Result<Arc<AccountDoor>, 
         Some(name) => Exit::Usage(anyhow!("there is no account {name} (there are {listed})")),
         None => Exit::Usage(anyhow!("--account has to say whose the events are ({listed})")),
     })?;
-    parts::directory_settings(settings).map_err(Exit::Usage)?;
     let access = parts::access(&settings.accounts, settings.directory.enabled, &Metrics::new());
     Ok(access.by_name(name).expect("it is configured").clone())
 }

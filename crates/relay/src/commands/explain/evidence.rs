@@ -70,7 +70,7 @@ async fn look(settings: &Settings, ids: &[String], parts: &Parts) -> Result<InQu
             Ok(InQueue::Embedded(found))
         }
         QueueUrl::RabbitMq(url) => {
-            let queue = parts::rabbitmq(url, settings, &metrics, parts);
+            let queue = parts::rabbitmq(url, settings, None, &metrics, parts);
             let found = match up(&queue).await {
                 Ok(()) => letters(&queue, ids).await,
                 Err(_) => Err(queue.state().borrow().to_string()),

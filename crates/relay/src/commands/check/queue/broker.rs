@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use refersion_relay_broker_doctor::{Gravity, PolicyHarm};
+use refersion_relay_directory::Keys;
 use refersion_relay_queue::{BrokerState, BrokerUrl, Queue, QueueError, RabbitMq};
 use refersion_relay_supervise::Parts;
 use refersion_relay_telemetry::Metrics;
@@ -11,6 +12,7 @@ use super::left_behind;
 use super::queue::{Looked, PATIENCE, reached};
 use super::waiting;
 use crate::cli::CheckArgs;
+use crate::commands::check::directory;
 use crate::commands::check::finding::Finding;
 use crate::config::Examined;
 use crate::parts;
@@ -27,14 +29,20 @@ pub(crate) async fn look(
     metrics: &Metrics,
     parts: &Parts,
 ) -> Looked {
-    let queue = parts::rabbitmq(url, &examined.settings, metrics, parts);
+    let settings = &examined.settings;
+    // What is the matter with them is found already.
+    let keys = settings.directory.enabled.then(|| Keys::read(&settings.directory.key_file).ok()).flatten();
+    let queue = parts::rabbitmq(url, settings, keys.as_ref(), metrics, parts);
     // The queues are declared first, so that there is something for policies to be in force on.
     let mut findings = vec![topology(&queue).await];
     findings.extend(alarm(&queue).await);
     findings.extend(limits(&queue, examined).await);
     findings.extend(policies(&queue, examined).await);
     findings.push(sharing(&queue, examined).await);
-    findings.push(waiting::look(&queue, &examined.settings.accounts).await);
+    findings.push(waiting::look(&queue, &settings.accounts).await);
+    if let Some(keys) = &keys {
+        findings.push(directory::kept(&queue, keys).await);
+    }
     findings.extend(left(&queue, examined).await);
     let mut conservation = None;
     if args.conservation {

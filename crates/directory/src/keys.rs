@@ -28,6 +28,8 @@ pub struct Keys {
     lookup: hmac::Key,
     /// The first one seals; all of them open.
     seals: Vec<Seal>,
+    /// Seals what is sent. It is made of the key of look-ups, so it stays with that.
+    sending: LessSafeKey,
     random: SystemRandom,
 }
 
@@ -187,7 +189,7 @@ impl Keys {
         Secrets::parse(&text).map(|secrets| secrets.keys()).ok_or_else(|| KeysError::Foreign(path.to_owned()))
     }
 
-    /// What tells these keys from others, and says nothing of them. It stays when another key seals.
+    /// What tells these keys from others, and says nothing of them. It stays when another key seals addresses, and so does what is sent.
     #[must_use]
     pub fn name(&self) -> String {
         hex(&self.check()[..4])
@@ -214,44 +216,41 @@ impl Keys {
         mac
     }
 
-    /// The address, for this person only.
+    /// The address, for this person only: the number of a key, and what was sealed with that.
     pub(crate) fn seal(&self, person: PersonKey, email: &Email) -> Vec<u8> {
-        self.seal_bytes(&person.0, email.expose().as_bytes())
+        let Seal { number, key } = &self.seals[0];
+        let mut sealed = vec![*number];
+        sealed.extend_from_slice(&self.seal_with(key, &person.0, email.expose().as_bytes()));
+        sealed
     }
 
     /// The address in it, if it was sealed for this person with a key that is known.
     pub(crate) fn unseal(&self, person: PersonKey, sealed: &[u8]) -> Option<Email> {
-        Email::parse(std::str::from_utf8(&self.unseal_bytes(&person.0, sealed)?).ok()?).ok()
+        let (number, rest) = sealed.split_first()?;
+        let seal = self.seals.iter().find(|seal| seal.number == *number)?;
+        let text = open_with(&seal.key, &person.0, rest)?;
+        Email::parse(std::str::from_utf8(&text).ok()?).ok()
     }
 
-    /// A text for this purpose only: the number of a key, a nonce, and the sealed text.
-    pub(crate) fn seal_bytes(&self, purpose: &[u8], text: &[u8]) -> Vec<u8> {
-        let seal = &self.seals[0];
+    /// A text that is sent, for this purpose only.
+    pub(crate) fn seal_sent(&self, purpose: &[u8], text: &[u8]) -> Vec<u8> {
+        self.seal_with(&self.sending, purpose, text)
+    }
+
+    /// The text in it, if it was sent for this purpose by somebody with the same keys.
+    pub(crate) fn open_sent(&self, purpose: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+        open_with(&self.sending, purpose, sealed)
+    }
+
+    /// A nonce, and the sealed text.
+    fn seal_with(&self, key: &LessSafeKey, purpose: &[u8], text: &[u8]) -> Vec<u8> {
         let mut nonce = [0; NONCE_LEN];
         self.random.fill(&mut nonce).expect("the system has random bytes");
         let mut text = text.to_vec();
-        let tag = seal
-            .key
+        let tag = key
             .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(purpose), &mut text)
             .expect("it is short");
-        let mut sealed = Vec::with_capacity(1 + NONCE_LEN + text.len() + tag.as_ref().len());
-        sealed.push(seal.number);
-        sealed.extend_from_slice(&nonce);
-        sealed.extend_from_slice(&text);
-        sealed.extend_from_slice(tag.as_ref());
-        sealed
-    }
-
-    /// The text in it, if it was sealed for this purpose with a key that is known.
-    pub(crate) fn unseal_bytes(&self, purpose: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
-        let (number, rest) = sealed.split_first()?;
-        let (nonce, text) = rest.split_at_checked(NONCE_LEN)?;
-        let seal = self.seals.iter().find(|seal| seal.number == *number)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let mut text = text.to_vec();
-        let opened = seal.key.open_in_place(nonce, Aad::from(purpose), &mut text).ok()?.len();
-        text.truncate(opened);
-        Some(text)
+        [&nonce, &text[..], tag.as_ref()].concat()
     }
 
     /// The number of the key that seals, which is the first byte of what it has sealed.
@@ -270,8 +269,13 @@ impl Secrets {
             number: *number,
             key: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("it has the length of a key")),
         };
+        let lookup = hmac::Key::new(hmac::HMAC_SHA256, &self.lookup);
+        let sending = hmac::sign(&lookup, b"sending v1");
         Keys {
-            lookup: hmac::Key::new(hmac::HMAC_SHA256, &self.lookup),
+            sending: LessSafeKey::new(
+                UnboundKey::new(&AES_256_GCM, sending.as_ref()).expect("it has the length of a key"),
+            ),
+            lookup,
             seals: self.seals.iter().map(seal).collect(),
             random: SystemRandom::new(),
         }
@@ -297,6 +301,15 @@ impl Secrets {
         }
         Some(Self { lookup: lookup?, seals }).filter(|secrets| !secrets.seals.is_empty())
     }
+}
+
+fn open_with(key: &LessSafeKey, purpose: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+    let (nonce, text) = sealed.split_at_checked(NONCE_LEN)?;
+    let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+    let mut text = text.to_vec();
+    let opened = key.open_in_place(nonce, Aad::from(purpose), &mut text).ok()?.len();
+    text.truncate(opened);
+    Some(text)
 }
 
 fn random_key() -> [u8; KEY_LEN] {

@@ -4,7 +4,6 @@ use refersion_relay_model::{AccountName, Email, PersonId, PersonIdKind};
 use serde::{Deserialize, Serialize};
 
 use crate::Keys;
-use crate::keys::PersonKey;
 use crate::store::{Doubt, LookedUp};
 
 /// What a worker asks of whoever keeps the directory, as it is sent.
@@ -58,32 +57,28 @@ impl Keys {
     /// Seals a request. Nobody without the keys can read or write one.
     #[must_use]
     pub fn seal_request(&self, request: &Request) -> Vec<u8> {
-        self.seal_bytes(REQUEST, &serde_json::to_vec(&RequestText::from(request)).expect("it is plain data"))
+        self.seal_sent(REQUEST, &serde_json::to_vec(&RequestText::from(request)).expect("it is plain data"))
     }
 
     /// The request in it. `None`: it was sealed with other keys, or by a later release.
     #[must_use]
     pub fn open_request(&self, sealed: &[u8]) -> Option<Request> {
-        serde_json::from_slice::<RequestText>(&self.unseal_bytes(REQUEST, sealed)?).ok()?.try_into().ok()
+        serde_json::from_slice::<RequestText>(&self.open_sent(REQUEST, sealed)?).ok()?.try_into().ok()
     }
 
-    /// Seals what is known of a person, for whoever asked for that person.
+    /// Seals what is known of a person, as the answer to this sealed request and to no other.
     #[must_use]
-    pub fn seal_answer(&self, account: &AccountName, person: &PersonId, answer: &LookedUp) -> Vec<u8> {
+    pub fn seal_answer(&self, request: &[u8], answer: &LookedUp) -> Vec<u8> {
         let text = serde_json::to_vec(&AnswerText::from(answer)).expect("it is plain data");
-        self.seal_bytes(&answer_for(self.person(account, person)), &text)
+        self.seal_sent(&[ANSWER, request].concat(), &text)
     }
 
-    /// What is known of the person, if it is an answer about them.
+    /// What is known, if it is the answer to this sealed request.
     #[must_use]
-    pub fn open_answer(&self, account: &AccountName, person: &PersonId, sealed: &[u8]) -> Option<LookedUp> {
-        let text = self.unseal_bytes(&answer_for(self.person(account, person)), sealed)?;
+    pub fn open_answer(&self, request: &[u8], sealed: &[u8]) -> Option<LookedUp> {
+        let text = self.open_sent(&[ANSWER, request].concat(), sealed)?;
         serde_json::from_slice::<AnswerText>(&text).ok()?.try_into().ok()
     }
-}
-
-fn answer_for(person: PersonKey) -> Vec<u8> {
-    [ANSWER, &person.0].concat()
 }
 
 /// A request as it is written. Times are milliseconds since 1970.
@@ -268,9 +263,10 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_one_about_this_person_only() {
-        let (keys, person) = (Keys::random(), PersonId::user("5678"));
-        let since = SystemTime::UNIX_EPOCH + Duration::from_hours(1);
+    fn an_answer_is_one_to_this_request_only() {
+        let (keys, since) = (Keys::random(), SystemTime::UNIX_EPOCH + Duration::from_hours(1));
+        let request = keys.seal_request(&requests()[3]);
+        let again = keys.seal_request(&requests()[3]);
         for answer in [
             LookedUp::Addresses(vec![peter(), Email::parse("p@example.org").unwrap()]),
             LookedUp::Uncertain(Doubt::Shared),
@@ -278,10 +274,9 @@ mod tests {
             LookedUp::Erased,
             LookedUp::Unknown { since },
         ] {
-            let sealed = keys.seal_answer(&acme(), &person, &answer);
-            assert_eq!(keys.open_answer(&acme(), &person, &sealed), Some(answer));
-            assert_eq!(keys.open_answer(&acme(), &PersonId::user("5679"), &sealed), None);
-            assert_eq!(keys.open_answer(&AccountName::try_from("other").unwrap(), &person, &sealed), None);
+            let sealed = keys.seal_answer(&request, &answer);
+            assert_eq!(keys.open_answer(&request, &sealed), Some(answer));
+            assert_eq!(keys.open_answer(&again, &sealed), None, "it says what was known once");
             assert_eq!(keys.open_request(&sealed), None, "an answer asks for nothing");
         }
     }

@@ -337,8 +337,8 @@ impl Store {
         Ok(LookedUp::Addresses(addresses.into_iter().map(|(email, _)| email).collect()))
     }
 
-    /// Forgets an address, whoever has it, because a delete that was `accepted` then has been carried out. Of those it is remembered;
-    /// they are returned.
+    /// Forgets an address, whoever has it by events of before, because a delete that was `accepted` then has been carried out. Of those it
+    /// is remembered; they are returned.
     pub fn erase(
         &self,
         account: &AccountName,
@@ -346,8 +346,11 @@ impl Store {
         accepted: SystemTime,
     ) -> Result<Vec<PersonKey>, DirectoryError> {
         let address = self.keys.address(account, email);
-        let mut gone = self.connection.prepare_cached("DELETE FROM person WHERE address = ?1 RETURNING person")?;
-        let gone = gone.query_map([address.0], |row| row.get(0).map(PersonKey))?.collect::<Result<Vec<_>, _>>()?;
+        let mut gone =
+            self.connection.prepare_cached("DELETE FROM person WHERE address = ?1 AND first <= ?2 RETURNING person")?;
+        let gone = gone
+            .query_map(params![address.0, millis(accepted)], |row| row.get(0).map(PersonKey))?
+            .collect::<Result<Vec<_>, _>>()?;
         for person in &gone {
             self.connection
                 .prepare_cached(

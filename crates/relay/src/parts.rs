@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io::ErrorKind;
 use std::sync::Arc;
 
+use anyhow::anyhow;
 use refersion_relay_deadletter::DeadLetters;
 use refersion_relay_directory::{Directory, DirectoryError, DirectorySettings, Keys, KeysError, OpenError};
 use refersion_relay_ingest::{Access, AccountAccess};
@@ -153,7 +154,16 @@ pub(crate) struct SharedDirectory {
 pub(crate) fn shared_directory(settings: &Settings, stop: &Stop) -> Result<Option<SharedDirectory>, Exit> {
     // Whoever keeps it makes the keys.
     let kept = local_directory(settings, stop)?;
-    let keys = || Keys::read(&settings.directory.key_file).map_err(unusable_keys);
+    let keys = || {
+        let file = &settings.directory.key_file;
+        if !file.exists() {
+            let file = file.display();
+            let why =
+                anyhow!("directory.key_file: there is no {file}: copy that of the worker that has directory.path");
+            return Err(Exit::Usage(why));
+        }
+        Keys::read(file).map_err(unusable_keys)
+    };
     settings.directory.enabled.then(|| Ok(SharedDirectory { keys: keys()?, kept })).transpose()
 }
 

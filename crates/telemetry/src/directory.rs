@@ -13,6 +13,8 @@ pub(crate) struct DirectoryMetrics {
     waiting: IntGauge,
 }
 
+const UNREADABLE: &str = "unreadable";
+
 /// What became of a delete that names only an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Resolved {
@@ -56,7 +58,7 @@ impl DirectoryMetrics {
             failures: add.counter("directory_failures_total", "Times that the directory could not be read or written."),
             waiting: add.gauge("directory_waiting", "Messages that wait for whoever keeps the directory."),
         };
-        for what in ["new", "another", "known", "erased"] {
+        for what in ["new", "another", "known", "erased", UNREADABLE] {
             metrics.lessons.with_label_values(&[what]);
         }
         for what in ["address", "erased"] {
@@ -73,6 +75,11 @@ impl Metrics {
     /// An identify taught the directory; `what` is one of a closed set.
     pub fn directory_lesson(&self, what: &'static str) {
         self.directory.lessons.with_label_values(&[what]).inc();
+    }
+
+    /// So many requests to whoever keeps the directory could not be read.
+    pub fn directory_unreadable(&self, requests: u64) {
+        self.directory.lessons.with_label_values(&[UNREADABLE]).inc_by(requests);
     }
 
     /// A delete that named only an id is settled.

@@ -154,7 +154,32 @@ async fn with_other_keys_nothing_is_mixed_up() {
     // A worker without keys does not begin.
     fs::remove_file(config.folder().join("directory.key")).expect("it is there");
     let refused = config.command(&["worker"]).await;
-    assert!(refused.code == Some(2) && refused.stderr.contains("directory.key"), "{refused:?}");
+    assert!(
+        refused.code == Some(2) && refused.stderr.contains("copy that of the worker that has directory.path"),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_new_key_is_for_whoever_keeps_it_only() {
+    let refersion = Refersion::start().await;
+    let keeper = kept(&refersion).await;
+    let Apart { config } = Apart::from(&keeper, &refersion);
+    let relay = Relay::start("run", &config).await;
+    assert_eq!(relay.post(1, identify_user("before")).await.status, 202);
+    eventually("he is there", || async { relay.metric(ENDED).await == 1 }).await;
+
+    // What was taught is in the queue when the key is changed.
+    let rekeyed = keeper.command(&["directory", "rekey"]).await;
+    assert_eq!(rekeyed.code, Some(0), "{rekeyed:?}");
+
+    let _keeping = Relay::start("worker", &keeper).await;
+    assert_eq!(relay.post(1, identify_user("after")).await.status, 202);
+    for person in ["before", "after"] {
+        assert_eq!(relay.post(1, delete_user(person)).await.status, 202);
+        let email = format!("{person}@example.com");
+        eventually("he is deactivated", || async { refersion.statuses(&email) == ["DISABLED"] }).await;
+    }
 }
 
 #[tokio::test]

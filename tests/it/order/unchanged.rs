@@ -1,7 +1,7 @@
 //! Identifies that say what Refersion has been told before.
 
 use refersion_relay_simulator::Operation;
-use refersion_relay_tests::{Config, Refersion, Relay, delete, eventually, identify, with_id};
+use refersion_relay_tests::{Config, Refersion, Relay, delete, eventually, identify, shared_broker, with_id};
 use serde_json::Value;
 
 const ENDED: &str = "refersion_relay_worker_ended_total";
@@ -101,4 +101,15 @@ async fn after_a_failure_nothing_is_known_and_a_replay_says_it_again() {
     eventually("it has ended", || async { relay.metric(ENDED).await == ended + 1 }).await;
     assert!(calls < refersion.operations().len());
     assert_eq!(refersion.with_email("peter@example.com")[0].first_name, "Pete");
+}
+
+/// From RabbitMQ 4.0 on another worker may have had the queue meanwhile, and nobody says so.
+#[tokio::test]
+async fn on_rabbitmq_it_is_forgotten_when_nothing_of_the_account_is_in_hand() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &[("worker", "skip_unchanged = \"1h\"")]);
+    let relay = Relay::start("run", &config).await;
+    assert_eq!(calls_for(&relay, &refersion, 1, named("Peter", "m1")).await, 1);
+    assert!(0 < calls_for(&relay, &refersion, 1, named("Peter", "m2")).await);
+    assert_eq!(relay.metric(KNOWN).await, 0);
 }

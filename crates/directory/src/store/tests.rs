@@ -115,6 +115,18 @@ fn who_has_another_address_left_is_not_gone() {
 }
 
 #[test]
+fn a_delete_that_is_told_once_more_forgets_nothing_of_after_it() {
+    let mut world = World::new();
+    world.learn("acme", "1", "peter@example.com");
+    let accepted = world.now;
+    world.now += HOUR;
+    world.store.erase(&named("acme"), &email("peter@example.com"), accepted).unwrap();
+    assert_eq!(world.learn("acme", "1", "peter@example.com"), Learnt::New);
+    world.store.erase(&named("acme"), &email("peter@example.com"), accepted).unwrap();
+    assert_eq!(world.known("acme", "1"), ["peter@example.com"]);
+}
+
+#[test]
 fn what_was_accepted_before_the_delete_teaches_nothing_and_what_comes_after_it_does() {
     let mut world = World::new();
     world.learn("acme", "1", "peter@example.com");
@@ -337,13 +349,15 @@ proptest! {
     fn nobody_is_taken_for_somebody_else(
         steps in prop::collection::vec((0..2_usize, 0..4_u8, 0..3_u8, any::<bool>()), 1..40)
     ) {
-        let (world, accounts) = (World::new(), ["acme", "other"]);
+        let (mut world, accounts) = (World::new(), ["acme", "other"]);
         let mut model = std::collections::BTreeMap::<(usize, u8), Vec<String>>::new();
         for (account, id, address, erases) in steps {
             let (address, person) = (format!("a{address}@example.com"), PersonId::user(id.to_string()));
+            // Whoever comes after a delete is not meant by it.
+            world.now += Duration::from_secs(1);
             let (name, now) = (named(accounts[account]), world.now);
             if erases {
-                world.store.erase(&name, &email(&address), SystemTime::UNIX_EPOCH).unwrap();
+                world.store.erase(&name, &email(&address), now).unwrap();
                 model.iter_mut().filter(|((of, _), _)| *of == account).for_each(|(_, known)| known.retain(|known| *known != address));
             } else {
                 world.store.learn(&name, &person, &email(&address), now, now).unwrap();

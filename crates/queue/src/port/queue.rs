@@ -82,6 +82,12 @@ pub trait Queue: Send + Sync {
         watch::channel(Vec::new()).1
     }
 
+    /// Whether somebody else may have owned a place, and given it back, within one term of this process, in which that had nothing of
+    /// the place in hand.
+    fn changes_owners_unseen(&self) -> bool {
+        false
+    }
+
     /// Ends everything in an orderly way. A program that is about to exit calls it last.
     async fn close(&self);
 }

@@ -114,9 +114,8 @@ impl RabbitMq {
     /// What sends to the directory's mailbox, until the queue is closed. `None`: this process has none.
     #[must_use]
     pub fn mailbox(&self) -> Option<Arc<Mailbox>> {
-        let Publisher { topology, parts, .. } = &*self.publisher;
-        topology.directory.as_ref()?;
-        let start = || Arc::new(Mailbox::start(self.url.clone(), topology.clone(), parts));
+        self.publisher.topology.directory.as_ref()?;
+        let start = || Arc::new(Mailbox::start(self.url.clone(), self.publisher.clone()));
         Some(self.mailbox.get_or_init(start).clone())
     }
 
@@ -127,9 +126,7 @@ impl RabbitMq {
 
     /// How much waits in the directory's mailbox.
     pub async fn mailbox_depth(&self) -> Result<MailboxDepth, QueueError> {
-        let link = self.publisher.link().map_err(|error| QueueError::Away(error.to_string()))?;
-        let count = queue_counts::count(&link.connection, &self.publisher.topology.mailbox_name()).await?;
-        Ok(MailboxDepth { messages: count.ready, is_read: 0 < count.consumers })
+        server::depth(&self.publisher).await
     }
 
     /// What goes on in the background until the queue is closed.
@@ -360,6 +357,12 @@ impl Queue for RabbitMq {
 
     fn stuck(&self) -> watch::Receiver<Vec<Stuck>> {
         self.moves.stuck()
+    }
+
+    /// From RabbitMQ 4.0 on a consumer with a higher priority becomes the active one as soon as the active one has nothing in hand, and
+    /// nobody tells either.
+    fn changes_owners_unseen(&self) -> bool {
+        true
     }
 
     /// The broker then logs no lost connection.

@@ -49,8 +49,8 @@ pub(crate) struct AccountState {
     pub(crate) changed: Notify,
     /// How many of its events this process has outlived.
     outlived: AtomicUsize,
-    /// How often this process has begun to work its queue.
-    terms: AtomicU64,
+    /// How often this process has begun to work its queue, as far as it knows.
+    stays: AtomicU64,
     account: RwLock<Arc<Account>>,
 }
 
@@ -63,7 +63,7 @@ impl AccountState {
             refusals: Refusals::new(),
             changed: Notify::new(),
             outlived: AtomicUsize::new(0),
-            terms: AtomicU64::new(0),
+            stays: AtomicU64::new(0),
             account: RwLock::new(Arc::new(account)),
         }
     }
@@ -89,14 +89,14 @@ impl AccountState {
         self.outlived.load(Ordering::Relaxed)
     }
 
-    /// A term of working its queue begins: what another owner did in between is not known.
-    pub(crate) fn begin_term(&self) {
-        self.terms.fetch_add(1, Ordering::Relaxed);
+    /// A time begins in which nobody else works its queue: what another owner did before is not known.
+    pub(crate) fn begin_stay(&self) {
+        self.stays.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Which one it is.
-    pub(crate) fn term(&self) -> u64 {
-        self.terms.load(Ordering::Relaxed)
+    pub(crate) fn stay(&self) -> u64 {
+        self.stays.load(Ordering::Relaxed)
     }
 
     fn change(&self, account: Account) {

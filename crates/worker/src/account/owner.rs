@@ -47,7 +47,7 @@ impl Owner {
     pub(crate) async fn run(mut self, missing: Missing) {
         let stop = self.stop.clone();
         let place = Place::Work(self.account_state.name.clone());
-        let mut terms = Terms::new(self.context.queue.clone(), place.clone());
+        let mut stays = Terms::new(self.context.queue.clone(), place.clone());
         let mut missing = Some(missing);
         while !stop.is_cancelled() {
             let until_readable = async {
@@ -65,7 +65,7 @@ impl Owner {
             let Some(taking_up) = stop.run_until_cancelled(taking_up).await else { return };
             // Who stands by for the queue, or for whom it does not answer, is in nobody's way.
             let mut taking_up = taking_up.map(|taking_up| (taking_up, Instant::now() + LATE));
-            let Some(owned) = in_time(terms.next(self.room, &stop), &mut taking_up).await else { return };
+            let Some(owned) = in_time(stays.next(self.room, &stop), &mut taking_up).await else { return };
             drop(late);
             self.work(owned, taking_up).await;
         }
@@ -141,7 +141,7 @@ impl Owner {
         if stop.run_until_cancelled(self.hold.until_the_keys_are_known()).await.is_none() {
             return TermEnd::Stopped;
         }
-        self.account_state.begin_term();
+        self.account_state.begin_stay();
         let consumer = Consumer::new(
             self.context.clone(),
             self.account_state.clone(),

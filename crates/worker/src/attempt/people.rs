@@ -127,7 +127,8 @@ impl Context {
         let Some(people) = &self.people else { return Ok(()) };
         match (command, &job.person) {
             (Command::Deactivate(email), _) => {
-                let accepted = in_hand.delivery.message.headers.received_at;
+                let headers = &in_hand.delivery.message.headers;
+                let accepted = if job.is_replay { SystemTime::now() } else { headers.received_at };
                 self.ask(people, in_hand, leave, || people.directory.erase(whose(job), email, accepted)).await?;
                 people.works();
             }
@@ -210,7 +211,7 @@ impl Context {
         };
         // Those that are stored twice are copies of each other.
         let storing = || async { self.queue.publish(deletes.clone()).await.into_iter().collect::<Result<(), _>>() };
-        self.until_done(in_hand, leave, storing, |_| {}).await?;
+        self.until_done(in_hand, leave, storing, |_| {}, |_| false).await?;
         self.metrics.directory_resolved(Resolved::Completed);
         Ok(Outcome::Completed)
     }
@@ -226,7 +227,9 @@ impl Context {
             self.metrics.directory_failed();
             people.fails(error);
         };
-        self.until_done(in_hand, leave, asking, failed).await
+        // Who has waited for an answer in vain need not ask again at once.
+        let is_final = |error: &DirectoryError| matches!(error, DirectoryError::Unanswered(_));
+        self.until_done(in_hand, leave, asking, failed, is_final).await
     }
 
     /// Tries something for a short time.
@@ -236,6 +239,7 @@ impl Context {
         leave: &CancellationToken,
         doing: impl Fn() -> F,
         failed: impl Fn(&E),
+        is_final: impl Fn(&E) -> bool,
     ) -> Result<T, NotNow> {
         let began = Instant::now();
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
@@ -247,7 +251,7 @@ impl Context {
             };
             failed(&error);
             let wait = backoff.next_wait();
-            if PATIENCE < began.elapsed() + wait {
+            if is_final(&error) || PATIENCE < began.elapsed() + wait {
                 return Err(NotNow::Later(Outcome::Aside(self.retry.out_of_the_way())));
             }
             in_hand.tracked.waits(wait);
@@ -259,7 +263,7 @@ impl Context {
 }
 
 fn whose(job: &Job) -> Whose<'_> {
-    Whose { account: &job.account_state.name, term: job.account_state.term() }
+    Whose { account: &job.account_state.name, stay: job.account_state.stay() }
 }
 
 /// The same delete with this address: received now, because only now is it known whom it is about and whom it comes after.

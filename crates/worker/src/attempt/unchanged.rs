@@ -15,7 +15,7 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(200_000).expect("above zero")
 
 /// What Refersion was told of each person, so that telling it the same again can be left out.
 ///
-/// It holds for one term of owning the account's work queue, because another owner may tell it something else in between; and
+/// It holds for as long as nobody else works the account's queue, who may tell it something else; and
 /// for as long as it is trusted, because somebody may change it at Refersion.
 pub(crate) struct Unchanged {
     trusted: Duration,
@@ -28,13 +28,13 @@ pub(crate) struct Telling {
     subject: Digest,
     /// Of everything that would be written, and of the settings by which it is.
     what: Digest,
-    term: u64,
+    stay: u64,
 }
 
 #[derive(Clone, Copy)]
 struct Told {
     what: Digest,
-    term: u64,
+    stay: u64,
     at: Instant,
 }
 
@@ -52,15 +52,15 @@ impl Unchanged {
             (Command::Create(_), Existing::Keep) | (Command::Deactivate(_), _) => hasher.digest(settings),
             (Command::Create(affiliate), Existing::Update) => hasher.digest((settings, affiliate)),
         };
-        Telling { subject: job.event_key.subject, what, term: job.account_state.term() }
+        Telling { subject: job.event_key.subject, what, stay: job.account_state.stay() }
     }
 
     /// Whether Refersion was told the same before, and nothing else since.
     pub(crate) fn is_known(&self, telling: Telling) -> bool {
-        let Telling { subject, what, term } = telling;
+        let Telling { subject, what, stay } = telling;
         self.memory()
             .get(&subject)
-            .is_some_and(|told| (told.what, told.term) == (what, term) && told.at.elapsed() < self.trusted)
+            .is_some_and(|told| (told.what, told.stay) == (what, stay) && told.at.elapsed() < self.trusted)
     }
 
     /// It is about to be told something, and what will be there then is not known.
@@ -70,13 +70,13 @@ impl Unchanged {
 
     /// It has been told.
     pub(crate) fn told(&self, telling: Telling, command: &Command, applied: Applied) {
-        let Telling { subject, what, term } = telling;
+        let Telling { subject, what, stay } = telling;
         let holds = match applied {
             Applied::Created | Applied::Existing | Applied::Updated | Applied::Unchanged => true,
             Applied::LeftInactive | Applied::Deactivated | Applied::AlreadyInactive | Applied::NotFound => false,
         };
         if holds && matches!(command, Command::Create(_)) {
-            self.memory().put(subject, Told { what, term, at: Instant::now() });
+            self.memory().put(subject, Told { what, stay, at: Instant::now() });
         }
     }
 
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     const TRUSTED: Duration = Duration::from_hours(1);
-    const PETER: Telling = Telling { subject: [1, 1], what: [2, 2], term: 7 };
+    const PETER: Telling = Telling { subject: [1, 1], what: [2, 2], stay: 7 };
 
     fn create() -> Command {
         let event = br#"{"type":"identify","traits":{"name":"A B","email":"a@example.com"}}"#;
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_told_is_believed_for_a_time_in_its_term_and_until_something_else_is() {
+    async fn what_was_told_is_believed_for_a_time_in_its_stay_and_until_something_else_is() {
         let unchanged = Unchanged::new(TRUSTED);
         assert!(!unchanged.is_known(PETER));
         let tell = || unchanged.told(PETER, &create(), Applied::Created);
@@ -112,7 +112,7 @@ mod tests {
         assert!(unchanged.is_known(PETER));
         assert!(!unchanged.is_known(Telling { what: [2, 3], ..PETER }));
         assert!(!unchanged.is_known(Telling { subject: [1, 2], ..PETER }));
-        assert!(!unchanged.is_known(Telling { term: 8, ..PETER }), "another worker had the queue");
+        assert!(!unchanged.is_known(Telling { stay: 8, ..PETER }), "another worker had the queue");
         tokio::time::advance(Duration::from_secs(3_599)).await;
         assert!(unchanged.is_known(PETER));
         tokio::time::advance(Duration::from_secs(2)).await;

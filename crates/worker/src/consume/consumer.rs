@@ -187,6 +187,9 @@ impl Consumer {
     fn receive(&mut self, delivery: Delivery) -> Option<TermEnd> {
         let weight = self.context.load.weigh(delivery.message.body.len(), &self.bytes);
         self.unread.push_back(InHand::new(&self.context, &self.account_state, delivery, weight));
+        if self.in_hand == 0 && self.context.queue.changes_owners_unseen() {
+            self.account_state.begin_stay();
+        }
         self.in_hand += 1;
         if self.taking_up.as_ref().is_some_and(|taking_up| taking_up.events <= self.in_hand) {
             self.taking_up = None;

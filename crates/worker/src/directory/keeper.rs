@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use refersion_relay_directory::{Directory, Done, Request};
+use refersion_relay_directory::{Directory, Done};
 use refersion_relay_queue::{MailboxReader, RabbitMq};
 use refersion_relay_telemetry::Metrics;
 use tokio::time::sleep;
@@ -60,23 +60,28 @@ impl MailboxReader for Keeper {
         if self.is_failing.swap(false, Ordering::Relaxed) {
             tracing::info!("the directory can be used again");
         }
-        let mut answers = Vec::with_capacity(requests.len());
-        for request in &requests {
-            let Some(request) = request else {
-                tracing::warn!("a request to the directory was sealed with a key that is gone, and is dropped");
+        let (mut answers, mut unreadable) = (Vec::with_capacity(requests.len()), 0);
+        for (request, sealed) in requests.iter().zip(&sealed) {
+            if request.is_none() {
+                unreadable += 1;
                 answers.push(None);
                 continue;
-            };
-            answers.push(match (request, done.next()?) {
-                (_, Done::Learnt(learnt)) => {
+            }
+            answers.push(match done.next()? {
+                Done::Learnt(learnt) => {
                     self.metrics.directory_lesson(learnt.as_str());
                     None
                 }
-                (Request::LookUp { account, person, .. }, Done::LookedUp(found)) => {
-                    Some(Bytes::from(keys.seal_answer(account, person, &found)))
-                }
-                (_, Done::Noted | Done::LookedUp(_)) => None,
+                Done::LookedUp(found) => Some(Bytes::from(keys.seal_answer(sealed, &found))),
+                Done::Noted => None,
             });
+        }
+        if unreadable > 0 {
+            self.metrics.directory_unreadable(unreadable);
+            tracing::warn!(
+                requests = unreadable,
+                "what no relay of this release has sealed with these keys is dropped"
+            );
         }
         Some(answers)
     }

@@ -21,11 +21,11 @@ pub enum DirectoryHandle {
     Remote(Box<RemoteDirectory>),
 }
 
-/// Whose event it is that says something, and in which term of working that account's queue this process is.
+/// Whose event it is that says something, and in which time without another owner of that account's queue.
 #[derive(Clone, Copy)]
 pub(crate) struct Whose<'a> {
     pub(crate) account: &'a AccountName,
-    pub(crate) term: u64,
+    pub(crate) stay: u64,
 }
 
 /// What became of a lesson.

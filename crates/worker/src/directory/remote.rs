@@ -3,6 +3,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use lru::LruCache;
 use refersion_relay_directory::{AddressKey, DirectoryError, Keys, LookedUp, PersonKey, Request};
 use refersion_relay_model::{AccountName, Email, PersonId};
@@ -24,7 +25,7 @@ pub struct RemoteDirectory {
 struct Sent {
     /// The hour in which a lesson was sent, and the earliest time at which an event was accepted that said so.
     lessons: LruCache<Lesson, (u64, SystemTime)>,
-    /// For each account the term of working its queue, and when that began or an address was erased last. A lesson of an event that was
+    /// For each account the time without another owner, and when that began or an address was erased last. A lesson of an event that was
     /// accepted before then may have come too late to be believed: the person was deleted meanwhile, perhaps by another owner.
     since: HashMap<AccountName, (u64, SystemTime)>,
 }
@@ -88,8 +89,9 @@ impl RemoteDirectory {
         until: SystemTime,
     ) -> Result<LookedUp, DirectoryError> {
         let request = Request::LookUp { account: account.clone(), person: person.clone(), until };
-        let answer = self.mailbox.ask(self.keys.seal_request(&request)).await.map_err(|error| self.failed(&error))?;
-        let opened = self.keys.open_answer(account, person, &answer);
+        let request = Bytes::from(self.keys.seal_request(&request));
+        let answer = self.mailbox.ask(request.clone()).await.map_err(|error| self.failed(&error))?;
+        let opened = self.keys.open_answer(&request, &answer);
         opened.ok_or_else(|| DirectoryError::Unanswered("the answer of whoever keeps it cannot be read".to_owned()))
     }
 
@@ -118,7 +120,7 @@ impl RemoteDirectory {
         match error {
             MailboxError::NotStored(why) => DirectoryError::Failed(why.clone()),
             MailboxError::Silent => DirectoryError::Unanswered(format!(
-                "nobody who keeps it answers: a worker with directory.path and the keys {} has to run",
+                "nobody who keeps it with the keys {} answers: the worker with directory.path does not run, or cannot use its file",
                 self.keys.name()
             )),
         }
@@ -137,14 +139,14 @@ impl Default for Sent {
 
 impl Sent {
     /// From now on it is known what becomes of the account's people.
-    fn begin(&mut self, Whose { account, term }: Whose<'_>, now: SystemTime) {
-        self.since.insert(account.clone(), (term, now));
+    fn begin(&mut self, Whose { account, stay }: Whose<'_>, now: SystemTime) {
+        self.since.insert(account.clone(), (stay, now));
     }
 
     /// Whether a lesson that says so was sent within the hour, and believed.
     fn is_known(&mut self, whose: Whose<'_>, lesson: &Lesson, accepted: SystemTime, now: SystemTime) -> bool {
         let since = match self.since.get(whose.account) {
-            Some((term, since)) if *term == whose.term => *since,
+            Some((stay, since)) if *stay == whose.stay => *since,
             _ => {
                 self.begin(whose, now);
                 now
@@ -173,7 +175,7 @@ mod tests {
         let (keys, acme) = (Keys::random(), AccountName::try_from("acme").unwrap());
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_hours(1) + Duration::from_secs(seconds);
         let peter = || Lesson::Is(keys.person(&acme, &PersonId::user("5678")));
-        let whose = |term| Whose { account: &acme, term };
+        let whose = |stay| Whose { account: &acme, stay };
         let mut sent = Sent::default();
         assert!(!sent.is_known(whose(1), &peter(), at(10), at(100)));
         sent.put(peter(), at(10), at(100));

@@ -7,10 +7,41 @@ use crate::report::Table;
 use crate::sections::relayed;
 use crate::stage::{Backend, Stage};
 
-const PLAIN: &str = "worker, embedded";
-const LEARNING: &str = "worker, embedded, everybody learnt";
-const TEN_PLAIN: &str = "worker, embedded, ten events of each";
-const TEN_LEARNING: &str = "the same, everybody learnt";
+/// A worker with a directory beside one without.
+struct Pair {
+    backend: Backend,
+    plain: &'static str,
+    learning: &'static str,
+    /// Events about each person.
+    each: u32,
+}
+
+const PAIRS: [Pair; 4] = [
+    Pair {
+        backend: Backend::Embedded,
+        plain: "worker, embedded",
+        learning: "worker, embedded, everybody learnt",
+        each: 1,
+    },
+    Pair {
+        backend: Backend::Embedded,
+        plain: "worker, embedded, ten events of each",
+        learning: "worker, embedded, ten events of each, everybody learnt",
+        each: 10,
+    },
+    Pair {
+        backend: Backend::RabbitMq,
+        plain: "worker, RabbitMQ",
+        learning: "worker, RabbitMQ, everybody learnt",
+        each: 1,
+    },
+    Pair {
+        backend: Backend::RabbitMq,
+        plain: "worker, RabbitMQ, ten events of each",
+        learning: "worker, RabbitMQ, ten events of each, everybody learnt",
+        each: 10,
+    },
+];
 const REPEATING: &str = "nine of ten say nothing new, calls of 20 ms";
 const SKIPPING: &str = "the same, with skip_unchanged";
 
@@ -20,18 +51,21 @@ const CALLS: &str = "concurrency = 32";
 pub(super) async fn round(stage: &Stage<'_>, table: &mut Table) -> anyhow::Result<()> {
     let events = stage.arguments.events;
     let concurrency = format!("concurrency = {}", stage.arguments.in_flight);
-    // Whatever is measured second is slower on some machines.
-    for row in [PLAIN, LEARNING, LEARNING, PLAIN, TEN_PLAIN, TEN_LEARNING, TEN_LEARNING, TEN_PLAIN] {
-        let config = stage.config(Backend::Embedded, &[("worker", &concurrency)]);
-        if [LEARNING, TEN_LEARNING].contains(&row) {
-            config.edit("[log]", "[directory]\nenabled = true\n\n[log]");
-            config.edit("write_key = \"write_1\"", "write_key = \"write_1\"\nwrite_key_may_teach = true");
+    for Pair { backend, plain, learning, each } in PAIRS {
+        // Whatever is measured second is slower on some machines.
+        for learns in [false, true, true, false] {
+            let config = stage.config(backend, &[("worker", &concurrency)]);
+            if learns {
+                let directory = "[directory]\nenabled = true\npath = \"directory.db\"\n\n[log]";
+                config.edit("[log]", directory);
+                config.edit("write_key = \"write_1\"", "write_key = \"write_1\"\nwrite_key_may_teach = true");
+            }
+            let word = stage.word();
+            // Those of one person not one after the other, as they come.
+            let body = |n| body_about(&word, n, n % (events / each), stage.arguments.bytes);
+            relayed::ingest(stage, &config, &(0..events).map(body).collect::<Vec<Bytes>>()).await?;
+            table.add(if learns { learning } else { plain }, relayed::work(stage, &config, events).await?);
         }
-        let (word, each) = (stage.word(), if [TEN_PLAIN, TEN_LEARNING].contains(&row) { 10 } else { 1 });
-        // Those of one person not one after the other, as they come.
-        let body = |n| body_about(&word, n, n % (events / each), stage.arguments.bytes);
-        relayed::ingest(stage, &config, &(0..events).map(body).collect::<Vec<Bytes>>()).await?;
-        table.add(row, relayed::work(stage, &config, events).await?);
     }
     let fewer = events / 5;
     for row in [REPEATING, SKIPPING] {
@@ -49,7 +83,8 @@ pub(super) async fn round(stage: &Stage<'_>, table: &mut Table) -> anyhow::Resul
 }
 
 pub(super) fn compare(table: &mut Table) {
-    table.compare(LEARNING, PLAIN);
-    table.compare(TEN_LEARNING, TEN_PLAIN);
+    for Pair { plain, learning, .. } in PAIRS {
+        table.compare(learning, plain);
+    }
     table.compare(SKIPPING, REPEATING);
 }

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,37 +8,47 @@ use futures_util::StreamExt;
 use lapin::options::{BasicConsumeOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, Consumer};
-use refersion_relay_supervise::Parts;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::parcel::{Numbered, pack, packed_len, unpack};
+use super::parcel::{Numbered, TOGETHER, pack, packed_len, unpack};
+use super::server::{self, MailboxDepth};
 use crate::Backoff;
+use crate::rabbitmq::publish::publisher::Publisher;
 use crate::rabbitmq::topology::topology::Topology;
 use crate::rabbitmq::wire::cause::Cause;
 use crate::rabbitmq::wire::connection;
 use crate::rabbitmq::wire::requests::{answer, confirming, io_error};
 use crate::rabbitmq::wire::url::BrokerUrl;
 
-/// Requests in one message.
-const TOGETHER: usize = 500;
 /// The most bytes of a message with more than one request.
 const TOGETHER_BYTES: usize = 256 * 1024;
 /// Requests that wait for the connection; more wait before it.
 const WAITING: usize = 1_024;
-/// How long an answer may take.
+/// How long it may take until a question is stored, and then until it is answered.
+const STORED: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(5);
-/// The same while nobody answers. Thousands may ask.
+/// The same after a question that nobody has answered in time. Thousands may ask.
 const ANSWER_IN_SILENCE: Duration = Duration::from_millis(500);
+/// Messages that may wait before a question that follows an unanswered one.
+const BEHIND: u64 = 100;
+/// After so long nobody waits for an answer any more, and one that comes says nothing.
+const FORGOTTEN: Duration = Duration::from_mins(1);
+/// After so long a connection over which the broker refuses everything is opened anew: it is not told that a policy which limited the
+/// queue is gone.
+const RENEW_AFTER: Duration = Duration::from_secs(15);
+/// So many failures in a row are told.
+const SAID_AFTER: u32 = 3;
 const DELIVERY_MODE_PERSISTENT: u8 = 2;
 
 /// Sends requests to whoever reads the mailbox.
 pub struct Mailbox {
     requests: mpsc::Sender<Outgoing>,
-    /// Whether the last question had no answer.
-    is_silent: AtomicBool,
+    /// Whether the last question had no answer in time.
+    is_silent: Arc<AtomicBool>,
+    publisher: Arc<Publisher>,
     stop: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -54,51 +64,74 @@ pub enum MailboxError {
     Silent,
 }
 
-/// A request on its way, with whom to tell of it.
+/// A request on its way.
 struct Outgoing {
     bytes: Bytes,
-    then: Then,
-}
-
-enum Then {
-    /// Hears that it is stored.
-    Told(oneshot::Sender<Result<(), MailboxError>>),
-    /// Hears the answer.
-    Asked(oneshot::Sender<Result<Bytes, MailboxError>>),
+    /// Who hears that it is stored.
+    stored: oneshot::Sender<Result<(), MailboxError>>,
+    /// Of a question, who hears the answer.
+    answered: Option<oneshot::Sender<Result<Bytes, MailboxError>>>,
 }
 
 impl Mailbox {
-    pub(crate) fn start(url: BrokerUrl, topology: Topology, parts: &Parts) -> Self {
+    pub(crate) fn start(url: BrokerUrl, publisher: Arc<Publisher>) -> Self {
         let (sender, requests) = mpsc::channel(WAITING);
-        let stop = CancellationToken::new();
-        let sending = Sending { url, topology, requests, open: HashMap::new(), next: 1 };
-        let sending = parts.supervise("queue/mailbox", &stop, sending.run(stop.clone()));
+        let (stop, is_silent) = (CancellationToken::new(), Arc::<AtomicBool>::default());
+        let sending = Sending {
+            url,
+            topology: publisher.topology.clone(),
+            requests,
+            open: HashMap::new(),
+            next: 1,
+            is_silent: is_silent.clone(),
+            refusing_since: None,
+            failures: 0,
+        };
+        let sending = publisher.parts.supervise("queue/mailbox", &stop, sending.run(stop.clone()));
         let task = Mutex::new(Some(tokio::spawn(sending)));
-        Self { requests: sender, is_silent: AtomicBool::new(false), stop, task }
+        Self { requests: sender, is_silent, publisher, stop, task }
     }
 
     /// Stores a request. `Ok`: it is read, whatever becomes of this process, once somebody reads the mailbox.
     pub async fn tell(&self, request: impl Into<Bytes>) -> Result<(), MailboxError> {
-        let (told, hears) = oneshot::channel();
-        self.send(Outgoing { bytes: request.into(), then: Then::Told(told) }).await?;
-        hears.await.unwrap_or_else(|_| Err(ended()))
+        self.send(request.into(), None).await
     }
 
     /// Stores a request and waits some seconds for its answer. It is read behind everything that was told before.
     pub async fn ask(&self, request: impl Into<Bytes>) -> Result<Bytes, MailboxError> {
-        let (asked, hears) = oneshot::channel();
-        let asking = async {
-            self.send(Outgoing { bytes: request.into(), then: Then::Asked(asked) }).await?;
-            hears.await.unwrap_or_else(|_| Err(ended()))
-        };
-        let patience = if self.is_silent.load(Ordering::Relaxed) { ANSWER_IN_SILENCE } else { ANSWER };
-        let answered = timeout(patience, asking).await.unwrap_or(Err(MailboxError::Silent));
-        self.is_silent.store(answered == Err(MailboxError::Silent), Ordering::Relaxed);
-        answered
+        let is_silent = self.is_silent.load(Ordering::Relaxed);
+        // A question stays in the queue, and somebody has to read it one day.
+        if is_silent && !self.may_be_read().await {
+            return Err(MailboxError::Silent);
+        }
+        let (asked, answer) = oneshot::channel();
+        let storing = timeout(STORED, self.send(request.into(), Some(asked)));
+        storing.await.unwrap_or_else(|_| Err(MailboxError::NotStored("the broker does not answer".to_owned())))?;
+        let patience = if is_silent { ANSWER_IN_SILENCE } else { ANSWER };
+        match timeout(patience, answer).await {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(_)) => Err(ended()),
+            Err(_) => {
+                self.is_silent.store(true, Ordering::Relaxed);
+                Err(MailboxError::Silent)
+            }
+        }
     }
 
-    async fn send(&self, request: Outgoing) -> Result<(), MailboxError> {
-        self.requests.send(request).await.map_err(|_| ended())
+    async fn send(
+        &self,
+        bytes: Bytes,
+        answered: Option<oneshot::Sender<Result<Bytes, MailboxError>>>,
+    ) -> Result<(), MailboxError> {
+        let (stored, hears) = oneshot::channel();
+        self.requests.send(Outgoing { bytes, stored, answered }).await.map_err(|_| ended())?;
+        hears.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// Whether somebody reads the mailbox, and there is little before what is sent now.
+    async fn may_be_read(&self) -> bool {
+        let depth = server::depth(&self.publisher).await;
+        depth.is_ok_and(|MailboxDepth { messages, is_read }| is_read && messages <= BEHIND)
     }
 
     pub(crate) async fn close(&self) {
@@ -125,9 +158,14 @@ struct Sending {
     url: BrokerUrl,
     topology: Topology,
     requests: mpsc::Receiver<Outgoing>,
-    /// Who waits for the answer to which question.
-    open: HashMap<u64, oneshot::Sender<Result<Bytes, MailboxError>>>,
+    /// Who waits for the answer to which question, and since when.
+    open: HashMap<u64, (Instant, oneshot::Sender<Result<Bytes, MailboxError>>)>,
     next: u64,
+    is_silent: Arc<AtomicBool>,
+    /// Since when the broker has refused everything over this connection.
+    refusing_since: Option<Instant>,
+    /// How often in a row nothing could be stored.
+    failures: u32,
 }
 
 /// A connection to send over, and to hear answers.
@@ -159,9 +197,10 @@ impl Sending {
                 }
                 Err(error) => error,
             };
-            tracing::debug!(queue.error = %why, "nothing can be sent to the mailbox");
-            let why = MailboxError::NotStored(Cause::of(&why).to_string());
-            for (_, asked) in self.open.drain() {
+            let why = Cause::of(&why).to_string();
+            self.failed(&why);
+            let why = MailboxError::NotStored(why);
+            for (_, (_, asked)) in self.open.drain() {
                 let _ = asked.send(Err(why.clone()));
             }
             let pause = sleep(backoff.next_wait());
@@ -193,12 +232,30 @@ impl Sending {
         }
     }
 
+    /// Said once, and once more when it works again.
+    fn failed(&mut self, why: &str) {
+        self.failures = self.failures.saturating_add(1);
+        if self.failures == SAID_AFTER {
+            tracing::warn!(queue.error = why, "nothing can be put into the directory's queue: what has to be waits");
+        } else {
+            tracing::debug!(queue.error = why, "nothing can be put into the directory's queue");
+        }
+    }
+
+    fn works(&mut self) {
+        if SAID_AFTER <= std::mem::take(&mut self.failures) {
+            tracing::info!("something can be put into the directory's queue again");
+        }
+    }
+
     /// Passes answers on. Whatever else somebody has published there is nobody's.
     fn hear(&mut self, answers: Option<Result<lapin::message::Delivery, lapin::Error>>) -> Result<(), lapin::Error> {
         let answers = answers.unwrap_or_else(|| Err(io_error("the connection was lost".to_owned())))?;
         for Numbered { number, bytes } in unpack(Bytes::from(answers.data)).unwrap_or_default() {
-            if let Some(asked) = self.open.remove(&number) {
-                let _ = asked.send(Ok(bytes)); // who asked may have gone
+            if let Some((_, asked)) = self.open.remove(&number) {
+                // Also one that comes too late for who asked.
+                self.is_silent.store(false, Ordering::Relaxed);
+                let _ = asked.send(Ok(bytes));
             }
         }
         Ok(())
@@ -206,39 +263,54 @@ impl Sending {
 
     /// Sends a request with those that have come meanwhile. Returns when the broker has stored them.
     async fn send(&mut self, line: &mut Line, first: Outgoing) -> Result<(), lapin::Error> {
-        self.open.retain(|_, asked| !asked.is_closed());
+        let now = Instant::now();
+        self.open.retain(|_, (asked, _)| now.duration_since(*asked) < FORGOTTEN);
         let (mut all, mut told, mut bytes, mut next) = (Vec::new(), Vec::new(), 0, Some(first));
-        while let Some(Outgoing { bytes: request, then }) = next {
-            let number = self.next;
-            self.next += 1;
-            bytes += packed_len(request.len());
-            match then {
-                Then::Told(sender) => {
-                    told.push(sender);
-                    all.push(Numbered { number: 0, bytes: request });
+        while let Some(Outgoing { bytes: request, stored, answered }) = next {
+            // Who has gone perhaps sends it again. It must not come later than what was sent meanwhile.
+            if !stored.is_closed() {
+                let mut number = 0;
+                if let Some(answered) = answered {
+                    number = self.next;
+                    self.next += 1;
+                    self.open.insert(number, (now, answered));
                 }
-                Then::Asked(sender) => {
-                    self.open.insert(number, sender);
-                    all.push(Numbered { number, bytes: request });
-                }
+                bytes += packed_len(request.len());
+                told.push(stored);
+                all.push(Numbered { number, bytes: request });
             }
             let is_full = TOGETHER <= all.len() || TOGETHER_BYTES <= bytes;
             next = if is_full { None } else { self.requests.try_recv().ok() };
         }
+        if all.is_empty() {
+            return Ok(());
+        }
         let stored = self.publish(line, &pack(&all)).await;
         let says = match &stored {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(refused)) => Err(MailboxError::NotStored((*refused).to_owned())),
+            Ok(Ok(())) => {
+                self.works();
+                self.refusing_since = None;
+                Ok(())
+            }
+            Ok(Err(refused)) => {
+                self.failed(refused);
+                Err(MailboxError::NotStored((*refused).to_owned()))
+            }
             Err(error) => Err(MailboxError::NotStored(Cause::of(error).to_string())),
         };
-        // Whoever has sent it may have gone.
-        for told in told {
-            let _ = told.send(says.clone());
-        }
-        if let Err(error) = says {
-            for asked in all.iter().filter_map(|one| self.open.remove(&one.number)) {
-                let _ = asked.send(Err(error.clone()));
+        if says.is_err() {
+            for one in &all {
+                self.open.remove(&one.number);
             }
+        }
+        for told in told {
+            let _ = told.send(says.clone()); // whoever has sent it may have gone
+        }
+        if let Ok(Err(refused)) = stored
+            && RENEW_AFTER <= self.refusing_since.get_or_insert_with(Instant::now).elapsed()
+        {
+            self.refusing_since = None;
+            return Err(io_error(refused.to_owned()));
         }
         stored.map(drop)
     }
@@ -301,10 +373,6 @@ impl Line {
 
 impl Outgoing {
     fn failed(self, why: &MailboxError) {
-        // Who sent it may have gone.
-        match self.then {
-            Then::Told(told) => drop(told.send(Err(why.clone()))),
-            Then::Asked(asked) => drop(asked.send(Err(why.clone()))),
-        }
+        let _ = self.stored.send(Err(why.clone())); // whoever has sent it may have gone
     }
 }

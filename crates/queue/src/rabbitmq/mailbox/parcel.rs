@@ -7,6 +7,8 @@ pub(super) struct Numbered {
     pub(super) bytes: Bytes,
 }
 
+/// The most in one message.
+pub(super) const TOGETHER: usize = 500;
 /// Bytes before each: its number, and how long it is.
 const HEAD: usize = 8 + 4;
 
@@ -26,10 +28,13 @@ pub(super) fn pack(all: &[Numbered]) -> Vec<u8> {
     packed
 }
 
-/// What is in a message. `None`: it was not packed so.
+/// What is in a message. `None`: it was not packed so. A stranger may have written it.
 pub(super) fn unpack(mut packed: Bytes) -> Option<Vec<Numbered>> {
     let mut all = Vec::new();
     while !packed.is_empty() {
+        if TOGETHER <= all.len() {
+            return None;
+        }
         let head = packed.split_to_checked(HEAD)?;
         let number = u64::from_be_bytes(head[..8].try_into().ok()?);
         let len = u32::from_be_bytes(head[8..].try_into().ok()?);
@@ -68,6 +73,13 @@ mod tests {
         fn anything_else_is_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             let _ = unpack(Bytes::from(bytes));
         }
+    }
+
+    #[test]
+    fn no_more_is_unpacked_than_is_ever_packed() {
+        let empty = |count| vec![Numbered { number: 0, bytes: Bytes::new() }; count];
+        assert_eq!(unpack(Bytes::from(pack(&empty(TOGETHER)))), Some(empty(TOGETHER)));
+        assert_eq!(unpack(Bytes::from(pack(&empty(TOGETHER + 1)))), None);
     }
 
     #[test]

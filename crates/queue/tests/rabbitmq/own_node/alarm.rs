@@ -1,7 +1,12 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use refersion_relay_queue::{BrokerState, PublishError, Queue};
-use refersion_relay_telemetry::Connection;
+use async_trait::async_trait;
+use bytes::Bytes;
+use refersion_relay_queue::{BrokerState, MailboxReader, PublishError, Queue, RabbitMq, RabbitMqSettings};
+use refersion_relay_telemetry::{Connection, Metrics};
+use tokio_util::sync::CancellationToken;
 
 use super::node;
 use refersion_relay_queue_testkit::events::{DELIVERED, events, work};
@@ -66,4 +71,43 @@ async fn a_worker_that_cannot_store_what_it_counts_does_so_when_the_broker_has_m
     let sum = eventually("what was counted", settled).await;
     assert_eq!((sum.difference(), sum.tolerance.deaths), (0, 0), "{sum}");
     owned.release().await;
+}
+
+#[tokio::test]
+async fn whoever_reads_the_mailbox_goes_on_without_answering() {
+    let node = node().await;
+    let url = node.url();
+    let settings = RabbitMqSettings { directory: Some("0a1b2c3d".to_owned()), ..settings(&url) };
+    let relay = Relay::start_with(&url, settings.clone()).await;
+    let mailbox = relay.queue.mailbox().unwrap();
+    for n in 0..3 {
+        mailbox.tell(format!("told {n}")).await.unwrap();
+    }
+    node.ctl(&["set_vm_memory_high_watermark", "0.0001"]).await.unwrap();
+
+    let (keeper, reader, stop) =
+        (Arc::new(RabbitMq::start(settings, Metrics::new())), Arc::<Counts>::default(), CancellationToken::new());
+    let (reads, stopped) = (reader.clone(), stop.clone());
+    let reading = tokio::spawn(async move { keeper.read_mailbox(&*reads, &stopped).await });
+
+    let read = async || (reader.0.load(Ordering::Relaxed) == 3).then_some(());
+    eventually("all are read", read).await;
+    // They are gone for good, and do not come again.
+    stop.cancel();
+    reading.await.unwrap();
+    let is_empty = async || (relay.admin.ready(&relay.name("directory.0a1b2c3d")).await == 0).then_some(());
+    eventually("none is left", is_empty).await;
+    node.ctl(&["set_vm_memory_high_watermark", "0.6"]).await.unwrap();
+}
+
+/// Counts what it is told.
+#[derive(Default)]
+struct Counts(AtomicUsize);
+
+#[async_trait]
+impl MailboxReader for Counts {
+    async fn read(&self, requests: Vec<Bytes>) -> Option<Vec<Option<Bytes>>> {
+        self.0.fetch_add(requests.len(), Ordering::Relaxed);
+        Some(vec![None; requests.len()])
+    }
 }

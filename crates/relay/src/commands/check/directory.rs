@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::time::SystemTime;
 
 use refersion_relay_directory::{DirectorySettings, KeyFile, Keys, Rows, Store};
@@ -22,13 +23,16 @@ pub(super) fn look(settings: &Settings) -> Vec<Finding> {
             let says = format!("there is no {path}: give each worker the keys of whoever keeps the directory");
             vec![Finding::warning(KEY_FILE, says)]
         }
-        (QueueUrl::RabbitMq(_), None) => match Keys::read(&keys.key_file) {
-            Ok(keys) => {
-                let says = format!("is on, with the keys {}, and kept by another process", keys.name());
-                vec![Finding::ok(WHAT, says)]
-            }
-            Err(error) => vec![Finding::failed(KEY_FILE, error.to_string())],
-        },
+        (QueueUrl::RabbitMq(_), None) => {
+            let mut findings = readable_by_others(KEY_FILE, &keys.key_file);
+            findings.push(match Keys::read(&keys.key_file) {
+                Ok(keys) => {
+                    Finding::ok(WHAT, format!("is on, with the keys {}, and kept by another process", keys.name()))
+                }
+                Err(error) => Finding::failed(KEY_FILE, error.to_string()),
+            });
+            findings
+        }
     }
 }
 
@@ -51,17 +55,21 @@ pub(super) async fn kept(queue: &RabbitMq, keys: &Keys) -> Finding {
     }
 }
 
+fn readable_by_others(key: &str, path: &Path) -> Vec<Finding> {
+    let is_readable = others_may_read(path);
+    is_readable
+        .then(|| Finding::warning(key, format!("others can read {}: chmod 600", path.display())))
+        .into_iter()
+        .collect()
+}
+
 fn file(here: &DirectorySettings) -> Vec<Finding> {
     let path = here.path.display();
     if !here.path.exists() {
         return vec![Finding::ok(WHAT, format!("is on, and will be made at {path} when a worker starts"))];
     }
-    let mut findings = Vec::new();
-    for (key, path) in [("directory.path", &here.path), (KEY_FILE, &here.key_file)] {
-        if others_may_read(path) {
-            findings.push(Finding::warning(key, format!("others can read {}: chmod 600", path.display())));
-        }
-    }
+    let mut findings = readable_by_others("directory.path", &here.path);
+    findings.extend(readable_by_others(KEY_FILE, &here.key_file));
     // A missing file of keys would be made, and none fits what was written with another one.
     let keys = match KeyFile::existing(&here.key_file) {
         Ok(file) => file.keys(),

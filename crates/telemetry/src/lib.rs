@@ -7,11 +7,13 @@ mod logging;
 mod metrics;
 mod refersion;
 mod directory;
+mod last_at_doors;
 mod register;
 mod histogram_buckets;
 mod recent;
 
 pub use directory::Resolved;
+pub use last_at_doors::LastAtDoor;
 pub use logging::{LogFormat, LoggingError, init_logging, is_log_filter};
 pub use metrics::{
     Connection, ConnectionRefused, Counted, Door, DoorKey, Flow, LastUse, Metrics, MoveTo, OrderGivenUp, Parked,

@@ -1,6 +1,6 @@
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prometheus::{
     Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
@@ -8,6 +8,7 @@ use prometheus::{
 use refersion_relay_model::{AccountName, Class, DeadReason, Ignored, OmittedField};
 
 use crate::directory::DirectoryMetrics;
+use crate::last_at_doors::LastAtDoors;
 use crate::refersion::RefersionMetrics;
 use crate::register::Register;
 
@@ -79,6 +80,7 @@ pub struct Families {
     order: OrderMetrics,
     keys: KeyMetrics,
     promptness: PromptnessMetrics,
+    pub(crate) last_at_doors: LastAtDoors,
     process: ProcessMetrics,
 }
 
@@ -256,6 +258,7 @@ impl Metrics {
             order: OrderMetrics::new(&add),
             keys: KeyMetrics::new(&add),
             promptness: PromptnessMetrics::new(&add),
+            last_at_doors: LastAtDoors::default(),
             process: ProcessMetrics::new(&add),
             registry: registry.clone(),
         };
@@ -330,12 +333,14 @@ impl Metrics {
         self.accepted.with_label_values(&[door.as_str()]).inc_by(events);
         if 0 < events {
             self.promptness.accepted(door);
+            self.last_at_doors.change(door, |last| last.accepted = Some(SystemTime::now()));
         }
     }
 
     /// A door refused an event.
     pub fn refused(&self, door: Door, reason: Refused) {
         self.refused.with_label_values(&[door.as_str(), reason.as_str()]).inc();
+        self.last_at_doors.change(door, |last| last.refused = Some((SystemTime::now(), reason)));
     }
 
     /// A connection to the doors was opened; dropping the guard closes it.
@@ -559,7 +564,8 @@ impl Drop for Counted {
 }
 
 impl Door {
-    const ALL: [Self; 4] = [Self::Destination, Self::Webhook, Self::Tracking, Self::Intake];
+    /// Every door.
+    pub const ALL: [Self; 4] = [Self::Destination, Self::Webhook, Self::Tracking, Self::Intake];
 
     /// The word in labels.
     #[must_use]
@@ -600,7 +606,9 @@ impl Refused {
         }
     }
 
-    fn as_str(self) -> &'static str {
+    /// The word in labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::TooLarge => "too_large",
             Self::Unauthorized => "unauthorized",

@@ -32,7 +32,7 @@ mod pacing;
 mod outage;
 
 pub use account::account::Account;
-pub use account::accounts::{Accounts, Condition};
+pub use account::accounts::{AccountStatus, Accounts, Condition, WorkQueue};
 pub use account::readiness::Readiness;
 pub use directory::{DirectoryHandle, Keeper, RemoteDirectory};
 pub use event::trail::{Doing, Past, PastOutcome, Present, Trail};

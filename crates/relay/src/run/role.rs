@@ -179,6 +179,8 @@ pub(crate) async fn start(
         accounts: running.accounts.clone(),
         doors: recent_at_doors,
         trail,
+        metrics: metrics.clone(),
+        stuck: stuck.clone(),
     };
     let ops = Ops { metrics, queue: state, stuck, worker: readiness, monitor, stop: stop.clone(), memory };
     let http = HttpSettings { grace, protection: None, certificate: None };

@@ -1,12 +1,13 @@
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use refersion_relay_ingest::{AtDoor, Done};
 use refersion_relay_model::AccountName;
-use refersion_relay_queue::{BrokerState, rfc3339_millis};
-use refersion_relay_telemetry::{Recent, Role};
-use refersion_relay_worker::{Accounts, Condition, Doing, Past, PastOutcome, Present, Trail};
+use refersion_relay_queue::{BrokerState, Stuck, rfc3339_millis};
+use refersion_relay_telemetry::{Door, LastAtDoor, Metrics, Recent, Role};
+use refersion_relay_worker::{AccountStatus, Accounts, Condition, Doing, Past, PastOutcome, Present, Trail, WorkQueue};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -24,9 +25,12 @@ pub(crate) struct Memory {
     pub(crate) trail: Option<Arc<Trail>>,
     /// Of doors.
     pub(crate) doors: Option<Arc<Recent<AtDoor>>>,
+    pub(crate) metrics: Metrics,
+    /// What cannot be moved where it belongs.
+    pub(crate) stuck: watch::Receiver<Vec<Stuck>>,
 }
 
-/// What `GET /ops/state` answers. Times are as RFC 3339 has them; every word is from a closed set.
+/// What `GET /ops/state` answers, as `docs/ops-state.md` has it. Times are as RFC 3339 has them; every word is from a closed set.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct State {
     pub(crate) role: RoleShown,
@@ -36,8 +40,12 @@ pub(crate) struct State {
     pub(crate) refersion: Value,
     /// Since when it remembers events.
     pub(crate) remembers_since: String,
-    /// Accounts that its worker does not work for now.
-    pub(crate) accounts_not_worked: Vec<AccountState>,
+    /// Of a worker: every account that was configured since it began.
+    pub(crate) accounts: Vec<AccountShown>,
+    /// Of doors, what each did last.
+    pub(crate) doors: Vec<DoorShown>,
+    /// Places that take no copies of events.
+    pub(crate) stuck: Vec<StuckShown>,
     /// What it knows of the events that it was asked for.
     pub(crate) events: Vec<Known>,
 }
@@ -51,19 +59,55 @@ pub(crate) enum RoleShown {
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct AccountState {
+pub(crate) struct AccountShown {
     pub(crate) account: String,
     #[serde(flatten)]
-    pub(crate) condition: NotWorked,
+    pub(crate) condition: ConditionShown,
+    /// Since when it is open, held or gone.
+    pub(crate) since: String,
+    pub(crate) work_queue: WorkQueueShown,
+    pub(crate) calls_in_flight: usize,
+    pub(crate) calls_allowed: usize,
+    /// `None`: any number.
+    pub(crate) calls_per_second: Option<u32>,
 }
 
-/// Why an account is not worked for.
+/// Whether an account is worked for.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(tag = "condition", rename_all = "snake_case")]
-pub(crate) enum NotWorked {
+pub(crate) enum ConditionShown {
+    Open,
     Held,
     Paused { until: String },
     Gone,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum WorkQueueShown {
+    Unread,
+    StandingBy,
+    Worked,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct DoorShown {
+    pub(crate) door: String,
+    pub(crate) last_accepted: Option<String>,
+    pub(crate) last_refused: Option<RefusedShown>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct RefusedShown {
+    pub(crate) at: String,
+    pub(crate) reason: String,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct StuckShown {
+    pub(crate) to: String,
+    pub(crate) events: usize,
+    pub(crate) why: String,
 }
 
 /// What a process knows of an event.
@@ -171,23 +215,28 @@ impl Memory {
             queue: queue.to_string(),
             refersion,
             remembers_since: rfc3339_millis(since.unwrap_or_else(SystemTime::now)),
-            accounts_not_worked: self.accounts_not_worked(),
+            accounts: self.accounts.iter().flat_map(|accounts| accounts.statuses()).map(AccountShown::from).collect(),
+            doors: self.doors(),
+            stuck: self.stuck.borrow().iter().map(StuckShown::from).collect(),
             events: self.known(message_ids, &configured),
         }
     }
 
-    fn accounts_not_worked(&self) -> Vec<AccountState> {
-        let Some(accounts) = &self.accounts else { return Vec::new() };
-        let not_worked = accounts.names().into_iter().filter_map(|name| {
-            let condition = match accounts.condition(&name)? {
-                Condition::Open => return None,
-                Condition::Held => NotWorked::Held,
-                Condition::Paused(until) => NotWorked::Paused { until: rfc3339_millis(until) },
-                Condition::Gone => NotWorked::Gone,
-            };
-            Some(AccountState { account: name.to_string(), condition })
-        });
-        not_worked.collect()
+    fn doors(&self) -> Vec<DoorShown> {
+        if self.doors.is_none() {
+            return Vec::new();
+        }
+        let door = |door: Door| {
+            let LastAtDoor { accepted, refused } = self.metrics.last_at(door);
+            let refused =
+                refused.map(|(at, reason)| RefusedShown { at: rfc3339_millis(at), reason: reason.as_str().to_owned() });
+            DoorShown {
+                door: door.as_str().to_owned(),
+                last_accepted: accepted.map(rfc3339_millis),
+                last_refused: refused,
+            }
+        };
+        Door::ALL.into_iter().map(door).collect()
     }
 
     fn known(&self, message_ids: &[String], configured: &BTreeSet<AccountName>) -> Vec<Known> {
@@ -216,6 +265,39 @@ impl From<Role> for RoleShown {
             Role::Ingest => Self::Ingest,
             Role::Worker => Self::Worker,
         }
+    }
+}
+
+impl From<AccountStatus> for AccountShown {
+    fn from(status: AccountStatus) -> Self {
+        let AccountStatus { name, condition, since, work_queue, calls_in_flight, calls_allowed, calls_per_second } =
+            status;
+        let condition = match condition {
+            Condition::Open => ConditionShown::Open,
+            Condition::Held => ConditionShown::Held,
+            Condition::Paused(until) => ConditionShown::Paused { until: rfc3339_millis(until) },
+            Condition::Gone => ConditionShown::Gone,
+        };
+        let work_queue = match work_queue {
+            WorkQueue::Unread => WorkQueueShown::Unread,
+            WorkQueue::StandingBy => WorkQueueShown::StandingBy,
+            WorkQueue::Worked => WorkQueueShown::Worked,
+        };
+        Self {
+            account: name.to_string(),
+            condition,
+            since: rfc3339_millis(since),
+            work_queue,
+            calls_in_flight,
+            calls_allowed,
+            calls_per_second: calls_per_second.map(NonZeroU32::get),
+        }
+    }
+}
+
+impl From<&Stuck> for StuckShown {
+    fn from(Stuck { to, events, why }: &Stuck) -> Self {
+        Self { to: to.clone(), events: *events, why: why.clone() }
     }
 }
 
@@ -272,6 +354,8 @@ impl From<Past> for LeftShown {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -279,5 +363,100 @@ mod tests {
         assert_eq!(asked("message=a%20b&other=x&message=&message=c"), ["a b", "c"]);
         assert_eq!(asked(&format!("message={}", "x".repeat(LONGEST_ID + 1))), Vec::<String>::new());
         assert_eq!(asked(&"message=a&".repeat(5_000)).len(), MOST_IDS);
+    }
+
+    fn text() -> String {
+        "text".to_owned()
+    }
+
+    fn account(condition: ConditionShown) -> AccountShown {
+        AccountShown {
+            account: text(),
+            condition,
+            since: text(),
+            work_queue: WorkQueueShown::Worked,
+            calls_in_flight: 1,
+            calls_allowed: 4,
+            calls_per_second: Some(2),
+        }
+    }
+
+    fn known(at_door: DoneShown, doing: DoingShown, left: EndShown) -> Known {
+        let (attempts, generation, failure) = (1, 0, Some(text()));
+        Known {
+            account: text(),
+            message_id: text(),
+            at_door: Some(AtDoorShown { at: text(), door: text(), what: at_door }),
+            in_hand: Some(InHandShown {
+                since: text(),
+                doing,
+                attempts,
+                generation,
+                failure: failure.clone(),
+                behind: Some(text()),
+            }),
+            left: Some(LeftShown { at: text(), what: left, attempts, generation, failure }),
+        }
+    }
+
+    /// Everything that can be in it.
+    fn whole() -> State {
+        State {
+            role: RoleShown::Run,
+            version: text(),
+            queue: text(),
+            refersion: json!({"state": "outage", "since": "", "trouble": "", "failure": ""}),
+            remembers_since: text(),
+            accounts: vec![account(ConditionShown::Open), account(ConditionShown::Paused { until: text() })],
+            doors: vec![DoorShown {
+                door: text(),
+                last_accepted: Some(text()),
+                last_refused: Some(RefusedShown { at: text(), reason: text() }),
+            }],
+            stuck: vec![StuckShown { to: text(), events: 1, why: text() }],
+            events: vec![
+                known(DoneShown::Accepted, DoingShown::InLane, EndShown::Delivered { how: text() }),
+                known(
+                    DoneShown::Dead { reason: text() },
+                    DoingShown::Calling { calling_since: text() },
+                    EndShown::Retry { until: text() },
+                ),
+                known(
+                    DoneShown::Ignored { reason: text() },
+                    DoingShown::Waiting { until: text() },
+                    EndShown::Dead { reason: text() },
+                ),
+            ],
+        }
+    }
+
+    fn paths(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    paths(value, &path, found);
+                    found.insert(path);
+                }
+            }
+            Value::Array(items) => {
+                for item in items {
+                    paths(item, &format!("{path}[]"), found);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn the_page_has_every_field_and_no_other() {
+        let page = include_str!("../../../../docs/ops-state.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let documented: BTreeSet<_> = rows.map(str::to_owned).collect();
+        let mut shown = BTreeSet::new();
+        paths(&serde_json::to_value(whole()).unwrap(), "", &mut shown);
+        // What is a list is named by what is in it.
+        shown.retain(|path| !["accounts", "doors", "events"].contains(&path.as_str()));
+        assert_eq!(documented, shown);
     }
 }

@@ -1,4 +1,5 @@
 use std::collections::{HashMap, HashSet};
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
@@ -37,6 +38,37 @@ pub enum Condition {
     Gone,
 }
 
+/// What a worker does with an account's work queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WorkQueue {
+    /// It does not read it.
+    #[default]
+    Unread,
+    /// It has asked for it, and got nothing of it since: another worker has it, or it is empty.
+    StandingBy,
+    /// It has got events of it.
+    Worked,
+}
+
+/// How an account is in a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountStatus {
+    /// Which one.
+    pub name: AccountName,
+    /// Whether it is worked for.
+    pub condition: Condition,
+    /// Since when it is open, held or gone.
+    pub since: SystemTime,
+    /// Whether its queue is read here.
+    pub work_queue: WorkQueue,
+    /// Calls to Refersion under way.
+    pub calls_in_flight: usize,
+    /// Calls that may be under way now.
+    pub calls_allowed: usize,
+    /// Calls that may begin in a second. `None`: any number.
+    pub calls_per_second: Option<NonZeroU32>,
+}
+
 /// One account in a worker: its settings and its present state.
 pub(crate) struct AccountState {
     pub(crate) name: AccountName,
@@ -51,6 +83,7 @@ pub(crate) struct AccountState {
     outlived: AtomicUsize,
     /// How often this process has begun to work its queue, as far as it knows.
     stays: AtomicU64,
+    work_queue: Mutex<WorkQueue>,
     account: RwLock<Arc<Account>>,
 }
 
@@ -64,6 +97,7 @@ impl AccountState {
             changed: Notify::new(),
             outlived: AtomicUsize::new(0),
             stays: AtomicU64::new(0),
+            work_queue: Mutex::default(),
             account: RwLock::new(Arc::new(account)),
         }
     }
@@ -97,6 +131,34 @@ impl AccountState {
     /// Which one it is.
     pub(crate) fn stay(&self) -> u64 {
         self.stays.load(Ordering::Relaxed)
+    }
+
+    /// What this process does with its work queue now.
+    pub(crate) fn set_work_queue(&self, work_queue: WorkQueue) {
+        *self.work_queue.lock().unwrap_or_else(PoisonError::into_inner) = work_queue;
+    }
+
+    fn condition(&self) -> Condition {
+        match self.gate.state() {
+            GateState::Gone => Condition::Gone,
+            GateState::Held => Condition::Held,
+            GateState::Open => {
+                self.gate.paused().map_or(Condition::Open, |left| Condition::Paused(SystemTime::now() + left))
+            }
+        }
+    }
+
+    fn status(&self) -> AccountStatus {
+        let calls = self.limiter.status();
+        AccountStatus {
+            name: self.name.clone(),
+            condition: self.condition(),
+            since: self.gate.since(),
+            work_queue: *self.work_queue.lock().unwrap_or_else(PoisonError::into_inner),
+            calls_in_flight: calls.in_flight,
+            calls_allowed: calls.allowed,
+            calls_per_second: calls.per_second,
+        }
     }
 
     fn change(&self, account: Account) {
@@ -152,26 +214,12 @@ impl Accounts {
         self.account_states.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// How an account is, if it was ever configured.
+    /// How every account is that was ever configured, by their names.
     #[must_use]
-    pub fn condition(&self, name: &AccountName) -> Option<Condition> {
-        let account_states = self.account_states.read().unwrap_or_else(PoisonError::into_inner);
-        let gate = &account_states.get(name)?.gate;
-        Some(match gate.state() {
-            GateState::Gone => Condition::Gone,
-            GateState::Held => Condition::Held,
-            GateState::Open => {
-                gate.paused().map_or(Condition::Open, |left| Condition::Paused(SystemTime::now() + left))
-            }
-        })
-    }
-
-    /// The names of the accounts that are configured.
-    #[must_use]
-    pub fn names(&self) -> Vec<AccountName> {
-        let account_states = self.account_states();
-        let configured = account_states.iter().filter(|account_state| account_state.gate.state() != GateState::Gone);
-        configured.map(|account_state| account_state.name.clone()).collect()
+    pub fn statuses(&self) -> Vec<AccountStatus> {
+        let mut statuses: Vec<_> = self.account_states().iter().map(|account_state| account_state.status()).collect();
+        statuses.sort_unstable_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
+        statuses
     }
 
     /// How many accounts are configured.

@@ -1,3 +1,4 @@
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
@@ -8,6 +9,8 @@ use crate::account::pauses::Pauses;
 /// Whether an account's work queue may be read. One for each account in a worker.
 pub(crate) struct Gate {
     state: watch::Sender<GateState>,
+    /// Since when it is so.
+    since: Mutex<SystemTime>,
     pauses: Pauses,
 }
 
@@ -23,11 +26,21 @@ pub(crate) enum GateState {
 
 impl Gate {
     pub(crate) fn new() -> Self {
-        Self { state: watch::Sender::new(GateState::Open), pauses: Pauses::new() }
+        let since = Mutex::new(SystemTime::now());
+        Self { state: watch::Sender::new(GateState::Open), since, pauses: Pauses::new() }
     }
 
     pub(crate) fn state(&self) -> GateState {
         *self.state.borrow()
+    }
+
+    /// Since when it is in this state.
+    pub(crate) fn since(&self) -> SystemTime {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begins(&self) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = SystemTime::now();
     }
 
     /// The keys were refused. Returns whether that is news; of an account that is gone it is not.
@@ -42,7 +55,11 @@ impl Gate {
 
     /// The account is not configured any more. Returns whether that is news.
     pub(crate) fn leave(&self) -> bool {
-        self.state.send_replace(GateState::Gone) != GateState::Gone
+        let is_news = self.state.send_replace(GateState::Gone) != GateState::Gone;
+        if is_news {
+            self.begins();
+        }
+        is_news
     }
 
     /// The account is configured again. Returns whether it was gone.
@@ -56,6 +73,7 @@ impl Gate {
             let goes = *state == from;
             if goes {
                 *state = to;
+                self.begins();
             }
             goes
         })

@@ -5,7 +5,7 @@ use refersion_relay_queue::{Owned, Place, Room, Terms};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::account::accounts::AccountState;
+use crate::account::accounts::{AccountState, WorkQueue};
 use crate::account::gate::GateState;
 use crate::account::hold::Hold;
 use crate::account::readiness::{Missing, Readiness};
@@ -47,7 +47,7 @@ impl Owner {
     pub(crate) async fn run(mut self, missing: Missing) {
         let stop = self.stop.clone();
         let place = Place::Work(self.account_state.name.clone());
-        let mut stays = Terms::new(self.context.queue.clone(), place.clone());
+        let mut terms = Terms::new(self.context.queue.clone(), place.clone());
         let mut missing = Some(missing);
         while !stop.is_cancelled() {
             let until_readable = async {
@@ -65,7 +65,7 @@ impl Owner {
             let Some(taking_up) = stop.run_until_cancelled(taking_up).await else { return };
             // Who stands by for the queue, or for whom it does not answer, is in nobody's way.
             let mut taking_up = taking_up.map(|taking_up| (taking_up, Instant::now() + LATE));
-            let Some(owned) = in_time(stays.next(self.room, &stop), &mut taking_up).await else { return };
+            let Some(owned) = in_time(terms.next(self.room, &stop), &mut taking_up).await else { return };
             drop(late);
             self.work(owned, taking_up).await;
         }
@@ -109,6 +109,7 @@ impl Owner {
         let (context, account_state, stop) =
             (self.context.clone(), self.account_state.clone(), self.stop.child_token());
         let counted = context.metrics.owning(&account_state.name);
+        account_state.set_work_queue(WorkQueue::StandingBy);
         let end = {
             let mut working = std::pin::pin!(self.work_term(&mut owned, taking_up, &stop));
             tokio::select! {
@@ -119,6 +120,7 @@ impl Owner {
                 }
             }
         };
+        account_state.set_work_queue(WorkQueue::Unread);
         owned.release().await;
         drop(counted);
         tracing::debug!(account = %account_state.name, ?end, "the work queue was given back");
@@ -142,6 +144,7 @@ impl Owner {
             return TermEnd::Stopped;
         }
         self.account_state.begin_stay();
+        self.account_state.set_work_queue(WorkQueue::Worked);
         let consumer = Consumer::new(
             self.context.clone(),
             self.account_state.clone(),

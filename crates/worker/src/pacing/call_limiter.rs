@@ -38,6 +38,16 @@ struct State {
     in_use: usize,
 }
 
+/// How many calls an account has, and may have.
+pub(crate) struct CallStatus {
+    /// Under way.
+    pub(crate) in_flight: usize,
+    /// That may be.
+    pub(crate) allowed: usize,
+    /// That may begin in a second.
+    pub(crate) per_second: Option<NonZeroU32>,
+}
+
 /// The right to one call at a time.
 pub(crate) struct Permit<'a> {
     limiter: &'a CallLimiter,
@@ -59,6 +69,12 @@ impl CallLimiter {
         };
         limiter.adjust(&mut limiter.lock());
         limiter
+    }
+
+    /// How it is now.
+    pub(crate) fn status(&self) -> CallStatus {
+        let state = self.lock();
+        CallStatus { in_flight: state.in_use, allowed: state.permits, per_second: state.rate }
     }
 
     /// Waits for the right to call. Dropping it makes room for the next.

@@ -4,7 +4,7 @@ use refersion_relay_model::Class;
 use refersion_relay_queue::{Found, Headers, Whereabouts};
 
 use super::evidence::{Evidence, InQueue};
-use crate::run::state::{AtDoorShown, InHandShown, LeftShown, NotWorked, RoleShown, State};
+use crate::run::state::{AtDoorShown, ConditionShown, InHandShown, LeftShown, RoleShown, State};
 
 /// The evidence, sorted by the accounts that have such an event.
 pub(super) struct Sorted<'a> {
@@ -39,7 +39,7 @@ pub(super) struct Clues<'a> {
     pub(super) in_hand: Option<Told<'a, InHandShown>>,
     pub(super) left: Option<Told<'a, LeftShown>>,
     pub(super) at_door: Option<Told<'a, AtDoorShown>>,
-    pub(super) not_worked: Option<&'a NotWorked>,
+    pub(super) not_worked: Option<&'a ConditionShown>,
     /// Whether Refersion is out, for a worker that was asked.
     pub(super) is_out: bool,
 }
@@ -73,8 +73,10 @@ impl<'a> Sorted<'a> {
         let is_out = answers.iter().any(|state| state.refersion["state"] == "outage");
         for (account, clue) in &mut clues {
             clue.is_out = is_out;
-            let mut not_worked = answers.iter().flat_map(|state| &state.accounts_not_worked);
-            clue.not_worked = not_worked.rfind(|state| &state.account == account).map(|state| &state.condition);
+            let mut accounts = answers.iter().flat_map(|state| &state.accounts);
+            let not_worked =
+                accounts.rfind(|state| &state.account == account && state.condition != ConditionShown::Open);
+            clue.not_worked = not_worked.map(|state| &state.condition);
         }
         let since = answers.iter().map(|state| state.remembers_since.as_str()).min();
         Self { clues, looked, since, unknown }

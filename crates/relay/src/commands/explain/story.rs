@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::clues::{Clues, Looked, Sorted, Told};
 use super::evidence::Evidence;
-use crate::run::state::{DoingShown, DoneShown, EndShown, InHandShown, LeftShown, NotWorked};
+use crate::run::state::{ConditionShown, DoingShown, DoneShown, EndShown, InHandShown, LeftShown};
 
 /// What follows from the evidence.
 #[derive(Debug, Serialize)]
@@ -253,7 +253,7 @@ impl Clues<'_> {
     }
 
     fn is_held(&self) -> bool {
-        self.not_worked == Some(&NotWorked::Held)
+        self.not_worked == Some(&ConditionShown::Held)
     }
 
     /// What happened to it, from the first to the last.
@@ -319,11 +319,12 @@ fn name(event: &Found) -> String {
     format!("{}{place}", event.headers.message_id)
 }
 
-fn in_words(condition: &NotWorked) -> String {
+fn in_words(condition: &ConditionShown) -> String {
     match condition {
-        NotWorked::Held => "held".to_owned(),
-        NotWorked::Paused { until } => format!("paused until {until}"),
-        NotWorked::Gone => "not configured any more".to_owned(),
+        ConditionShown::Open => "worked for".to_owned(),
+        ConditionShown::Held => "held".to_owned(),
+        ConditionShown::Paused { until } => format!("paused until {until}"),
+        ConditionShown::Gone => "not configured any more".to_owned(),
     }
 }
 

@@ -21,7 +21,9 @@ fn remembering(what: EndShown) -> Process {
         queue: String::new(),
         refersion: serde_json::Value::Null,
         remembers_since: at,
-        accounts_not_worked: Vec::new(),
+        accounts: Vec::new(),
+        doors: Vec::new(),
+        stuck: Vec::new(),
         events: vec![event],
     };
     // As it comes over the wire.

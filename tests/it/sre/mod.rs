@@ -4,4 +4,5 @@ mod dashboards;
 mod deploy_files;
 mod explain;
 mod kubernetes;
+mod ops_state;
 mod traces;

@@ -61,7 +61,9 @@ fn done(store: &Store, request: &Request, now: SystemTime) -> Result<(Done, Vec<
             store.notice(account, person, *accepted)?;
             (Done::Noted, none)
         }
-        Request::Erase { account, email, accepted } => (Done::Noted, store.erase(account, email, *accepted)?),
+        Request::Erase { account, email, accepted, done } => {
+            (Done::Noted, store.erase(account, email, *accepted, *done)?)
+        }
         Request::LookUp { account, person, until } => (Done::LookedUp(store.look_up(account, person, *until)?), none),
     })
 }
@@ -153,10 +155,11 @@ impl Directory {
         account: &AccountName,
         email: &Email,
         accepted: SystemTime,
+        done: SystemTime,
     ) -> Result<(), DirectoryError> {
         let (account, email) = (account.clone(), email.clone());
         let remembered = self.remembered.clone();
-        let erase = move |store: &Store| store.erase(&account, &email, accepted);
+        let erase = move |store: &Store| store.erase(&account, &email, accepted, done);
         // Others may have had the address, too. Deletes are rare.
         let then = move |erased: &Vec<PersonKey>| {
             remembered.clear();

@@ -37,6 +37,8 @@ pub enum Request {
         email: Email,
         /// When the delete was accepted.
         accepted: SystemTime,
+        /// When it was carried out.
+        done: SystemTime,
     },
     /// [`Directory::look_up`](crate::Directory::look_up)
     LookUp {
@@ -87,7 +89,7 @@ impl Keys {
 enum RequestText {
     Learn { account: String, person: PersonText, email: String, accepted: u64 },
     Notice { account: String, person: PersonText, accepted: u64 },
-    Erase { account: String, email: String, accepted: u64 },
+    Erase { account: String, email: String, accepted: u64, done: u64 },
     LookUp { account: String, person: PersonText, until: u64 },
 }
 
@@ -123,7 +125,8 @@ impl From<&Request> for RequestText {
             Request::Notice { account, person, accepted } => {
                 Self::Notice { account: account.to_string(), person: person.into(), accepted: millis(*accepted) }
             }
-            Request::Erase { account, email, accepted } => Self::Erase {
+            Request::Erase { account, email, accepted, done } => Self::Erase {
+                done: millis(*done),
                 account: account.to_string(),
                 email: email.expose().to_owned(),
                 accepted: millis(*accepted),
@@ -151,9 +154,12 @@ impl TryFrom<RequestText> for Request {
             RequestText::Notice { account, person, accepted } => {
                 Self::Notice { account: named(account)?, person: person.into(), accepted: at(accepted)? }
             }
-            RequestText::Erase { account, email, accepted } => {
-                Self::Erase { account: named(account)?, email: address(&email)?, accepted: at(accepted)? }
-            }
+            RequestText::Erase { account, email, accepted, done } => Self::Erase {
+                account: named(account)?,
+                email: address(&email)?,
+                accepted: at(accepted)?,
+                done: at(done)?,
+            },
             RequestText::LookUp { account, person, until } => {
                 Self::LookUp { account: named(account)?, person: person.into(), until: at(until)? }
             }
@@ -239,7 +245,7 @@ mod tests {
         vec![
             Request::Learn { account: account.clone(), person: browser.clone(), email: email.clone(), accepted },
             Request::Notice { account: account.clone(), person: person.clone(), accepted },
-            Request::Erase { account: account.clone(), email, accepted },
+            Request::Erase { account: account.clone(), email, accepted, done: accepted + Duration::from_secs(1) },
             Request::LookUp { account, person, until: accepted },
         ]
     }

@@ -337,19 +337,20 @@ impl Store {
         Ok(LookedUp::Addresses(addresses.into_iter().map(|(email, _)| email).collect()))
     }
 
-    /// Forgets an address, whoever has it by events of before, because a delete that was `accepted` then has been carried out. Of those it
-    /// is remembered; they are returned.
+    /// Forgets an address, because a delete that was `accepted` then was carried out when it was `done`: whoever has it by events that
+    /// were accepted before that. Of those it is remembered; they are returned.
     pub fn erase(
         &self,
         account: &AccountName,
         email: &Email,
         accepted: SystemTime,
+        done: SystemTime,
     ) -> Result<Vec<PersonKey>, DirectoryError> {
         let address = self.keys.address(account, email);
         let mut gone =
             self.connection.prepare_cached("DELETE FROM person WHERE address = ?1 AND first <= ?2 RETURNING person")?;
         let gone = gone
-            .query_map(params![address.0, millis(accepted)], |row| row.get(0).map(PersonKey))?
+            .query_map(params![address.0, millis(done)], |row| row.get(0).map(PersonKey))?
             .collect::<Result<Vec<_>, _>>()?;
         for person in &gone {
             self.connection

@@ -93,7 +93,7 @@ async fn a_delete_erases_and_what_comes_later_is_learnt() {
     let (directory, thread) = opened(&folder);
     let now = SystemTime::now();
     directory.learn(&acme(), &person(1), &email(1), now).await.unwrap();
-    directory.erase(&acme(), &email(1), now).await.unwrap();
+    directory.erase(&acme(), &email(1), now, now).await.unwrap();
     assert_eq!(directory.look_up(&acme(), &person(1), now).await, Ok(LookedUp::Erased));
     assert_eq!(directory.learn(&acme(), &person(1), &email(1), now).await, Ok(Some(Learnt::Erased)));
     // Nor does the log have it for long.

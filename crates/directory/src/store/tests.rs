@@ -46,7 +46,7 @@ impl World {
     }
 
     fn erase(&self, address: &str) {
-        self.store.erase(&named("acme"), &email(address), self.now).unwrap();
+        self.store.erase(&named("acme"), &email(address), self.now, self.now).unwrap();
     }
 }
 
@@ -120,9 +120,9 @@ fn a_delete_that_is_told_once_more_forgets_nothing_of_after_it() {
     world.learn("acme", "1", "peter@example.com");
     let accepted = world.now;
     world.now += HOUR;
-    world.store.erase(&named("acme"), &email("peter@example.com"), accepted).unwrap();
+    world.store.erase(&named("acme"), &email("peter@example.com"), accepted, accepted).unwrap();
     assert_eq!(world.learn("acme", "1", "peter@example.com"), Learnt::New);
-    world.store.erase(&named("acme"), &email("peter@example.com"), accepted).unwrap();
+    world.store.erase(&named("acme"), &email("peter@example.com"), accepted, accepted).unwrap();
     assert_eq!(world.known("acme", "1"), ["peter@example.com"]);
 }
 
@@ -357,7 +357,7 @@ proptest! {
             world.now += Duration::from_secs(1);
             let (name, now) = (named(accounts[account]), world.now);
             if erases {
-                world.store.erase(&name, &email(&address), now).unwrap();
+                world.store.erase(&name, &email(&address), now, now).unwrap();
                 model.iter_mut().filter(|((of, _), _)| *of == account).for_each(|(_, known)| known.retain(|known| *known != address));
             } else {
                 world.store.learn(&name, &person, &email(&address), now, now).unwrap();

@@ -30,7 +30,7 @@ pub(crate) struct Memory {
     pub(crate) stuck: watch::Receiver<Vec<Stuck>>,
 }
 
-/// What `GET /ops/state` answers, as `docs/ops-state.md` has it. Times are as RFC 3339 has them; every word is from a closed set.
+/// What `GET /ops/state` answers, as `docs/ops-state.md` has it. Times are as RFC 3339 has them; nothing in it is personal.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct State {
     pub(crate) role: RoleShown,

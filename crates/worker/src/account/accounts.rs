@@ -46,7 +46,7 @@ pub enum WorkQueue {
     Unread,
     /// It has asked for it, and got nothing of it since: another worker has it, or it is empty.
     StandingBy,
-    /// It has got events of it.
+    /// It has got events of it. Another worker may have it since, where that is not told.
     Worked,
 }
 

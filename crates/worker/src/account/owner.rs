@@ -140,11 +140,11 @@ impl Owner {
         let first = in_time(owned.next(), &mut taking_up);
         let Some(first) = stop.run_until_cancelled(first).await else { return TermEnd::Stopped };
         let Some(first) = first else { return TermEnd::Lost };
+        self.account_state.set_work_queue(WorkQueue::Worked);
         if stop.run_until_cancelled(self.hold.until_the_keys_are_known()).await.is_none() {
             return TermEnd::Stopped;
         }
         self.account_state.begin_stay();
-        self.account_state.set_work_queue(WorkQueue::Worked);
         let consumer = Consumer::new(
             self.context.clone(),
             self.account_state.clone(),

@@ -129,7 +129,8 @@ impl Context {
             (Command::Deactivate(email), _) => {
                 let headers = &in_hand.delivery.message.headers;
                 let accepted = if job.is_replay { SystemTime::now() } else { headers.received_at };
-                self.ask(people, in_hand, leave, || people.directory.erase(whose(job), email, accepted)).await?;
+                let done = SystemTime::now();
+                self.ask(people, in_hand, leave, || people.directory.erase(whose(job), email, accepted, done)).await?;
                 people.works();
             }
             (Command::Create(_), Some(person)) if applied == Applied::Created => {

@@ -85,10 +85,11 @@ impl DirectoryHandle {
         whose: Whose<'_>,
         email: &Email,
         accepted: SystemTime,
+        done: SystemTime,
     ) -> Result<(), DirectoryError> {
         match self {
-            Self::Local(directory) => directory.erase(whose.account, email, accepted).await,
-            Self::Remote(remote) => remote.erase(whose, email, accepted).await,
+            Self::Local(directory) => directory.erase(whose.account, email, accepted, done).await,
+            Self::Remote(remote) => remote.erase(whose, email, accepted, done).await,
         }
     }
 

@@ -23,8 +23,8 @@ pub struct RemoteDirectory {
 
 /// What need not be sent again.
 struct Sent {
-    /// The hour in which a lesson was sent, and the earliest time at which an event was accepted that said so.
-    lessons: LruCache<Lesson, (u64, SystemTime)>,
+    /// When a lesson was sent, and when the event was accepted that said so.
+    lessons: LruCache<Lesson, (SystemTime, SystemTime)>,
     /// For each account the time without another owner, and when that began or an address was erased last. A lesson of an event that was
     /// accepted before then may have come too late to be believed: the person was deleted meanwhile, perhaps by another owner.
     since: HashMap<AccountName, (u64, SystemTime)>,
@@ -75,8 +75,9 @@ impl RemoteDirectory {
         whose: Whose<'_>,
         email: &Email,
         accepted: SystemTime,
+        done: SystemTime,
     ) -> Result<(), DirectoryError> {
-        let request = Request::Erase { account: whose.account.clone(), email: email.clone(), accepted };
+        let request = Request::Erase { account: whose.account.clone(), email: email.clone(), accepted, done };
         self.tell(&request).await?;
         self.sent().begin(whose, SystemTime::now());
         Ok(())
@@ -153,11 +154,11 @@ impl Sent {
             }
         };
         let sent = self.lessons.get(lesson);
-        sent.is_some_and(|(sent, first)| *sent == hour(now) && since < *first && *first <= accepted)
+        sent.is_some_and(|&(sent, first)| hour(sent) == hour(now) && since < sent && since < first && first <= accepted)
     }
 
     fn put(&mut self, lesson: Lesson, accepted: SystemTime, now: SystemTime) {
-        self.lessons.put(lesson, (hour(now), accepted));
+        self.lessons.put(lesson, (now, accepted));
     }
 }
 
@@ -189,7 +190,12 @@ mod tests {
         assert!(!sent.is_known(whose(2), &peter(), at(120), at(122)), "another process may have had the queue");
         sent.put(peter(), at(130), at(131));
         assert!(sent.is_known(whose(2), &peter(), at(132), at(132)));
+        sent.put(peter(), at(150), at(139));
         sent.begin(whose(2), at(140));
+        assert!(
+            !sent.is_known(whose(2), &peter(), at(151), at(141)),
+            "it was sent before, whatever the door's clock says"
+        );
         assert!(!sent.is_known(whose(2), &peter(), at(141), at(141)), "he may have been erased");
     }
 }

@@ -27,7 +27,8 @@ use crate::rabbitmq::wire::url::BrokerUrl;
 const TOGETHER_BYTES: usize = 256 * 1024;
 /// Requests that wait for the connection; more wait before it.
 const WAITING: usize = 1_024;
-/// How long it may take until a question is stored, and then until it is answered.
+const NO_ANSWER: &str = "the broker does not answer";
+/// How long it may take until a request is stored, and then until a question is answered.
 const STORED: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(5);
 /// The same after a question that nobody has answered in time. Thousands may ask.
@@ -39,8 +40,12 @@ const FORGOTTEN: Duration = Duration::from_mins(1);
 /// After so long a connection over which the broker refuses everything is opened anew: it is not told that a policy which limited the
 /// queue is gone.
 const RENEW_AFTER: Duration = Duration::from_secs(15);
-/// So many failures in a row are told.
-const SAID_AFTER: u32 = 3;
+/// So long may an answer be missing before the connection is opened anew: its queue may not be bound any more, and nobody says so.
+const UNHEARD: Duration = Duration::from_secs(10);
+/// What fails for so long is told.
+const SAID_AFTER: Duration = Duration::from_secs(10);
+/// How long it is believed that somebody reads the mailbox, or not.
+const PROBED: Duration = Duration::from_secs(1);
 const DELIVERY_MODE_PERSISTENT: u8 = 2;
 
 /// Sends requests to whoever reads the mailbox.
@@ -49,6 +54,8 @@ pub struct Mailbox {
     /// Whether the last question had no answer in time.
     is_silent: Arc<AtomicBool>,
     publisher: Arc<Publisher>,
+    /// Whether a question would be read soon, and when that was found out.
+    probed: tokio::sync::Mutex<Option<(Instant, bool)>>,
     stop: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -85,11 +92,13 @@ impl Mailbox {
             next: 1,
             is_silent: is_silent.clone(),
             refusing_since: None,
-            failures: 0,
+            is_refused: false,
+            unheard_since: None,
+            failing: None,
         };
         let sending = publisher.parts.supervise("queue/mailbox", &stop, sending.run(stop.clone()));
         let task = Mutex::new(Some(tokio::spawn(sending)));
-        Self { requests: sender, is_silent, publisher, stop, task }
+        Self { requests: sender, is_silent, publisher, probed: tokio::sync::Mutex::default(), stop, task }
     }
 
     /// Stores a request. `Ok`: it is read, whatever becomes of this process, once somebody reads the mailbox.
@@ -101,12 +110,11 @@ impl Mailbox {
     pub async fn ask(&self, request: impl Into<Bytes>) -> Result<Bytes, MailboxError> {
         let is_silent = self.is_silent.load(Ordering::Relaxed);
         // A question stays in the queue, and somebody has to read it one day.
-        if is_silent && !self.may_be_read().await {
+        if is_silent && !self.may_be_read().await? {
             return Err(MailboxError::Silent);
         }
         let (asked, answer) = oneshot::channel();
-        let storing = timeout(STORED, self.send(request.into(), Some(asked)));
-        storing.await.unwrap_or_else(|_| Err(MailboxError::NotStored("the broker does not answer".to_owned())))?;
+        self.send(request.into(), Some(asked)).await?;
         let patience = if is_silent { ANSWER_IN_SILENCE } else { ANSWER };
         match timeout(patience, answer).await {
             Ok(Ok(answered)) => answered,
@@ -124,14 +132,28 @@ impl Mailbox {
         answered: Option<oneshot::Sender<Result<Bytes, MailboxError>>>,
     ) -> Result<(), MailboxError> {
         let (stored, hears) = oneshot::channel();
-        self.requests.send(Outgoing { bytes, stored, answered }).await.map_err(|_| ended())?;
-        hears.await.unwrap_or_else(|_| Err(ended()))
+        let storing = async {
+            self.requests.send(Outgoing { bytes, stored, answered }).await.map_err(|_| ended())?;
+            hears.await.unwrap_or_else(|_| Err(ended()))
+        };
+        timeout(STORED, storing).await.unwrap_or_else(|_| Err(MailboxError::NotStored(NO_ANSWER.to_owned())))
     }
 
-    /// Whether somebody reads the mailbox, and there is little before what is sent now.
-    async fn may_be_read(&self) -> bool {
-        let depth = server::depth(&self.publisher).await;
-        depth.is_ok_and(|MailboxDepth { messages, is_read }| is_read && messages <= BEHIND)
+    /// Whether somebody reads the mailbox, and there is little before what is sent now. One asks at a time; for the others nobody does.
+    async fn may_be_read(&self) -> Result<bool, MailboxError> {
+        let Ok(mut probed) = self.probed.try_lock() else { return Ok(false) };
+        if let Some((at, may_be)) = *probed
+            && at.elapsed() < PROBED
+        {
+            return Ok(may_be);
+        }
+        let depth = timeout(PROBED, server::depth(&self.publisher)).await;
+        let MailboxDepth { messages, is_read } = depth
+            .map_err(|_| MailboxError::NotStored(NO_ANSWER.to_owned()))?
+            .map_err(|error| MailboxError::NotStored(error.to_string()))?;
+        let may_be = is_read && messages <= BEHIND;
+        *probed = Some((Instant::now(), may_be));
+        Ok(may_be)
     }
 
     pub(crate) async fn close(&self) {
@@ -164,8 +186,12 @@ struct Sending {
     is_silent: Arc<AtomicBool>,
     /// Since when the broker has refused everything over this connection.
     refusing_since: Option<Instant>,
-    /// How often in a row nothing could be stored.
-    failures: u32,
+    /// Whether it has refused the last message.
+    is_refused: bool,
+    /// Since when a question is stored and no answer to anything has come over this connection.
+    unheard_since: Option<Instant>,
+    /// Since when nothing can be stored, and whether that was said.
+    failing: Option<(Instant, bool)>,
 }
 
 /// A connection to send over, and to hear answers.
@@ -188,6 +214,10 @@ impl Sending {
             let why = match opened {
                 Ok(mut line) => {
                     backoff.reset();
+                    self.unheard_since = None;
+                    if !self.is_refused {
+                        self.works();
+                    }
                     let served = self.serve(&mut line, &stop).await;
                     connection::close(&line.connection).await;
                     match served {
@@ -234,8 +264,9 @@ impl Sending {
 
     /// Said once, and once more when it works again.
     fn failed(&mut self, why: &str) {
-        self.failures = self.failures.saturating_add(1);
-        if self.failures == SAID_AFTER {
+        let (since, is_said) = self.failing.get_or_insert_with(|| (Instant::now(), false));
+        if !*is_said && SAID_AFTER <= since.elapsed() {
+            *is_said = true;
             tracing::warn!(queue.error = why, "nothing can be put into the directory's queue: what has to be waits");
         } else {
             tracing::debug!(queue.error = why, "nothing can be put into the directory's queue");
@@ -243,7 +274,7 @@ impl Sending {
     }
 
     fn works(&mut self) {
-        if SAID_AFTER <= std::mem::take(&mut self.failures) {
+        if let Some((_, true)) = self.failing.take() {
             tracing::info!("something can be put into the directory's queue again");
         }
     }
@@ -251,6 +282,7 @@ impl Sending {
     /// Passes answers on. Whatever else somebody has published there is nobody's.
     fn hear(&mut self, answers: Option<Result<lapin::message::Delivery, lapin::Error>>) -> Result<(), lapin::Error> {
         let answers = answers.unwrap_or_else(|| Err(io_error("the connection was lost".to_owned())))?;
+        self.unheard_since = None;
         for Numbered { number, bytes } in unpack(Bytes::from(answers.data)).unwrap_or_default() {
             if let Some((_, asked)) = self.open.remove(&number) {
                 // Also one that comes too late for who asked.
@@ -289,11 +321,15 @@ impl Sending {
         let says = match &stored {
             Ok(Ok(())) => {
                 self.works();
-                self.refusing_since = None;
+                (self.refusing_since, self.is_refused) = (None, false);
+                if all.iter().any(|one| one.number != 0) {
+                    self.unheard_since.get_or_insert_with(Instant::now);
+                }
                 Ok(())
             }
             Ok(Err(refused)) => {
                 self.failed(refused);
+                self.is_refused = true;
                 Err(MailboxError::NotStored((*refused).to_owned()))
             }
             Err(error) => Err(MailboxError::NotStored(Cause::of(error).to_string())),
@@ -311,6 +347,9 @@ impl Sending {
         {
             self.refusing_since = None;
             return Err(io_error(refused.to_owned()));
+        }
+        if self.unheard_since.is_some_and(|since| UNHEARD <= since.elapsed()) {
+            return Err(io_error("no answer has come over this connection".to_owned()));
         }
         stored.map(drop)
     }

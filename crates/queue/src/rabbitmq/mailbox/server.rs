@@ -152,7 +152,12 @@ impl Answers<'_> {
     async fn publish(&self, to: Option<&ShortString>, answers: &[Numbered]) -> Result<(), lapin::Error> {
         // Only somebody who asks: with another key it could become anything.
         let Some(to) = to.filter(|to| self.topology.names.is_answers(to.as_str())) else { return Ok(()) };
-        if answers.is_empty() || self.connection.status().blocked() {
+        // One that broke while it was blocked is taken for blocked.
+        let status = self.connection.status();
+        if !status.connected() {
+            return Err(io_error("the connection for answers was lost".to_owned()));
+        }
+        if answers.is_empty() || status.blocked() {
             return Ok(());
         }
         let (exchange, options) = (self.topology.names.notes(), BasicPublishOptions::default());

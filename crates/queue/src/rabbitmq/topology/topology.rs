@@ -203,10 +203,11 @@ impl Topology {
     /// command beside it.
     pub(crate) fn needs(&self) -> Needs {
         let accounts = self.accounts.get().len() as u64;
+        // Whoever sends to the mailbox, reads it and answers; and the queue for the answers.
+        let (mailbox, answers) = if self.directory.is_some() { (3, 1) } else { (0, 0) };
         // Besides: what stands for both, for who reads letters, and for who reads the journal of counts.
-        let queues = self.queues().len() as u64 + 2 + 1 + 1;
+        let queues = self.queues().len() as u64 + 2 + 1 + 1 + answers;
         // All places are consumed over one, and some are tried over a second one; and both publish, count and look.
-        let mailbox = if self.directory.is_some() { 2 } else { 0 };
         let connections = 2 + 2 * 3 + mailbox;
         // A channel for each work queue and the intake, and over each connection something is asked besides what it is there for.
         Needs { queues, connections, channels: accounts + 1 + 2 * connections + silence::ASKED as u64 }

@@ -57,6 +57,8 @@ const HEALTHY: &[(&str, &str)] = &[
     (r#"refersion_relay_queue_free_bytes{job="refersion-relay",instance="i"}"#, "=50000000000"),
     (r#"refersion_relay_queue_moves_stuck{job="refersion-relay",instance="w",to="dead"}"#, "=0"),
     (r#"refersion_relay_queue_declared_again_total{job="refersion-relay",instance="w"}"#, "=0"),
+    (r#"refersion_relay_directory_waiting{job="refersion-relay",instance="w"}"#, "=0"),
+    (r#"refersion_relay_directory_failures_total{job="refersion-relay",instance="w"}"#, "=0"),
     (r#"refersion_relay_conservation_difference{job="refersion-relay",instance="w"}"#, "=-20"),
     (r#"refersion_relay_conservation_tolerance{job="refersion-relay",instance="w"}"#, "=60"),
     (r#"refersion_relay_conservation_moving{job="refersion-relay",instance="w"}"#, "=60"),
@@ -265,13 +267,13 @@ const CASES: &[Case] = &[
     Case {
         what: "nobody keeps the directory",
         breaks: &[("refersion_relay_directory_waiting", "=3")],
-        when: First(10),
+        when: First(15),
         fires: &["DirectoryUnusable"],
     },
     Case {
         what: "the directory's disk is full",
         breaks: &[("refersion_relay_directory_failures_total", "+5")],
-        when: First(11),
+        when: First(10),
         fires: &["DirectoryUnusable"],
     },
     Case {

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::keys::{AddressKey, KeyFile, Keys, KeysError, PersonKey};
 use crate::request::Request;
 use crate::store::{DirectoryError, Learnt, LookedUp, Rows, Store, day};
-use crate::writer::{self, Writer};
+use crate::writer::{Task, Writer};
 
 /// People whose last lesson is known without asking the file: who is identified again and again costs one write a day.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(50_000).expect("above zero");
@@ -31,7 +31,7 @@ pub struct DirectorySettings {
 
 /// Which addresses belong to whom. What it answers `Ok` to is on the disk.
 pub struct Directory {
-    requests: mpsc::Sender<writer::Request>,
+    requests: mpsc::Sender<Task>,
     remembered: Arc<Remembered>,
     rows: watch::Receiver<Rows>,
     keys: Keys,
@@ -174,11 +174,9 @@ impl Directory {
         let remembered = self.remembered.clone();
         let work = move |store: &Store| requests.iter().map(|request| done(store, request, now)).collect();
         let then = move |all: &Vec<(Done, Vec<PersonKey>)>| {
-            let erased: Vec<_> = all.iter().flat_map(|(_, erased)| erased).copied().collect();
-            // Whoever asks is not this process, so what it knows without asking the file may be outdated.
-            remembered.clear();
-            if !erased.is_empty() {
-                remembered.add_erased(&erased);
+            for (_, erased) in all.iter().filter(|(_, erased)| !erased.is_empty()) {
+                remembered.clear();
+                remembered.add_erased(erased);
             }
         };
         Ok(self.ask(work, then).await?.into_iter().map(|(done, _)| done).collect())
@@ -203,7 +201,7 @@ impl Directory {
     ) -> Result<T, DirectoryError> {
         let (answer, answered) = oneshot::channel();
         let ended = || DirectoryError::Failed("it gave no answer".to_owned());
-        self.requests.send(writer::Request::new(work, then, answer)).await.map_err(|_| ended())?;
+        self.requests.send(Task::new(work, then, answer)).await.map_err(|_| ended())?;
         answered.await.map_err(|_| ended())?
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::directory::Remembered;
 use crate::store::{DirectoryError, Rows, Store, day};
 
-/// Requests in one transaction.
+/// Tasks in one transaction.
 const TOGETHER: usize = 1_000;
 /// How often it looks whether somebody else has written to the file, and how much it holds.
 const LOOK: Duration = Duration::from_secs(1);
@@ -18,21 +18,21 @@ const SLOWLY: u32 = 60;
 /// What reads and writes the file of a [`Directory`](crate::Directory).
 pub struct Writer {
     pub(crate) store: Store,
-    pub(crate) requests: mpsc::Receiver<Request>,
+    pub(crate) requests: mpsc::Receiver<Task>,
     pub(crate) remembered: Arc<Remembered>,
     pub(crate) counted: watch::Sender<Rows>,
     pub(crate) keep: Duration,
 }
 
 /// Work to do within a transaction, and who waits for it. Of a transaction that could not begin it hears why.
-pub(crate) struct Request(Box<Work>);
+pub(crate) struct Task(Box<Work>);
 
 type Work = dyn FnOnce(Result<&Store, DirectoryError>) -> Done + Send;
 
 /// To be called when the transaction has ended.
 type Done = Box<dyn FnOnce(Result<(), DirectoryError>) + Send>;
 
-impl Request {
+impl Task {
     /// `then` is called once it is on the disk, before the answer is given.
     pub(crate) fn new<T: Send + 'static>(
         work: impl FnOnce(&Store) -> Result<T, DirectoryError> + Send + 'static,
@@ -102,10 +102,10 @@ impl Writer {
     }
 
     /// What cannot be stored, nobody's answer says to be.
-    fn work(&mut self, together: &mut Vec<Request>) {
+    fn work(&mut self, together: &mut Vec<Task>) {
         let mut done = Vec::with_capacity(together.len());
         let committed = self.store.whole(|store| {
-            done.extend(together.drain(..).map(|Request(work)| work(Ok(store))));
+            done.extend(together.drain(..).map(|Task(work)| work(Ok(store))));
             Ok(())
         });
         for done in done {
@@ -113,7 +113,7 @@ impl Writer {
         }
         if let Err(error) = committed {
             // It could not begin.
-            together.drain(..).for_each(|Request(work)| work(Err(error.clone()))(Ok(())));
+            together.drain(..).for_each(|Task(work)| work(Err(error.clone()))(Ok(())));
         }
     }
 }

@@ -113,3 +113,18 @@ async fn on_rabbitmq_it_is_forgotten_when_nothing_of_the_account_is_in_hand() {
     assert!(0 < calls_for(&relay, &refersion, 1, named("Peter", "m2")).await);
     assert_eq!(relay.metric(KNOWN).await, 0);
 }
+
+#[tokio::test]
+async fn on_rabbitmq_what_queues_up_behind_each_other_is_said_once() {
+    let refersion = Refersion::start().await;
+    let config = Config::new(&shared_broker(), refersion.url(), &[("worker", "skip_unchanged = \"1h\"")]);
+    let door = Relay::start("ingest", &config).await;
+    for message_id in ["m1", "m2", "m3"] {
+        assert_eq!(door.post(1, named("Peter", message_id)).await.status, 202);
+    }
+
+    let worker = Relay::start("worker", &config).await;
+
+    eventually("all have ended", || async { worker.metric(ENDED).await == 3 }).await;
+    assert_eq!((worker.metric(KNOWN).await, refersion.count(Operation::New)), (2, 1));
+}

@@ -186,6 +186,28 @@ async fn a_mailbox_that_somebody_deletes_is_there_again_with_the_next_request() 
 }
 
 #[tokio::test]
+async fn who_hears_no_answers_any_more_listens_anew() {
+    let relay = started().await;
+    let (mailbox, reader) = (relay.queue.mailbox().unwrap(), Arc::<Remembers>::default());
+    let reading = read(&relay.queue, &reader);
+    let elsewhere = another(&relay);
+    let theirs = elsewhere.mailbox().unwrap();
+    for mailbox in [&mailbox, &theirs] {
+        eventually("there is an answer", async || mailbox.ask("ask").await.ok()).await;
+    }
+
+    // With it go the bindings of both.
+    relay.admin.delete_exchange(&relay.name("notes")).await;
+
+    for mailbox in [&mailbox, &theirs] {
+        eventually("there is an answer again", async || mailbox.ask("ask").await.ok()).await;
+    }
+    reading.end().await;
+    elsewhere.close().await;
+    clean(relay).await;
+}
+
+#[tokio::test]
 async fn a_strangers_message_is_dropped_and_answers_go_to_nobody_but_who_asks() {
     let relay = started().await;
     let (mailbox, reader) = (relay.queue.mailbox().unwrap(), Arc::<Remembers>::default());

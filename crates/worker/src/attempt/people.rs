@@ -44,20 +44,20 @@ impl People {
     }
 
     /// Something was taught or erased.
-    fn works(&self) {
+    fn was_taught(&self) {
         if self.directory.is_local() {
             self.tell(None);
         }
     }
 
     /// Somebody has answered a question.
-    fn answers(&self) {
+    fn has_answered(&self) {
         if !self.directory.is_local() {
             self.tell(None);
         }
     }
 
-    fn fails(&self, error: &DirectoryError) {
+    fn has_failed(&self, error: &DirectoryError) {
         // That nothing can be sent elsewhere is the queue's to say.
         if self.directory.is_local() || matches!(error, DirectoryError::Unanswered(_)) {
             self.tell(Some(error));
@@ -104,7 +104,7 @@ impl Context {
         let lesson = || people.directory.learn(whose, person, &affiliate.email, accepted);
         let taught = self.ask(people, in_hand, leave, lesson).await?;
         if taught != Taught::Known {
-            people.works();
+            people.was_taught();
         }
         match taught {
             Taught::Known => self.metrics.directory_lesson(Learnt::Known.as_str()),
@@ -131,7 +131,7 @@ impl Context {
                 let accepted = if job.is_replay { SystemTime::now() } else { headers.received_at };
                 let done = SystemTime::now();
                 self.ask(people, in_hand, leave, || people.directory.erase(whose(job), email, accepted, done)).await?;
-                people.works();
+                people.was_taught();
             }
             (Command::Create(_), Some(person)) if applied == Applied::Created => {
                 self.ask(people, in_hand, leave, || people.directory.notice(whose(job), person, SystemTime::now()))
@@ -163,7 +163,7 @@ impl Context {
         loop {
             let looking = || people.directory.look_up(account, person, until);
             let found = self.ask(people, in_hand, leave, looking).await?;
-            people.answers();
+            people.has_answered();
             let since = match found {
                 LookedUp::Addresses(addresses) => return self.replace(job, &addresses, in_hand, leave).await,
                 LookedUp::Uncertain(doubt) => {
@@ -226,7 +226,7 @@ impl Context {
     ) -> Result<T, NotNow> {
         let failed = |error: &DirectoryError| {
             self.metrics.directory_failed();
-            people.fails(error);
+            people.has_failed(error);
         };
         // Who has waited for an answer in vain need not ask again at once.
         let is_final = |error: &DirectoryError| matches!(error, DirectoryError::Unanswered(_));

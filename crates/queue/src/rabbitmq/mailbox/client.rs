@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use lapin::message::Delivery;
 use lapin::options::{BasicConsumeOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, Consumer};
@@ -46,7 +47,6 @@ const UNHEARD: Duration = Duration::from_secs(10);
 const SAID_AFTER: Duration = Duration::from_secs(10);
 /// How long it is believed that somebody reads the mailbox, or not.
 const PROBED: Duration = Duration::from_secs(1);
-const DELIVERY_MODE_PERSISTENT: u8 = 2;
 
 /// Sends requests to whoever reads the mailbox.
 pub struct Mailbox {
@@ -92,7 +92,6 @@ impl Mailbox {
             next: 1,
             is_silent: is_silent.clone(),
             refusing_since: None,
-            is_refused: false,
             unheard_since: None,
             failing: None,
         };
@@ -184,10 +183,8 @@ struct Sending {
     open: HashMap<u64, (Instant, oneshot::Sender<Result<Bytes, MailboxError>>)>,
     next: u64,
     is_silent: Arc<AtomicBool>,
-    /// Since when the broker has refused everything over this connection.
+    /// Since when the broker has refused everything, over this connection.
     refusing_since: Option<Instant>,
-    /// Whether it has refused the last message.
-    is_refused: bool,
     /// Since when a question is stored and no answer to anything has come over this connection.
     unheard_since: Option<Instant>,
     /// Since when nothing can be stored, and whether that was said.
@@ -215,7 +212,8 @@ impl Sending {
                 Ok(mut line) => {
                     backoff.reset();
                     self.unheard_since = None;
-                    if !self.is_refused {
+                    // A broker that refuses lets anybody connect.
+                    if self.refusing_since.is_none() {
                         self.works();
                     }
                     let served = self.serve(&mut line, &stop).await;
@@ -280,7 +278,7 @@ impl Sending {
     }
 
     /// Passes answers on. Whatever else somebody has published there is nobody's.
-    fn hear(&mut self, answers: Option<Result<lapin::message::Delivery, lapin::Error>>) -> Result<(), lapin::Error> {
+    fn hear(&mut self, answers: Option<Result<Delivery, lapin::Error>>) -> Result<(), lapin::Error> {
         let answers = answers.unwrap_or_else(|| Err(io_error("the connection was lost".to_owned())))?;
         self.unheard_since = None;
         for Numbered { number, bytes } in unpack(Bytes::from(answers.data)).unwrap_or_default() {
@@ -321,7 +319,7 @@ impl Sending {
         let says = match &stored {
             Ok(Ok(())) => {
                 self.works();
-                (self.refusing_since, self.is_refused) = (None, false);
+                self.refusing_since = None;
                 if all.iter().any(|one| one.number != 0) {
                     self.unheard_since.get_or_insert_with(Instant::now);
                 }
@@ -329,7 +327,6 @@ impl Sending {
             }
             Ok(Err(refused)) => {
                 self.failed(refused);
-                self.is_refused = true;
                 Err(MailboxError::NotStored((*refused).to_owned()))
             }
             Err(error) => Err(MailboxError::NotStored(Cause::of(error).to_string())),
@@ -345,7 +342,7 @@ impl Sending {
         if let Ok(Err(refused)) = stored
             && RENEW_AFTER <= self.refusing_since.get_or_insert_with(Instant::now).elapsed()
         {
-            self.refusing_since = None;
+            self.refusing_since = Some(Instant::now());
             return Err(io_error(refused.to_owned()));
         }
         if self.unheard_since.is_some_and(|since| UNHEARD <= since.elapsed()) {
@@ -397,9 +394,8 @@ impl Line {
     }
 
     async fn publish(&self, topology: &Topology, body: &[u8]) -> Result<Confirmation, lapin::Error> {
-        let properties = BasicProperties::default()
-            .with_delivery_mode(DELIVERY_MODE_PERSISTENT)
-            .with_reply_to(self.answers_to.as_str().into());
+        let properties =
+            BasicProperties::default().with_delivery_mode(2).with_reply_to(self.answers_to.as_str().into());
         let (exchange, key) = (topology.names.notes(), topology.mailbox_name());
         answer(async {
             // One at a time, so what comes back is this.
